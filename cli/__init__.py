@@ -1,0 +1,1 @@
+"""The ``deltaoe`` command."""

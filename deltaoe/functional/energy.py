@@ -1,0 +1,167 @@
+r"""Energies of cosine similarities and the change that cropping the largest ones makes.
+
+Notation: ``s`` are the cosines between one image and the K class prompts, ``τ`` is the temperature in cosine
+units (CLIP's own is 0.01), ``T_c`` are the indices of the c largest cosines. Higher scores mean "more
+in-distribution" everywhere in this package.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from deltaoe.errors import ConfigError
+
+# From here on, exponents of cosines stay below e^20 and the change can be summed directly, without taking a
+# maximum out. Below, two log-sum-exps are subtracted.
+_DIRECT_FROM_TEMPERATURE = 0.05
+
+
+def energy(cosines: Tensor, temperature: float) -> Tensor:
+    r"""Energy E_0 = −τ log Σ_j exp(s_j/τ) (Liu et al., NeurIPS 2020) **[source]**.
+
+    Args:
+        cosines: (..., K), in [−1, 1].
+        temperature: τ > 0, cosine units.
+
+    Returns:
+        (...), in cosine units. Low energy means that some prompt fits.
+
+    Raises:
+        ConfigError: τ is not a positive finite number.
+    """
+    check_temperature(temperature)
+    return -temperature * torch.logsumexp(_at_least_single(cosines) / temperature, dim=-1)
+
+
+def crop(cosines: Tensor, top_c: int) -> Tensor:
+    r"""Set the c largest cosines of each row to zero **[source: "reset the top-c cosine similarities"]**.
+
+    Args:
+        cosines: (..., K).
+        top_c: c, from 1 to K. Which of several equal cosines at the c-th place is taken does not matter to
+            any energy of the result.
+
+    Returns:
+        (..., K), a new tensor; gradients flow through what was kept.
+
+    Raises:
+        ConfigError: c is outside 1..K.
+    """
+    check_top_c(top_c, cosines.shape[-1])
+    return cosines.scatter(-1, cosines.topk(top_c, dim=-1).indices, 0.0)
+
+
+def delta_energy(cosines: Tensor, temperature: float, top_c: int) -> Tensor:
+    r"""ΔEnergy: E_1 − E_0, the energy gained when the c largest cosines are cropped to zero **[source]**.
+
+    E_0 and E_1 are :func:`energy` before and after :func:`crop`. Computed as
+    τ log1p( Σ_{T_c} (exp(s_j/τ) − 1) / (c + Σ_{j∉T_c} exp(s_j/τ)) ) **[derived]**, which never cancels at
+    large τ, or as a difference of two log-sum-exps at small τ, where the exponents would overflow.
+    ``1 − P_c`` (P_c the softmax mass of T_c) is never formed: at τ = 0.01 it has no correct digits.
+
+    Args:
+        cosines: (..., K), in [−1, 1].
+        temperature: τ > 0, cosine units.
+        top_c: c, from 1 to K.
+
+    Returns:
+        (...), in cosine units; ≥ 0 whenever the cropped cosines are; higher means more in-distribution.
+
+    Raises:
+        ConfigError: τ or c is out of range.
+    """
+    check_temperature(temperature)
+    check_top_c(top_c, cosines.shape[-1])
+    cosines = _at_least_single(cosines)
+    if temperature < _DIRECT_FROM_TEMPERATURE:
+        return energy(crop(cosines, top_c), temperature) - energy(cosines, temperature)
+    top = cosines.topk(top_c, dim=-1)
+    change = torch.expm1(top.values / temperature).sum(dim=-1)
+    rest = cosines.scatter(-1, top.indices, -torch.inf)
+    return temperature * torch.log1p(change / (top_c + torch.exp(rest / temperature).sum(dim=-1)))
+
+
+def log_floor(
+    features: Tensor, labels: Tensor, exclude: Tensor, temperature: float, *, block: int = 8192
+) -> Tensor:
+    r"""log Σ_{j∉T_c} exp(<h, z_j>/τ), streamed over blocks of labels so that no N×K matrix is ever formed.
+
+    Args:
+        features: (N, D), unit rows h.
+        labels: (K, D), unit rows z.
+        exclude: (N, c), the label indices T_c left out of each row's sum.
+        temperature: τ > 0, cosine units.
+        block: labels per step; memory is N × ``block``.
+
+    Returns:
+        (N,), float64; −inf where every label is excluded.
+
+    Raises:
+        ConfigError: τ is not a positive finite number.
+    """
+    check_temperature(temperature)
+    rows = torch.arange(len(features), device=features.device).unsqueeze(1).expand_as(exclude)
+    largest = torch.full((len(features),), -torch.inf, dtype=torch.float64, device=features.device)
+    total = torch.zeros_like(largest)
+    for start in range(0, len(labels), block):
+        scaled = features @ labels[start : start + block].T / temperature
+        local = exclude - start
+        inside = (local >= 0) & (local < scaled.shape[1])
+        scaled[rows[inside], local[inside]] = -torch.inf
+        peak = scaled.amax(dim=-1)
+        new = torch.maximum(largest, peak.double())
+        # A block may hold nothing but excluded labels; a finite stand-in keeps −inf − (−inf) out.
+        anchor = torch.where(torch.isfinite(new), new, 0.0)
+        grown = torch.exp(scaled - anchor.to(scaled.dtype).unsqueeze(1)).sum(dim=-1, dtype=torch.float64)
+        total = total * torch.exp(largest - anchor) + grown
+        largest = new
+    return torch.where(total > 0, largest + torch.log(total), -torch.inf)
+
+
+def delta_energy_from_top(top_cosines: Tensor, floor: Tensor, temperature: float) -> Tensor:
+    r"""ΔEnergy from the c largest cosines and the log-sum-exp of all others **[derived]**.
+
+    The same number as :func:`delta_energy`, for label sets too large to hold all cosines at once.
+
+    Args:
+        top_cosines: (N, c), the cosines of T_c.
+        floor: (N,), from :func:`log_floor` at the same temperature and T_c.
+        temperature: τ > 0, cosine units.
+
+    Returns:
+        (N,), float64.
+
+    Raises:
+        ConfigError: τ is not a positive finite number.
+    """
+    check_temperature(temperature)
+    scaled, floor = top_cosines.double() / temperature, floor.double()
+    top_c = scaled.shape[-1]
+    if temperature >= _DIRECT_FROM_TEMPERATURE:
+        change = torch.expm1(scaled).sum(dim=-1)
+        return temperature * torch.log1p(change / (top_c + torch.exp(floor)))
+    cropped = torch.logaddexp(floor, torch.full_like(floor, math.log(top_c)))
+    return temperature * (torch.logaddexp(torch.logsumexp(scaled, dim=-1), floor) - cropped)
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise ConfigError unless ``temperature`` is a positive finite number."""
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ConfigError(f"the temperature must be a positive number, not {temperature}")
+
+
+def check_top_c(top_c: int, classes: int) -> None:
+    """Raise ConfigError unless 1 ≤ ``top_c`` ≤ ``classes``."""
+    if not 1 <= top_c <= classes:
+        raise ConfigError(
+            f"top-c is {top_c}, but there {'is 1 class' if classes == 1 else f'are {classes} classes'}",
+            hint=f"choose --top-c between 1 and {classes}" if classes else "",
+        )
+
+
+def _at_least_single(cosines: Tensor) -> Tensor:
+    # float16 and bfloat16 hold too few digits for a difference of energies.
+    return cosines if cosines.dtype in (torch.float32, torch.float64) else cosines.float()

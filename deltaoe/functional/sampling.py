@@ -1,0 +1,67 @@
+r"""Few-shot samples that depend on the images and a seed alone: not on paths, file order, machine or library."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FewShotSplit:
+    """Which rows to learn from and which to calibrate with; no image is on both sides.
+
+    ``shots``: rows to learn from, class by class, at most ``k`` each. ``rest``: all other rows, one per
+    distinct image, ascending. ``available``: distinct images per class index. ``conflicting``: rows whose
+    image also appears under another class; they are used for nothing.
+    """
+
+    shots: Indices
+    rest: Indices
+    available: dict[int, int]
+    conflicting: Indices
+
+
+def few_shot_split(labels: Sequence[int], keys: Sequence[bytes], k: int, seed: int) -> FewShotSplit:
+    """Draw ``k`` images of each class, without replacement, by ranking keyed hashes of the images' keys.
+
+    An image's rank is a hash of ``seed`` and its key, so adding images to a class moves a sample as little as
+    possible, and two machines that list the files in different orders draw the same images.
+
+    Args:
+        labels: (n,) class index per row; negative rows are unlabelled and used for nothing.
+        keys: (n,) content digest per row; rows with equal keys are one image.
+        k: shots per class, ≥ 0. Classes with fewer images give all they have: compare ``available``.
+        seed: any int ≥ 0.
+    """
+    first: dict[bytes, int] = {}
+    classes_of: dict[bytes, set[int]] = defaultdict(set)
+    for row, (label, key) in enumerate(zip(labels, keys, strict=True)):
+        if label >= 0:
+            first.setdefault(key, row)
+            classes_of[key].add(int(label))
+    conflict = {key for key, classes in classes_of.items() if len(classes) > 1}
+    members: dict[int, list[tuple[bytes, int]]] = defaultdict(list)
+    salt = seed.to_bytes(16, "little")
+    for key, row in first.items():
+        if key not in conflict:
+            rank = hashlib.blake2b(key, digest_size=16, salt=salt).digest()
+            members[int(labels[row])].append((rank, row))
+    shots: list[int] = []
+    rest: list[int] = []
+    for label in sorted(members):
+        ranked = [row for _, row in sorted(members[label])]
+        shots += ranked[:k]
+        rest += ranked[k:]
+    return FewShotSplit(
+        shots=np.asarray(shots, dtype=np.int64),
+        rest=np.asarray(sorted(rest), dtype=np.int64),
+        available={label: len(members[label]) for label in sorted(members)},
+        conflicting=np.asarray([r for r, key in enumerate(keys) if key in conflict], dtype=np.int64),
+    )

@@ -1,0 +1,56 @@
+"""Devices, threads and seeded randomness: the only file that names an accelerator."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from deltaoe.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def usable_cpus() -> int:
+    """Number of CPUs that this process may use (its affinity mask, not the machine's size)."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device that exists here.
+
+    ``auto`` takes the first CUDA device, then Apple's MPS, then the CPU.
+
+    Raises:
+        ConfigError: the name is no device name, or that device is not present.
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in {"cpu", "cuda", "mps"}:
+        raise ConfigError(f"unknown device {name!r}", hint="use auto, cpu, cuda, cuda:<index> or mps")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise ConfigError(
+            f"device {name!r} is not present ({found} CUDA device{'s' * (found != 1)} found)",
+            hint="use --device auto or --device cpu",
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device 'mps' is not present", hint="use --device auto or --device cpu")
+    return device
+
+
+def generator(seed: int) -> torch.Generator:
+    """A CPU generator for one purpose, so that a draw depends on its seed alone and on no device."""
+    import torch
+
+    return torch.Generator(device="cpu").manual_seed(seed)
