@@ -13,7 +13,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.errors import ConfigError
+from deltaoe.errors import ConfigError, DataError
 
 Floats = npt.NDArray[np.float64]
 
@@ -27,9 +27,12 @@ def p_values(scores: npt.ArrayLike, calibration: npt.ArrayLike) -> Floats:
 
     Returns:
         (N,), each in [1/(n + 1), 1]; all ones for n = 0.
+
+    Raises:
+        DataError: a score is NaN, which would sort above all others and pass for in-distribution.
     """
-    ordered = np.sort(np.asarray(calibration, dtype=np.float64))
-    below = np.searchsorted(ordered, np.asarray(scores, dtype=np.float64), side="right")
+    ordered = np.sort(_numbers(calibration))
+    below = np.searchsorted(ordered, _numbers(scores), side="right")
     return np.asarray((1 + below) / (len(ordered) + 1), dtype=np.float64)
 
 
@@ -41,9 +44,10 @@ def threshold(calibration: npt.ArrayLike, alpha: float) -> float | None:
 
     Raises:
         ConfigError: α is not in (0, 1).
+        DataError: a score is NaN.
     """
     check_alpha(alpha)
-    ordered = np.sort(np.asarray(calibration, dtype=np.float64))
+    ordered = np.sort(_numbers(calibration))
     n = len(ordered)
     # Counted on the very numbers that p_values() returns, so that rounding can't part the two.
     reachable = int(np.searchsorted(np.arange(1, n + 2) / (n + 1), alpha, side="right"))
@@ -58,7 +62,7 @@ def images_needed(alpha: float) -> int:
     """
     check_alpha(alpha)
     n = max(1, math.ceil(1 / alpha) - 2)
-    while threshold(np.zeros(n), alpha) is None:
+    while 1 / (n + 1) > alpha:  # the smallest number that p_values() returns
         n += 1
     return n
 
@@ -70,3 +74,10 @@ def check_alpha(alpha: float) -> None:
             f"alpha must lie between 0 and 1, not {alpha}",
             hint="it is the share of your own images you accept to see called unknown; 0.05 is usual",
         )
+
+
+def _numbers(scores: npt.ArrayLike) -> Floats:
+    array = np.asarray(scores, dtype=np.float64)
+    if np.isnan(array).any():
+        raise DataError("a score is not a number, so it has no rank among the calibration scores")
+    return array

@@ -33,7 +33,7 @@ def energy(cosines: Tensor, temperature: float) -> Tensor:
         ConfigError: τ is not a positive finite number.
     """
     check_temperature(temperature)
-    return -temperature * torch.logsumexp(_at_least_single(cosines) / temperature, dim=-1)
+    return -temperature * torch.logsumexp(at_least_single(cosines) / temperature, dim=-1)
 
 
 def crop(cosines: Tensor, top_c: int) -> Tensor:
@@ -75,13 +75,12 @@ def delta_energy(cosines: Tensor, temperature: float, top_c: int) -> Tensor:
     """
     check_temperature(temperature)
     check_top_c(top_c, cosines.shape[-1])
-    cosines = _at_least_single(cosines)
+    cosines = at_least_single(cosines)
     if temperature < _DIRECT_FROM_TEMPERATURE:
         return energy(crop(cosines, top_c), temperature) - energy(cosines, temperature)
     top = cosines.topk(top_c, dim=-1)
-    change = torch.expm1(top.values / temperature).sum(dim=-1)
-    rest = cosines.scatter(-1, top.indices, -torch.inf)
-    return temperature * torch.log1p(change / (top_c + torch.exp(rest / temperature).sum(dim=-1)))
+    rest = torch.exp(cosines.scatter(-1, top.indices, -torch.inf) / temperature).sum(dim=-1)
+    return temperature * _direct_change(top.values / temperature, rest)
 
 
 def log_floor(
@@ -90,8 +89,8 @@ def log_floor(
     r"""log Σ_{j∉T_c} exp(<h, z_j>/τ), streamed over blocks of labels so that no N×K matrix is ever formed.
 
     Args:
-        features: (N, D), unit rows h.
-        labels: (K, D), unit rows z.
+        features: (N, D), unit rows h; half precision is computed in single.
+        labels: (K, D), unit rows z; each block is cast to the features' precision.
         exclude: (N, c), the label indices T_c left out of each row's sum.
         temperature: τ > 0, cosine units.
         block: labels per step; memory is N × ``block``.
@@ -103,11 +102,12 @@ def log_floor(
         ConfigError: τ is not a positive finite number.
     """
     check_temperature(temperature)
+    features = at_least_single(features)
     rows = torch.arange(len(features), device=features.device).unsqueeze(1).expand_as(exclude)
     largest = torch.full((len(features),), -torch.inf, dtype=torch.float64, device=features.device)
     total = torch.zeros_like(largest)
     for start in range(0, len(labels), block):
-        scaled = features @ labels[start : start + block].T / temperature
+        scaled = features @ labels[start : start + block].to(features.dtype).T / temperature
         local = exclude - start
         inside = (local >= 0) & (local < scaled.shape[1])
         scaled[rows[inside], local[inside]] = -torch.inf
@@ -139,11 +139,9 @@ def delta_energy_from_top(top_cosines: Tensor, floor: Tensor, temperature: float
     """
     check_temperature(temperature)
     scaled, floor = top_cosines.double() / temperature, floor.double()
-    top_c = scaled.shape[-1]
     if temperature >= _DIRECT_FROM_TEMPERATURE:
-        change = torch.expm1(scaled).sum(dim=-1)
-        return temperature * torch.log1p(change / (top_c + torch.exp(floor)))
-    cropped = torch.logaddexp(floor, torch.full_like(floor, math.log(top_c)))
+        return temperature * _direct_change(scaled, torch.exp(floor))
+    cropped = torch.logaddexp(floor, torch.full_like(floor, math.log(scaled.shape[-1])))
     return temperature * (torch.logaddexp(torch.logsumexp(scaled, dim=-1), floor) - cropped)
 
 
@@ -162,6 +160,16 @@ def check_top_c(top_c: int, classes: int) -> None:
         )
 
 
-def _at_least_single(cosines: Tensor) -> Tensor:
-    # float16 and bfloat16 hold too few digits for a difference of energies.
-    return cosines if cosines.dtype in (torch.float32, torch.float64) else cosines.float()
+def at_least_single(values: Tensor) -> Tensor:
+    """Cast float16 and bfloat16 to float32: they hold too few digits for a difference of energies."""
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()
+
+
+def _direct_change(top: Tensor, rest: Tensor) -> Tensor:
+    r"""log( (Σ exp(top) + rest) / (c + rest) ) without cancellation; top (..., c), rest (...)."""
+    rise = torch.expm1(top).sum(dim=-1)
+    falls = rise < 0
+    # A fall is minus the rise that undoes it: near −1, log1p has no digits.
+    sign = 1 - 2 * falls.to(rise.dtype)
+    start = torch.where(falls, torch.exp(top).sum(dim=-1), top.shape[-1])
+    return sign * torch.log1p(sign * rise / (start + rest))

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from deltaoe.errors import DataError
+from deltaoe.errors import ConfigError, DataError
 
 
 def auroc(id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike) -> float:
@@ -38,15 +38,18 @@ def aupr_out(id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike) -> float:
 
 
 def fpr_at_tpr(id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike, tpr: float = 0.95) -> float:
-    r"""FPR@95: share of OOD images with score ≥ t, t the largest threshold that keeps ≥ ``tpr`` of the ID images.
+    r"""FPR@95: share of OOD images with score ≥ t, the largest threshold that keeps ≥ ``tpr`` of ID images.
 
     Raises:
+        ConfigError: ``tpr`` is not in (0, 1].
         DataError: one side is empty or a score is not finite.
     """
+    if not 0 < tpr <= 1:
+        raise ConfigError(f"the true-positive rate must be above 0 and at most 1, not {tpr}")
     truth, scores = _joined(id_scores, ood_scores)
     ordered = np.sort(scores[truth == 1])
     # 1e-9: tpr·n is meant exactly, 0.95·20 must not become 19.000000000000004.
-    kept = math.ceil(tpr * len(ordered) - 1e-9)
+    kept = max(1, math.ceil(tpr * len(ordered) - 1e-9))
     return float(np.mean(scores[truth == 0] >= ordered[len(ordered) - kept]))
 
 

@@ -1,4 +1,4 @@
-r"""Few-shot samples that depend on the images and a seed alone: not on paths, file order, machine or library."""
+r"""Few-shot samples that depend on the images and a seed alone: not on paths, file order or machine."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from deltaoe.errors import ConfigError
 
 Indices = npt.NDArray[np.int64]
 
@@ -38,8 +40,15 @@ def few_shot_split(labels: Sequence[int], keys: Sequence[bytes], k: int, seed: i
         labels: (n,) class index per row; negative rows are unlabelled and used for nothing.
         keys: (n,) content digest per row; rows with equal keys are one image.
         k: shots per class, ≥ 0. Classes with fewer images give all they have: compare ``available``.
-        seed: any int ≥ 0.
+        seed: any int from 0 to 2^128 − 1.
+
+    Raises:
+        ConfigError: ``k`` or ``seed`` is out of range.
     """
+    if k < 0:
+        raise ConfigError(f"the number of shots must be 0 or more, not {k}")
+    if not 0 <= seed < 1 << 128:
+        raise ConfigError(f"the seed must be 0 or more and below 2^128, not {seed}")
     first: dict[bytes, int] = {}
     classes_of: dict[bytes, set[int]] = defaultdict(set)
     for row, (label, key) in enumerate(zip(labels, keys, strict=True)):

@@ -11,7 +11,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from deltaoe.functional.energy import check_temperature, delta_energy, energy
+from deltaoe.functional.energy import at_least_single, check_temperature, delta_energy, energy
 
 Score = Callable[[Tensor, float, int], Tensor]
 
@@ -22,7 +22,7 @@ def mcm(cosines: Tensor, temperature: float, top_c: int = 1) -> Tensor:
     At CLIP's own τ = 0.01 the same formula is MSP (Hendrycks & Gimpel, ICLR 2017). ``top_c`` is not used.
     """
     check_temperature(temperature)
-    scaled = cosines / temperature
+    scaled = at_least_single(cosines) / temperature
     return torch.exp(scaled.amax(dim=-1) - torch.logsumexp(scaled, dim=-1))
 
 

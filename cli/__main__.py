@@ -1,0 +1,5 @@
+"""``python -m deltaoe_cli``."""
+
+from .main import main
+
+main()

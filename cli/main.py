@@ -1,0 +1,83 @@
+"""The ``deltaoe`` app: commands, global options, and the one place where errors become messages."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from deltaoe.errors import DeltaoeError
+
+from . import extract, score, tune
+
+INTERRUPTED = 130
+
+
+class _Commands(TyperGroup):
+    """Turns what a command raises into one message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        from .output import Screen
+
+        try:
+            return super().invoke(ctx)
+        except DeltaoeError as error:
+            Screen().error(error)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            Screen().note("interrupted; what was finished is kept, run the same command to go on")
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:  # the reader of stdout has gone, as in `deltaoe score … --json | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    name="deltaoe",
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"deltaoe {version('deltaoe')}")
+        raise typer.Exit
+
+
+@app.callback(
+    help="""Which images does a CLIP classifier know, and which not?
+
+Three commands, one after the other, on your own folders (one folder per class):
+
+[bold]deltaoe extract ./images[/bold]
+
+[bold]deltaoe tune --shots 16[/bold]
+
+[bold]deltaoe score ./unknown --report html[/bold]
+"""
+)
+def _deltaoe(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+extract.register(app)
+tune.register(app)
+score.register(app)
+
+
+def main() -> None:
+    """Entry point of the ``deltaoe`` command."""
+    app()

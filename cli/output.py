@@ -1,0 +1,148 @@
+"""What the user sees: results on stdout; messages, progress and errors on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from deltaoe.errors import DeltaoeError
+from deltaoe.workflows.progress import Event
+
+_OFF_TERMINAL_SECONDS = 5.0
+_OFF_TERMINAL_WIDTH = 10_000  # a pipe has no edge to wrap at: paths stay whole
+_LISTED = 10
+
+
+def printable(text: str) -> str:
+    """Text from users' files, fit for a terminal: control characters and stray bytes are shown, not sent."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
+
+
+class Screen:
+    """Both consoles of one run. ``as_json`` keeps stdout for one JSON document."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self._out = Console(highlight=False, soft_wrap=True)
+        if not self._out.is_terminal:
+            self._out = Console(highlight=False, width=_OFF_TERMINAL_WIDTH)
+        self._err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def note(self, sentence: str, style: str = "") -> None:
+        """A message to the user."""
+        self._err.print(Text(printable(sentence), style=style))
+
+    def warn(self, sentence: str) -> None:
+        """A message that needs attention."""
+        self._err.print(Text("warning: ", style="yellow") + Text(printable(sentence)))
+
+    def error(self, error: DeltaoeError) -> None:
+        """What went wrong and what to do next."""
+        self._err.print(Text("error: ", style="bold red") + Text(printable(str(error))))
+        if error.hint:
+            self._err.print(Text("  try: ", style="bold") + Text(printable(error.hint)))
+
+    def failures(self, failed: Sequence[tuple[str, str]]) -> None:
+        """Name files that could not be used, the first few of them."""
+        if failed:
+            files = "file" if len(failed) == 1 else "files"
+            self.warn(f"{len(failed)} {files} could not be used (--retry-failed reads them again):")
+            for path, reason in failed[:_LISTED]:
+                self._err.print(Text(f"  {printable(path)}: {printable(reason)}"))
+            if len(failed) > _LISTED:
+                self._err.print(Text(f"  … and {len(failed) - _LISTED} more"))
+
+    def table(
+        self, title: str, rows: Iterable[tuple[str, str]], columns: tuple[str, str] | None = None
+    ) -> None:
+        """A small two-column table of results; not printed in JSON mode."""
+        if self.as_json:
+            return
+        table = Table(
+            title=title, title_justify="left", title_style="bold", show_header=columns is not None, box=None
+        )
+        for column in columns or ("", ""):
+            table.add_column(column, overflow="fold")
+        for left, right in rows:
+            table.add_row(Text(printable(left)), Text(printable(right)))
+        self._out.print(table)
+
+    def json(self, value: Any) -> None:
+        """The result as one JSON document; only in JSON mode."""
+        if self.as_json:
+            self.raw([json.dumps(value, indent=1) + "\n"])
+
+    def raw(self, chunks: Iterable[str]) -> None:
+        """Text for stdout as it is."""
+        sys.stdout.writelines(chunks)
+        sys.stdout.flush()
+
+    def progress(self) -> ProgressLine:
+        """A live progress line, to be used as a context manager; its ``event`` is a workflow's callback."""
+        return ProgressLine(self._err, self.note)
+
+
+class ProgressLine:
+    """Draws events: one live line on a terminal, a plain line every few seconds elsewhere."""
+
+    def __init__(self, console: Console, note: Any) -> None:
+        self._console = console
+        self._note = note
+        self._live = console.is_terminal
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[info]}"),
+            console=console,
+            transient=True,
+            disable=not self._live,
+        )
+        self._stage = ""
+        self._task: TaskID | None = None
+        self._printed = time.monotonic()
+
+    def __enter__(self) -> ProgressLine:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def event(self, event: Event) -> None:
+        """Show one event."""
+        if event.message:
+            self._note(event.message)
+            return
+        info = "  ".join(
+            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {printable(str(value))}"
+            for name, value in event.info.items()
+        )
+        if self._live:
+            if event.stage != self._stage:
+                if self._task is not None:
+                    self._progress.remove_task(self._task)
+                self._task = self._progress.add_task(event.stage, total=event.total, info="")
+            assert self._task is not None  # noqa: S101 - for the type checker
+            self._progress.update(self._task, completed=event.done, total=event.total, info=info)
+        elif (
+            event.stage != self._stage
+            or event.done == event.total
+            or time.monotonic() - self._printed > _OFF_TERMINAL_SECONDS
+        ):
+            amount = f" {event.done}" + (f"/{event.total}" if event.total else "") if event.done else ""
+            self._note(f"{event.stage}{amount}  {info}".rstrip())
+            self._printed = time.monotonic()
+        self._stage = event.stage

@@ -1,0 +1,223 @@
+"""``deltaoe score``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deltaoe.errors import StoreError
+
+from . import options
+
+if TYPE_CHECKING:
+    from deltaoe.workflows.score import ScoreResult
+
+EPILOG = """[bold]Examples[/bold]
+
+deltaoe score ./unknown --report html                      scores.csv and report.html here
+
+deltaoe score a.jpg b.jpg --json                           one answer per image, on stdout
+
+deltaoe score ./unknown --zero-shot --template "a sketch of a {}."
+
+deltaoe score ./unknown --labels names.txt                 no tuning, no extracted data
+
+deltaoe score ./inbox --alpha 0.01 --fail-on-unknown       exit code 1 if any image is unknown
+"""
+
+
+class ReportKind(StrEnum):
+    """What can be written beside scores.csv."""
+
+    html = "html"
+    json = "json"
+
+
+# What each of our files begins with: anything else under that name is the user's, and is not overwritten.
+_MARKS = {
+    "scores.csv": "path,verdict,class,score,p_value,margin",
+    "scores.json": '{\n "deltaoe":',
+    "report.html": '<meta name="generator" content="deltaoe',
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command("score", epilog=EPILOG)(score)
+
+
+def score(
+    inputs: Annotated[list[Path], typer.Argument(help="Folders or image files.", show_default=False)],
+    report: Annotated[
+        list[ReportKind] | None,
+        typer.Option(
+            "--report", help="Also write report.html or scores.json; may be repeated.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the files written.")] = Path(),
+    alpha: Annotated[
+        float, typer.Option("--alpha", help="Share of your own images you accept to see called unknown.")
+    ] = 0.05,
+    detector: Annotated[
+        Path | None,
+        typer.Option(
+            "--detector", help="A detector file. Default: the last one tuned here.", show_default=False
+        ),
+    ] = None,
+    zero_shot: Annotated[
+        bool, typer.Option("--zero-shot", help="Use plain prompts even if there is a detector.")
+    ] = False,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels", help="Class names, one per line, instead of the extracted ones.", show_default=False
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Zero-shot with this extracted folder's classes.", show_default=False),
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option("--template", help='Zero-shot prompt. Default: "a photo of a {}."', show_default=False),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option("--temperature", help="Zero-shot τ, cosine units. Default: 0.1.", show_default=False),
+    ] = None,
+    top_c: Annotated[
+        int | None, typer.Option("--top-c", help="Zero-shot c. Default: 1.", show_default=False)
+    ] = None,
+    fail_on_unknown: Annotated[
+        bool, typer.Option("--fail-on-unknown", help="Exit with 1 if any image is unknown.")
+    ] = False,
+    model: options.Model = None,
+    pretrained: options.Pretrained = None,
+    retry_failed: options.RetryFailed = False,
+    strict: options.Strict = False,
+    batch_size: options.BatchSize = 64,
+    device: options.Device = "auto",
+    offline: options.Offline = False,
+    workspace: options.Workspace = None,
+    as_json: options.Json = False,
+) -> None:
+    """Tell known from unknown images: ΔEnergy, class, p-value and verdict for each.
+
+    An image is unknown if its p-value is at most alpha: on average, no more than that share of images like the
+    calibration images is called unknown. Works before tuning, with the extracted class names as prompts.
+    """
+    from deltaoe.data.workspace import Workspace
+    from deltaoe.workflows.score import ScoreOptions
+    from deltaoe.workflows.score import score as run
+
+    from .output import Screen
+
+    screen = Screen(as_json=as_json)
+    reports = set(report or ())
+    targets = {"csv": out / "scores.csv"}
+    targets |= {"json": out / "scores.json"} if "json" in reports else {}
+    targets |= {"html": out / "report.html"} if "html" in reports else {}
+    for target in targets.values():
+        _check_ours(target)
+    with screen.progress() as progress:
+        result = run(
+            inputs,
+            Workspace.locate(workspace),
+            ScoreOptions(
+                alpha=alpha,
+                detector=detector,
+                zero_shot=zero_shot,
+                labels=labels,
+                data=data,
+                template=template,
+                temperature=temperature,
+                top_c=top_c,
+                model=model,
+                pretrained=pretrained,
+                retry_failed=retry_failed,
+                batch_size=batch_size,
+                device=device,
+                offline=offline,
+            ),
+            on=progress.event,
+        )
+        head = _head(result)
+        result.table.write_csv(targets["csv"])
+        if "json" in targets:
+            result.table.write_json(targets["json"], head)
+        if "html" in targets:
+            _write_html(targets["html"], result, inputs, targets["csv"], progress.event)
+    for sentence in result.notes:
+        screen.warn(sentence)
+    screen.failures(result.table.failed)
+    counts = result.table.counts
+    threshold = result.table.threshold
+    screen.table(
+        "Scored " + ", ".join(str(path) for path in inputs),
+        [
+            ("known", str(counts["known"])),
+            ("unknown", str(counts["unknown"])),
+            *([("undecided", str(counts["undecided"]))] if counts["undecided"] else []),
+            ("failed", str(counts["failed"])),
+            (
+                "threshold",
+                "none" if threshold is None else f"ΔEnergy ≥ {threshold:.6g} is known (α = {alpha:g})",
+            ),
+            ("detector", f"{result.origin}; {len(result.detector.calibration)} calibration images"),
+            *((name, str(path)) for name, path in targets.items()),
+        ],
+    )
+    if as_json:
+        screen.raw(result.table.json_chunks(head))
+    if (strict and counts["failed"]) or (fail_on_unknown and counts["unknown"]):
+        raise typer.Exit(1)
+
+
+def _head(result: ScoreResult) -> dict[str, Any]:
+    return {
+        "deltaoe": version("deltaoe"),
+        "score": "delta_energy",
+        "temperature": result.detector.temperature,
+        "top_c": result.detector.top_c,
+        "alpha": result.table.alpha,
+        "threshold": result.table.threshold,
+        "calibration_images": len(result.detector.calibration),
+        "detector": result.origin,
+        "model": result.model,
+        "feature_space": result.detector.space.id,
+        "notes": result.notes,
+    }
+
+
+def _write_html(target: Path, result: ScoreResult, inputs: list[Path], table: Path, on: Any) -> None:
+    from deltaoe.data.files import replacing
+    from deltaoe.report.render import render
+    from deltaoe.workflows.reporting import build_report
+
+    title = ", ".join(str(path) for path in inputs)
+    now = datetime.now().astimezone()
+    html = render(build_report(result, title=title, full_table=str(table), now=now, on=on))
+    with replacing(target) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+
+
+def _check_ours(target: Path) -> None:
+    """Refuse to overwrite a file that deltaoe did not write."""
+    if target.exists():
+        try:
+            with target.open("rb") as file:
+                start = file.read(4096)
+        except OSError as cause:
+            raise StoreError(
+                f"cannot write {target}: {cause.strerror}", hint="choose another folder with --out"
+            ) from cause
+        if start and _MARKS[target.name].encode() not in start:
+            raise StoreError(
+                f"{target} exists and was not written by deltaoe",
+                hint="move it away, or choose a folder with --out",
+            )

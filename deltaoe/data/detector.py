@@ -1,0 +1,153 @@
+"""The detector: all that is needed to judge an image feature, in one safetensors file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from deltaoe.data.files import replacing
+from deltaoe.data.space import FeatureSpace, canonical_json
+from deltaoe.errors import DataError, DeltaoeError
+from deltaoe.functional import conformal
+
+_FORMAT = 1
+_KEY = "deltaoe"  # one metadata entry only: safetensors does not keep an order among several
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Class prompts as features, how to score against them, and the calibration of those scores.
+
+    Attributes:
+        class_names: K names.
+        text_features: (K, D) float32, unit rows, in the order of ``class_names``.
+        temperature: τ of ΔEnergy, cosine units.
+        top_c: c of ΔEnergy.
+        calibration: (n,) float64, ascending: scores of in-distribution images that nothing was learned from.
+        space: the image feature space the prompts belong to.
+        logit_scale: CLIP's factor on cosines, with which it was tuned.
+        context: (length, width) float32 learned context vectors; None for zero-shot prompts.
+        settings: every option and seed it was made with, plain JSON values.
+        facts: what was seen while making it (losses, counts), plain JSON values.
+    """
+
+    class_names: tuple[str, ...]
+    text_features: npt.NDArray[np.float32]
+    temperature: float
+    top_c: int
+    calibration: npt.NDArray[np.float64]
+    space: FeatureSpace
+    logit_scale: float
+    context: npt.NDArray[np.float32] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def tuned(self) -> bool:
+        """Whether its prompts were learned."""
+        return self.context is not None
+
+    def p_values(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Conformal p-values (N,) of scores (N,); see :mod:`deltaoe.functional.conformal`."""
+        return conformal.p_values(scores, self.calibration)
+
+    def threshold(self, alpha: float) -> float | None:
+        """The score below which an image is unknown at ``alpha``; None if the calibration is too small."""
+        return conformal.threshold(self.calibration, alpha)
+
+    def calibrated(self, scores: npt.ArrayLike) -> Detector:
+        """This detector with other calibration scores."""
+        return dataclasses.replace(self, calibration=np.sort(np.asarray(scores, dtype=np.float64)))
+
+    def to_bytes(self) -> bytes:
+        """The file's content: equal detectors give equal bytes."""
+        head = {
+            "format": _FORMAT,
+            "class_names": list(self.class_names),
+            "temperature": self.temperature,
+            "top_c": self.top_c,
+            "logit_scale": self.logit_scale,
+            "space": self.space.to_dict(),
+            "settings": dict(self.settings),
+            "facts": dict(self.facts),
+        }
+        tensors: dict[str, npt.NDArray[Any]] = {
+            "text_features": np.ascontiguousarray(self.text_features),
+            "calibration": np.ascontiguousarray(self.calibration),
+        }
+        if self.context is not None:
+            tensors["context"] = np.ascontiguousarray(self.context)
+        content: bytes = save(tensors, metadata={_KEY: canonical_json(head)})
+        return content
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file's content, hexadecimal."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write it as one file, atomically. Raises StoreError."""
+        with replacing(path) as temporary:
+            temporary.write_bytes(self.to_bytes())
+
+    @classmethod
+    def load(cls, path: Path) -> Detector:
+        """Read what :meth:`save` wrote. Nothing in the file is executed, everything is checked.
+
+        Raises:
+            DataError: unreadable, not a detector, damaged, or from a newer version.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                head = json.loads((file.metadata() or {})[_KEY])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            if head["format"] > _FORMAT:
+                raise DataError("it was written by a newer deltaoe")
+            detector = cls(
+                class_names=tuple(head["class_names"]),
+                text_features=tensors["text_features"],
+                temperature=float(head["temperature"]),
+                top_c=int(head["top_c"]),
+                calibration=tensors["calibration"],
+                space=FeatureSpace.from_dict(head["space"]),
+                logit_scale=float(head["logit_scale"]),
+                context=tensors.get("context"),
+                settings=head["settings"],
+                facts=head["facts"],
+            )
+            detector._check()
+        except FileNotFoundError as cause:
+            raise DataError(
+                f"there is no detector {path}", hint="check the path, or run: deltaoe tune"
+            ) from cause
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, DeltaoeError) as cause:
+            reason = f"missing {cause}" if isinstance(cause, KeyError) else str(cause).splitlines()[0]
+            raise DataError(
+                f"{path} is not a usable detector: {reason}", hint="detectors are written by: deltaoe tune"
+            ) from cause
+        return detector
+
+    def _check(self) -> None:
+        classes, dim = len(self.class_names), self.space.dim
+        if not all(isinstance(name, str) for name in self.class_names):
+            raise DataError("its class names are no text")
+        if self.text_features.dtype != np.float32 or self.text_features.shape != (classes, dim):
+            raise DataError(f"its text features have shape {self.text_features.shape}, not {(classes, dim)}")
+        if not np.allclose(np.linalg.norm(self.text_features, axis=1), 1, atol=1e-3):
+            raise DataError("its text features are not unit length")
+        if self.calibration.dtype != np.float64 or self.calibration.ndim != 1:
+            raise DataError("its calibration scores are not a list of numbers")
+        if not np.isfinite(self.calibration).all():
+            raise DataError("its calibration scores are not finite")
+        if not (np.isfinite(self.temperature) and self.temperature > 0 and 1 <= self.top_c <= classes):
+            raise DataError("its temperature or top-c is out of range")

@@ -1,0 +1,216 @@
+"""Image files: which ones count, and what pixels a file means.
+
+The decode policy is part of a feature space's identity (``DECODE_POLICY``): change what pixels come out for any
+file, and the number must change with it.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from deltaoe.errors import DataError
+
+DECODE_POLICY = 1
+SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"}
+    | {".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
+)
+MAX_MEGAPIXELS = 178  # where Pillow itself begins to call a file a decompression bomb
+_SKIPPED_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN"})
+
+
+class ImageError(Exception):
+    """A file is no usable picture; the message is the reason, fit for a table cell."""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One image file: ``path`` as found, ``relative`` to the folder given, with ``/``; size and mtime from stat.
+
+    ``problem`` is set where the file could not even be looked at (a broken link, say).
+    """
+
+    path: Path
+    relative: str
+    size: int
+    mtime_ns: int
+    problem: str | None = None
+
+
+@dataclass
+class Ignored:
+    """What a walk passed over, by kind; counted so that nothing is skipped without a word."""
+
+    hidden: int = 0
+    other_files: int = 0
+
+
+def find_images(root: Path, ignored: Ignored | None = None) -> Iterator[ImageFile]:
+    """Walk ``root`` depth first, names sorted, and yield its image files (by suffix, any case).
+
+    Symbolic links to files and folders are followed; a folder that contains itself is entered once. Hidden
+    entries (leading dot) and system folders (``__MACOSX`` and the like) are passed over and counted. A single
+    file is yielded whatever its suffix.
+
+    Raises:
+        DataError: ``root`` does not exist or cannot be listed.
+    """
+    ignored = ignored if ignored is not None else Ignored()
+    try:
+        info = root.stat()
+    except OSError as cause:
+        raise DataError(f"cannot read {root}: {_reason(cause)}", hint="check the path") from cause
+    if not os.path.isdir(root):
+        yield ImageFile(root, root.name, info.st_size, info.st_mtime_ns)
+        return
+    try:
+        yield from _walk(os.fspath(root), "", ((info.st_dev, info.st_ino),), ignored)
+    except PermissionError as cause:
+        raise DataError(
+            f"cannot list {cause.filename}: {_reason(cause)}", hint="check its permissions"
+        ) from cause
+
+
+def _walk(
+    folder: str, prefix: str, ancestors: tuple[tuple[int, int], ...], ignored: Ignored
+) -> Iterator[ImageFile]:
+    with os.scandir(folder) as listing:
+        entries = sorted(listing, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name in _SKIPPED_FOLDERS:
+            ignored.hidden += 1
+            continue
+        is_image = os.path.splitext(entry.name)[1].lower() in SUFFIXES
+        try:
+            info = entry.stat()
+            is_folder = entry.is_dir()
+        except OSError as cause:
+            # A broken link with an image's name is somebody's missing image; others are not ours to report.
+            if is_image:
+                yield ImageFile(Path(entry.path), prefix + entry.name, 0, 0, _reason(cause))
+            else:
+                ignored.other_files += 1
+            continue
+        if is_folder:
+            inode = (info.st_dev, info.st_ino)
+            if inode not in ancestors:
+                yield from _walk(entry.path, f"{prefix}{entry.name}/", (*ancestors, inode), ignored)
+        elif is_image:
+            yield ImageFile(Path(entry.path), prefix + entry.name, info.st_size, info.st_mtime_ns)
+        else:
+            ignored.other_files += 1
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's bytes.
+
+    Raises:
+        ImageError: it cannot be read; the reason may pass (permissions), so it is not worth remembering.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as cause:
+        raise ImageError(_reason(cause)) from cause
+
+
+def decode(data: bytes) -> Image.Image:
+    """The RGB picture that a viewer would show for these bytes.
+
+    EXIF orientation is applied; 16-bit and floating grey is scaled to 8 bit; transparency is laid on white;
+    palettes go through RGBA; CMYK and others are converted by Pillow; of an animation, the first frame.
+
+    Raises:
+        ImageError: with the reason in a few words.
+    """
+    if not data:
+        raise ImageError("empty file")
+    _register_heif()
+    try:
+        image = Image.open(io.BytesIO(data))
+        if image.width * image.height > MAX_MEGAPIXELS * 1_000_000:
+            raise ImageError(
+                f"{image.width}×{image.height} pixels, over the limit of {MAX_MEGAPIXELS} megapixels"
+            )
+        image.load()
+        return _to_rgb(_upright(image))
+    except UnidentifiedImageError as cause:
+        raise ImageError("not an image, or of an unknown kind") from cause
+    except Image.DecompressionBombError as cause:
+        raise ImageError(f"over the limit of {MAX_MEGAPIXELS} megapixels") from cause
+    except MemoryError as cause:
+        raise ImageError("too large for this machine's memory") from cause
+    except (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, ZeroDivisionError,
+            OverflowError, struct.error, NotImplementedError, RuntimeError) as cause:  # fmt: skip
+        # Decoders meet hostile bytes with whatever their arithmetic raises.
+        raise ImageError(f"broken image: {_first_line(cause)}") from cause
+
+
+def thumbnail(data: bytes, edge: int = 128) -> bytes:
+    """A small WebP file of the picture, at most ``edge`` pixels on each side. Raises ImageError like decode."""
+    image = decode(data)
+    image.thumbnail((edge, edge))
+    out = io.BytesIO()
+    image.save(out, "WEBP", quality=72, method=4)
+    return out.getvalue()
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # broken EXIF is no reason to lose the picture
+        return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.float64)
+        return _grey(values / 257.0)  # 65535 → 255: both files' modes hold 16-bit samples in practice
+    if image.mode == "F":
+        values = np.nan_to_num(np.asarray(image).astype(np.float64))
+        peak = values.max(initial=0.0)
+        return _grey(values * 255.0 if peak <= 1 else values if peak <= 255 else values / 257.0)
+    if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
+        layered = image.convert("RGBA")
+        white = Image.new("RGBA", layered.size, "white")
+        return Image.alpha_composite(white, layered).convert("RGB")
+    return image.convert("RGB")
+
+
+def _grey(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Image.Image:
+    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8)).convert("RGB")
+
+
+def _register_heif() -> None:
+    global _heif_registered
+    if not _heif_registered:
+        _heif_registered = True
+        try:
+            import pillow_heif
+        except ImportError:
+            return
+        pillow_heif.register_heif_opener()
+
+
+_heif_registered = False
+
+
+def _reason(cause: OSError) -> str:
+    if cause.errno == errno.ENOENT:
+        return "no such file or folder"
+    return (cause.strerror or str(cause)).lower()
+
+
+def _first_line(cause: BaseException) -> str:
+    lines = str(cause).strip().splitlines()
+    return lines[0][:120] if lines else type(cause).__name__

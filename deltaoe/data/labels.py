@@ -1,0 +1,183 @@
+"""Class names: from folders, from a CSV that renames folders, from a list of labels."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from deltaoe.errors import ConfigError, DataError
+
+Layout = Literal["class", "domain/class", "flat"]
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """Class and domain of each image, in the order of the paths given.
+
+    ``class_of`` and ``domain_of`` are indices into the sorted ``class_names`` and ``domain_names``; −1 where a
+    file has none (it lies above the class folders, or the layout has no domains).
+    """
+
+    layout: Layout
+    class_names: tuple[str, ...]
+    domain_names: tuple[str, ...]
+    class_of: tuple[int, ...]
+    domain_of: tuple[int, ...]
+
+
+def detect_layout(paths: Iterable[str]) -> Layout:
+    """Recognise ``<class>/…``, ``<domain>/<class>/…`` or a flat folder from relative paths with ``/``.
+
+    Domains are recognised by their classes: every image lies at least two folders deep, and either most second
+    level names occur under several top folders, or there is one top folder with several folders below.
+    """
+    tops: set[str] = set()
+    homes: dict[str, set[str]] = defaultdict(set)
+    deep = True
+    for path in paths:
+        parts = path.split("/")
+        if len(parts) > 1:
+            tops.add(parts[0])
+        if len(parts) > 2:
+            homes[parts[1]].add(parts[0])
+        elif len(parts) == 2:
+            deep = False
+    if not tops:
+        return "flat"
+    if not deep or not homes:
+        return "class"
+    if len(tops) == 1:
+        return "domain/class" if len(homes) > 1 else "class"
+    shared = sum(len(home) > 1 for home in homes.values())
+    return "domain/class" if 2 * shared > len(homes) else "class"
+
+
+def label_paths(
+    paths: Sequence[str], layout: Layout | None = None, renames: Mapping[str, str] | None = None
+) -> Labelling:
+    """Class and domain of each relative path.
+
+    Args:
+        paths: relative to the data set's folder, with ``/``.
+        layout: None to recognise it with :func:`detect_layout`.
+        renames: class folder → class name; folders not named keep theirs (underscores become spaces). Two
+            folders with one name are one class.
+
+    Raises:
+        ConfigError: ``renames`` names a folder that is not there.
+    """
+    layout = layout or detect_layout(paths)
+    level = {"flat": -1, "class": 0, "domain/class": 1}[layout]
+    folders: list[str | None] = []
+    domains: list[str | None] = []
+    for path in paths:
+        parts = path.split("/")[:-1]
+        folders.append(parts[level] if 0 <= level < len(parts) else None)
+        domains.append(parts[0] if level == 1 and len(parts) > 1 else None)
+    present = {folder for folder in folders if folder is not None}
+    renames = renames or {}
+    for folder in renames:
+        if folder not in present:
+            close = difflib.get_close_matches(folder, present, n=1)
+            raise ConfigError(
+                f"the classes file names a folder that holds no images: {folder!r}",
+                hint=f"did you mean {close[0]!r}?" if close else "its first column is the folder's name",
+            )
+    names = {folder: renames.get(folder, tidy(folder)) for folder in present}
+    class_names = tuple(sorted(set(names.values())))
+    domain_names = tuple(sorted({domain for domain in domains if domain is not None}))
+    class_index = {name: i for i, name in enumerate(class_names)}
+    domain_index = {name: i for i, name in enumerate(domain_names)}
+    return Labelling(
+        layout=layout,
+        class_names=class_names,
+        domain_names=domain_names,
+        class_of=tuple(-1 if f is None else class_index[names[f]] for f in folders),
+        domain_of=tuple(-1 if d is None else domain_index[d] for d in domains),
+    )
+
+
+def tidy(folder: str) -> str:
+    """A folder's name as words: underscores to spaces, runs of blanks to one; never empty."""
+    return " ".join(folder.replace("_", " ").split()) or folder
+
+
+def read_classes_csv(path: Path) -> dict[str, str]:
+    """Read ``folder, name`` rows (UTF-8; a first row ``folder,name`` is a header; blank rows are skipped).
+
+    Raises:
+        ConfigError: unreadable, a row without exactly two non-empty cells, or a folder named twice.
+    """
+    renames: dict[str, str] = {}
+    for number, row in enumerate(csv.reader(_text(path).splitlines()), start=1):
+        cells = [cell.strip() for cell in row]
+        if not any(cells) or (number == 1 and [c.lower() for c in cells] == ["folder", "name"]):
+            continue
+        if len(cells) != 2 or not all(cells):
+            raise ConfigError(
+                f"{path}, row {number}: expected two cells, folder and name",
+                hint="for example: n02123045,tabby cat",
+            )
+        if cells[0] in renames:
+            raise ConfigError(
+                f"{path}, row {number}: folder {cells[0]!r} is named twice", hint="keep one row"
+            )
+        renames[cells[0]] = cells[1]
+    if not renames:
+        raise ConfigError(f"{path} names no folder", hint="one row per folder: folder,name")
+    return renames
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Read one label per line (UTF-8; blank lines are skipped), in the file's order.
+
+    Raises:
+        ConfigError: unreadable, empty, or a label given twice.
+    """
+    labels = [line.strip() for line in _text(path).splitlines() if line.strip()]
+    if not labels:
+        raise ConfigError(f"{path} holds no labels", hint="one label per line")
+    seen: set[str] = set()
+    for label in labels:
+        if label in seen:
+            raise ConfigError(f"{path} holds the label {label!r} twice", hint="remove one of them")
+        seen.add(label)
+    return tuple(labels)
+
+
+def check_template(template: str) -> None:
+    """Raise ConfigError unless ``template`` has exactly one ``{}``."""
+    if template.count("{}") != 1 or template.replace("{}", "").count("{") + template.replace("{}", "").count(
+        "}"
+    ):
+        raise ConfigError(
+            f"the template {template!r} must contain {{}} once, where the class name goes",
+            hint='for example "a photo of a {}."',
+        )
+
+
+def require_classes(class_names: Sequence[str], what: str) -> None:
+    """Raise DataError unless there are at least two classes to tell apart."""
+    if len(class_names) < 2:
+        found = f"one class only ({class_names[0]})" if class_names else "no classes"
+        raise DataError(
+            f"{what} has {found}; tuning needs at least two",
+            hint="put images into one folder per class (images/<class>/…), or say the layout: "
+            "deltaoe extract DIR --layout domain/class",
+        )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as cause:
+        raise ConfigError(
+            f"cannot read {path}: {(cause.strerror or str(cause)).lower()}", hint="check the path"
+        ) from cause
+    except UnicodeDecodeError as cause:
+        raise ConfigError(f"{path} is not UTF-8 text", hint="save it as UTF-8") from cause

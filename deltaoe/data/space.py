@@ -1,0 +1,82 @@
+"""The identity of a feature space: which vectors may be compared with each other."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deltaoe.errors import StoreError
+
+
+@dataclass(frozen=True)
+class FeatureSpace:
+    """All that decides a feature vector for given image bytes.
+
+    Attributes:
+        model: the name it was loaded by (``ViT-B-16/openai``, ``local-dir:…``). For people: **not** part of the
+            identity, so that a model folder may move and two names of the same weights share one cache.
+        weights: SHA-256 over all parameters and buffers: names, shapes, types and bytes.
+        config: SHA-256 over the architecture's configuration, activation included.
+        preprocess: size, mean, deviation, interpolation and resize mode, as canonical JSON.
+        precision: arithmetic of the image tower, such as ``fp32``.
+        decode_policy: version of the rule that turns file bytes into RGB pixels.
+        dim: D, components of a feature; features are unit length.
+        dtype: how the store keeps them.
+    """
+
+    model: str
+    weights: str
+    config: str
+    preprocess: str
+    precision: str
+    decode_policy: int
+    dim: int
+    dtype: str = "float16"
+
+    @property
+    def id(self) -> str:
+        """16 hexadecimal digits, a digest of everything but the model's name."""
+        identity = {k: v for k, v in dataclasses.asdict(self).items() if k != "model"}
+        return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FeatureSpace:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            StoreError: a field is missing, unknown or of the wrong type.
+        """
+        fields = {field.name: field.type for field in dataclasses.fields(cls)}
+        good = set(values) == set(fields) and all(
+            isinstance(values[name], int if kind == "int" else str) for name, kind in fields.items()
+        )
+        if not good:
+            raise StoreError(
+                "not a description of a feature space", hint="the file is damaged or from another version"
+            )
+        return cls(**values)
+
+    def differences(self, other: FeatureSpace) -> list[str]:
+        """What differs besides the model's name, mine / theirs, for an error message."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        digests = {"weights", "config"}
+        return [
+            f"{name} {str(mine[name])[:12]} / {str(theirs[name])[:12]}"
+            if name in digests
+            else f"{name} {mine[name]} / {theirs[name]}"
+            for name in mine
+            if name != "model" and mine[name] != theirs[name]
+        ]
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no blanks: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

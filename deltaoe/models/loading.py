@@ -1,0 +1,213 @@
+"""Loading open_clip models, offline if need be, with errors that name the ways out."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import logging
+import os
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deltaoe.data.space import canonical_json
+from deltaoe.errors import ConfigError, ModelError
+from deltaoe.models.reference import HF_HUB, ModelRef
+
+WAYS_OUT = (
+    "three ways on: use weights that are already on this machine (--pretrained FILE, or a folder in open_clip's "
+    "format with --model local-dir:DIR); run once on a machine with a network and copy its cache; "
+    "or check the network and try again"
+)
+_CONNECT_SECONDS = 4.0
+_WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+
+def load_model(
+    ref: ModelRef, device: torch.device, *, offline: bool, notify: Callable[[str], None]
+) -> tuple[Any, dict[str, Any]]:
+    """Load a model in float32, frozen and in evaluation mode; return it with its architecture's configuration.
+
+    Args:
+        ref: what to load.
+        device: where to.
+        offline: never contact a network.
+        notify: called with a sentence before something is downloaded.
+
+    Raises:
+        ConfigError: there is no such model or tag.
+        ModelError: weights are out of reach, broken, or do not fit the architecture.
+    """
+    import open_clip
+
+    # open_clip logs an error of its own before raising it; ours says it once.
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+    quick_gelu = _check_name(ref)
+    _check_reach(ref, offline=offline, notify=notify)
+    previous = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        model = open_clip.create_model(
+            ref.name,
+            pretrained=ref.pretrained,
+            precision="fp32",
+            device=device,
+            force_quick_gelu=quick_gelu,
+            require_pretrained=True,
+            weights_only=True,
+        )
+        config = open_clip.get_model_config(ref.name)
+    except Exception as cause:
+        raise ModelError(f"cannot load {ref}: {_first_line(cause)}", hint=_hint(ref)) from cause
+    finally:
+        logging.disable(previous)
+    if not isinstance(config, dict):
+        raise ModelError(f"cannot load {ref}: it has no configuration", hint=_hint(ref))
+    if quick_gelu:
+        config["quick_gelu"] = True
+    return model.eval().requires_grad_(False), config
+
+
+def load_tokenizer(ref: ModelRef) -> Callable[[list[str]], torch.Tensor]:
+    """The model's tokenizer.
+
+    Raises:
+        ModelError: it needs a package that is not installed, or files that are out of reach.
+    """
+    import open_clip
+
+    try:
+        tokenizer: Callable[[list[str]], torch.Tensor] = open_clip.get_tokenizer(ref.name)
+    except Exception as cause:
+        hint = "pip install transformers" if "transformers" in str(cause) else _hint(ref)
+        raise ModelError(f"cannot load the tokenizer of {ref}: {_first_line(cause)}", hint=hint) from cause
+    return tokenizer
+
+
+def weights_digest(model: torch.nn.Module) -> str:
+    """SHA-256 over all parameters and buffers, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        plain = tensor.detach().cpu().contiguous()
+        digest.update(f"{name}\0{plain.dtype}\0{tuple(plain.shape)}\0".encode())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def config_digest(config: dict[str, Any]) -> str:
+    """SHA-256 over the architecture's configuration."""
+    return hashlib.sha256(canonical_json(config).encode()).hexdigest()
+
+
+def _check_name(ref: ModelRef) -> bool:
+    """Check model and tag against open_clip's lists; return whether the weights were trained with QuickGELU.
+
+    open_clip only warns when a tag's activation is not the architecture's, and then computes with the wrong one:
+    ViT-B-16/openai, for example, was trained with QuickGELU, and the architecture of that name has GELU.
+    """
+    import open_clip
+
+    local = ref.local_folder
+    if local is not None:
+        if not (local / "open_clip_config.json").is_file():
+            raise ConfigError(
+                f"{local} is not a model folder" if local.is_dir() else f"there is no folder {local}",
+                hint="local-dir: takes a folder with open_clip_config.json and a weight file beside it",
+            )
+        return False
+    if ref.name.startswith(HF_HUB):
+        return False
+    models: list[str] = open_clip.list_models()
+    if ref.name not in models:
+        close = difflib.get_close_matches(ref.name, models, n=3)
+        listed = f"did you mean {' or '.join(close)}? " if close else ""
+        raise ConfigError(
+            f"open_clip knows no model {ref.name!r}",
+            hint=f"{listed}local-dir:DIR loads a model from a folder",
+        )
+    tags: list[str] = open_clip.list_pretrained_tags_by_model(ref.name)
+    settings = open_clip.get_pretrained_cfg(ref.name, ref.pretrained or "")
+    if not settings:
+        if ref.pretrained and Path(ref.pretrained).is_file():
+            return False
+        close = difflib.get_close_matches(ref.pretrained or "", tags, n=1)
+        guess = f"did you mean {close[0]}? " if close else ""
+        raise ConfigError(
+            f"open_clip has no weights {ref.pretrained!r} for {ref.name}",
+            hint=f"{guess}it has: {', '.join(tags) or 'none'}",
+        )
+    quick = bool(settings.get("quick_gelu", False))
+    if not quick and open_clip.get_model_config(ref.name).get("quick_gelu", False):
+        plain = ref.name.removesuffix("-quickgelu")
+        raise ConfigError(
+            f"the weights {ref.pretrained!r} were trained without QuickGELU, but {ref.name} computes with it",
+            hint=f"use --model {plain}",
+        )
+    return quick
+
+
+def _check_reach(ref: ModelRef, *, offline: bool, notify: Callable[[str], None]) -> None:
+    """Fail within seconds where the hub can't be reached, instead of after many silent retries."""
+    import huggingface_hub
+    import open_clip
+    from huggingface_hub import constants
+
+    if ref.local_folder is not None or (ref.pretrained and Path(ref.pretrained).is_file()):
+        return
+    names: tuple[str, ...]
+    if ref.name.startswith(HF_HUB):
+        repository, names = ref.name.removeprefix(HF_HUB).partition("@")[0], _WEIGHT_FILES
+        address = constants.ENDPOINT
+    else:
+        settings = open_clip.get_pretrained_cfg(ref.name, ref.pretrained)
+        if settings.get("hf_hub"):
+            repository, name = os.path.split(settings["hf_hub"])
+            names = (name, str(Path(name).with_suffix(".safetensors"))) if name else _WEIGHT_FILES
+            address = constants.ENDPOINT
+        else:
+            repository, names, address = "", (), settings.get("url", "")
+    if repository:
+        cached = any(
+            isinstance(huggingface_hub.try_to_load_from_cache(repository, name), str) for name in names
+        )
+    else:
+        cached = (
+            Path("~/.cache/clip").expanduser() / Path(urllib.parse.urlparse(address).path).name
+        ).is_file()
+    offline = offline or bool(constants.HF_HUB_OFFLINE)
+    reachable = not offline and _reachable(address)
+    if not cached and not reachable:
+        why = "--offline was asked for" if offline else "the model hub can't be reached"
+        raise ModelError(f"the weights of {ref} are not on this machine, and {why}", hint=WAYS_OUT)
+    if not reachable:
+        # With the files cached, asking an absent hub for news first would cost most of a minute.
+        constants.HF_HUB_OFFLINE = True
+    elif not cached:
+        notify(f"Downloading the weights of {ref}, once")
+
+
+def _reachable(address: str) -> bool:
+    parts = urllib.parse.urlparse(address)
+    if urllib.request.getproxies():
+        return True  # only the proxy knows
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 443), timeout=_CONNECT_SECONDS):
+            return True
+    except OSError:
+        return False
+
+
+def _hint(ref: ModelRef) -> str:
+    if ref.local_folder is not None:
+        return "check that open_clip_config.json and the weight file in that folder belong together"
+    return WAYS_OUT
+
+
+def _first_line(cause: BaseException) -> str:
+    lines = str(cause).strip().splitlines()
+    return lines[0][:240] if lines else type(cause).__name__

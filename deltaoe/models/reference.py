@@ -1,0 +1,73 @@
+"""Naming a model, without loading anything heavy."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from deltaoe.errors import ConfigError
+
+LOCAL_DIR = "local-dir:"
+HF_HUB = "hf-hub:"
+DEFAULT_MODEL = "ViT-B-16"
+DEFAULT_PRETRAINED = "openai"
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """What to load: open_clip's model name and pretrained tag (or weight file), or a ``local-dir:``/``hf-hub:`` name.
+
+    ``str()`` gives the one-line name that :meth:`parse` reads back.
+    """
+
+    name: str
+    pretrained: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.pretrained}" if self.pretrained else self.name
+
+    @classmethod
+    def parse(cls, text: str, pretrained: str | None = None) -> ModelRef:
+        """Read ``ViT-B-16``, ``ViT-B-16/openai``, ``ViT-B/16``, ``local-dir:PATH`` or ``hf-hub:ORG/REPO``.
+
+        A relative local folder becomes absolute, so that the name holds from any folder.
+
+        Raises:
+            ConfigError: empty, or a pretrained tag given for a name that carries its own weights.
+        """
+        if text.startswith((LOCAL_DIR, HF_HUB)):
+            prefix, _, rest = text.partition(":")
+            if not rest:
+                raise ConfigError(
+                    f"the model {text!r} names nothing", hint=f"write {prefix}: followed by a name"
+                )
+            if pretrained:
+                raise ConfigError(f"{text} has its own weights", hint="leave --pretrained out")
+            return cls(f"{LOCAL_DIR}{os.path.abspath(rest)}" if prefix == "local-dir" else text)
+        if not text:
+            raise ConfigError("the model's name is empty", hint=f"for example --model {DEFAULT_MODEL}")
+        name, _, tag = text.partition("/")
+        if tag[:1].isdigit():  # OpenAI writes ViT-B/16 where open_clip writes ViT-B-16
+            name, tag = text.replace("/", "-"), ""
+        return cls(name, pretrained or tag or DEFAULT_PRETRAINED)
+
+    @property
+    def local_folder(self) -> Path | None:
+        """The folder of a ``local-dir:`` model."""
+        return Path(self.name.removeprefix(LOCAL_DIR)) if self.name.startswith(LOCAL_DIR) else None
+
+    def fingerprint(self) -> str:
+        """Changes when the weights behind this name may have: a cheap guard for reusing what is cached.
+
+        For local files it carries size and mtime; published tags do not change.
+        """
+        local = self.local_folder
+        if local is not None and local.is_dir():
+            files = sorted(path for path in local.iterdir() if path.is_file())
+        elif self.pretrained and Path(self.pretrained).is_file():
+            files = [Path(self.pretrained)]
+        else:
+            files = []
+        stats = [(path.name, info.st_size, info.st_mtime_ns) for path in files for info in [path.stat()]]
+        return f"{self} {stats}"

@@ -1,0 +1,193 @@
+"""A report as one HTML file that needs no network and trusts no string it shows.
+
+Three lines of defence, as paths, labels and manifests come from anywhere: every value is escaped by the
+template engine, no value is ever written into a script or a style, and the file carries a content security
+policy under which only the script and the style of this package run, identified by their hashes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import re
+from functools import lru_cache, partial
+from importlib import resources
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from deltaoe.functional.conformal import images_needed
+from deltaoe.report.histogram import histogram
+from deltaoe.report.model import Report
+
+NOTHING = "—"
+
+# What HTML text cannot carry: control characters but tab and newline, and the lone surrogates that
+# os.fsdecode makes of bytes that are not UTF-8. And the two direction overrides, which serve to disguise names:
+# <bdi> keeps them from reordering their surroundings, but not gpj.exe from reading exe.jpg.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202d\u202e\ud800-\udfff]")
+
+
+def render(report: Report) -> str:
+    """The report as a complete HTML document: no network, encodable as UTF-8, readable without JavaScript.
+
+    Rows are written in the order given. Characters that HTML cannot carry are shown as ``\\xff``.
+    """
+    classes = sorted({row.label for row in report.rows})
+    style, script = _asset("report.css"), _asset("report.js")
+    html = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            style=Markup(style),  # noqa: S704 -- files of this package, nothing of the user's
+            script=Markup(script),  # noqa: S704
+            policy=content_security_policy(style, script),
+            chart=histogram(report.scores, report.calibration, report.threshold),
+            number=partial(decimal, places=places(report)),
+            signed=partial(decimal, places=places(report), sign=True),
+            total=sum(report.counts.values()),
+            no_verdict=no_verdict_sentence(report),
+            class_number={label: index for index, label in enumerate(classes, start=1)},
+        )
+    )
+    # At the very end, so that no string can be forgotten. Only texts can contain such characters.
+    return _UNPRINTABLE.sub(_escape, html)
+
+
+def content_security_policy(style: str, script: str) -> str:
+    """The policy that lets exactly this style and this script run and loads nothing but ``data:`` images."""
+    return "; ".join(
+        [
+            "default-src 'none'",
+            "img-src data:",
+            f"style-src 'sha256-{_sha256(style)}'",
+            f"script-src 'sha256-{_sha256(script)}'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "require-trusted-types-for 'script'",  # assigning to innerHTML raises, should anyone ever add it
+        ]
+    )
+
+
+def no_verdict_sentence(report: Report) -> str:
+    """Why there is no threshold, and how many calibration images would do; "" if there is one."""
+    if report.threshold is not None:
+        return ""
+    have = np.size(report.calibration)
+    if have == 0:
+        return f"No image has a verdict, because there is no calibration. {_needs(report)}"
+    if have < images_needed(report.alpha):
+        return f"No image has a verdict, because the calibration has only {_images(have)}. {_needs(report)}"
+    return "No image has a verdict, because no threshold was set."
+
+
+def places(report: Report) -> int:
+    """Decimal places for scores: 4, and more where values lie too close for 4 to tell them apart."""
+    values = np.concatenate([np.ravel(report.scores), np.ravel(report.calibration)])
+    values = values[np.isfinite(values)]
+    spread = float(values.max()) - float(values.min()) if len(values) else 0.0
+    return min(9, max(4, 2 - math.floor(math.log10(spread)))) if 0 < spread < math.inf else 4
+
+
+def decimal(value: float | None, *, places: int = 4, sign: bool = False) -> str:
+    """``value`` with fixed decimals and a true minus; what would round to zero keeps one digit (2e−07)."""
+    if value is None or math.isnan(value):
+        return NOTHING if value is None else "NaN"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    plus = "+" if sign and value > 0 else ""
+    text = f"{value + 0.0:.{places}f}"  # −0.0 + 0.0 is 0.0
+    if value and not text.strip("-0."):
+        text = f"{value:.0e}"
+    return plus + text.replace("-", "−")
+
+
+def p_value(value: float | None) -> str:
+    """Three significant digits, never in exponents, so that a column of them can be compared at a glance."""
+    if value is None or not 0 < value < math.inf:
+        return NOTHING
+    return f"{value:.{max(2, 2 - math.floor(math.log10(value)))}f}"
+
+
+def share(part: int, whole: int) -> str:
+    """``part`` of ``whole`` in percent with one decimal; a little is never called 0%, nor almost all 100%."""
+    if not whole:
+        return NOTHING
+    value = 100 * part / whole
+    if 0 < value < 0.05:
+        return "under 0.1%"
+    if 99.95 <= value < 100:
+        return "over 99.9%"
+    return f"{value:.1f}%" if 0 < part < whole else f"{value:.0f}%"
+
+
+def percent(value: float) -> str:
+    """A given level such as α = 0.05 as "5%", with all the digits it was given."""
+    return f"{100 * value:.6g}%"
+
+
+def sort_key(value: float | None) -> str:
+    """The full value for the script to sort by; "" where there is no finite one (these rows go last)."""
+    return repr(float(value)) if value is not None and math.isfinite(value) else ""
+
+
+def folder_length(path: str) -> int:
+    """How many leading characters of ``path`` name the folder, its last separator included."""
+    return max(path.rfind("/"), path.rfind("\\")) + 1
+
+
+def data_url(thumbnail: bytes) -> str:
+    """The WebP file as a URL that needs no request."""
+    return "data:image/webp;base64," + base64.b64encode(thumbnail).decode("ascii")
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("deltaoe.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        decimal=decimal,
+        p_value=p_value,
+        percent=percent,
+        share=share,
+        sort_key=sort_key,
+        folder_length=folder_length,
+        data_url=data_url,
+        images=_images,
+    )
+    return environment
+
+
+def _asset(name: str) -> str:
+    # read_text turns CRLF of a Windows checkout into LF, as browsers do before they compute the hash.
+    return resources.files("deltaoe.report").joinpath("templates", name).read_text("utf-8")
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # os.fsdecode: the byte itself
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image" + ("" if count == 1 else "s")
+
+
+def _needs(report: Report) -> str:
+    return (
+        f"With at least {_images(images_needed(report.alpha))} that were not used for tuning, "
+        f"at most {percent(report.alpha)} of your own images would be called unknown on average."
+    )

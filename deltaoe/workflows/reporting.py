@@ -1,0 +1,138 @@
+"""From a score result to a report's plain data: thumbnails, manifest, and the order people read in."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from importlib.metadata import version
+
+import numpy as np
+
+from deltaoe.data.images import ImageError, ImageFile, read_bytes, thumbnail
+from deltaoe.report.model import Report, ReportRow
+from deltaoe.runtime import usable_cpus
+from deltaoe.workflows.progress import Event, OnEvent, silent
+from deltaoe.workflows.score import ScoreResult
+
+MAX_ROWS = 1000  # about 2 MB of thumbnails; browsers stall on tens of megabytes
+
+
+def build_report(
+    result: ScoreResult, *, title: str, full_table: str, now: datetime, on: OnEvent = silent
+) -> Report:
+    """The report of a score result; rows come least familiar first, and at most ``MAX_ROWS`` of them.
+
+    Args:
+        result: from :func:`deltaoe.workflows.score.score`.
+        title: heading.
+        full_table: path of the CSV that holds all rows.
+        now: time of the run, with zone.
+        on: progress.
+    """
+    table = result.table
+    order = np.argsort(table.scores, kind="stable")[:MAX_ROWS]
+    pictures = _thumbnails([result.files[i] for i in order], on)
+    rows = [
+        ReportRow(
+            path=table.paths[i],
+            verdict=table.verdict(i),
+            label=table.class_names[table.labels[i, 0]],
+            score=float(table.scores[i]),
+            p_value=None if table.p_values is None else float(table.p_values[i]),
+            margin=None if table.threshold is None else float(table.scores[i] - table.threshold),
+            top=[
+                (table.class_names[label], float(cosine))
+                for label, cosine in zip(table.labels[i], table.cosines[i], strict=True)
+            ],
+            thumbnail=picture,
+        )
+        for i, picture in zip(order, pictures, strict=True)
+    ]
+    counts = table.counts
+    return Report(
+        title=title,
+        score_name="ΔEnergy",
+        alpha=table.alpha,
+        threshold=table.threshold,
+        counts={
+            "known": counts["known"],
+            "unknown": counts["unknown"],
+            "undecided": counts["undecided"],
+            "failed": counts["failed"],
+        },
+        scores=table.scores,
+        calibration=result.detector.calibration,
+        rows=rows,
+        failed=table.failed,
+        manifest=_manifest(result, now),
+        notes=tuple(result.notes),
+        rows_left_out=len(table.paths) - len(rows),
+        full_table=full_table,
+    )
+
+
+def _thumbnails(files: Sequence[ImageFile], on: OnEvent) -> list[bytes | None]:
+    def draw(file: ImageFile) -> bytes | None:
+        try:
+            return thumbnail(read_bytes(file.path))
+        except ImageError:  # scored from the cache, gone or changed since: the row stays, without a picture
+            return None
+
+    pictures: list[bytes | None] = []
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        with ThreadPoolExecutor(usable_cpus()) as pool:
+            for picture in pool.map(draw, files):
+                pictures.append(picture)
+                on(Event("Drawing thumbnails", len(pictures), len(files)))
+    return pictures
+
+
+def _manifest(result: ScoreResult, now: datetime) -> list[tuple[str, list[tuple[str, str]]]]:
+    table, detector = result.table, result.detector
+    threshold = "none" if table.threshold is None else f"{table.threshold:.6g}"
+    return [
+        (
+            "Run",
+            [
+                ("deltaoe", version("deltaoe")),
+                ("time", now.isoformat(timespec="seconds")),
+                ("images scored", f"{len(table.paths)} ({result.reused} from the cache)"),
+                ("files failed", str(len(table.failed))),
+                ("python, torch", f"{platform.python_version()}, {version('torch')}"),
+            ],
+        ),
+        (
+            "Verdict",
+            [
+                ("score", f"ΔEnergy, τ = {detector.temperature:g}, c = {detector.top_c}"),
+                ("threshold", threshold),
+                ("alpha", f"{table.alpha:g}"),
+                ("calibration images", str(len(detector.calibration))),
+            ],
+        ),
+        (
+            "Detector",
+            [
+                ("origin", result.origin),
+                ("classes", str(len(detector.class_names))),
+                *((str(name), str(value)) for name, value in sorted(detector.settings.items())),
+                *((f"seen: {name}", str(value)) for name, value in sorted(detector.facts.items())),
+            ],
+        ),
+        (
+            "Model",
+            [
+                ("name", result.model),
+                ("feature space", detector.space.id),
+                *(
+                    (name, str(value))
+                    for name, value in detector.space.to_dict().items()
+                    if name not in {"model"}
+                ),
+            ],
+        ),
+    ]
