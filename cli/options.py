@@ -39,6 +39,11 @@ Offline = Annotated[
     bool, typer.Option("--offline", help="Never contact a network; use weights that are here.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", help="Images per model call.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size", help="Images per model call. Default: 32 on a CPU, 256 on a GPU.", show_default=False
+    ),
+]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Read files again that failed before.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any file failed.")]

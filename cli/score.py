@@ -100,7 +100,7 @@ def score(
     pretrained: options.Pretrained = None,
     retry_failed: options.RetryFailed = False,
     strict: options.Strict = False,
-    batch_size: options.BatchSize = 64,
+    batch_size: options.BatchSize = None,
     device: options.Device = "auto",
     offline: options.Offline = False,
     workspace: options.Workspace = None,

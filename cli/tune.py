@@ -59,7 +59,11 @@ def tune(
     ] = None,
     ebm_temperature: Annotated[
         float | None,
-        typer.Option("--ebm-temperature", help="τ of the EBM loss, cosine units.", show_default=False),
+        typer.Option(
+            "--ebm-temperature",
+            help="τ of the EBM loss, cosine units; CLIP's own by default.",
+            show_default=False,
+        ),
     ] = None,
     temperature: Annotated[
         float | None,

@@ -1,1 +1,55 @@
-"""deltaoe: which images a CLIP classifier knows, and few-shot tuning that makes it know better."""
+"""deltaoe: which images a CLIP classifier knows, and few-shot tuning that makes it know better.
+
+The names below are loaded on first use: ``import deltaoe`` loads neither torch nor faiss nor open_clip.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deltaoe.data.detector import Detector as Detector
+    from deltaoe.data.workspace import Workspace as Workspace
+    from deltaoe.errors import DeltaoeError as DeltaoeError
+    from deltaoe.functional.energy import delta_energy as delta_energy
+    from deltaoe.functional.energy import energy as energy
+    from deltaoe.models.clip import FrozenClip as FrozenClip
+    from deltaoe.models.reference import ModelRef as ModelRef
+    from deltaoe.models.tuning import Recipe as Recipe
+    from deltaoe.workflows.extract import ExtractOptions as ExtractOptions
+    from deltaoe.workflows.extract import extract as extract
+    from deltaoe.workflows.score import ScoreOptions as ScoreOptions
+    from deltaoe.workflows.score import score as score
+    from deltaoe.workflows.scoring import Scorer as Scorer
+    from deltaoe.workflows.tune import TuneOptions as TuneOptions
+    from deltaoe.workflows.tune import tune as tune
+
+_HOMES = {
+    "DeltaoeError": "errors",
+    "Detector": "data.detector",
+    "ExtractOptions": "workflows.extract",
+    "FrozenClip": "models.clip",
+    "ModelRef": "models.reference",
+    "Recipe": "models.tuning",
+    "ScoreOptions": "workflows.score",
+    "Scorer": "workflows.scoring",
+    "TuneOptions": "workflows.tune",
+    "Workspace": "data.workspace",
+    "delta_energy": "functional.energy",
+    "energy": "functional.energy",
+    "extract": "workflows.extract",
+    "score": "workflows.score",
+    "tune": "workflows.tune",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"deltaoe.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'deltaoe' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

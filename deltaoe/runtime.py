@@ -54,3 +54,21 @@ def generator(seed: int) -> torch.Generator:
     import torch
 
     return torch.Generator(device="cpu").manual_seed(seed)
+
+
+def keep_freed_memory() -> None:
+    """Let this process's C allocator keep large blocks for reuse instead of returning them to the system.
+
+    Activations of a batch are tens of megabytes; by default glibc maps and unmaps each of them anew, and the page
+    faults cost more time than small models do (``benchmarks/extract.py`` shows it). Memory stays at its peak
+    until the process ends. Does nothing where the allocator is not glibc's.
+    """
+    import ctypes
+
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    trim_threshold, mmap_max, never = -1, -4, 2**31 - 1
+    mallopt(trim_threshold, never)
+    mallopt(mmap_max, 0)

@@ -36,6 +36,8 @@ class FrozenClip:
     def __init__(self, model: Any, config: dict[str, Any], ref: ModelRef, device: torch.device) -> None:
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
+        # Convolutions run up to twice as fast on this layout; the numbers stay the same up to rounding.
+        model.visual.to(memory_format=torch.channels_last)
         self._model = model
         self._ref = ref
         self.device = device
@@ -89,7 +91,8 @@ class FrozenClip:
     @torch.inference_mode()
     def encode_images(self, batch: Tensor) -> Tensor:
         """Preprocessed images (B, 3, H, W) to features (B, D), unit rows, float32, on the CPU."""
-        features = self._model.encode_image(batch.to(self.device, non_blocking=True))
+        pixels = batch.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        features = self._model.encode_image(pixels)
         return F.normalize(features.float(), dim=-1).cpu()
 
     @functools.cached_property

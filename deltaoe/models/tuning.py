@@ -29,7 +29,8 @@ class Recipe:
 
     Attributes:
         ebm_weight: λ; 0 is plain CoOp.
-        ebm_temperature: τ of the energies in the EBM loss, cosine units.
+        ebm_temperature: τ of the energies in the EBM loss, cosine units; CLIP's own by default, so that both terms
+            of the loss see the same logits.
         temperature: τ of ΔEnergy, cosine units; in the loop it enters the reported premise only, as does ``top_c``.
         top_c: c of ΔEnergy.
         epochs: passes over the shots; None takes CoOp's number for ``shots`` (see :func:`default_epochs`).
@@ -41,7 +42,7 @@ class Recipe:
     """
 
     ebm_weight: float = 0.1
-    ebm_temperature: float = 0.1
+    ebm_temperature: float = 0.01
     temperature: float = 1.0
     top_c: int = 2
     epochs: int | None = None

@@ -29,7 +29,7 @@ class ExtractOptions:
     layout: Layout | None = None
     classes: Path | None = None
     retry_failed: bool = False
-    batch_size: int = 64
+    batch_size: int | None = None
     device: str = "auto"
     offline: bool = False
 
@@ -135,9 +135,9 @@ def list_folder(folder: Path, on: OnEvent) -> tuple[list[ImageFile], Ignored]:
     return files, ignored
 
 
-def check_batch_size(batch_size: int) -> None:
-    """Raise ConfigError unless ``batch_size`` ≥ 1."""
-    if batch_size < 1:
+def check_batch_size(batch_size: int | None) -> None:
+    """Raise ConfigError unless ``batch_size`` is None or ≥ 1."""
+    if batch_size is not None and batch_size < 1:
         raise ConfigError(f"the batch size must be at least 1, not {batch_size}")
 
 

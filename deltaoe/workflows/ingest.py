@@ -31,6 +31,8 @@ Result = TypeVar("Result")
 # A kill -9 loses at most this many images or this many seconds of work.
 _SHARD_ROWS = 2048
 _SHARD_SECONDS = 20.0
+_CPU_BATCH = 32  # larger ones only take memory there
+_ACCELERATOR_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def ingest(
     source: ModelSource,
     on: OnEvent,
     *,
-    batch_size: int,
+    batch_size: int | None = None,
     retry_failed: bool = False,
 ) -> Ingested:
     """Make sure that the store holds a feature of every usable image among ``files``.
@@ -90,7 +92,8 @@ def ingest(
             todo = _unknown(files, workspace, store, tally, retry_failed)
             reused = len(tally.digests)
         with store.writer() as writer:
-            _encode(files, todo, workspace, clip, writer, store, tally, on, batch_size)
+            size = batch_size or (_CPU_BATCH if clip.device.type == "cpu" else _ACCELERATOR_BATCH)
+            _encode(files, todo, workspace, clip, writer, store, tally, on, size)
         source.remember()
     if files and not tally.digests:
         examples = "; ".join(f"{files[i].relative}: {tally.problems[i]}" for i in sorted(tally.problems)[:3])

@@ -39,7 +39,7 @@ class ScoreOptions:
     model: str | None = None
     pretrained: str | None = None
     retry_failed: bool = False
-    batch_size: int = 64
+    batch_size: int | None = None
     device: str = "auto"
     offline: bool = False
 

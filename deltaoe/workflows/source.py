@@ -76,9 +76,11 @@ class ModelSource:
         """
         if self._clip is None:
             from deltaoe.models.clip import FrozenClip
-            from deltaoe.runtime import resolve_device
+            from deltaoe.runtime import keep_freed_memory, resolve_device
 
             device = resolve_device(self._device)
+            if device.type == "cpu":
+                keep_freed_memory()
             self._on(Event("Loading model", info={"model": str(self.ref), "device": str(device)}))
             try:
                 clip = FrozenClip.load(
