@@ -11,13 +11,19 @@ from . import options
 
 _MANY_CLASSES = 40
 
+HELP = """Extract CLIP features of a folder of images into the workspace.
+
+Incremental: unchanged files are not opened again, renamed ones are recognised by content, and an \
+interrupted run goes on where it stopped. A broken image costs one line, not the run.
+"""
+
 EPILOG = """[bold]Examples[/bold]
 
-deltaoe extract ./images                                   images/<class>/… or images/<domain>/<class>/…
+deltaoe extract ./images
 
 deltaoe extract ./images --model ViT-L-14 --device cuda:1
 
-deltaoe extract ./images --classes names.csv               rows: folder,class name
+deltaoe extract ./images --classes names.csv   (rows: folder,class name)
 
 deltaoe extract ./images --model local-dir:./my-clip --offline
 """
@@ -25,7 +31,7 @@ deltaoe extract ./images --model local-dir:./my-clip --offline
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("extract", epilog=EPILOG)(extract)
+    app.command("extract", help=HELP, epilog=EPILOG)(extract)
 
 
 def extract(
@@ -54,11 +60,7 @@ def extract(
     workspace: options.Workspace = None,
     as_json: options.Json = False,
 ) -> None:
-    """Extract CLIP features of a folder of images into the workspace.
-
-    Incremental: unchanged files are not opened again, renamed ones are recognised by content, and an interrupted
-    run goes on where it stopped. A broken image costs one line, not the run.
-    """
+    """Run ``deltaoe extract``; the help text above says what it does."""
     from deltaoe.data.workspace import Workspace
     from deltaoe.models.reference import DEFAULT_MODEL
     from deltaoe.workflows.extract import ExtractOptions

@@ -17,17 +17,23 @@ from . import options
 if TYPE_CHECKING:
     from deltaoe.workflows.score import ScoreResult
 
+HELP = """Tell known from unknown images: ΔEnergy, class, p-value and verdict for each.
+
+An image is unknown if its p-value is at most alpha: on average, no more than that share of images like the \
+calibration images is called unknown. Works before tuning, with the extracted class names as prompts.
+"""
+
 EPILOG = """[bold]Examples[/bold]
 
-deltaoe score ./unknown --report html                      scores.csv and report.html here
+deltaoe score ./unknown --report html
 
-deltaoe score a.jpg b.jpg --json                           one answer per image, on stdout
+deltaoe score a.jpg b.jpg --json
 
 deltaoe score ./unknown --zero-shot --template "a sketch of a {}."
 
-deltaoe score ./unknown --labels names.txt                 no tuning, no extracted data
+deltaoe score ./unknown --labels names.txt   (no tuning, no extracted data)
 
-deltaoe score ./inbox --alpha 0.01 --fail-on-unknown       exit code 1 if any image is unknown
+deltaoe score ./inbox --alpha 0.01 --fail-on-unknown
 """
 
 
@@ -48,7 +54,7 @@ _MARKS = {
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("score", epilog=EPILOG)(score)
+    app.command("score", help=HELP, epilog=EPILOG)(score)
 
 
 def score(
@@ -106,11 +112,7 @@ def score(
     workspace: options.Workspace = None,
     as_json: options.Json = False,
 ) -> None:
-    """Tell known from unknown images: ΔEnergy, class, p-value and verdict for each.
-
-    An image is unknown if its p-value is at most alpha: on average, no more than that share of images like the
-    calibration images is called unknown. Works before tuning, with the extracted class names as prompts.
-    """
+    """Run ``deltaoe score``; the help text above says what it does."""
     from deltaoe.data.workspace import Workspace
     from deltaoe.workflows.score import ScoreOptions
     from deltaoe.workflows.score import score as run

@@ -9,21 +9,26 @@ import typer
 
 from . import options
 
+HELP = """Learn prompt context vectors from a few cached images per class, and calibrate a threshold.
+
+Both encoders stay frozen; the image tower never runs. All images that were not shots calibrate the threshold.
+"""
+
 EPILOG = """[bold]Examples[/bold]
 
-deltaoe tune --shots 16                                    the last extracted folder
+deltaoe tune --shots 16
 
-deltaoe tune --shots 4 --context "a photo of a"            start from words
+deltaoe tune --shots 4 --context "a photo of a"
 
-deltaoe tune --data ./images --domain photo --domain art   some domains only
+deltaoe tune --data ./images --domain photo --domain sketch
 
-deltaoe tune --shots 16 --ebm-weight 0                     plain CoOp
+deltaoe tune --shots 16 --ebm-weight 0   (plain CoOp)
 """
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("tune", epilog=EPILOG)(tune)
+    app.command("tune", help=HELP, epilog=EPILOG)(tune)
 
 
 def tune(
@@ -99,10 +104,7 @@ def tune(
     workspace: options.Workspace = None,
     as_json: options.Json = False,
 ) -> None:
-    """Learn prompt context vectors from a few cached images per class, and calibrate a threshold.
-
-    Both encoders stay frozen; the image tower never runs. The images that were not shots calibrate the threshold.
-    """
+    """Run ``deltaoe tune``; the help text above says what it does."""
     from deltaoe.data.workspace import Workspace
     from deltaoe.models.tuning import Recipe
     from deltaoe.workflows.tune import TuneOptions

@@ -1,0 +1,16 @@
+"""Sphinx configuration: `nox -s docs` builds with warnings as errors."""
+
+from importlib.metadata import version
+
+project = "deltaoe"
+copyright = "2026, the deltaoe authors"  # noqa: A001 - Sphinx's name for it
+release = version("deltaoe")
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+myst_enable_extensions = ["dollarmath", "deflist"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build", "explanation/photos-table.md"]
+html_theme = "furo"
+html_title = f"deltaoe {release}"
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+nitpicky = False

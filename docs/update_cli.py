@@ -1,0 +1,41 @@
+"""Write docs/reference/cli.md from the commands' own help: ``python docs/update_cli.py``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TARGET = Path(__file__).parent / "reference" / "cli.md"
+COMMANDS = ((), ("extract",), ("tune",), ("score",))
+# A terminal's width and colours must not matter.
+ENVIRONMENT = {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb", "TERMINAL_WIDTH": "100"}
+
+
+def reference() -> str:
+    """The page's text."""
+    parts = [
+        "# Command line\n\n"
+        "Results go to stdout; messages, progress and errors to stderr. Colours and bars appear on a terminal only, and "
+        "`NO_COLOR` is honoured. `deltaoe --install-completion` sets up your shell.\n"
+    ]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("DELTAOE")} | ENVIRONMENT
+    for command in COMMANDS:
+        done = subprocess.run(
+            [sys.executable, "-m", "deltaoe_cli", *command, "--help"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=True,
+        )
+        shown = "\n".join(
+            line.rstrip() for line in done.stdout.replace("python -m deltaoe_cli", "deltaoe").splitlines()
+        )
+        parts.append(f"## deltaoe {' '.join(command)}".rstrip() + f"\n\n```text\n{shown.strip()}\n```\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    TARGET.write_text(reference(), encoding="utf-8")
