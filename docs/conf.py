@@ -1,10 +1,10 @@
 """Sphinx configuration: `nox -s docs` builds with warnings as errors."""
 
-from importlib.metadata import version
+from importlib import metadata
 
 project = "deltaoe"
 copyright = "2026, the deltaoe authors"  # noqa: A001 - Sphinx's name for it
-release = version("deltaoe")
+release = metadata.version("deltaoe")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3

@@ -14,7 +14,7 @@ from deltaoe.functional.energy import delta_energy_from_top, log_floor
 from deltaoe.models.label_index import LabelIndex
 from deltaoe.workflows.progress import Event, OnEvent, silent
 
-IMAGE_BLOCK = 4096
+IMAGE_BLOCK = 2048
 _SHOWN = 3  # labels reported per image, at least
 
 

@@ -58,8 +58,11 @@ class ModelSource:
             return self._clip.space
         remembered = self._workspace.state().get("spaces", {}).get(self.ref.fingerprint())
         space = self._workspace.known_space(remembered) if isinstance(remembered, str) else None
-        if space is None or self._expected is None:
-            return space or self._expected
+        if self._expected is None:
+            return space
+        if space is None:
+            # The expected space's own model is taken at its word until it is loaded; another one must prove itself.
+            return self._expected if str(self.ref) == self._expected.model else None
         self._compare(space)
         return space
 
@@ -90,11 +93,8 @@ class ModelSource:
                     notify=lambda sentence: self._on(Event("Loading model", message=sentence)),
                 )
             except (ConfigError, ModelError) as cause:
-                if self._expected is not None and self.ref.local_folder is not None:
-                    cause.hint = (
-                        f"{self._owner} was made with {self.ref}; "
-                        "if that folder moved, say where: --model local-dir:DIR"
-                    )
+                if self._expected is not None:
+                    cause.hint = self._way_back(self._expected.model, cause.hint)
                 raise
             if self._expected is not None:
                 self._compare(clip.space)
@@ -108,6 +108,13 @@ class ModelSource:
             if spaces.get(self.ref.fingerprint()) != self._clip.space.id:
                 spaces[self.ref.fingerprint()] = self._clip.space.id
                 self._workspace.remember(spaces=spaces)
+
+    def _way_back(self, model: str, hint: str) -> str:
+        made = f"{self._owner} was made with {model}"
+        if str(self.ref) != model:
+            return f"{made}: leave --model out to use it"
+        moved = "; if that folder moved, say where: --model local-dir:DIR"
+        return made + moved if self.ref.local_folder is not None else hint
 
     def _compare(self, found: FeatureSpace) -> None:
         assert self._expected is not None  # noqa: S101 - for the type checker; callers have looked

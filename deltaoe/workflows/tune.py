@@ -162,7 +162,8 @@ def draw_shots(data: DataSet, options: TuneOptions) -> tuple[FewShotSplit, list[
     if short and not (options.allow_fewer and min(counts.values()) >= 1):
         listed = ", ".join(f"{name} {n}" for name, n in sorted(short.items(), key=lambda item: item[1])[:8])
         smallest = min(counts.values())
-        ways = [f"--shots {smallest}, or --allow-fewer to take what there is"] if smallest else []
+        half = max(1, smallest // 2)
+        ways = [f"--shots {half} (the rest calibrates the threshold), or --allow-fewer"] if smallest else []
         raise DataError(
             f"{len(short)} of {len(counts)} classes have fewer than {options.shots} distinct images: {listed}"
             + (" …" if len(short) > 8 else ""),

@@ -1,0 +1,93 @@
+"""The documentation says what the code does: help texts, options named in prose, and examples that run."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [page for page in PAGES if "_build" not in page.parts]
+
+
+def command_lines() -> list[tuple[str, str]]:
+    """(page, command line) of every ``deltaoe …`` in a console block or in code within a sentence."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        lines = re.findall(r"^\$ (deltaoe .*?)(?:\s+#.*)?$", text, re.MULTILINE)
+        lines += re.findall(r"`(deltaoe [^`]+)`", text)
+        found += [(str(page.relative_to(ROOT)), line) for line in lines]
+    return found
+
+
+@pytest.fixture(scope="module")
+def reference() -> str:
+    """The command reference, made anew."""
+    made: str = runpy.run_path(str(ROOT / "docs" / "update_cli.py"))["reference"]()
+    return made
+
+
+def test_command_reference_is_what_help_prints(reference: str) -> None:
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    assert page == reference, "run: python docs/update_cli.py"
+
+
+def test_commands_named_in_the_documentation_exist(reference: str) -> None:
+    sections = dict(re.findall(r"^## deltaoe ?(\w*)\n(.*?)(?=^## |\Z)", reference, re.MULTILINE | re.DOTALL))
+    lines = command_lines()
+    assert len(lines) > 10
+    for page, line in lines:
+        words = line.split()
+        command = words[1] if not words[1].startswith("-") else ""
+        assert command in sections, f"{page}: {line}"
+        for option in re.findall(r"--[a-z][a-z-]*", line):
+            assert option in sections[command], f"{page}: {line}"
+
+
+def test_every_command_is_documented(reference: str) -> None:
+    prose = "".join(page.read_text(encoding="utf-8") for page in PAGES if page.name != "cli.md")
+    for option in set(re.findall(r"│ \*?\s*(--[a-z-]+)", reference)):
+        assert option in reference
+    for command in ("extract", "tune", "score"):
+        assert f"deltaoe {command}" in prose
+
+
+def test_relative_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_python_examples_run(tmp_path: Path, tiny_model: Path, pictures: Path) -> None:
+    shutil.copytree(pictures, tmp_path / "images")
+    (tmp_path / "unknown").mkdir()
+    for i, picture in enumerate(sorted(pictures.rglob("*.png"))[:3]):
+        shutil.copy(picture, tmp_path / "unknown" / f"{i}.png")
+    page = (ROOT / "docs" / "how-to" / "python.md").read_text(encoding="utf-8")
+    script = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    # The one thing changed: which model, since the default one's weights are not here.
+    script = script.replace(
+        'extract(Path("images"), workspace)',
+        f'extract(Path("images"), workspace, deltaoe.ExtractOptions(model="local-dir:{tiny_model}"))',
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "threshold: 0." in done.stdout
+    assert done.stdout.count("unknown/") == 3
