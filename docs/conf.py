@@ -6,7 +6,6 @@ project = "deltaoe"
 copyright = "2026, the deltaoe authors"  # noqa: A001 - Sphinx's name for it
 release = metadata.version("deltaoe")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "explanation/photos-table.md"]
 html_theme = "furo"
