@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated, Any
@@ -80,4 +81,7 @@ score.register(app)
 
 def main() -> None:
     """Entry point of the ``deltaoe`` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # one that cannot spell ΔEnergy shall not end the run
+            stream.reconfigure(errors="backslashreplace")
     app()

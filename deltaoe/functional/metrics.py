@@ -48,7 +48,7 @@ def fpr_at_tpr(id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike, tpr: float =
         raise ConfigError(f"the true-positive rate must be above 0 and at most 1, not {tpr}")
     truth, scores = _joined(id_scores, ood_scores)
     ordered = np.sort(scores[truth == 1])
-    # 1e-9: tpr·n is meant exactly, 0.95·20 must not become 19.000000000000004.
+    # 1e-9: tpr·n is meant exactly, but 0.55·100 is 55.00000000000001 in floating point.
     kept = max(1, math.ceil(tpr * len(ordered) - 1e-9))
     return float(np.mean(scores[truth == 0] >= ordered[len(ordered) - kept]))
 

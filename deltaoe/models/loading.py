@@ -36,7 +36,7 @@ def load_model(
     Args:
         ref: what to load.
         device: where to.
-        offline: never contact a network.
+        offline: never contact a network, from now on in this process.
         notify: called with a sentence before something is downloaded.
 
     Raises:
@@ -157,6 +157,9 @@ def _check_reach(ref: ModelRef, *, offline: bool, notify: Callable[[str], None])
     import open_clip
     from huggingface_hub import constants
 
+    offline = offline or bool(constants.HF_HUB_OFFLINE)
+    if offline:
+        constants.HF_HUB_OFFLINE = True  # a local folder's configuration may name parts that live on the hub
     if ref.local_folder is not None or (ref.pretrained and Path(ref.pretrained).is_file()):
         return
     names: tuple[str, ...]
@@ -179,7 +182,6 @@ def _check_reach(ref: ModelRef, *, offline: bool, notify: Callable[[str], None])
         cached = (
             Path("~/.cache/clip").expanduser() / Path(urllib.parse.urlparse(address).path).name
         ).is_file()
-    offline = offline or bool(constants.HF_HUB_OFFLINE)
     reachable = not offline and _reachable(address)
     if not cached and not reachable:
         why = "--offline was asked for" if offline else "the model hub can't be reached"

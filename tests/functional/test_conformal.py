@@ -67,12 +67,13 @@ def test_p_at_most_alpha_means_below_the_threshold(scores, calibration, alpha):
         assert rejected.tolist() == (scores < limit).tolist()
 
 
-@quick
-@given(CALIBRATION.filter(len), st.integers(1, 45))
-def test_threshold_at_an_exact_level_is_an_order_statistic(calibration, k):
-    """α = k/(n + 1) is p ≤ α for the k lowest p-values: the threshold is the k-th smallest score."""
-    k = min(k, len(calibration))
-    assert threshold(calibration, k / (len(calibration) + 1)) == sorted(calibration)[k - 1]
+def test_threshold_at_an_exact_level_is_an_order_statistic():
+    """α = k/(n + 1) is p ≤ α for the k lowest ranks, also where α(n + 1) rounds below k, as 0.29·100 does."""
+    assert int(0.29 * 100) == 28
+    for n in range(1, 131):
+        calibration = np.arange(n)[::-1]
+        found = [threshold(calibration, k / (n + 1)) for k in range(1, n + 1)]
+        assert found == list(range(n)), n
 
 
 @quick

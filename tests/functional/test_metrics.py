@@ -52,12 +52,13 @@ def test_fpr_at_tpr_tries_every_threshold(inside, outside, tpr):
     assert fpr_at_tpr(inside, outside, float(tpr)) == pytest.approx(expected, abs=1e-15)
 
 
-def test_fpr95_keeps_exactly_as_many_as_it_must():
+@pytest.mark.parametrize("tpr", ["0.95", "0.9", "0.55", "0.07"])
+def test_fpr_keeps_exactly_as_many_as_it_must(tpr):
     """ID scores 1..n, one OOD score above each: the FPR tells which threshold was taken."""
-    for n in range(1, 200):
+    for n in range(1, 201):  # 0.55·100 and 0.07·100 are just above an integer in floating point
         inside = np.arange(1, n + 1)
-        kept = next(k for k in range(1, n + 1) if Fraction(k, n) >= Fraction(95, 100))
-        assert fpr_at_tpr(inside, inside + 0.5) == pytest.approx(kept / n, abs=1e-15), n
+        kept = next(k for k in range(1, n + 1) if Fraction(k, n) >= Fraction(tpr))
+        assert fpr_at_tpr(inside, inside + 0.5, float(tpr)) == pytest.approx(kept / n, abs=1e-15), n
 
 
 @quick
