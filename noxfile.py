@@ -7,9 +7,11 @@ import re
 import nox
 
 nox.options.sessions = ["lint", "types", "tests", "docs"]
-nox.options.reuse_existing_virtualenvs = True
+nox.options.reuse_venv = "yes"
 nox.needs_version = ">=2025.2.9"
 
+# torch with its CUDA libraries takes 7 GB: the sessions that need the project share one environment.
+SHARED = ".nox/shared"
 PROJECT = nox.project.load_toml("pyproject.toml")
 
 
@@ -17,14 +19,14 @@ def group(*names: str) -> list[str]:
     return list(nox.project.dependency_groups(PROJECT, *names))
 
 
-@nox.session
+@nox.session(venv_location=SHARED)
 def tests(session: nox.Session) -> None:
     """The whole fast suite, offline."""
     session.install("-e", ".", *group("test"))
     session.run("pytest", "-m", "not slow", *(session.posargs or ["-n", "2"]), env={"HF_HUB_OFFLINE": "1"})
 
 
-@nox.session
+@nox.session(venv_location=SHARED)
 def slow(session: nox.Session) -> None:
     """Tests that take minutes."""
     session.install("-e", ".", *group("test"))
@@ -50,14 +52,14 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
 
 
-@nox.session
+@nox.session(venv_location=SHARED)
 def types(session: nox.Session) -> None:
     """mypy, strict."""
     session.install("-e", ".", *group("types"), "nox")
     session.run("mypy")
 
 
-@nox.session
+@nox.session(venv_location=SHARED)
 def docs(session: nox.Session) -> None:
     """Build the documentation with warnings as errors, then run its examples."""
     session.install("-e", ".", *group("docs", "test"))
@@ -65,7 +67,7 @@ def docs(session: nox.Session) -> None:
     session.run("pytest", "tests/docs", env={"HF_HUB_OFFLINE": "1"})
 
 
-@nox.session
+@nox.session(venv_location=SHARED)
 def bench(session: nox.Session) -> None:
     """All benchmarks, or the ones named: ``nox -s bench -- features photos``."""
     session.install("-e", ".", *group("test"))
