@@ -128,5 +128,5 @@ def extract(
     )
     if strict and result.failed:
         raise typer.Exit(1)
-    if data.labelled:
+    if len(data.class_names) > 1:
         screen.note("next: deltaoe tune --shots 16", style="dim")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deltaoe.errors import DeltaoeError
+from deltaoe.errors import DeltaoeError, StoreError
 
 from . import extract, score, tune
 
@@ -32,8 +32,17 @@ class _Commands(TyperGroup):
             Screen().note("interrupted; what was finished is kept, run the same command to go on")
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:  # the reader of stdout has gone, as in `deltaoe score … --json | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()
             raise typer.Exit(1) from None
+        except OSError as cause:  # what no workflow has put into words: stdout on a full disk, for one
+            Screen().error(StoreError(str(cause), hint="check free space and permissions, then run it again"))
+            _drop_output()
+            raise typer.Exit(1) from None
+
+
+def _drop_output() -> None:
+    """Throw away what stdout has not taken, which Python would try to write once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 app = typer.Typer(

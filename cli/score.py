@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deltaoe.errors import StoreError
+from deltaoe.errors import ConfigError, StoreError
 
 from . import options
 
@@ -124,6 +124,8 @@ def score(
     targets = {"csv": out / "scores.csv"}
     targets |= {"json": out / "scores.json"} if "json" in reports else {}
     targets |= {"html": out / "report.html"} if "html" in reports else {}
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is a file, not a folder", hint="name a folder with --out")
     for target in targets.values():
         _check_ours(target)
     with screen.progress() as progress:

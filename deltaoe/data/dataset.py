@@ -22,7 +22,7 @@ class DataSet:
     """Images of one folder in one feature space, as they were when last extracted.
 
     Attributes:
-        root: the folder, absolute.
+        root: the folder, absolute; in a file, relative to the workspace's parent if it lies there.
         space_id: id of the feature space that holds their features.
         model: what to load that space's model by.
         layout: ``class``, ``domain/class`` or ``flat``.
@@ -62,8 +62,13 @@ class DataSet:
             return np.ones(len(self), dtype=bool)
         for name in domains:
             if name not in self.domain_names:
-                known = ", ".join(self.domain_names) or "none: its layout is " + self.layout
-                raise ConfigError(f"there is no domain {name!r}", hint=f"the domains are: {known}")
+                known = ", ".join(self.domain_names)
+                raise ConfigError(
+                    f"there is no domain {name!r}",
+                    hint=f"the domains are: {known}"
+                    if known
+                    else f"leave --domain out: the layout is {self.layout}",
+                )
         return np.isin(self.domain_of, [self.domain_names.index(name) for name in domains])
 
     def save(self, path: Path) -> None:

@@ -107,6 +107,8 @@ class Detector:
         Raises:
             DataError: unreadable, not a detector, damaged, or from a newer version.
         """
+        if path.is_dir():
+            raise DataError(f"{path} is a folder, not a detector", hint="name the file in it")
         try:
             with safe_open(path, framework="numpy") as file:
                 head = json.loads((file.metadata() or {})[_KEY])
@@ -141,8 +143,12 @@ class Detector:
         classes, dim = len(self.class_names), self.space.dim
         if not all(isinstance(name, str) for name in self.class_names):
             raise DataError("its class names are no text")
-        if self.text_features.dtype != np.float32 or self.text_features.shape != (classes, dim):
+        if not (isinstance(self.settings, dict) and isinstance(self.facts, dict)):
+            raise DataError("its settings or facts are no tables")
+        if self.text_features.shape != (classes, dim):
             raise DataError(f"its text features have shape {self.text_features.shape}, not {(classes, dim)}")
+        if self.text_features.dtype != np.float32:
+            raise DataError(f"its text features are {self.text_features.dtype}, not float32")
         if not np.allclose(np.linalg.norm(self.text_features, axis=1), 1, atol=1e-3):
             raise DataError("its text features are not unit length")
         if self.calibration.dtype != np.float64 or self.calibration.ndim != 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -93,7 +94,7 @@ class Workspace:
     def save_dataset(self, data: DataSet) -> None:
         """Keep a listing; if it has classes, it becomes what ``tune`` and ``score`` use by default."""
         name = self._dataset_name(data.root, data.space_id)
-        data.save(self.folder / "datasets" / name)
+        dataclasses.replace(data, root=self.file_key(Path(data.root))).save(self.folder / "datasets" / name)
         if data.labelled:
             self.remember(dataset=name)
 
@@ -107,7 +108,7 @@ class Workspace:
         if root is None:
             name = state.get("dataset")
             path = self.folder / "datasets" / str(name)
-            return DataSet.load(path) if name and path.is_file() else None
+            return self._load(path) if name and path.is_file() else None
         absolute = os.path.abspath(root)  # not resolved: links stay as the user wrote them
         listings = [
             self.folder / "datasets" / self._dataset_name(absolute, folder.name)
@@ -118,7 +119,11 @@ class Workspace:
             raise DataError(
                 f"{root} has not been extracted in {self.folder}", hint=f"run: deltaoe extract {root}"
             )
-        return DataSet.load(found)
+        return self._load(found)
+
+    def _load(self, path: Path) -> DataSet:
+        data = DataSet.load(path)
+        return dataclasses.replace(data, root=os.path.join(os.path.dirname(self.folder), data.root))
 
     def detector_file(self, name: str) -> Path:
         """Where a detector of this name is kept."""
@@ -140,15 +145,17 @@ class Workspace:
             raise StoreError(
                 f"{path} was written by another version of deltaoe", hint="use --workspace for a new one"
             )
+        if not isinstance(state.get("spaces", {}), dict):
+            raise _damaged(path)
         return state
 
     def remember(self, **values: Any) -> None:
         """Change entries of the state file, atomically. Raises StoreError."""
         write_json(self.folder / "workspace.json", {**self.state(), **values, "format": _FORMAT})
 
-    @staticmethod
-    def _dataset_name(root: str, space_id: str) -> str:
-        digest = hashlib.sha256(os.fsencode(root) + b"\0" + space_id.encode()).hexdigest()
+    def _dataset_name(self, root: str, space_id: str) -> str:
+        key = os.fsencode(self.file_key(Path(root)))
+        digest = hashlib.sha256(key + b"\0" + space_id.encode()).hexdigest()
         return f"{digest[:16]}.h5"
 
 
@@ -160,5 +167,9 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"cannot read {path}: {cause}", hint="move that file away and run the command again"
         ) from cause
     if not isinstance(value, dict):
-        raise StoreError(f"{path} is damaged", hint="move that file away and run the command again")
+        raise _damaged(path)
     return value
+
+
+def _damaged(path: Path) -> StoreError:
+    return StoreError(f"{path} is damaged", hint="move that file away and run the command again")

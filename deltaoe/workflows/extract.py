@@ -75,6 +75,7 @@ def extract(
     result = ingest(
         files, workspace, source, on, batch_size=options.batch_size, retry_failed=options.retry_failed
     )
+    source.remember()  # also where all was cached, and only this note was lost
     failed = [(file.relative, reason) for file, reason in result.failed]
     paths = tuple(file.relative for file in result.files)
     present = _with_images(renames, files, paths, layout)

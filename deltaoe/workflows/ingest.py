@@ -84,7 +84,8 @@ def ingest(
     tally = _Tally()
     todo = _unknown(files, workspace, store, tally, retry_failed)
     reused = len(tally.digests)
-    if todo:
+    described = workspace.known_space(store.space.id) is not None
+    if todo or (tally.digests and not described):  # the writer puts back a description that was lost
         workspace.check_writable()
         clip = source.clip()
         if clip.space.id != store.space.id:  # the weights behind the name have changed

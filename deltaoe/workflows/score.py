@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -120,10 +121,13 @@ def _list(inputs: Sequence[Path], on: OnEvent) -> tuple[list[ImageFile], dict[Pa
         raise ConfigError("nothing to score", hint="name folders or image files: deltaoe score ./unknown")
     shown: dict[Path, str] = {}
     files: list[ImageFile] = []
+    seen: set[str] = set()
     for given in inputs:
         found = list_folder(given, on)[0] if given.is_dir() else list(find_images(given))
         for file in found:
-            if file.path not in shown:
+            spelled_out = os.path.abspath(file.path)
+            if spelled_out not in seen:
+                seen.add(spelled_out)
                 shown[file.path] = os.path.normpath(file.path)
                 files.append(file)
     return files, shown
@@ -184,7 +188,11 @@ def _calibrates(data: DataSet, detector: Detector, options: ScoreOptions) -> boo
 
     With labels of the user's own they are if every class of theirs is among the labels.
     """
-    return data.space_id == detector.space.id and set(data.class_names) <= set(detector.class_names)
+    return (
+        data.labelled
+        and data.space_id == detector.space.id
+        and set(data.class_names) <= set(detector.class_names)
+    )
 
 
 def _source(
@@ -210,6 +218,6 @@ def _notes(table: ScoreTable, detector: Detector) -> list[str]:
     if table.threshold is None:
         return [
             f"Calibration has {n} images; alpha {table.alpha:g} needs at least {needed}, so nothing is called known "
-            f"or unknown. Extract more images, or use --alpha {1 / (n + 1):.3g} or larger."
+            f"or unknown. Extract more images, or use --alpha {math.ceil(10_000 / (n + 1)) / 10_000:g} or larger."
         ]
     return []

@@ -119,8 +119,11 @@ class ModelSource:
     def _compare(self, found: FeatureSpace) -> None:
         assert self._expected is not None  # noqa: S101 - for the type checker; callers have looked
         if found.id != self._expected.id:
+            same = str(self.ref) == self._expected.model
             raise MismatchError(
                 f"{self._owner} was made with {self._expected.model}, not with {self.ref}: "
                 + "; ".join(found.differences(self._expected)),
-                hint=f"use --model {self._expected.model}, or tune again with {self.ref}",
+                hint="the files of that model have changed: extract and tune again"
+                if same
+                else f"use --model {self._expected.model}, or extract and tune again with {self.ref}",
             )

@@ -192,7 +192,7 @@ def _source(workspace: Workspace, data: DataSet, options: TuneOptions, on: OnEve
         offline=options.offline,
         on=on,
         expected=workspace.known_space(data.space_id),
-        owner=f"the features of {data.root}",
+        owner=f"the cache of {data.root}",
     )
 
 
