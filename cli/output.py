@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from deltaoe.errors import DeltaoeError
@@ -88,22 +88,23 @@ class Screen:
 
     def progress(self) -> ProgressLine:
         """A live progress line, to be used as a context manager; its ``event`` is a workflow's callback."""
-        return ProgressLine(self._err, self.note)
+        return ProgressLine(self.note)
 
 
 class ProgressLine:
     """Draws events: one live line on a terminal, a plain line every few seconds elsewhere."""
 
-    def __init__(self, console: Console, note: Any) -> None:
-        self._console = console
+    def __init__(self, note: Callable[[str], None]) -> None:
+        # A console of its own, which cuts long lines: a wrapped one could not be redrawn in place.
+        console = Console(stderr=True, highlight=False)
         self._note = note
         self._live = console.is_terminal
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=13)),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[info]}"),
+            MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=5)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
+            TextColumn("{task.fields[info]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=console,
             transient=True,
             disable=not self._live,
