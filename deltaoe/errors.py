@@ -37,3 +37,9 @@ class MismatchError(DeltaoeError):
 
 class ModelError(DeltaoeError):
     """A model cannot be found, loaded or used for what was asked."""
+
+
+def first_line(cause: BaseException, limit: int = 240) -> str:
+    """What somebody else's exception says, in one line for a message of ours; never empty."""
+    lines = str(cause).strip().splitlines()
+    return lines[0][:limit] if lines else type(cause).__name__

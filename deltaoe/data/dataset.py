@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from deltaoe.data.files import replacing
 from deltaoe.data.hdf5 import created, get_digests, get_strings, opened, put_digests, put_strings
 from deltaoe.data.labels import Layout
-from deltaoe.errors import ConfigError
+from deltaoe.errors import ConfigError, StoreError
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class DataSet:
         """Read what :meth:`save` wrote. Raises StoreError, naming the file, if it cannot be read."""
         with opened(path, "dataset") as file:
             head = json.loads(file.attrs["head"])
-            return cls(
+            data = cls(
                 root=os.fsdecode(get_strings(file, "root")[0]),
                 space_id=head["space_id"],
                 model=head["model"],
@@ -102,3 +103,18 @@ class DataSet:
                 class_of=file["class_of"][()],
                 domain_of=file["domain_of"][()],
             )
+            data._check()
+        return data
+
+    def _check(self) -> None:
+        texts = (*self.class_names, *self.domain_names, self.model, self.space_id)
+        columns = (self.class_of, self.class_names), (self.domain_of, self.domain_names)
+        fits = (
+            len(self.digests) == len(self)
+            and self.layout in get_args(Layout)
+            and all(isinstance(text, str) for text in texts)
+            and all(index.shape == (len(self),) and index.dtype == np.int64 for index, _ in columns)
+            and all(((index >= -1) & (index < len(names))).all() for index, names in columns)
+        )
+        if not fits:
+            raise StoreError("its parts do not fit together")

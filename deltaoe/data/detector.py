@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,16 +13,25 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 
 from deltaoe.data.files import replacing
 from deltaoe.data.space import FeatureSpace, canonical_json
-from deltaoe.errors import DataError, DeltaoeError
+from deltaoe.errors import DataError, first_line
 from deltaoe.functional import conformal
 
 _FORMAT = 1
 _KEY = "deltaoe"  # one metadata entry only: safetensors does not keep an order among several
+_HEAD = {
+    "class_names": list,
+    "temperature": float,
+    "top_c": int,
+    "logit_scale": float,
+    "space": dict,
+    "settings": dict,
+    "facts": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -74,9 +84,9 @@ class Detector:
         head = {
             "format": _FORMAT,
             "class_names": list(self.class_names),
-            "temperature": self.temperature,
+            "temperature": float(self.temperature),
             "top_c": self.top_c,
-            "logit_scale": self.logit_scale,
+            "logit_scale": float(self.logit_scale),
             "space": self.space.to_dict(),
             "settings": dict(self.settings),
             "facts": dict(self.facts),
@@ -113,27 +123,28 @@ class Detector:
             with safe_open(path, framework="numpy") as file:
                 head = json.loads((file.metadata() or {})[_KEY])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            if head["format"] > _FORMAT:
-                raise DataError("it was written by a newer deltaoe")
+            _check_head(head)
             detector = cls(
                 class_names=tuple(head["class_names"]),
-                text_features=tensors["text_features"],
+                text_features=tensors.pop("text_features"),
                 temperature=float(head["temperature"]),
-                top_c=int(head["top_c"]),
-                calibration=tensors["calibration"],
+                top_c=head["top_c"],
+                calibration=tensors.pop("calibration"),
                 space=FeatureSpace.from_dict(head["space"]),
                 logit_scale=float(head["logit_scale"]),
-                context=tensors.get("context"),
+                context=tensors.pop("context", None),
                 settings=head["settings"],
                 facts=head["facts"],
             )
+            if tensors:
+                raise DataError(f"it holds tensors that no detector has: {', '.join(sorted(tensors))}")
             detector._check()
         except FileNotFoundError as cause:
             raise DataError(
                 f"there is no detector {path}", hint="check the path, or run: deltaoe tune"
             ) from cause
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, DeltaoeError) as cause:
-            reason = f"missing {cause}" if isinstance(cause, KeyError) else str(cause).splitlines()[0]
+        except Exception as cause:  # safetensors, JSON and numbers of any size: damage raises of every kind
+            reason = f"missing {cause}" if isinstance(cause, KeyError) else first_line(cause)
             raise DataError(
                 f"{path} is not a usable detector: {reason}", hint="detectors are written by: deltaoe tune"
             ) from cause
@@ -143,17 +154,33 @@ class Detector:
         classes, dim = len(self.class_names), self.space.dim
         if not all(isinstance(name, str) for name in self.class_names):
             raise DataError("its class names are no text")
-        if not (isinstance(self.settings, dict) and isinstance(self.facts, dict)):
-            raise DataError("its settings or facts are no tables")
+        if len(set(self.class_names)) < classes:
+            raise DataError("its class names are not distinct")
         if self.text_features.shape != (classes, dim):
             raise DataError(f"its text features have shape {self.text_features.shape}, not {(classes, dim)}")
         if self.text_features.dtype != np.float32:
             raise DataError(f"its text features are {self.text_features.dtype}, not float32")
-        if not np.allclose(np.linalg.norm(self.text_features, axis=1), 1, atol=1e-3):
+        if not np.allclose(np.linalg.norm(self.text_features.astype(np.float64), axis=1), 1, atol=1e-3):
             raise DataError("its text features are not unit length")
         if self.calibration.dtype != np.float64 or self.calibration.ndim != 1:
             raise DataError("its calibration scores are not a list of numbers")
-        if not np.isfinite(self.calibration).all():
-            raise DataError("its calibration scores are not finite")
-        if not (np.isfinite(self.temperature) and self.temperature > 0 and 1 <= self.top_c <= classes):
+        if not np.isfinite(self.calibration).all() or (np.diff(self.calibration) < 0).any():
+            raise DataError("its calibration scores are not finite and ascending")
+        if not (math.isfinite(self.temperature) and self.temperature > 0 and 1 <= self.top_c <= classes):
             raise DataError("its temperature or top-c is out of range")
+        if not (math.isfinite(self.logit_scale) and self.logit_scale >= 0):
+            raise DataError("its logit scale is out of range")
+        if self.context is not None and not (
+            self.context.dtype == np.float32 and self.context.ndim == 2 and np.isfinite(self.context).all()
+        ):
+            raise DataError("its context is not a list of float32 vectors")
+
+
+def _check_head(head: Any) -> None:
+    if not isinstance(head, dict) or type(head["format"]) is not int or head["format"] < 1:
+        raise DataError("it is no detector")
+    if head["format"] > _FORMAT:
+        raise DataError("it was written by a newer deltaoe")
+    for name, kind in _HEAD.items():
+        if type(head[name]) is not kind and not (kind is float and type(head[name]) is int):
+            raise DataError(f"its {name} is not of type {kind.__name__}")

@@ -25,6 +25,7 @@ from deltaoe.errors import StoreError
 
 Features = npt.NDArray[np.float32]
 NO_DIGEST = bytes(32)
+_SHARDS = f"shard-{'[0-9]' * 8}.h5"  # and no copy that a file manager made
 
 
 class FileRecord(NamedTuple):
@@ -48,7 +49,7 @@ class FeatureStore:
         self._files: dict[str, FileRecord] = {}
         self._rows: dict[bytes, tuple[int, int]] = {}
         self._shards: list[Path] = []
-        for path in sorted(folder.glob("shard-*.h5")):
+        for path in sorted(folder.glob(_SHARDS)):
             self._index(path)
 
     def __len__(self) -> int:
@@ -120,7 +121,7 @@ class FeatureStore:
         for leftover in self.folder.glob(f"{TEMPORARY_PREFIX}*"):
             leftover.unlink(missing_ok=True)
         # Another writer may have finished between our reading and our lock.
-        for path in sorted(self.folder.glob("shard-*.h5")):
+        for path in sorted(self.folder.glob(_SHARDS)):
             if path not in self._shards:
                 self._index(path)
         if not (self.folder / "space.json").exists():
@@ -149,7 +150,8 @@ class FeatureStore:
             if file.attrs.get("space") != self.space.id:
                 raise StoreError(f"it holds features of another space ({file.attrs.get('space')})")
             digests = get_digests(file["features"], "digest")
-            if file["features/vector"].shape != (len(digests), self.space.dim):
+            vectors = file["features/vector"]
+            if vectors.shape != (len(digests), self.space.dim) or vectors.dtype != self.space.dtype:
                 raise StoreError("its features do not fit its digests")
             group = file["files"]
             paths = get_strings(group, "path")

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.errors import StoreError
+from deltaoe.errors import StoreError, first_line
 
 FORMAT_VERSION = 1
 
@@ -39,8 +39,10 @@ def put_digests(group: h5py.Group, name: str, digests: Sequence[bytes]) -> None:
 
 
 def get_digests(group: h5py.Group, name: str) -> list[bytes]:
-    """The inverse of :func:`put_digests`."""
+    """The inverse of :func:`put_digests`. Raises StoreError if it is no such array."""
     table: npt.NDArray[np.uint8] = group[name][()]
+    if table.dtype != np.uint8 or table.shape[1:] != (32,):
+        raise StoreError(f"damaged digest table {group.name}/{name}")
     raw = table.tobytes()
     return [raw[i : i + 32] for i in range(0, len(raw), 32)]
 
@@ -59,17 +61,23 @@ def opened(path: Path, kind: str) -> Iterator[h5py.File]:
             if int(file.attrs.get("version", 0)) > FORMAT_VERSION:
                 raise StoreError("it was written by a newer deltaoe")
             yield file
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, StoreError) as cause:
+    except Exception as cause:  # h5py and the readers built on it meet damage with exceptions of any kind
         raise StoreError(
-            f"cannot read {path} as a deltaoe {kind} file: {str(cause).splitlines()[0]}",
+            f"cannot read {path} as a deltaoe {kind} file: {first_line(cause)}",
             hint="move that file away and run the same `deltaoe extract` again: only what it held is computed anew",
         ) from cause
 
 
 @contextlib.contextmanager
 def created(path: Path, kind: str) -> Iterator[h5py.File]:
-    """Create a file of ours at ``path`` (a temporary one: see :func:`deltaoe.data.files.replacing`)."""
-    with h5py.File(path, "w", libver=("earliest", "v110")) as file:
+    """Create a file of ours at ``path`` (a temporary one: see :func:`deltaoe.data.files.replacing`).
+
+    It is put together in memory and written in one go: where a disk is full, HDF5 itself would crash the process.
+    """
+    with h5py.File(path, "w", driver="core", backing_store=False, libver=("earliest", "v110")) as file:
         file.attrs["format"] = f"deltaoe.{kind}"
         file.attrs["version"] = FORMAT_VERSION
         yield file
+        file.flush()
+        content = file.id.get_file_image()
+    path.write_bytes(content)

@@ -113,8 +113,15 @@ def read_classes_csv(path: Path) -> dict[str, str]:
     Raises:
         ConfigError: unreadable, a row without exactly two non-empty cells, or a folder named twice.
     """
+    reader = csv.reader(_text(path).splitlines(), strict=True)
+    try:
+        rows = list(reader)
+    except csv.Error as cause:
+        raise ConfigError(
+            f"{path}, line {reader.line_num}: {cause}", hint="is a quotation mark left open?"
+        ) from cause
     renames: dict[str, str] = {}
-    for number, row in enumerate(csv.reader(_text(path).splitlines()), start=1):
+    for number, row in enumerate(rows, start=1):
         cells = [cell.strip() for cell in row]
         if not any(cells) or (number == 1 and [c.lower() for c in cells] == ["folder", "name"]):
             continue

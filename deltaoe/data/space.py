@@ -56,7 +56,7 @@ class FeatureSpace:
         """
         fields = {field.name: field.type for field in dataclasses.fields(cls)}
         good = set(values) == set(fields) and all(
-            isinstance(values[name], int if kind == "int" else str) for name, kind in fields.items()
+            type(values[name]) is (int if kind == "int" else str) for name, kind in fields.items()
         )
         if not good:
             raise StoreError(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from deltaoe.data.files import replacing
 
@@ -33,4 +33,4 @@ def load_texts(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.float32] | 
 def save_texts(path: Path, features: npt.NDArray[np.float32]) -> None:
     """Keep features (K, D), atomically. Raises StoreError."""
     with replacing(path) as temporary:
-        save_file({"text_features": np.ascontiguousarray(features)}, temporary)
+        temporary.write_bytes(save({"text_features": np.ascontiguousarray(features)}))

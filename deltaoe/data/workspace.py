@@ -28,7 +28,7 @@ class Workspace:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = Path(os.path.abspath(folder))  # files are remembered by names relative to its parent
 
     @classmethod
     def locate(cls, override: Path | None = None) -> Workspace:
@@ -41,7 +41,7 @@ class Workspace:
         """
         given = override or (Path(value) if (value := os.environ.get(VARIABLE)) else None)
         if given is not None:
-            folder = given.absolute()
+            folder = given
         else:
             here = Path.cwd()
             folder = next((p / NAME for p in (here, *here.parents) if (p / NAME).is_dir()), here / NAME)
@@ -108,7 +108,7 @@ class Workspace:
         if root is None:
             name = state.get("dataset")
             path = self.folder / "datasets" / str(name)
-            return self._load(path) if name and path.is_file() else None
+            return self._load(path) if name and os.path.isfile(path) else None
         absolute = os.path.abspath(root)  # not resolved: links stay as the user wrote them
         listings = [
             self.folder / "datasets" / self._dataset_name(absolute, folder.name)
@@ -133,7 +133,7 @@ class Workspace:
         """The last tuned detector, if it is still there."""
         name = self.state().get("detector")
         path = self.detector_file(str(name))
-        return path if name and path.is_file() else None
+        return path if name and os.path.isfile(path) else None
 
     def state(self) -> dict[str, Any]:
         """The state file's content; empty if there is none. Raises StoreError if it is not what we wrote."""
@@ -162,7 +162,7 @@ class Workspace:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as cause:
+    except (OSError, ValueError, RecursionError) as cause:
         raise StoreError(
             f"cannot read {path}: {cause}", hint="move that file away and run the command again"
         ) from cause

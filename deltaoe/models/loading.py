@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from deltaoe.data.space import canonical_json
-from deltaoe.errors import ConfigError, ModelError
+from deltaoe.errors import ConfigError, ModelError, first_line
 from deltaoe.models.reference import HF_HUB, ModelRef
 
 WAYS_OUT = (
@@ -63,7 +63,7 @@ def load_model(
         )
         config = open_clip.get_model_config(ref.name)
     except Exception as cause:
-        raise ModelError(f"cannot load {ref}: {_first_line(cause)}", hint=_hint(ref)) from cause
+        raise ModelError(f"cannot load {ref}: {first_line(cause)}", hint=_hint(ref)) from cause
     finally:
         logging.disable(previous)
     if not isinstance(config, dict):
@@ -85,7 +85,7 @@ def load_tokenizer(ref: ModelRef) -> Callable[[list[str]], torch.Tensor]:
         tokenizer: Callable[[list[str]], torch.Tensor] = open_clip.get_tokenizer(ref.name)
     except Exception as cause:
         hint = "pip install transformers" if "transformers" in str(cause) else _hint(ref)
-        raise ModelError(f"cannot load the tokenizer of {ref}: {_first_line(cause)}", hint=hint) from cause
+        raise ModelError(f"cannot load the tokenizer of {ref}: {first_line(cause)}", hint=hint) from cause
     return tokenizer
 
 
@@ -208,8 +208,3 @@ def _hint(ref: ModelRef) -> str:
     if ref.local_folder is not None:
         return "check that open_clip_config.json and the weight file in that folder belong together"
     return WAYS_OUT
-
-
-def _first_line(cause: BaseException) -> str:
-    lines = str(cause).strip().splitlines()
-    return lines[0][:240] if lines else type(cause).__name__

@@ -108,7 +108,7 @@ def tune(workspace: Workspace, options: TuneOptions | None = None, on: OnEvent =
         temperature=options.recipe.temperature,
         top_c=options.recipe.top_c,
         calibration=np.empty(0),
-        space=store.space,
+        space=clip.space,  # that of the features, under the model's name of today
         logit_scale=clip.logit_scale,
         context=learner.context.detach().cpu().numpy(),
         settings=_settings(data, options, epochs, len(learner.context)),
@@ -171,7 +171,9 @@ def draw_shots(data: DataSet, options: TuneOptions) -> tuple[FewShotSplit, list[
         )
     notes = []
     if short:
-        notes.append(f"{len(short)} classes have fewer than {options.shots} images; they give all they have")
+        notes.append(
+            f"{len(short)} of {len(counts)} classes have fewer than {options.shots} images; they give all they have"
+        )
     if len(split.conflicting):
         notes.append(
             f"{len(split.conflicting)} files show an image that also lies under another class; used for nothing"

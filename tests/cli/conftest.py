@@ -1,0 +1,75 @@
+"""Projects to run commands in, and the form that every refusal has."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import Fails, Finished, Run, contents, unwrapped
+from tiny import make_model, make_noise, make_pictures
+
+
+@pytest.fixture(scope="session")
+def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model's architecture with other weights."""
+    return make_model(tmp_path_factory.mktemp("model") / "other", seed=1)
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory, pictures: Path, run: Run) -> Path:
+    """A project whose ``images`` are extracted and which has a detector of 4 shots. Not to be changed: copy it."""
+    folder = tmp_path_factory.mktemp("template") / "project"
+    shutil.copytree(pictures, folder / "images")
+    make_pictures(folder / "unknown" / "red_stripes", 3, seed=10)
+    make_noise(folder / "unknown" / "noise", 3)
+    run("extract", "./images", cwd=folder)
+    run("tune", "--shots", "4", "--epochs", "4", cwd=folder)
+    return folder
+
+
+@pytest.fixture
+def project(template: Path, tmp_path: Path) -> Path:
+    """A copy of the template to work on."""
+    return Path(shutil.copytree(template, tmp_path / "project"))
+
+
+@pytest.fixture
+def fresh(pictures: Path, tmp_path: Path) -> Path:
+    """A folder with ``images`` and nothing else."""
+    shutil.copytree(pictures, tmp_path / "fresh" / "images")
+    return tmp_path / "fresh"
+
+
+@pytest.fixture(scope="session")
+def fails(run: Run) -> Fails:
+    """Checks the form of a refusal: one error, one next action, nothing on stdout, no file touched.
+
+    ``says`` are words that the message must hold. With ``writes``, new files may appear; old ones stay as they were.
+    """
+
+    def call(
+        *arguments: str | bytes | Path,
+        cwd: Path,
+        rc: int = 1,
+        says: tuple[str, ...],
+        writes: bool = False,
+        **more: Any,
+    ) -> Finished:
+        before = contents(cwd)
+        done = run(*arguments, cwd=cwd, rc=rc, **more)
+        after = contents(cwd)
+        assert {name: after.get(name) for name in before} == before
+        assert writes or after.keys() == before.keys()
+        assert done.stdout == ""
+        errors = re.findall(r"^error: |─ Error ─", done.stderr, re.MULTILINE)
+        assert len(errors) == 1, done.stderr
+        assert rc == 2 or len(re.findall("^  try: .", done.stderr, re.MULTILINE)) == 1, done.stderr
+        text = unwrapped(done.stderr)
+        for words in says:
+            assert words in text, f"{words!r} is not in:\n{done.stderr}"
+        return done
+
+    return call

@@ -1,0 +1,144 @@
+"""Refused at once: one message, the next action, the right exit code, and not a file touched."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from command import Fails, Run
+from tiny import make_pictures
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command line, its exit code, and words that its message must hold."""
+
+    command: str
+    rc: int
+    says: tuple[str, ...]
+
+
+CASES = [
+    # Folders
+    Case("extract nope", 1, ("cannot read nope: no such file or folder", "check the path")),
+    Case("extract empty", 1, ("no images in empty: it is empty", "images are files ending in")),
+    Case("extract texts", 1, ("no images in texts (1 other files, 1 hidden entries)", ".webp")),
+    Case("extract picture.png", 1, ("picture.png is a file, not a folder", "score also takes single files")),
+    Case("extract", 2, ("Missing argument",)),
+    Case("score", 2, ("Missing argument",)),
+    Case("score nope", 1, ("cannot read nope", "check the path")),
+    Case("score picture.png nope.png", 1, ("cannot read nope.png",)),
+    Case("score empty", 1, ("no images in empty",)),
+    Case("tune --data nope", 1, ("nope has not been extracted in", "run: deltaoe extract nope")),
+    Case("score unknown --data nope", 1, ("nope has not been extracted in",)),
+    # Class names
+    Case("extract images --classes nope.csv", 2, ("cannot read nope.csv",)),
+    Case("extract images --classes empty", 2, ("cannot read empty: is a directory",)),
+    Case("extract images --classes blank.txt", 2, ("blank.txt names no folder", "folder,name")),
+    Case(
+        "extract images --classes one-cell.csv", 2, ("one-cell.csv, row 2: expected two cells", "tabby cat")
+    ),
+    Case("extract images --classes typo.csv", 2, ("no images: 'red_strips'", "did you mean 'red_stripes'?")),
+    Case("extract images --classes twice.csv", 2, ("twice.csv, row 2: folder 'red_stripes' is named twice",)),
+    Case("extract images --classes latin1.txt", 2, ("latin1.txt is not UTF-8 text", "save it as UTF-8")),
+    Case("score unknown --labels nope.txt", 2, ("cannot read nope.txt",)),
+    Case("score unknown --labels blank.txt", 2, ("blank.txt holds no labels", "one label per line")),
+    Case("score unknown --labels doubled.txt", 2, ("doubled.txt holds the label 'cat' twice",)),
+    Case("tune --domain photo", 2, ("there is no domain 'photo'", "the layout is class")),
+    # Numbers
+    Case("extract images --batch-size 0", 2, ("batch size must be at least 1",)),
+    Case("tune --shots 0", 2, ("--shots must be at least 1, not 0",)),
+    Case("tune --seed -1", 2, ("--seed must be between 0 and",)),
+    Case("tune --shots 4 --top-c 5", 2, ("top-c is 5, but there are 4 classes", "between 1 and 4")),
+    Case("tune --shots 4 --temperature nan", 2, ("temperature must be a positive number, not nan",)),
+    Case("tune --shots 4 --ebm-weight -1", 2, ("ebm-weight must be a number ≥ 0",)),
+    Case("tune --shots 4 --epochs 0", 2, ("epochs must be at least 1",)),
+    Case("tune --shots four", 2, ("Invalid value for '--shots'",)),
+    Case("tune --shots 25", 1, ("4 of 4 classes have fewer than 25", "red stripes 24", "--allow-fewer")),
+    Case("score unknown --alpha 0", 2, ("alpha must lie between 0 and 1", "0.05 is usual")),
+    Case("score unknown --alpha 1.5", 2, ("alpha must lie between 0 and 1, not 1.5",)),
+    Case("score unknown --alpha nan", 2, ("alpha must lie between 0 and 1, not nan",)),
+    Case("score unknown --alpha some", 2, ("Invalid value for '--alpha'",)),
+    Case("score unknown --zero-shot --temperature 0", 2, ("temperature must be a positive number",)),
+    Case("score unknown --zero-shot --top-c 9", 2, ("top-c is 9, but there are 4 classes",)),
+    # Choices
+    Case("extract images --layout tree", 2, ("'--layout'", "'domain/class'")),
+    Case("extract unknown --device cuda:99", 2, ("device 'cuda:99' is not present", "--device cpu")),
+    Case("extract unknown --device toaster", 2, ("unknown device 'toaster'", "auto, cpu, cuda")),
+    Case("score unknown --report pdf", 2, ("'--report'", "html", "json")),
+    Case("score unknown --template photo", 2, ("must contain {} once", "a photo of a {}.")),
+    Case("score unknown --temperature 1", 2, ("--temperature is fixed in a tuned detector", "--zero-shot")),
+    Case("score unknown --detector d --labels doubled.txt", 2, ("--detector and --labels exclude",)),
+    Case("score unknown --out picture.png", 2, ("picture.png is a file, not a folder", "--out")),
+]
+
+
+@pytest.fixture(scope="module")
+def scene(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tuned project with everything lying about that the cases name."""
+    folder = Path(shutil.copytree(template, tmp_path_factory.mktemp("scene") / "project"))
+    shutil.copy(folder / "unknown" / "noise" / "0.png", folder / "picture.png")
+    (folder / "empty").mkdir()
+    (folder / "texts").mkdir()
+    (folder / "texts" / "notes.md").write_text("no image")
+    (folder / "texts" / ".hidden.png").write_text("not looked at")
+    (folder / "blank.txt").write_text("\n\n")
+    (folder / "latin1.txt").write_bytes("café,café".encode("latin-1"))
+    (folder / "doubled.txt").write_text("cat\ndog\ncat\n")
+    (folder / "one-cell.csv").write_text("folder,name\nred_stripes\n")
+    (folder / "typo.csv").write_text("red_strips,zebra\n")
+    (folder / "twice.csv").write_text("red_stripes,zebra\nred_stripes,tiger\n")
+    return folder
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.command)
+def test_refused(case: Case, scene: Path, fails: Fails) -> None:
+    fails(*case.command.split(), cwd=scene, rc=case.rc, says=case.says)
+
+
+def test_before_anything_is_extracted(tmp_path: Path, fails: Fails) -> None:
+    make_pictures(tmp_path / "red_stripes", 2, seed=0)
+    fails("tune", cwd=tmp_path, says=("nothing with classes has been extracted", "deltaoe extract DIR"))
+    fails("score", ".", cwd=tmp_path, says=("no class names to score against", "--labels FILE"))
+
+
+def test_one_class_only(tmp_path: Path, run: Run, fails: Fails) -> None:
+    make_pictures(tmp_path / "images" / "red_stripes", 5, seed=0)
+    done = run("extract", "images", cwd=tmp_path)
+    assert "tune" not in done.stderr  # it would be refused
+    says = ("has one class only (red stripes); tuning needs at least two", "one folder per class")
+    fails("tune", "--shots", "2", cwd=tmp_path, says=says)
+
+
+def test_fewer_images_than_shots(project: Path, run: Run, fails: Fails) -> None:
+    for file in sorted((project / "images" / "blue_waves").iterdir())[5:]:
+        file.unlink()
+    run("extract", "images", cwd=project)
+    tune = ("tune", "--shots", "8", "--epochs", "1")
+    done = fails(*tune, cwd=project, says=("1 of 4 classes have fewer than 8 distinct images: blue waves 5",))
+    assert "red stripes" not in done.stderr
+    told = run(*tune, "--allow-fewer", "--json", cwd=project)
+    assert told.json["shots"] == 5 + 3 * 8
+    assert "warning: 1 of 4 classes have fewer than 8 images; they give all they have" in told.stderr
+
+
+def test_tuning_that_diverges(project: Path, fails: Fails) -> None:
+    says = ("tuning diverged in step", "lower --learning-rate")
+    fails("tune", "--shots", "4", "--learning-rate", "1e9", cwd=project, says=says)
+
+
+def test_class_name_too_long_for_the_text_tower(fresh: Path, run: Run, fails: Fails) -> None:
+    long_name = "C" * 255
+    (fresh / "images" / "red_stripes").rename(fresh / "images" / long_name)
+    run("extract", "images", cwd=fresh)
+    says = (f"the prompt for class '{long_name}' has", "the model reads 77", "--classes FILE")
+    fails("tune", "--shots", "4", cwd=fresh, rc=2, says=says)
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "report.html"])
+def test_files_of_others_are_not_overwritten(project: Path, fails: Fails, name: str) -> None:
+    (project / name).write_text("path,what I think\n")
+    says = (f"{name} exists and was not written by deltaoe", "--out")
+    fails("score", "unknown", "--report", "html", cwd=project, says=says)

@@ -1,0 +1,179 @@
+"""Workspaces that are damaged, foreign, read-only or full: named, never repaired in silence, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command import Fails, Run, contents
+
+# Root may write anywhere; this takes that right away.
+RIGHTS = "-dac_override,-dac_read_search"
+MORTAL = ("setpriv", "--bounding-set", RIGHTS, "--inh-caps", RIGHTS)
+
+
+def only(folder: Path, pattern: str) -> Path:
+    (found,) = (folder / ".deltaoe").glob(pattern)
+    return found
+
+
+def set_mode(folder: Path, mode: int) -> None:
+    for where, _, _ in os.walk(folder):
+        Path(where).chmod(mode)
+
+
+@pytest.fixture
+def mortal() -> tuple[str, ...]:
+    """What to put in front of a command so that file permissions bind it."""
+    if os.name == "nt":
+        pytest.skip("file permissions of POSIX")
+    if os.geteuid() != 0:
+        return ()
+    if shutil.which("setpriv") is None:
+        pytest.skip("run by root, and there is no setpriv to give that up")
+    return MORTAL
+
+
+def test_shard_cut_in_half(project: Path, run: Run, fails: Fails) -> None:
+    shard = only(project, "features/*/shard-*.h5")
+    os.truncate(shard, shard.stat().st_size // 2)
+    says = (f"cannot read {shard} as a deltaoe features file", "move that file away and run the same")
+    for command in (("extract", "images"), ("tune",), ("score", "unknown")):
+        fails(*command, cwd=project, says=says)
+    shard.rename(project / "moved-away")  # as the message asks
+    assert run("extract", "images", "--json", cwd=project).json["encoded"] == 96
+    run("tune", "--shots", "2", "--epochs", "1", cwd=project)
+
+
+def test_shard_of_another_space(project: Path, other_model: Path, run: Run, fails: Fails) -> None:
+    mine = only(project, "features/*/shard-*.h5")
+    run("extract", "unknown", cwd=project, model=other_model)
+    (foreign,) = set((project / ".deltaoe").glob("features/*/shard-*.h5")) - {mine}
+    shutil.copy(foreign, mine.with_name("shard-00000002.h5"))
+    says = ("shard-00000002.h5", f"it holds features of another space ({foreign.parent.name})")
+    fails("extract", "images", cwd=project, says=says)
+    shutil.copy(mine, mine.with_name("shard-00000002.h5"))  # a copy of its own does no harm
+    assert run("extract", "images", "--json", cwd=project).json["unchanged"] == 96
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", ("cannot read", "move that file away")),
+        ("[]", ("is damaged", "move that file away")),
+        ('{"format": 1, "spaces": ["?"]}', ("is damaged", "move that file away")),
+        ('{"format": 2}', ("was written by another version of deltaoe", "--workspace")),
+    ],
+)
+def test_state_file(project: Path, fails: Fails, text: str, says: tuple[str, ...]) -> None:
+    (project / ".deltaoe" / "workspace.json").write_text(text)
+    fails("extract", "images", cwd=project, says=(str(project / ".deltaoe" / "workspace.json"), *says))
+
+
+def test_state_file_that_points_nowhere(project: Path, fails: Fails) -> None:
+    state = {"format": 1, "dataset": ["?"], "detector": "../../other"}
+    (project / ".deltaoe" / "workspace.json").write_text(json.dumps(state))
+    fails("tune", cwd=project, says=("nothing with classes has been extracted",))
+
+
+def test_description_of_another_space(project: Path, fails: Fails) -> None:
+    description = only(project, "features/*/space.json")
+    description.write_text(description.read_text().replace("fp32", "fp16"))
+    says = (f"{description} describes another feature space", "move that folder away")
+    fails("extract", "images", cwd=project, says=says)
+    description.write_text("{}")
+    fails("extract", "images", cwd=project, says=("not a description of a feature space",))
+
+
+def test_listing_cut_in_half(project: Path, run: Run, fails: Fails) -> None:
+    os.truncate(only(project, "datasets/*.h5"), 1000)
+    says = ("as a deltaoe dataset file", "move that file away and run the same `deltaoe extract` again")
+    fails("tune", cwd=project, says=says)
+    assert run("extract", "images", "--json", cwd=project).json["unchanged"] == 96  # and writes it anew
+
+
+def test_a_file_in_its_place(fresh: Path, fails: Fails) -> None:
+    (fresh / ".deltaoe").write_text("mine")
+    says = (f"{fresh / '.deltaoe'} is a file, not a workspace folder", "--workspace DIR")
+    fails("extract", "images", cwd=fresh, says=says)
+    says = ("notes.txt is a file, not a workspace folder",)
+    (fresh / "notes.txt").write_text("mine")
+    fails("extract", "images", cwd=fresh, says=says, env={"DELTAOE_WORKSPACE": "notes.txt"})
+
+
+def test_read_only(project: Path, run: Run, fails: Fails, mortal: tuple[str, ...]) -> None:
+    run("score", "unknown", cwd=project)
+    (project / "more" / "a").mkdir(parents=True)
+    shutil.copy(project / "images" / "red_stripes" / "00.png", project / "more" / "a")
+    set_mode(project / ".deltaoe", 0o555)
+    try:
+        says = ("cannot write", str(project / ".deltaoe"), "permission denied", "check permissions")
+        fails("extract", "more", cwd=project, before=mortal, says=says)
+        fails("tune", "--shots", "4", cwd=project, before=mortal, says=says)
+        # Reading is enough where everything is in the cache.
+        before = contents(project / ".deltaoe")
+        run("score", "unknown", "--report", "html", cwd=project, before=mortal)
+        assert contents(project / ".deltaoe") == before
+    finally:
+        set_mode(project / ".deltaoe", 0o755)
+
+
+def test_read_only_project(fresh: Path, fails: Fails, mortal: tuple[str, ...]) -> None:
+    fresh.chmod(0o555)
+    says = (f"cannot write {fresh / '.deltaoe'}: permission denied", "check permissions")
+    try:
+        fails("extract", "images", cwd=fresh, before=mortal, says=says)
+    finally:
+        fresh.chmod(0o755)
+
+
+def test_unreadable_images(project: Path, run: Run, fails: Fails, mortal: tuple[str, ...]) -> None:
+    secret = project / "new" / "secret.png"
+    shutil.copytree(project / "unknown", project / "new")
+    shutil.copy(project / "unknown" / "noise" / "0.png", secret)
+    secret.chmod(0)
+    told = run("score", "new", "--json", cwd=project, before=mortal).json
+    assert told["counts"]["failed"] == 1
+    assert told["images"][-1]["error"] == "permission denied"
+    secret.chmod(0o644)  # not remembered: it may pass, and has
+    assert run("score", "new", "--json", cwd=project, before=mortal).json["counts"]["failed"] == 0
+    (project / "new" / "noise").chmod(0)
+    try:
+        fails("score", "new", cwd=project, before=mortal, says=("cannot list new/noise: permission denied",))
+    finally:
+        (project / "new" / "noise").chmod(0o755)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """An empty file system of 64 KiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("may not mount a small file system here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_disk_full(project: Path, small_disk: Path, run: Run, fails: Fails) -> None:
+    (small_disk / "ballast").write_bytes(bytes(48 * 1024))
+    says = ("cannot write", "shard-00000001.h5", "no space left on device", "free space")
+    command = ("extract", project / "images", "--workspace", small_disk / "cache")
+    fails(*command, cwd=small_disk, says=says, writes=True)
+    left = sorted(path.name for path in (small_disk / "cache").rglob("*") if path.is_file())
+    assert left == ["space.json", "writer.lock"]  # no half shard, no temporary file
+    (small_disk / "ballast").unlink()
+    assert run(*command, "--json", cwd=small_disk).json["encoded"] == 96
+
+    # The outputs of a score are whole or the old ones.
+    disk = os.statvfs(small_disk)
+    (small_disk / "ballast").write_bytes(bytes(disk.f_bavail * disk.f_bsize - 8 * 1024))
+    out = ("score", "unknown", "--report", "html", "--out", small_disk)
+    fails(*out, cwd=project, says=("cannot write", "report.html", "no space left on device"), writes=True)
+    assert not list(small_disk.glob("report*")) and not list(small_disk.glob(".deltaoe-tmp*"))

@@ -1,0 +1,68 @@
+"""What several tests share: a model and pictures small enough to make anew, and the command as a user runs it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from command import COMMAND, Finished, Run, environment
+from tiny import HUES, make_model, make_pictures
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of photographs and models beside the repository."""
+    folder = REPOSITORY.parent / "shared"
+    if not (folder / "data" / "photos").is_dir():
+        pytest.skip(f"needs {folder}, which is not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ``local-dir:`` folder: a CLIP with one image layer, two text layers and random weights."""
+    return make_model(tmp_path_factory.mktemp("model") / "tiny", seed=0)
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four class folders with 24 small pictures each: a colour and a pattern per class."""
+    root = tmp_path_factory.mktemp("pictures") / "images"
+    for number, name in enumerate(HUES):
+        make_pictures(root / name, 24, seed=number)
+    return root
+
+
+@pytest.fixture(scope="session")
+def run(tiny_model: Path) -> Run:
+    """The installed ``deltaoe``, offline, with the tiny model unless told otherwise."""
+
+    def call(
+        *arguments: str | bytes | Path,
+        cwd: Path,
+        rc: int = 0,
+        model: Path | str | None = tiny_model,
+        env: Mapping[str, str] | None = None,
+        before: Sequence[str] = (),
+        timeout: float = 300,
+    ) -> Finished:
+        process = subprocess.run(
+            [*before, COMMAND, *arguments],
+            cwd=cwd,
+            env=environment(model) | dict(env or {}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout,
+        )
+        out, err = (stream.decode("utf-8") for stream in (process.stdout, process.stderr))
+        done = Finished(process.returncode, out, err)
+        assert done.rc == rc, f"exit code {done.rc}, not {rc}\n{out}\n{err}"
+        assert "Traceback" not in out + err
+        assert "Warning" not in err  # Python's own; ours begin with a small letter
+        return done
+
+    return call

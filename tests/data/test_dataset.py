@@ -1,0 +1,163 @@
+"""The listing of an extracted folder: what is saved comes back, and damage is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import h5py
+import numpy as np
+import pytest
+
+from deltaoe.data.dataset import DataSet
+from deltaoe.errors import ConfigError, StoreError
+
+
+def make_dataset(**changes: object) -> DataSet:
+    values = {
+        "root": "images",
+        "space_id": "0123456789abcdef",
+        "model": "ViT-B-16/openai",
+        "layout": "domain/class",
+        "class_names": ("cat", "dög"),
+        "domain_names": ("photo", "sketch"),
+        "paths": ("photo/cat/1.png", "sketch/dög/2.png", "3.png", os.fsdecode(b"photo/cat/\xff\n.png")),
+        "digests": tuple(bytes([i]) * 32 for i in range(4)),
+        "class_of": np.array([0, 1, -1, 0]),
+        "domain_of": np.array([0, 1, -1, 0]),
+    }
+    return DataSet(**(values | changes))
+
+
+def assert_equal(a: DataSet, b: DataSet) -> None:
+    for field in dataclasses.fields(DataSet):
+        mine, theirs = getattr(a, field.name), getattr(b, field.name)
+        if isinstance(mine, np.ndarray):
+            assert mine.dtype == theirs.dtype
+            assert (mine == theirs).all()
+        else:
+            assert mine == theirs, field.name
+
+
+@pytest.fixture
+def saved(tmp_path):
+    make_dataset().save(tmp_path / "d.h5")
+    return tmp_path / "d.h5"
+
+
+def test_round_trip(saved):
+    assert_equal(DataSet.load(saved), make_dataset())
+    assert os.fsencode(DataSet.load(saved).paths[3]).endswith(b"\xff\n.png")
+
+
+def test_equal_listings_are_equal_files(saved, tmp_path):
+    make_dataset().save(tmp_path / "again.h5")
+    assert saved.read_bytes() == (tmp_path / "again.h5").read_bytes()
+
+
+def test_an_empty_listing(tmp_path):
+    none = np.empty(0, dtype=np.int64)
+    empty = make_dataset(paths=(), digests=(), class_of=none, domain_of=none, class_names=(), domain_names=())
+    empty.save(tmp_path / "d.h5")
+    assert_equal(DataSet.load(tmp_path / "d.h5"), empty)
+    assert not empty.labelled
+    assert len(empty) == 0
+
+
+def test_many_classes_with_long_names(tmp_path):
+    """The names live in an attribute, and those of HDF5 have limits."""
+    names = tuple(sorted(f"{i:05d} " + "long name " * 8 for i in range(20_000)))
+    make_dataset(class_names=names).save(tmp_path / "d.h5")
+    assert DataSet.load(tmp_path / "d.h5").class_names == names
+
+
+def test_rows_of_domains():
+    data = make_dataset()
+    assert data.rows_in([]).tolist() == [True] * 4
+    assert data.rows_in(["sketch"]).tolist() == [False, True, False, False]
+    assert data.rows_in(["sketch", "photo"]).tolist() == [True, True, False, True]
+    with pytest.raises(ConfigError, match="no domain 'Photo'") as caught:
+        data.rows_in(["photo", "Photo"])
+    assert "photo, sketch" in caught.value.hint
+    with pytest.raises(ConfigError) as caught:
+        make_dataset(domain_names=(), layout="class").rows_in(["photo"])
+    assert "--domain" in caught.value.hint
+
+
+def test_every_cut_is_refused(saved, tmp_path):
+    whole, cut = saved.read_bytes(), tmp_path / "cut.h5"
+    for end in [*range(0, len(whole), max(1, len(whole) // 60)), len(whole) - 1]:
+        cut.write_bytes(whole[:end])
+        with pytest.raises(StoreError, match=r"cannot read .*cut\.h5"):
+            DataSet.load(cut)
+
+
+def retyped(name, value):
+    def change(file):
+        del file[name]
+        file.create_dataset(name, data=value)
+
+    return change
+
+
+def head(text):
+    return lambda file: file.attrs.__setitem__("head", text)
+
+
+DAMAGE = {
+    "no head": lambda file: file.attrs.__delitem__("head"),
+    "head no JSON": head("{"),
+    "head a list": head("[]"),
+    "head nested": head("[" * 100_000),
+    "layout": head(
+        '{"space_id":"x","model":"m","layout":"x","class_names":["a","b"],"domain_names":["c","d"]}'
+    ),
+    "class names": head(
+        '{"space_id":"x","model":"m","layout":"class","class_names":[1,2],"domain_names":["c","d"]}'
+    ),
+    "fewer classes": head(
+        '{"space_id":"x","model":"m","layout":"class","class_names":["a"],"domain_names":["c","d"]}'
+    ),
+    "no paths": lambda file: file.__delitem__("path"),
+    "no root": retyped("root_offsets", np.array([0])),
+    "paths a group": lambda file: (file.__delitem__("path"), file.create_group("path")),
+    "offsets beyond": retyped("path_offsets", np.array([0, 1, 2, 3, 9999])),
+    "offsets backwards": retyped("path_offsets", np.array([0, 30, 20, 40, 53])),
+    "one path fewer": retyped("path_offsets", np.array([0, 15, 15 + 17])),
+    "digests of 31": retyped("digest", np.zeros((4, 31), np.uint8)),
+    "digests of text": retyped("digest", b"text"),
+    "three digests": retyped("digest", np.zeros((3, 32), np.uint8)),
+    "classes too short": retyped("class_of", np.zeros(3, np.int64)),
+    "classes beyond": retyped("class_of", np.array([0, 1, 2, 0])),
+    "classes below": retyped("class_of", np.array([0, 1, -2, 0])),
+    "classes of floats": retyped("class_of", np.zeros(4)),
+    "domains of text": retyped("domain_of", b"text"),
+    "another format": lambda file: file.attrs.__setitem__("format", "deltaoe.features"),
+    "no format": lambda file: file.attrs.__delitem__("format"),
+    "version of text": lambda file: file.attrs.__setitem__("version", "one"),
+}
+
+
+@pytest.mark.parametrize("change", DAMAGE.values(), ids=DAMAGE.keys())
+def test_damage_is_refused_with_the_file_s_name(saved, change):
+    with h5py.File(saved, "r+") as file:
+        change(file)
+    with pytest.raises(StoreError, match=r"cannot read .*d\.h5 as a deltaoe dataset file: \S") as caught:
+        DataSet.load(saved)
+    assert "extract" in caught.value.hint
+
+
+def test_a_newer_version_says_so(saved):
+    with h5py.File(saved, "r+") as file:
+        file.attrs["version"] = 2
+    with pytest.raises(StoreError, match="newer deltaoe"):
+        DataSet.load(saved)
+
+
+@pytest.mark.parametrize("content", [b"", b"not HDF5 at all", b"\x89HDF\r\n\x1a\n" + bytes(200)])
+def test_other_files(tmp_path, content):
+    (tmp_path / "d.h5").write_bytes(content)
+    with pytest.raises(StoreError, match=r"d\.h5"):
+        DataSet.load(tmp_path / "d.h5")
+    with pytest.raises(StoreError, match="nowhere"):
+        DataSet.load(tmp_path / "nowhere.h5")

@@ -1,0 +1,67 @@
+"""The identity of a feature space."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from samples import make_space
+
+from deltaoe.data.space import FeatureSpace
+from deltaoe.errors import StoreError
+
+FIELDS = [field.name for field in dataclasses.fields(FeatureSpace)]
+
+
+def changed(space: FeatureSpace, name: str) -> FeatureSpace:
+    value = getattr(space, name)
+    return dataclasses.replace(space, **{name: value + 1 if isinstance(value, int) else value + "x"})
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_the_id_depends_on_all_but_the_name(name):
+    space = make_space()
+    assert (changed(space, name).id == space.id) == (name == "model")
+
+
+def test_ids_are_pairwise_different_and_fit_a_folder_name():
+    space = make_space()
+    ids = {changed(space, name).id for name in FIELDS} | {space.id}
+    assert len(ids) == len(FIELDS)
+    for identity in ids:
+        assert len(identity) == 16
+        assert set(identity) <= set("0123456789abcdef")
+
+
+def test_the_id_of_a_known_space_never_changes():
+    """Caches on users' disks lie under it."""
+    assert make_space().id == "913c0b3c0604099a"
+
+
+def test_plain_values_and_back():
+    space = make_space()
+    assert FeatureSpace.from_dict(json.loads(json.dumps(space.to_dict()))) == space
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("value", [None, 1.5, True, [], {}])
+def test_a_field_of_a_wrong_type(name, value):
+    with pytest.raises(StoreError, match="feature space"):
+        FeatureSpace.from_dict(make_space().to_dict() | {name: value})
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_fields_missing_or_unknown(name):
+    values = make_space().to_dict()
+    with pytest.raises(StoreError):
+        FeatureSpace.from_dict({k: v for k, v in values.items() if k != name})
+    with pytest.raises(StoreError):
+        FeatureSpace.from_dict(values | {f"{name}2": values[name]})
+
+
+def test_differences_are_named_without_the_name_and_with_short_digests():
+    space = make_space()
+    other = dataclasses.replace(space, model="other", weights="v" * 64, dim=32)
+    assert space.differences(other) == [f"weights {'w' * 12} / {'v' * 12}", "dim 16 / 32"]
+    assert space.differences(dataclasses.replace(space, model="other")) == []

@@ -1,0 +1,261 @@
+"""The workspace folder: where it is found, what it remembers, what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from samples import make_space
+
+from deltaoe.data.dataset import DataSet
+from deltaoe.data.workspace import NAME, VARIABLE, Workspace
+from deltaoe.errors import DataError, StoreError
+
+ONE = np.zeros(1, dtype=np.int64)
+
+
+def listing(root: Path, space_id: str, classes: tuple[str, ...] = ("cat",)) -> DataSet:
+    layout = "class" if classes else "flat"
+    kinds = ONE if classes else ONE - 1
+    return DataSet(
+        str(root), space_id, "m/t", layout, classes, (), ("cat/1.png",), (bytes(32),), kinds, ONE - 1
+    )
+
+
+@pytest.fixture(autouse=True)
+def outside(tmp_path, monkeypatch):
+    """A folder with no workspace above it that could be found by accident."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+    if any((above / NAME).exists() for above in tmp_path.parents):
+        pytest.skip("there is a workspace above the temporary folder")
+    return tmp_path
+
+
+# Where it is
+
+
+def test_a_new_workspace_is_here_and_not_made_yet(tmp_path):
+    assert Workspace.locate().folder == tmp_path / NAME
+    assert not (tmp_path / NAME).exists()
+
+
+def test_the_nearest_workspace_above_is_taken(tmp_path, monkeypatch):
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    (tmp_path / NAME).mkdir()
+    monkeypatch.chdir(below)
+    assert Workspace.locate().folder == tmp_path / NAME
+    (tmp_path / "a" / NAME).mkdir()
+    assert Workspace.locate().folder == tmp_path / "a" / NAME
+
+
+def test_variable_and_override(tmp_path, monkeypatch):
+    (tmp_path / NAME).mkdir()
+    monkeypatch.setenv(VARIABLE, "from-env")
+    assert Workspace.locate().folder == tmp_path / "from-env"
+    assert Workspace.locate(Path("given")).folder == tmp_path / "given"
+    monkeypatch.setenv(VARIABLE, "")
+    assert Workspace.locate().folder == tmp_path / NAME
+
+
+def test_a_file_in_the_way(tmp_path):
+    (tmp_path / NAME).write_text("")
+    with pytest.raises(StoreError, match="is a file") as caught:
+        Workspace.locate()
+    assert "--workspace" in caught.value.hint
+    with pytest.raises(StoreError, match="is a file"):
+        Workspace.locate(tmp_path / NAME)
+
+
+def test_one_folder_has_one_name_however_it_is_written(tmp_path, monkeypatch):
+    """Files are remembered relative to the workspace's parent: a detour in its name must not lose them."""
+    (tmp_path / "sub").mkdir()
+    plain = Workspace.locate(tmp_path / "ws")
+    assert Workspace.locate(tmp_path / "sub" / ".." / "ws").folder == plain.folder
+    monkeypatch.chdir(tmp_path / "sub")
+    detour = Workspace.locate(Path("../ws"))
+    assert detour.folder == Workspace(Path("../ws")).folder == plain.folder
+    picture = tmp_path / "images" / "1.png"
+    assert detour.file_key(picture) == plain.file_key(picture) == os.path.join("images", "1.png")
+
+
+def test_file_keys(tmp_path, monkeypatch):
+    workspace = Workspace(tmp_path / "project" / NAME)
+    assert workspace.file_key(tmp_path / "project" / "a" / "1.png") == os.path.join("a", "1.png")
+    assert workspace.file_key(tmp_path / "other" / "1.png") == str(tmp_path / "other" / "1.png")
+    # A sibling whose name begins alike is outside.
+    assert workspace.file_key(tmp_path / "project2" / "1.png") == str(tmp_path / "project2" / "1.png")
+    monkeypatch.chdir(tmp_path)
+    assert workspace.file_key(Path("project/x/../1.png")) == "1.png"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="roots look different there")
+def test_a_workspace_in_the_root_folder():
+    assert Workspace(Path("/.deltaoe")).file_key(Path("/a/1.png")) == "a/1.png"
+
+
+# Whether it takes files
+
+
+def test_check_writable_makes_it_and_leaves_nothing(tmp_path):
+    Workspace(tmp_path / "deep" / NAME).check_writable()
+    assert list((tmp_path / "deep" / NAME).iterdir()) == []
+
+
+def test_check_writable_names_the_reason(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot write .*file") as caught:
+        Workspace(tmp_path / "file" / NAME).check_writable()
+    assert "permissions" in caught.value.hint
+
+
+def test_check_writable_on_a_read_only_folder(tmp_path, monkeypatch):
+    def touch(self, *arguments, **options):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "touch", touch)
+    with pytest.raises(StoreError, match="read-only file system"):
+        Workspace(tmp_path / NAME).check_writable()
+
+
+# Listings
+
+
+def test_the_last_listing_with_classes_is_the_default(tmp_path):
+    workspace, space = Workspace(tmp_path / NAME), make_space()
+    assert workspace.dataset() is None
+    workspace.save_dataset(listing(tmp_path / "first", space.id))
+    workspace.save_dataset(listing(tmp_path / "second", space.id))
+    workspace.save_dataset(listing(tmp_path / "unsorted", space.id, ()))
+    assert workspace.dataset().root == str(tmp_path / "second")
+    workspace.save_dataset(listing(tmp_path / "first", space.id))
+    assert workspace.dataset().root == str(tmp_path / "first")
+
+
+def test_a_listing_by_its_folder(tmp_path, monkeypatch):
+    workspace = Workspace(tmp_path / NAME)
+    old, new = make_space(), make_space(weights="v" * 64)
+    for space in (old, new):
+        workspace.store(space).folder.mkdir(parents=True)
+    workspace.save_dataset(listing(tmp_path / "images", new.id))
+    workspace.save_dataset(listing(tmp_path / "images", old.id, ("other",)))
+    for path, age in zip(sorted((tmp_path / NAME / "datasets").iterdir()), (1, 2), strict=True):
+        os.utime(path, ns=(age, age))
+    newest = max((tmp_path / NAME / "datasets").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    wanted = DataSet.load(newest).space_id
+    assert workspace.dataset(tmp_path / "images").space_id == wanted
+    monkeypatch.chdir(tmp_path)
+    assert workspace.dataset(Path("images")).space_id == wanted
+    assert workspace.dataset(Path("x/../images/")).space_id == wanted
+    with pytest.raises(DataError, match="has not been extracted") as caught:
+        workspace.dataset(tmp_path / "elsewhere")
+    assert "deltaoe extract" in caught.value.hint
+
+
+def test_a_project_may_move(tmp_path):
+    inside, outside_ = tmp_path / "a" / "images", tmp_path / "elsewhere"
+    workspace, space = Workspace(tmp_path / "a" / NAME), make_space()
+    workspace.store(space).folder.mkdir(parents=True)
+    workspace.save_dataset(listing(outside_, space.id))
+    workspace.save_dataset(listing(inside, space.id))
+    (tmp_path / "a").rename(tmp_path / "b")
+    moved = Workspace(tmp_path / "b" / NAME)
+    assert moved.dataset().root == str(tmp_path / "b" / "images")
+    assert moved.dataset(tmp_path / "b" / "images").root == str(tmp_path / "b" / "images")
+    assert moved.dataset(outside_).root == str(outside_)
+
+
+def test_a_listing_that_was_removed_is_no_default(tmp_path):
+    workspace = Workspace(tmp_path / NAME)
+    workspace.save_dataset(listing(tmp_path / "images", make_space().id))
+    for path in (tmp_path / NAME / "datasets").iterdir():
+        path.unlink()
+    assert workspace.dataset() is None
+
+
+# State
+
+
+def test_state_is_merged(tmp_path):
+    workspace = Workspace(tmp_path / NAME)
+    assert workspace.state() == {}
+    workspace.remember(detector="a")
+    workspace.remember(spaces={"m": "x"})
+    workspace.remember(detector="b")
+    assert workspace.state() == {"format": 1, "detector": "b", "spaces": {"m": "x"}}
+
+
+def test_the_current_detector(tmp_path):
+    workspace = Workspace(tmp_path / NAME)
+    assert workspace.current_detector() is None
+    workspace.remember(detector="d1")
+    assert workspace.current_detector() is None
+    path = workspace.detector_file("d1")
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert workspace.current_detector() == path
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "cannot read"),
+        (b"{", "cannot read"),
+        (b"\xff\xfe", "cannot read"),
+        (b"[]", "damaged"),
+        (b"null", "damaged"),
+        (b"{}", "another version"),
+        (b'{"format": 2}', "another version"),
+        (b'{"format": 1, "spaces": []}', "damaged"),
+        (b"[" * 100_000, "cannot read"),
+    ],
+)
+def test_a_damaged_state_is_named(tmp_path, content, says):
+    workspace = Workspace(tmp_path / NAME)
+    workspace.folder.mkdir()
+    (workspace.folder / "workspace.json").write_bytes(content)
+    for call in (workspace.state, workspace.dataset, workspace.current_detector, workspace.remember):
+        with pytest.raises(StoreError, match=says) as caught:
+            call()
+        assert "workspace.json" in str(caught.value)
+        assert caught.value.hint
+    assert (workspace.folder / "workspace.json").read_bytes() == content
+
+
+@pytest.mark.parametrize("value", [None, 5, [], {}, "", "../../etc", "a\0b", "n" * 5000])
+def test_odd_names_in_the_state_are_no_names(tmp_path, value):
+    workspace = Workspace(tmp_path / NAME)
+    workspace.remember(dataset=value, detector=value)
+    assert workspace.dataset() is None
+    assert workspace.current_detector() is None
+
+
+# Known spaces
+
+
+def test_known_spaces(tmp_path):
+    workspace, space = Workspace(tmp_path / NAME), make_space()
+    assert workspace.known_space(space.id) is None
+    with workspace.store(space).writer():
+        pass
+    assert workspace.known_space(space.id) == space
+
+
+def test_a_space_under_a_wrong_id_or_damaged(tmp_path):
+    workspace, space = Workspace(tmp_path / NAME), make_space()
+    with workspace.store(space).writer():
+        pass
+    description = workspace.store(space).folder / "space.json"
+    other = dataclasses.replace(space, weights="v" * 64)
+    description.write_text(json.dumps(other.to_dict()), encoding="utf-8")
+    with pytest.raises(StoreError, match="another feature space"):
+        workspace.known_space(space.id)
+    for content in ("", "[]", "{}", '{"model": 1}'):
+        description.write_text(content, encoding="utf-8")
+        with pytest.raises(StoreError):
+            workspace.known_space(space.id)
