@@ -58,7 +58,8 @@ def run(tiny_model: Path) -> Run:
             capture_output=True,
             timeout=timeout,
         )
-        out, err = (stream.decode("utf-8") for stream in (process.stdout, process.stderr))
+        encoding = (env or {}).get("PYTHONIOENCODING", "utf-8")
+        out, err = (stream.decode(encoding) for stream in (process.stdout, process.stderr))
         done = Finished(process.returncode, out, err)
         assert done.rc == rc, f"exit code {done.rc}, not {rc}\n{out}\n{err}"
         assert "Traceback" not in out + err

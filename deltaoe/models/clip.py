@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deltaoe.data.images import DECODE_POLICY
 from deltaoe.data.space import FeatureSpace, canonical_json
-from deltaoe.errors import ConfigError, ModelError
+from deltaoe.errors import ConfigError, ModelError, first_line
 from deltaoe.models.loading import config_digest, load_model, load_tokenizer, weights_digest
 from deltaoe.models.prompts import PromptLearner, Suffixes, TextTower, common_prefix, random_context
 from deltaoe.models.reference import ModelRef
@@ -76,7 +76,12 @@ class FrozenClip:
             ModelError: weights are out of reach or broken.
         """
         model, config = load_model(ref, device, offline=offline, notify=notify)
-        return cls(model, config, ref, device)
+        try:
+            return cls(model, config, ref, device)
+        except Exception as cause:  # open_clip asserts, or computes with what its configuration says
+            raise ModelError(
+                f"cannot use {ref}: {first_line(cause)}", hint="check the model's open_clip_config.json"
+            ) from cause
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """An RGB picture to the model's input, (3, H, W) float32: open_clip's own transform. Safe in threads."""

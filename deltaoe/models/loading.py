@@ -142,8 +142,8 @@ def _check_name(ref: ModelRef) -> bool:
             hint=f"{guess}it has: {', '.join(tags) or 'none'}",
         )
     quick = bool(settings.get("quick_gelu", False))
-    if not quick and open_clip.get_model_config(ref.name).get("quick_gelu", False):
-        plain = ref.name.removesuffix("-quickgelu")
+    plain = ref.name.removesuffix("-quickgelu")
+    if not quick and plain != ref.name:
         raise ConfigError(
             f"the weights {ref.pretrained!r} were trained without QuickGELU, but {ref.name} computes with it",
             hint=f"use --model {plain}",

@@ -31,7 +31,7 @@ class ModelRef:
     def parse(cls, text: str, pretrained: str | None = None) -> ModelRef:
         """Read ``ViT-B-16``, ``ViT-B-16/openai``, ``ViT-B/16``, ``local-dir:PATH`` or ``hf-hub:ORG/REPO``.
 
-        A relative local folder becomes absolute, so that the name holds from any folder.
+        A relative local folder or weight file becomes absolute, so that the name holds from any folder.
 
         Raises:
             ConfigError: empty, or a pretrained tag given for a name that carries its own weights.
@@ -50,7 +50,10 @@ class ModelRef:
         name, _, tag = text.partition("/")
         if tag[:1].isdigit():  # OpenAI writes ViT-B/16 where open_clip writes ViT-B-16
             name, tag = text.replace("/", "-"), ""
-        return cls(name, pretrained or tag or DEFAULT_PRETRAINED)
+        tag = pretrained or tag or DEFAULT_PRETRAINED
+        # No published tag has a dot or a slash; a file that happens to be called "openai" is not meant.
+        is_file = ("." in tag or os.sep in tag) and os.path.isfile(tag)
+        return cls(name, os.path.abspath(tag) if is_file else tag)
 
     @property
     def local_folder(self) -> Path | None:

@@ -6,8 +6,9 @@ weighs like with like **[reading]**.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,7 +56,8 @@ class Recipe:
     def check(self, classes: int) -> None:
         """Raise ConfigError unless every value is usable for this number of classes."""
         check_temperature(self.temperature)
-        check_temperature(self.ebm_temperature)
+        if not (math.isfinite(self.ebm_temperature) and self.ebm_temperature > 0):
+            raise ConfigError(f"ebm-temperature must be a number > 0, not {self.ebm_temperature}")
         check_top_c(self.top_c, classes)
         for name in ("ebm_weight", "learning_rate", "warmup_rate", "momentum", "weight_decay"):
             value = getattr(self, name)
@@ -100,7 +102,7 @@ def fit_context(
     generator: torch.Generator,
     on_step: Callable[[Step], None] = lambda step: None,
 ) -> Step:
-    """Learn ``learner.context`` in place; return the means over the last epoch.
+    """Learn ``learner.context`` in place; return the means over the shots in the last epoch.
 
     Args:
         learner: its context is the start.
@@ -128,9 +130,9 @@ def fit_context(
     for epoch in range(epochs):
         for group in optimiser.param_groups:
             group["lr"] = _rate(recipe, epoch, epochs)
-        order = torch.randperm(n, generator=generator).to(features.device)
+        parts = torch.split(torch.randperm(n, generator=generator).to(features.device), batch)
         seen.clear()
-        for i, rows in enumerate(torch.split(order, batch)):
+        for i, rows in enumerate(parts):
             text = learner()
             cosines = features[rows] @ text.T
             cross_entropy = F.cross_entropy(logit_scale * cosines, labels[rows])
@@ -151,24 +153,24 @@ def fit_context(
             step = Step(epoch * per_epoch + i + 1, epochs * per_epoch, epoch + 1, *values)
             seen.append(step)
             on_step(step)
-    return _mean(seen)
+    return _mean(seen, [len(rows) / n for rows in parts])
 
 
 def _rate(recipe: Recipe, epoch: int, epochs: int) -> float:
-    # As in CoOp: one constant warm-up epoch, then the cosine as if it had run from the start.
+    # As in CoOp: one constant warm-up epoch, then the cosine from its very start, which so never quite reaches 0.
     if epoch == 0 and epochs > 1:
         return recipe.warmup_rate
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * max(epoch - 1, 0) / epochs))
 
 
-def _mean(steps: list[Step]) -> Step:
-    last, count = steps[-1], len(steps)
-    return Step(
-        step=last.step,
-        steps=last.steps,
-        epoch=last.epoch,
-        cross_entropy=sum(s.cross_entropy for s in steps) / count,
-        ebm=sum(s.ebm for s in steps) / count,
-        premise_share=sum(s.premise_share for s in steps) / count,
-        accuracy=sum(s.accuracy for s in steps) / count,
+def _mean(steps: Sequence[Step], shares: Sequence[float]) -> Step:
+    def mean(values: Iterable[float]) -> float:
+        return sum(value * share for value, share in zip(values, shares, strict=True))
+
+    return dataclasses.replace(
+        steps[-1],
+        cross_entropy=mean(s.cross_entropy for s in steps),
+        ebm=mean(s.ebm for s in steps),
+        premise_share=mean(s.premise_share for s in steps),
+        accuracy=mean(s.accuracy for s in steps),
     )

@@ -14,7 +14,7 @@ from deltaoe.data.detector import Detector
 from deltaoe.data.features import FeatureStore
 from deltaoe.data.labels import require_classes
 from deltaoe.data.workspace import Workspace
-from deltaoe.errors import ConfigError, DataError, MismatchError
+from deltaoe.errors import ConfigError, DataError, MismatchError, ModelError
 from deltaoe.functional.sampling import FewShotSplit, few_shot_split
 from deltaoe.models.reference import ModelRef
 from deltaoe.models.tuning import Recipe, Step, default_epochs, fit_context
@@ -102,6 +102,8 @@ def tune(workspace: Workspace, options: TuneOptions | None = None, on: OnEvent =
     )
     with torch.no_grad():
         text = learner().cpu().numpy()
+    if not np.isfinite(text).all():
+        raise ModelError("tuning diverged in its last step", hint="lower --learning-rate or --ebm-weight")
     detector = Detector(
         class_names=data.class_names,
         text_features=text,

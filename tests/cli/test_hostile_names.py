@@ -33,7 +33,17 @@ FILES = [
     "e\u0301 and \u202egnp.png".encode(),
     "\U0001f431 \u2028.png".encode(),
 ]
-FOLDERS = [b"plain_words", b"=1+1", b"<b>bold<b>", b"[red]rich[-red]", b'quo"te', b"byte-\xff", b"new\nline", b"\x1b[2J", b"a,b", b"{}"]  # fmt: skip
+FOLDERS = [
+    b"plain_words",
+    b"=1+1",
+    b"<b>bold<b>",
+    b"[red]rich[-red]",
+    b'quo"te',
+    b"byte-\xff",
+    b"new\nline",
+    b"a,b",
+]
+FOLDERS += [b"\x1b[2J", b"{}"]
 
 
 @pytest.fixture

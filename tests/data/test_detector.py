@@ -288,7 +288,7 @@ class Bomb:
 def test_nothing_in_a_file_is_executed(refused, tmp_path):
     Bomb.target = tmp_path / "executed"
     refused(pickle.dumps(Bomb()))
-    table, head, body = parts(CONTENT)
+    table, _, body = parts(CONTENT)
     refused(joined(table, pickle.dumps(Bomb(), protocol=0).decode("latin-1"), body))
     import torch
 

@@ -206,5 +206,5 @@ def test_templates(template):
     "template", ["", "a photo", "{} and {}", "{0}", "{name}", "{{}}", "{} }", "{", "{}{"]
 )
 def test_templates_with_no_single_place(template):
-    with pytest.raises(ConfigError, match="must contain {} once"):
+    with pytest.raises(ConfigError, match=r"must contain \{\} once"):
         check_template(template)

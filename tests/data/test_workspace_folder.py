@@ -109,7 +109,7 @@ def test_check_writable_makes_it_and_leaves_nothing(tmp_path):
 
 def test_check_writable_names_the_reason(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="cannot write .*file") as caught:
+    with pytest.raises(StoreError, match=r"cannot write .*file") as caught:
         Workspace(tmp_path / "file" / NAME).check_writable()
     assert "permissions" in caught.value.hint
 

@@ -1,0 +1,223 @@
+"""The house rules that a reader of the code relies on: which way imports point, and who may touch what."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+FILES = sorted([*(REPOSITORY / "deltaoe").rglob("*.py"), *(REPOSITORY / "cli").rglob("*.py")])
+
+# What each part may import, itself aside. errors ← functional ← data ← models ← workflows ← cli.
+ARROWS = {
+    "errors": set(),
+    "runtime": {"errors"},
+    "functional": {"errors"},
+    "data": {"errors", "functional"},
+    "models": {"errors", "functional", "data", "runtime"},
+    "report": {"errors", "functional", "data"},
+    "workflows": {"errors", "functional", "data", "models", "report", "runtime"},
+    "cli": {"errors", "functional", "data", "models", "report", "runtime", "workflows"},
+}
+# Who alone may import a third party's package.
+OWNERS = {
+    "h5py": {"data"},
+    "safetensors": {"data"},
+    "filelock": {"data"},
+    "open_clip": {"models"},
+    "huggingface_hub": {"models"},
+    "faiss": {"models"},
+    "sklearn": {"functional"},
+    "jinja2": {"report"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "click": set(),
+    "torch": {"functional", "models", "workflows", "runtime"},
+}
+
+
+def part_of(file: Path) -> str:
+    """``functional``, ``data`` …; ``errors`` and ``runtime`` are parts of one file; ``""`` is the package itself."""
+    where = file.relative_to(REPOSITORY).parts
+    if where[0] == "cli":
+        return "cli"
+    return "" if where == ("deltaoe", "__init__.py") else where[1].removesuffix(".py")
+
+
+def tree_of(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"), str(file))
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Every module that is imported anywhere in a file, for type checking too, as an absolute name."""
+    package = (
+        "deltaoe_cli" if part_of(file) == "cli" else ".".join(file.relative_to(REPOSITORY).parts[:-1])
+    ).split(".")
+    for node in ast.walk(tree_of(file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            # "from deltaoe import data" names a part only behind the "import".
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            yield from (
+                c.value for c in ast.walk(node) if isinstance(c, ast.Constant) and isinstance(c.value, str)
+            )
+
+
+def names(file: Path) -> str:
+    return str(file.relative_to(REPOSITORY))
+
+
+def each(files: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("file", files, ids=names)
+
+
+each_file = each(FILES)
+
+
+def test_there_is_something_to_look_at():
+    assert {part_of(file) for file in FILES} == {"", *ARROWS}
+    scoring = set(imports(REPOSITORY / "deltaoe/workflows/scoring.py"))
+    assert "deltaoe.models.label_index.LabelIndex" in scoring
+    assert "deltaoe_cli.options" in set(imports(REPOSITORY / "cli/score.py"))
+
+
+@each(
+    [file for file in FILES if part_of(file)]
+)  # the package's own file names all parts, and loads them on demand
+def test_imports_point_one_way(file):
+    part = part_of(file)
+    for module in imports(file):
+        root, _, rest = module.partition(".")
+        target = {"deltaoe": rest.partition(".")[0], "deltaoe_cli": "cli", "cli": "cli"}.get(root)
+        if target is not None:
+            assert target == part or target in ARROWS[part], f"{names(file)} imports {module}"
+
+
+@each_file
+def test_third_parties_have_one_owner(file):
+    for module in imports(file):
+        package = module.partition(".")[0]
+        if package in OWNERS:
+            assert part_of(file) in OWNERS[package], f"{names(file)} imports {module}"
+
+
+@each([file for file in FILES if part_of(file) != "cli"])
+def test_only_the_command_line_prints_exits_and_reads_arguments(file):
+    for node in ast.walk(tree_of(file)):
+        if isinstance(node, ast.Call):
+            assert ast.unparse(node.func) not in {"print", "input", "exit", "quit", "sys.exit", "os._exit"}
+        if isinstance(node, ast.Attribute):
+            assert ast.unparse(node) not in {"sys.argv", "sys.stdout", "sys.stderr", "logging.basicConfig"}
+
+
+def docstrings(tree: ast.Module) -> set[int]:
+    """The identities of the constants that are documentation."""
+    holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, holders) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+
+
+@each([file for file in FILES if part_of(file) != "runtime"])
+def test_only_one_file_names_an_accelerator(file):
+    tree = tree_of(file)
+    documentation = docstrings(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in {"cuda", "mps"}, f"{names(file)}:{node.lineno}"
+        text = (
+            isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation
+        )
+        if text and part_of(file) != "cli":  # whose help must say what can be given
+            assert "cuda" not in node.value.lower(), f"{names(file)}:{node.lineno}"
+
+
+@each_file
+def test_no_file_is_too_long_to_read(file):
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def test_there_is_no_drawer_for_everything():
+    assert not [names(file) for file in FILES if file.stem in {"utils", "util", "helpers", "misc", "common"}]
+
+
+# What is loaded when
+
+HEAVY = ["torch", "faiss", "open_clip", "h5py", "safetensors", "sklearn", "PIL", "numpy", "rich", "typer"]
+
+
+def loaded_by(code: str) -> set[str]:
+    """Which of the heavy packages a fresh interpreter has loaded after this code."""
+    code += f"\nimport sys; print(*[name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_package_itself_loads_nothing():
+    assert loaded_by("import deltaoe") == set()
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["deltaoe.data.workspace", "deltaoe.models.reference", "deltaoe.workflows.extract", "deltaoe_cli.main"],
+)
+def test_what_a_cached_run_needs_loads_no_model_code(module):
+    assert not loaded_by(f"import {module}") & {"torch", "faiss", "open_clip", "sklearn"}
+
+
+def test_every_public_name_is_there():
+    deltaoe = importlib.import_module("deltaoe")
+    for name in deltaoe.__all__:
+        assert getattr(deltaoe, name).__name__ == name
+        assert name in dir(deltaoe)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        deltaoe.no_such_name  # noqa: B018
+
+
+def test_names_for_type_checkers_are_the_public_ones():
+    tree = tree_of(REPOSITORY / "deltaoe" / "__init__.py")
+    (guarded,) = (node for node in tree.body if isinstance(node, ast.If))
+    declared = {alias.name: node.module for node in guarded.body for alias in getattr(node, "names", [])}
+    deltaoe = importlib.import_module("deltaoe")
+    assert declared == {name: f"deltaoe.{home}" for name, home in deltaoe._HOMES.items()}
+
+
+# What is installed
+
+
+def test_every_package_is_installed():
+    setup = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    folders = {file.parent.relative_to(REPOSITORY) for file in FILES}
+    wanted = {".".join(folder.parts).replace("cli", "deltaoe_cli") for folder in folders}
+    assert set(setup["packages"]) == wanted
+    assert setup["package-dir"] == {"deltaoe_cli": "cli"}
+    for folder in folders:
+        assert (REPOSITORY / folder / "__init__.py").is_file()
+
+
+def test_every_other_file_is_installed():
+    setup = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    patterns = [
+        pattern
+        for package, entries in setup["package-data"].items()
+        for entry in entries
+        for pattern in [(package.replace("deltaoe_cli", "cli").replace(".", "/"), entry)]
+    ]
+    covered = {file for folder, pattern in patterns for file in (REPOSITORY / folder).glob(pattern)}
+    for folder in ("deltaoe", "cli"):
+        for file in (REPOSITORY / folder).rglob("*"):
+            if file.is_file() and file.suffix != ".py" and "__pycache__" not in file.parts:
+                assert file in covered, names(file)

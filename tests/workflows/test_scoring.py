@@ -1,0 +1,192 @@
+"""The scorer against a dense computation in double precision, and against published numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+from scipy.stats import rankdata
+
+from deltaoe.data.detector import Detector
+from deltaoe.data.features import FeatureStore, FileRecord
+from deltaoe.data.space import FeatureSpace
+from deltaoe.errors import StoreError
+from deltaoe.workflows import scoring
+from deltaoe.workflows.scoring import Scorer, score_stored
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "clip-features"
+TEMPERATURES = [0.01, 0.1, 1.0]
+# Labels are summed in blocks of 8192.
+AROUND_BLOCKS = [(8191, 2), (8192, 1), (8193, 2), (16_384, 1), (16_385, 10), (20_000, 1), (20_000, 2)]
+
+
+def unit_rows(count: int, dim: int, seed: int, lean: float = 0.0) -> np.ndarray:
+    """Random directions; ``lean`` moves all to one side, as the features of CLIP lie in a cone."""
+    rows = np.random.default_rng(seed).standard_normal((count, dim))
+    rows[:, 0] += lean
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def make_detector(labels: np.ndarray, temperature: float, top_c: int) -> Detector:
+    space = FeatureSpace("m", "w", "c", "{}", "fp32", 1, labels.shape[1])
+    names = tuple(f"label {i}" for i in range(len(labels)))
+    return Detector(names, labels, temperature, top_c, np.empty(0), space, 100.0)
+
+
+def dense(features: np.ndarray, labels: np.ndarray, temperature: float, top_c: int) -> np.ndarray:
+    """Energy after setting the c largest cosines to zero, minus energy before; the whole matrix in float64."""
+    cosines = features.astype(np.float64) @ labels.astype(np.float64).T
+    cropped = np.sort(cosines, axis=1)
+    cropped[:, cropped.shape[1] - top_c :] = 0.0
+    after, before = (-temperature * logsumexp(s / temperature, axis=1) for s in (cropped, cosines))
+    return after - before
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize(
+    ("labels", "top_c"),
+    [(1, 1), (2, 1), (2, 2), (3, 2), (10, 1), (10, 10), (100, 3), (1000, 5), *AROUND_BLOCKS],
+)
+def test_scores_equal_the_dense_computation(labels, top_c, temperature):
+    z, h = unit_rows(labels, 32, 1, lean=3.0), unit_rows(40, 32, 2, lean=3.0)
+    # Some images whose nearest labels are the first and the last of all blocks.
+    h[:2], h[2:4] = z[[0, -1]], z[[min(8191, labels - 1), min(8192, labels - 1)]]
+    scores, _, _ = Scorer(make_detector(z, temperature, top_c))(h)
+    assert scores.dtype == np.float64
+    assert scores.shape == (40,)
+    assert np.abs(scores - dense(h, z, temperature, top_c)).max() < 5e-7
+
+
+def test_one_image_or_none():
+    scorer = Scorer(make_detector(unit_rows(9, 8, 0), 0.1, 2))
+    h = unit_rows(5, 8, 1)
+    assert scorer(h[:1])[0] == pytest.approx(scorer(h)[0][:1], abs=1e-7)
+    scores, labels, cosines = scorer(h[:0])
+    assert (scores.shape, labels.shape, cosines.shape) == ((0,), (0, 3), (0, 3))
+
+
+@pytest.mark.parametrize(
+    ("labels", "top_c", "shown"), [(1, 1, 1), (2, 1, 2), (3, 1, 3), (9, 2, 3), (9, 5, 5)]
+)
+def test_the_labels_shown_are_the_nearest(labels, top_c, shown):
+    z, h = unit_rows(labels, 16, 1), unit_rows(20, 16, 2)
+    _, found, cosines = Scorer(make_detector(z, 0.1, top_c))(h)
+    exact = h.astype(np.float64) @ z.astype(np.float64).T
+    assert found.shape == cosines.shape == (20, shown)
+    assert (found == np.argsort(-exact, axis=1)[:, :shown]).all()
+    assert np.abs(cosines - np.take_along_axis(exact, found, axis=1)).max() < 1e-6
+
+
+def test_equal_labels_do_not_change_a_score_by_which_is_taken():
+    z = np.repeat(unit_rows(6, 16, 1), 3, axis=0)
+    h = unit_rows(20, 16, 2)
+    for top_c in (1, 2, 4):
+        scores, _, _ = Scorer(make_detector(z, 0.05, top_c))(h)
+        assert np.abs(scores - dense(h, z, 0.05, top_c)).max() < 5e-7
+
+
+def test_the_order_of_the_labels_does_not_matter():
+    z, h = unit_rows(300, 16, 1), unit_rows(20, 16, 2)
+    turned = np.random.default_rng(0).permutation(300)
+    one, other = (Scorer(make_detector(labels, 0.02, 3))(h)[0] for labels in (z, z[turned]))
+    assert np.abs(one - other).max() < 5e-7
+
+
+def test_a_detector_from_disk_scores_alike(tmp_path):
+    detector = make_detector(unit_rows(9, 8, 0), 0.1, 2)
+    detector.save(tmp_path / "d")
+    h = unit_rows(5, 8, 1)
+    assert (Scorer(Detector.load(tmp_path / "d"))(h)[0] == Scorer(detector)(h)[0]).all()
+
+
+# Out of a store
+
+
+@pytest.fixture
+def stored(tmp_path):
+    h = unit_rows(23, 16, 2)
+    store = FeatureStore(tmp_path, FeatureSpace("m", "w", "c", "{}", "fp32", 1, 16))
+    digests = [bytes([i]) * 32 for i in range(len(h))]
+    with store.writer() as writer:
+        for i, (digest, row) in enumerate(zip(digests, h, strict=True)):
+            writer.add(str(i), FileRecord(1, 2, digest, ""), row)
+            if i % 9 == 8:
+                writer.flush()
+    return store, digests
+
+
+@pytest.mark.parametrize("block", [1, 5, 22, 23, 24, 2048])
+def test_blocks_of_images(stored, monkeypatch, block):
+    store, digests = stored
+    asked = [*digests[::-1], digests[4], digests[4]]
+    scorer = Scorer(make_detector(unit_rows(9, 16, 0), 0.1, 2))
+    wanted = scorer(store.features(asked))
+    monkeypatch.setattr(scoring, "IMAGE_BLOCK", block)
+    events = []
+    found = score_stored(scorer, store, asked, events.append)
+    assert np.abs(found[0] - wanted[0]).max() < 1e-7
+    assert (found[1] == wanted[1]).all()
+    assert np.abs(found[2] - wanted[2]).max() < 1e-6
+    assert [event.done for event in events] == [*range(block, 25, block), 25]
+
+
+def test_no_images_and_a_missing_one(stored):
+    store, digests = stored
+    scorer = Scorer(make_detector(unit_rows(9, 16, 0), 0.1, 2))
+    scores, labels, cosines = score_stored(scorer, store, [])
+    assert (scores.shape, labels.shape, cosines.shape) == ((0,), (0, 3), (0, 3))
+    with pytest.raises(StoreError, match="no feature"):
+        score_stored(scorer, store, [digests[0], bytes([200]) * 32])
+
+
+# Published numbers
+
+needs_data = pytest.mark.skipif(
+    not (DATA / "reference.json").is_file(), reason=f"no reference data in {DATA}"
+)
+OOD = {"caltech48-near": "caltech48-near-ood", "dtd": "dtd-ood", "flowers": "flowers-ood"}
+
+
+def rows_of_delta_energy() -> list[dict]:
+    if not (DATA / "reference.json").is_file():
+        return []
+    rows = json.loads((DATA / "reference.json").read_text(encoding="utf-8"))["rows"]
+    return [row for row in rows if row["score"] == "delta_energy" and row["background_fraction"] is None]
+
+
+def normalised(rows: np.ndarray) -> np.ndarray:
+    rows = rows.astype(np.float64)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
+    """Mann and Whitney's U over ranks."""
+    ranks = rankdata(np.concatenate([inside, outside]))[: len(inside)]
+    return (ranks.sum() - len(inside) * (len(inside) + 1) / 2) / (len(inside) * len(outside))
+
+
+@pytest.fixture(scope="module")
+def published():
+    inside = np.load(DATA / "caltech52-id.npz")
+    sets = {name: normalised(np.load(DATA / f"{file}.npz")["features"]) for name, file in OOD.items()}
+    return normalised(inside["text_features"]), normalised(inside["features"]), sets
+
+
+@needs_data
+def test_there_are_published_rows():
+    assert len(rows_of_delta_energy()) >= 10
+
+
+@needs_data
+@pytest.mark.parametrize(
+    "row", rows_of_delta_energy(), ids=lambda row: f"τ={row['temperature']},c={row['top_c']}"
+)
+def test_auroc_on_real_features_equals_the_published_one(published, row):
+    texts, inside, sets = published
+    scorer = Scorer(make_detector(texts, float(row["temperature"]), row["top_c"]))
+    known = scorer(inside)[0]
+    for name, features in sets.items():
+        assert auroc(known, scorer(features)[0]) == pytest.approx(row[name]["auroc"], abs=1e-4), name

@@ -1,0 +1,198 @@
+"""Tuning on cached features: what is learned from never calibrates, and a seed decides everything."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+from tiny import make_model, make_pictures
+
+from deltaoe.data.detector import Detector
+from deltaoe.data.workspace import Workspace
+from deltaoe.errors import ConfigError, DataError, MismatchError, ModelError
+from deltaoe.models.reference import ModelRef
+from deltaoe.models.tuning import Recipe
+from deltaoe.workflows.extract import ExtractOptions, extract
+from deltaoe.workflows.scoring import Scorer
+from deltaoe.workflows.source import ModelSource
+from deltaoe.workflows.tune import TuneOptions, tune
+from deltaoe.workflows.zero_shot import calibrate, distinct_rows, zero_shot_detector
+
+CLASSES = ("blue_waves", "green_checks", "red_stripes")
+QUICK = Recipe(epochs=2, top_c=1)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A workspace with 12 pictures of each of three classes, copies among them, and one that lies in two classes."""
+    root = tmp_path_factory.mktemp("project")
+    model = make_model(root / "model", seed=0)
+    for number, name in enumerate(CLASSES):
+        make_pictures(root / "images" / name, 12, seed=number)
+        for i in range(12):  # a copy of every picture: of shots and of others
+            shutil.copy(root / "images" / name / f"{i:02d}.png", root / "images" / name / f"copy-{i:02d}.png")
+    shutil.copy(root / "images" / CLASSES[0] / "03.png", root / "images" / CLASSES[1] / "stray.png")
+    workspace = Workspace(root / ".deltaoe")
+    options = ExtractOptions(model=f"local-dir:{model}", device="cpu", offline=True)
+    return workspace, extract(root / "images", workspace, options).data
+
+
+def options(**changes) -> TuneOptions:
+    return dataclasses.replace(TuneOptions(shots=4, recipe=QUICK, device="cpu", offline=True), **changes)
+
+
+@pytest.fixture(scope="module")
+def tuned(project):
+    return tune(project[0], options())
+
+
+# Shots and calibration
+
+
+def test_what_was_learned_from_calibrates_nothing(project, tuned):
+    workspace, data = project
+    shots = {data.digests[i] for i in tuned.split.shots}
+    rest = [data.digests[i] for i in tuned.split.rest]
+    assert len(shots) == len(tuned.split.shots) == 3 * 4
+    assert len(set(rest)) == len(rest)
+    assert not shots & set(rest)
+    # 12 distinct pictures per class; the stray one counts in none of its two.
+    assert len(rest) == 3 * 12 - 1 - 12
+    assert data.digests[data.paths.index("blue_waves/03.png")] not in shots | set(rest)
+    assert len(tuned.split.conflicting) == 3
+    assert any("also lies under another class" in note for note in tuned.notes)
+    store = workspace.store(tuned.detector.space)
+    wanted = np.sort(Scorer(tuned.detector)(store.features(rest))[0])
+    assert tuned.detector.calibration == pytest.approx(wanted, abs=1e-7)
+
+
+def test_the_copy_of_a_shot_scores_like_it_but_calibrates_nothing(project, tuned):
+    """Were copies of shots among the calibration images, there would be twice as many of them."""
+    _, data = project
+    shots = {data.digests[i] for i in tuned.split.shots}
+    copies = [i for i, digest in enumerate(data.digests) if digest in shots]
+    assert len(copies) == 2 * len(tuned.split.shots)
+    assert not set(copies) & set(tuned.split.rest.tolist())
+
+
+def test_the_saved_detector_is_the_one_returned(project, tuned):
+    workspace, data = project
+    assert Detector.load(tuned.path).to_bytes() == tuned.detector.to_bytes()
+    assert workspace.current_detector() == tuned.path
+    assert tuned.detector.class_names == data.class_names == ("blue waves", "green checks", "red stripes")
+    assert tuned.detector.space.id == data.space_id
+    settings = tuned.detector.settings
+    assert (settings["shots"], settings["seed"], settings["epochs"]) == (4, 1, 2)
+    assert settings["context_length"] == len(tuned.detector.context) == 16
+    assert json.loads(json.dumps(dict(settings))) == settings
+    assert tuned.detector.facts["shots"] == 12
+
+
+def test_a_seed_decides_every_bit(project, tuned):
+    again = tune(project[0], options())
+    assert again.detector.to_bytes() == tuned.detector.to_bytes()
+    assert again.path == tuned.path
+    other = tune(project[0], options(seed=2))
+    assert other.path != tuned.path
+    assert set(other.split.shots.tolist()) != set(tuned.split.shots.tolist())
+
+
+def test_two_workspaces_give_the_same_detector(project, tuned, tmp_path):
+    """Neither paths nor the order of writing enter, only pictures and seed."""
+    root = project[0].folder.parent
+    shutil.copytree(root / "images", tmp_path / "moved" / "images")
+    (tmp_path / "moved" / "images" / "red_stripes" / "00.png").rename(
+        tmp_path / "moved" / "images" / "red_stripes" / "zz.png"
+    )
+    workspace = Workspace(tmp_path / "moved" / ".deltaoe")
+    model = f"local-dir:{root / 'model'}"
+    extract(tmp_path / "moved" / "images", workspace, ExtractOptions(model=model, device="cpu", batch_size=5))
+    again = tune(workspace, options())
+    assert np.abs(again.detector.text_features - tuned.detector.text_features).max() < 1e-5
+    assert again.detector.calibration == pytest.approx(tuned.detector.calibration, abs=1e-6)
+
+
+def test_all_images_as_shots_leave_nothing_to_calibrate(project):
+    result = tune(project[0], options(shots=12, allow_fewer=True))
+    assert len(result.detector.calibration) == 0
+    assert result.detector.threshold(0.5) is None
+    assert any("no images are left to calibrate" in note for note in result.notes)
+
+
+def test_more_shots_than_images(project):
+    with pytest.raises(DataError, match=r"1 of 3 classes have fewer than 12 .*: blue waves 11") as caught:
+        tune(project[0], options(shots=12))
+    assert "--allow-fewer" in caught.value.hint
+
+
+@pytest.mark.parametrize("changes", [{"shots": 0}, {"seed": -1}, {"seed": 2**63}, {"domains": ("photo",)}])
+def test_options_that_make_no_sense(project, changes):
+    with pytest.raises(ConfigError):
+        tune(project[0], options(**changes))
+
+
+@pytest.mark.parametrize("recipe", [{"top_c": 4}, {"learning_rate": math.nan}, {"epochs": 0}])
+def test_a_recipe_is_checked_before_anything_is_loaded(project, recipe):
+    events = []
+    with pytest.raises(ConfigError):
+        tune(project[0], options(recipe=dataclasses.replace(QUICK, **recipe)), events.append)
+    assert events == []
+
+
+def test_divergence_in_the_very_last_step_is_no_detector(project, tmp_path):
+    """The loss of a step is taken before it is made; only the features after it show the damage."""
+    out = tmp_path / "d.safetensors"
+    with pytest.raises(ModelError, match="diverged in its last step") as caught:
+        tune(project[0], options(recipe=Recipe(epochs=1, top_c=1, learning_rate=3e38), out=out))
+    assert "--learning-rate" in caught.value.hint
+    assert not out.exists()
+
+
+def test_features_that_are_gone(project, tmp_path):
+    root = project[0].folder
+    shutil.copytree(root, tmp_path / ".deltaoe")
+    workspace = Workspace(tmp_path / ".deltaoe")
+    shutil.rmtree(workspace.store(workspace.known_space(project[1].space_id)).folder)
+    with pytest.raises(MismatchError, match="no longer in") as caught:
+        tune(workspace, options())
+    assert "deltaoe extract" in caught.value.hint
+
+
+def test_nothing_extracted(tmp_path):
+    with pytest.raises(DataError, match="nothing with classes") as caught:
+        tune(Workspace(tmp_path / ".deltaoe"), options())
+    assert "deltaoe extract" in caught.value.hint
+
+
+# Zero-shot
+
+
+def test_zero_shot_prompts_are_encoded_once_and_calibrated_on_distinct_images(project):
+    workspace, data = project
+
+    def detector(events):
+        source = ModelSource(
+            ModelRef.parse(data.model), workspace, device="cpu", offline=True, on=events.append
+        )
+        return zero_shot_detector(
+            data.class_names, "a drawing of {}.", source, workspace, events.append
+        ), source
+
+    first, again = [], []
+    one, source = detector(first)
+    assert [event.stage for event in first] == ["Loading model", "Encoding prompts"]
+    two, _ = detector(again)
+    assert again == []
+    assert (one.text_features == two.text_features).all()
+    wanted = source.clip().encode_text([f"a drawing of {name}." for name in data.class_names]).numpy()
+    assert (one.text_features == wanted).all()
+    assert (one.tuned, len(one.calibration)) == (False, 0)
+    rows = distinct_rows(data)
+    assert len(rows) == 3 * 12 - 1
+    calibrated = calibrate(one, data, workspace.store(one.space), rows, again.append)
+    assert len(calibrated.calibration) == len(rows)
+    assert (np.diff(calibrated.calibration) >= 0).all()
