@@ -20,9 +20,7 @@ from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.workflows.extract import check_batch_size, list_folder
 from deltaoe.workflows.ingest import ingest
 from deltaoe.workflows.progress import OnEvent, silent
-from deltaoe.workflows.scoring import Scorer, score_stored
 from deltaoe.workflows.source import ModelSource
-from deltaoe.workflows.zero_shot import TEMPLATE, calibrate, distinct_rows, zero_shot_detector
 
 
 @dataclass(frozen=True)
@@ -87,6 +85,10 @@ def score(
         source = _source(workspace, options, detector.space.model, on, detector)
     else:
         detector, origin, source = _zero_shot(workspace, options, on)
+
+    # Here, as in _zero_shot: torch takes seconds to import, and a mistake should be answered at once.
+    from deltaoe.workflows.scoring import Scorer, score_stored
+
     result = ingest(
         files, workspace, source, on, batch_size=options.batch_size, retry_failed=options.retry_failed
     )
@@ -162,8 +164,8 @@ def _saved_detector(workspace: Workspace, options: ScoreOptions) -> tuple[Detect
 
 
 def _zero_shot(workspace: Workspace, options: ScoreOptions, on: OnEvent) -> tuple[Detector, str, ModelSource]:
-    template = options.template or TEMPLATE
-    check_template(template)
+    if options.template is not None:
+        check_template(options.template)
     data = workspace.dataset(options.data)
     names = read_labels(options.labels) if options.labels else data.class_names if data else ()
     if not names:
@@ -172,6 +174,10 @@ def _zero_shot(workspace: Workspace, options: ScoreOptions, on: OnEvent) -> tupl
             hint="extract images with class folders first (deltaoe extract DIR), or pass --labels FILE, "
             "one name per line",
         )
+
+    from deltaoe.workflows.zero_shot import TEMPLATE, calibrate, distinct_rows, zero_shot_detector
+
+    template = options.template or TEMPLATE
     source = _source(workspace, options, data.model if data else DEFAULT_MODEL, on, None)
     detector = zero_shot_detector(
         names, template, source, workspace, on, temperature=options.temperature, top_c=options.top_c

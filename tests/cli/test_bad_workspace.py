@@ -47,7 +47,6 @@ def test_shard_cut_in_half(project: Path, run: Run, fails: Fails) -> None:
         fails(*command, cwd=project, says=says)
     shard.rename(project / "moved-away")  # as the message asks
     assert run("extract", "images", "--json", cwd=project).json["encoded"] == 96
-    run("tune", "--shots", "2", "--epochs", "1", cwd=project)
 
 
 def test_shard_of_another_space(project: Path, other_model: Path, run: Run, fails: Fails) -> None:
@@ -107,7 +106,6 @@ def test_a_file_in_its_place(fresh: Path, fails: Fails) -> None:
 
 
 def test_read_only(project: Path, run: Run, fails: Fails, mortal: tuple[str, ...]) -> None:
-    run("score", "unknown", cwd=project)
     (project / "more" / "a").mkdir(parents=True)
     shutil.copy(project / "images" / "red_stripes" / "00.png", project / "more" / "a")
     set_mode(project / ".deltaoe", 0o555)
@@ -117,7 +115,7 @@ def test_read_only(project: Path, run: Run, fails: Fails, mortal: tuple[str, ...
         fails("tune", "--shots", "4", cwd=project, before=mortal, says=says)
         # Reading is enough where everything is in the cache.
         before = contents(project / ".deltaoe")
-        run("score", "unknown", "--report", "html", cwd=project, before=mortal)
+        run("score", "images", "--report", "html", cwd=project, before=mortal)
         assert contents(project / ".deltaoe") == before
     finally:
         set_mode(project / ".deltaoe", 0o755)
@@ -173,7 +171,7 @@ def test_disk_full(project: Path, small_disk: Path, run: Run, fails: Fails) -> N
 
     # The outputs of a score are whole or the old ones.
     disk = os.statvfs(small_disk)
-    (small_disk / "ballast").write_bytes(bytes(disk.f_bavail * disk.f_bsize - 8 * 1024))
-    out = ("score", "unknown", "--report", "html", "--out", small_disk)
+    (small_disk / "ballast").write_bytes(bytes(disk.f_bavail * disk.f_bsize - 24 * 1024))
+    out = ("score", "images", "--report", "html", "--out", small_disk)
     fails(*out, cwd=project, says=("cannot write", "report.html", "no space left on device"), writes=True)
     assert not list(small_disk.glob("report*")) and not list(small_disk.glob(".deltaoe-tmp*"))

@@ -7,7 +7,6 @@ import re
 import shutil
 from pathlib import Path
 
-import pytest
 from command import Run
 from outputs import check_outputs, table
 
@@ -56,8 +55,6 @@ def test_data_chooses_the_classes(project: Path, run: Run) -> None:
     for name in ("red_stripes", "blue_waves"):
         shutil.copytree(project / "images" / name, project / "two" / name)
     run("extract", "two", cwd=project)
-    told = run("score", "unknown", "--zero-shot", "--json", cwd=project).json
-    assert (len(told["images"][0]["top"]), told["calibration_images"]) == (2, 48)
     told = run("score", "unknown", "--data", "images", "--json", cwd=project).json
     assert (len(told["images"][0]["top"]), told["calibration_images"]) == (3, 96)
 
@@ -122,9 +119,8 @@ def test_single_files_each_once_in_the_order_given(project: Path, run: Run) -> N
     assert json.loads(done.stdout)["counts"]["failed"] == 0
 
 
-@pytest.mark.parametrize("option", [("--temperature", "0.01"), ("--top-c", "3")])
-def test_zero_shot_score_options(project: Path, run: Run, option: tuple[str, str]) -> None:
-    told = run("score", "unknown", "--zero-shot", *option, "--json", cwd=project).json
-    assert told[option[0].strip("-").replace("-", "_")] == float(option[1])
-    assert told["temperature"] == (0.01 if option[0] == "--temperature" else 0.1)
-    assert told["counts"]["undecided"] == 0
+def test_zero_shot_score_options(project: Path, run: Run) -> None:
+    told = run(
+        "score", "unknown", "--zero-shot", "--temperature", "0.01", "--top-c", "3", "--json", cwd=project
+    ).json
+    assert (told["temperature"], told["top_c"], told["counts"]["undecided"]) == (0.01, 3, 0)

@@ -73,7 +73,6 @@ def test_lost_notes_are_written_anew(project: Path, run: Run) -> None:
     assert description.is_file()
     again = run("extract", "images", cwd=project)
     assert "Loading model" not in again.stderr
-    run("tune", "--shots", "2", "--epochs", "1", cwd=project)
 
 
 def test_another_model_does_not_disturb_the_first(project: Path, other_model: Path, run: Run) -> None:

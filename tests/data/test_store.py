@@ -89,7 +89,12 @@ def test_the_writer_sees_what_it_flushed(folder):
         assert digest(0) in store
         writer.add("1.png", record(1), rows[1])
     assert len(store) == 2
-    assert len(list(folder.glob("shard-*.h5"))) == 2
+    shards = sorted(folder.glob("shard-*.h5"))
+    assert len(shards) == 2
+    for shard in shards:  # each holds what was new
+        with h5py.File(shard) as file:
+            assert file["features/digest"].shape == (1, 32)
+            assert file["files/size"].shape == (1,)
     assert store.features([digest(1), digest(0)]).shape == (2, DIM)
 
 
