@@ -149,10 +149,10 @@ def test_unreadable_images(project: Path, run: Run, fails: Fails, mortal: tuple[
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """An empty file system of 64 KiB."""
+    """An empty file system of 128 KiB."""
     place = tmp_path / "disk"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(place)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("may not mount a small file system here")
     yield place
@@ -160,7 +160,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_disk_full(project: Path, small_disk: Path, run: Run, fails: Fails) -> None:
-    (small_disk / "ballast").write_bytes(bytes(48 * 1024))
+    (small_disk / "ballast").write_bytes(bytes(112 * 1024))
     says = ("cannot write", "shard-00000001.h5", "no space left on device", "free space")
     command = ("extract", project / "images", "--workspace", small_disk / "cache")
     fails(*command, cwd=small_disk, says=says, writes=True)

@@ -133,7 +133,7 @@ def test_ctrl_c_then_kills_then_to_the_end(place: Path, start: Start, run: Run) 
 
 
 def test_ctrl_c_while_tuning_and_while_scoring(project: Path, start: Start, run: Run) -> None:
-    run("score", "unknown", "--report", "html", cwd=project)
+    run("score", "images", "--report", "html", cwd=project)
     before = contents(project)
     for command, word in (
         (("tune", "--shots", "16", "--epochs", "100000"), "Tuning 1/"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -72,11 +71,11 @@ def test_nearest_word(
 
 
 def test_streams_and_exit_codes(project: Path, run: Run) -> None:
-    (project / "more" / "a").mkdir(parents=True)
-    (project / "more" / "a" / "0.png").write_bytes((project / "unknown" / "noise" / "0.png").read_bytes())
-    extracted = run("extract", "more", "--json", cwd=project)
-    assert extracted.json["encoded"] == 1
-    assert re.match(r"Loading model .*\nEncoding images 1/1 ", extracted.stderr)
+    (project / "unknown" / "red_stripes").rename(project / "unknown" / "rayé_赤")
+    extracted = run("extract", "unknown", "--json", cwd=project)
+    assert extracted.json["images_per_class"] == {"noise": 3, "rayé 赤": 3}
+    assert extracted.stdout.isascii()
+    assert re.match(r"Loading model .*\nEncoding images 6/6 ", extracted.stderr)
     tuned = run("tune", "--data", "images", "--shots", "2", "--epochs", "2", "--json", cwd=project)
     assert tuned.json["shots"] == 8
     assert re.search(r"^Tuning 2/2  CE \S+  EBM \S+  E2≤E1 \S+  accuracy \S+$", tuned.stderr, re.MULTILINE)
@@ -96,7 +95,7 @@ def test_terminals_that_cannot_spell_it(project: Path, run: Run, encoding: str) 
     run("score", "--help", cwd=project, env=env)
     done = run("score", "unknown", "--zero-shot", "--labels", os.devnull, cwd=project, env=env, rc=2)
     assert "holds no labels" in done.stderr
-    done = run("score", "unknown", cwd=project, env=env)
+    done = run("score", "images", cwd=project, env=env)
     assert "\\u0394Energy \\u2265 " in done.stdout
 
 
@@ -121,7 +120,6 @@ def test_completion(tmp_path: Path, run: Run) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
 def test_reader_that_leaves_and_disk_that_is_full(project: Path, tiny_model: Path, run: Run) -> None:
-    run("score", "images", "--json", cwd=project)
     for extra in ((), ("--json",)):
         process = subprocess.Popen(
             [COMMAND, "score", "images", *extra],
@@ -136,7 +134,7 @@ def test_reader_that_leaves_and_disk_that_is_full(project: Path, tiny_model: Pat
         assert (process.returncode, err) == (1, b"Scoring 96/96\n")
     if Path("/dev/full").exists():
         with open("/dev/full", "wb") as full:
-            command = [COMMAND, "score", "unknown", "--json"]
+            command = [COMMAND, "score", "images", "--json"]
             done = subprocess.run(
                 command, cwd=project, env=environment(tiny_model), stdout=full, stderr=subprocess.PIPE
             )
@@ -179,12 +177,6 @@ def test_live_line_on_a_terminal(project: Path, tiny_model: Path) -> None:
     assert all(0 <= float(share) <= 1 and float(ce) > 0 and float(ebm) > 0 for _, ce, ebm, share in lines)
     assert drawn.count("\x1b[?25l") == drawn.count("\x1b[?25h") == 1  # the cursor comes back
 
-    rc, drawn = on_a_terminal(["score", "unknown"], project, env | {"NO_COLOR": "1"})
+    rc, drawn = on_a_terminal(["score", "images"], project, env | {"NO_COLOR": "1"})
     assert rc == 0 and "ΔEnergy" in drawn
     assert not re.search(r"\x1b\[(3|4|9|10)\d", drawn)  # no colours; cursor moves may stay
-
-
-def test_json_of_every_command_is_ascii(project: Path, run: Run) -> None:
-    (project / "images" / "red_stripes").rename(project / "images" / "rayé_赤")
-    done = run("extract", "images", "--json", cwd=project)
-    assert done.stdout.isascii() and "rayé 赤" in json.loads(done.stdout)["images_per_class"]

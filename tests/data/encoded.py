@@ -18,6 +18,12 @@ def file_of(image: Image.Image, kind: str, **options: Any) -> bytes:
     return out.getvalue()
 
 
+def writes(kind: str) -> bool:
+    """Whether this Pillow can write such files."""
+    Image.init()
+    return kind in Image.SAVE
+
+
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     """Random 8-bit RGB pixels (height, width, 3)."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)

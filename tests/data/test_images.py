@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from encoded import file_of, noise, png_chunk, png_header, with_jpeg_segment, with_png_chunk
+from encoded import file_of, noise, png_chunk, png_header, with_jpeg_segment, with_png_chunk, writes
 from PIL import EpsImagePlugin, Image
 
 from deltaoe.data.images import MAX_MEGAPIXELS, ImageError, decode, thumbnail
@@ -247,13 +247,16 @@ def test_broken_exif_costs_no_picture(garbage):
 # Several frames, odd sizes
 
 
-def test_of_an_animation_the_first_frame():
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF", "MPO"])
+def test_of_an_animation_the_first_frame(kind):
     frames = [Image.new("RGB", (8, 8), colour) for colour in (CYAN, RED, WHITE)]
-    for kind, options in (("GIF", {}), ("WEBP", {"lossless": True}), ("PNG", {}), ("TIFF", {}), ("MPO", {})):
-        data = file_of(frames[0], kind, save_all=True, append_images=frames[1:], **options)
-        with Image.open(io.BytesIO(data)) as opened:
-            assert opened.n_frames == 3
-        assert np.abs(pixels(data).astype(int) - CYAN).max() <= (3 if kind == "MPO" else 0)
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = file_of(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    with Image.open(io.BytesIO(data)) as opened:
+        if opened.format != kind:
+            pytest.skip(f"this Pillow wrote no {kind} of such small frames")
+        assert opened.n_frames == 3
+    assert np.abs(pixels(data).astype(int) - CYAN).max() <= (3 if kind == "MPO" else 0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (20_000, 1), (3, 2)])
@@ -284,6 +287,8 @@ def test_no_picture_at_all(data, reason):
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF"])
 def test_a_truncated_file_is_refused(kind):
+    if not writes(kind):
+        pytest.skip(f"this Pillow writes no {kind}")
     data = file_of(Image.fromarray(noise(64, 64)), kind)
     for share in (0.1, 0.5, 0.9):
         with pytest.raises(ImageError):

@@ -6,7 +6,7 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
-from towers import CAUSAL, OTHER, coop_features, load, make_folder, plain, text_of
+from towers import CAUSAL, KNOWS_EOS, OTHER, coop_features, load, make_folder, plain, text_of
 
 from deltaoe.errors import ConfigError, ModelError
 from deltaoe.models.prompts import Suffixes, TextTower, common_prefix, random_context
@@ -35,6 +35,8 @@ def models(tmp_path_factory):
 
     def get(kind, config):
         if kind not in made:
+            if "eos_id" in config["text_cfg"] and not KNOWS_EOS:
+                pytest.skip("this open_clip pools at no eos token")
             ref = make_folder(tmp_path_factory.mktemp("tower") / "m", config)
             made[kind] = load(ref), plain(ref), open_clip.get_tokenizer(ref.name)
         return made[kind]
@@ -250,13 +252,13 @@ def test_a_tower_that_is_not_open_clips_own(models):
 # Pieces
 
 
-def test_tokens_behind_eot_are_cut(models):
-    for kind in ("CLIP", "custom text, pooled at eos"):
-        clip, model, tokenizer = models(kind, CAUSAL[kind])
-        rows = TextTower(model).up_to_eot(tokenizer(["cat", "polar bear", "cat " * 200]))
-        assert [row[-1] for row in rows] == [49407] * 3
-        assert [len(row) for row in rows] == [3, 4, 77]
-        assert clip.tower.context_length == 77
+@pytest.mark.parametrize("kind", ["CLIP", "custom text, pooled at eos"])
+def test_tokens_behind_eot_are_cut(models, kind):
+    clip, model, tokenizer = models(kind, CAUSAL[kind])
+    rows = TextTower(model).up_to_eot(tokenizer(["cat", "polar bear", "cat " * 200]))
+    assert [row[-1] for row in rows] == [49407] * 3
+    assert [len(row) for row in rows] == [3, 4, 77]
+    assert clip.tower.context_length == 77
 
 
 @pytest.mark.parametrize(

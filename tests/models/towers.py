@@ -17,6 +17,7 @@ VISION = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_s
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 4, "layers": 3}
 PREPROCESS = {"size": 32, "mode": "RGB", "mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bicubic"}
 EOT = 49407
+KNOWS_EOS = hasattr(open_clip.CLIPTextCfg, "eos_id")
 
 
 def text_of(*, top: dict[str, Any] | None = None, **text: Any) -> dict[str, Any]:
