@@ -159,6 +159,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.slow
 def test_disk_full(project: Path, small_disk: Path, run: Run, fails: Fails) -> None:
     (small_disk / "ballast").write_bytes(bytes(112 * 1024))
     says = ("cannot write", "shard-00000001.h5", "no space left on device", "free space")

@@ -19,6 +19,8 @@ import sys
 slow = {"torch", "open_clip", "faiss", "h5py", "numpy", "PIL", "sklearn"}
 sys.argv = ["deltaoe", *sys.argv[1:]]
 from deltaoe_cli.main import main
+
+pytestmark = pytest.mark.slow
 try:
     main()
 finally:
