@@ -20,7 +20,7 @@ from filelock import FileLock
 from PIL import Image
 from tiny import make_pictures
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")]
 
 COUNT = 60
 
