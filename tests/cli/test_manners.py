@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from command import COMMAND, Fails, Run, environment
 
+pytestmark = pytest.mark.slow
 COMMANDS = ("extract", "tune", "score")
 # Does what the entry point does, and says which slow modules came along.
 PROBE = """
@@ -19,8 +20,6 @@ import sys
 slow = {"torch", "open_clip", "faiss", "h5py", "numpy", "PIL", "sklearn"}
 sys.argv = ["deltaoe", *sys.argv[1:]]
 from deltaoe_cli.main import main
-
-pytestmark = pytest.mark.slow
 try:
     main()
 finally:
