@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from deltaoe.errors import DeltaoeError, StoreError
 
-from . import extract, score, tune
+from . import demo, extract, score, tune
 
 INTERRUPTED = 130
 
@@ -73,6 +73,8 @@ Three commands, one after the other, on your own folders (one folder per class):
 [bold]deltaoe tune --shots 16[/bold]
 
 [bold]deltaoe score ./unknown --report html[/bold]
+
+See it at work first, offline: [bold]deltaoe demo[/bold]
 """
 )
 def _deltaoe(
@@ -86,6 +88,7 @@ def _deltaoe(
 extract.register(app)
 tune.register(app)
 score.register(app)
+demo.register(app)
 
 
 def main() -> None:

@@ -62,18 +62,22 @@ class Screen:
                 self._err.print(Text(f"  … and {len(failed) - _LISTED} more"))
 
     def table(
-        self, title: str, rows: Iterable[tuple[str, str]], columns: tuple[str, str] | None = None
+        self, title: str, rows: Iterable[tuple[str, ...]], columns: tuple[str, ...] | None = None
     ) -> None:
-        """A small two-column table of results; not printed in JSON mode."""
+        """A small table of results, of two columns unless ``columns`` names more; not printed in JSON mode.
+
+        The columns from the third on, and the second beside them, are numbers: set to the right.
+        """
         if self.as_json:
             return
         table = Table(
             title=title, title_justify="left", title_style="bold", show_header=columns is not None, box=None
         )
-        for column in columns or ("", ""):
-            table.add_column(column, overflow="fold")
-        for left, right in rows:
-            table.add_row(Text(printable(left)), Text(printable(right)))
+        names = columns or ("", "")
+        for place, name in enumerate(names):
+            table.add_column(name, overflow="fold", justify="right" if place and len(names) > 2 else "left")
+        for row in rows:
+            table.add_row(*(Text(printable(cell)) for cell in row))
         self._out.print(table)
 
     def json(self, value: Any) -> None:

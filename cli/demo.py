@@ -1,0 +1,162 @@
+"""``deltaoe demo``."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deltaoe.errors import ConfigError, DataError
+
+from . import options
+
+if TYPE_CHECKING:
+    from .output import Screen
+
+HELP = """Show the whole main job on drawn pictures, offline: extract, tune, score, report, and how good it was.
+
+Draws a small world of pictures, unpacks a small CLIP that was trained on such pictures, runs the three commands \
+that you would run, and prints each before it runs it. Takes about two minutes on two CPU cores; a second run in the \
+same folder uses the cache.
+"""
+
+EPILOG = """[bold]Examples[/bold]
+
+deltaoe demo
+
+deltaoe demo --out /tmp/demo --seed 7
+
+deltaoe demo --keep   (after changing, adding or removing pictures by hand)
+"""
+
+MODEL = "small-clip"
+ALPHA = 0.05
+Command = tuple[str, ...]
+MAIN_JOB: tuple[Command, ...] = (
+    ("extract", "./images", "--model", f"local-dir:{MODEL}"),
+    ("tune", "--shots", "16"),
+    ("score", "./unknown", "--report", "html"),
+)
+COMPARISON: tuple[Command, ...] = (
+    ("score", "./unknown", "--zero-shot", "--out", "zero-shot"),
+    ("tune", "--shots", "16", "--ebm-weight", "0", "--out", "coop/detector.safetensors"),
+    ("score", "./unknown", "--detector", "coop/detector.safetensors", "--out", "coop"),
+)
+OURS = "EBM (default)"
+SCORES = {"zero-shot": "zero-shot/scores.csv", "λ = 0 (CoOp)": "coop/scores.csv", OURS: "scores.csv"}
+EXAMPLE = "unknown/new-style/umbrella-sketch-03.jpg"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command("demo", help=HELP, epilog=EPILOG)(demo)
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for everything the demo makes.")] = Path(
+        "deltaoe-demo"
+    ),
+    seed: Annotated[int, typer.Option("--seed", help="Other pictures for another seed.")] = 1,
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", help="Use the pictures that are there as they are, instead of drawing them."),
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Run ``deltaoe demo``; the help text above says what it does."""
+    from deltaoe.demo.paint import paint, painted
+    from deltaoe.demo.shipped import unpack_model
+    from deltaoe.demo.summary import FALSE_ALARMS, summarise
+
+    from .output import Screen
+
+    screen = Screen(as_json=as_json)
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"--seed must be between 0 and 2^63 − 1, not {seed}")
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is a file, not a folder", hint="name a folder with --out")
+    started = time.monotonic()
+    if keep and painted(out):
+        screen.note(f"Pictures in {out}: used as they are.")
+    else:
+        with screen.progress() as progress:
+            pictures = paint(out, seed, on=progress.event)
+        screen.note(f"Pictures in {out}: {pictures.drawn} drawn, {pictures.there} there already.")
+    unpack_model(out / MODEL)
+    screen.note(f"The CLIP in {out / MODEL} was trained on other pictures of this kind.")
+    screen.note(f"\n$ cd {shlex.quote(str(out))}", style="bold")
+    for arguments in MAIN_JOB:
+        _run(arguments, out, screen)
+    screen.note("\nFor comparison: without tuning, and tuned without the EBM loss")
+    for arguments in COMPARISON:
+        _run(arguments, out, screen)
+    outcomes = {name: summarise(out / path) for name, path in SCORES.items()}
+    ours = outcomes[OURS]
+    screen.table(
+        "How good it was, on pictures that neither pretraining nor tuning has seen",
+        [
+            (number, *(_shown(number, outcome.numbers[number]) for outcome in outcomes.values()))
+            for number in ours.numbers
+        ],
+        ("", *outcomes),
+    )
+    seconds = time.monotonic() - started
+    screen.json(
+        {
+            "folder": str(out),
+            "report": str(out / "report.html"),
+            "seed": seed,
+            "alpha": ALPHA,
+            "pictures": dict(ours.counts),
+            "results": {name: dict(outcome.numbers) for name, outcome in outcomes.items()},
+            "seconds": round(seconds, 1),
+        }
+    )
+    promised, came = ours.counts["same-styles"], ours.numbers[FALSE_ALARMS]
+    screen.note(
+        f"\nThe threshold promises at most {ALPHA:.0%} false alarms on images like yours, on average: "
+        f"here {round(came * promised)} of {promised} ({came:.1%}). It promises nothing for a new style."
+    )
+    _say_what_next(screen, out, seconds)
+
+
+def _say_what_next(screen: Screen, out: Path, seconds: float) -> None:
+    cd = f"cd {shlex.quote(str(out))}"
+    screen.note(f"\nDone in {seconds:.0f} s. Open this file in a browser:", style="bold")
+    screen.note(f"  {(out / 'report.html').resolve()}")
+    screen.note("Ask about one picture:", style="bold")
+    screen.note(f"  {cd} && deltaoe score {EXAMPLE} --json")
+    screen.note(
+        "Try it on your own pictures, one folder per class, with a real CLIP (downloaded once):", style="bold"
+    )
+    for command in ("extract ./images", "tune --shots 16", "score ./unknown --report html"):
+        screen.note(f"  deltaoe {command}")
+
+
+def _run(arguments: Command, folder: Path, screen: Screen) -> None:
+    """Run a command of ours in the demo's folder, as a user would, after printing it."""
+    screen.note(f"\n$ deltaoe {shlex.join(arguments)}", style="bold")
+    sys.stdout.flush()
+    # The user's own defaults stay out of it, and so does a workspace in a folder above.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DELTAOE_")}
+    environment |= {"DELTAOE_WORKSPACE": str(folder.resolve() / ".deltaoe"), "HF_HUB_OFFLINE": "1"}
+    # -P: what lies in the demo's folder is not to be imported.
+    command = [sys.executable, "-P", "-m", "deltaoe_cli", *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, check=False, stdout=sys.stderr if screen.as_json else None
+    )
+    if done.returncode:
+        raise DataError(
+            f"deltaoe {arguments[0]} failed with exit code {done.returncode}",
+            hint="see its message above; deltaoe demo goes on where it stopped",
+        )
+
+
+def _shown(number: str, value: float) -> str:
+    return f"{value:.3f}" if number.startswith("AUROC") else f"{value:.1%}"

@@ -1,0 +1,73 @@
+"""The demo's world: what the CLIP has seen, what its user knows, and what turns up in the unknown folder.
+
+Set up like the experiments of the paper: pretraining saw most classes and styles; the user has a dozen classes in two
+styles (in-distribution); then come the same classes in a style that pretraining hardly knew (covariate shift), other
+classes (near OOD) and patterns without any object (far OOD).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from deltaoe.demo.catalogue import KINDS
+from deltaoe.demo.patterns import PATTERNS
+
+# Pretraining
+UNSEEN = ("snail", "teapot", "trumpet", "windmill")  # in no picture or caption: new to everybody
+PRETRAINED = tuple(sorted(set(KINDS) - set(UNSEEN)))
+STYLE_SHARES = {"photo": 0.40, "painting": 0.30, "cartoon": 0.25, "sketch": 0.05}
+
+# The user's images
+KNOWN = (
+    *("bicycle", "bird", "boat", "car", "clock", "fish"),
+    *("flower", "guitar", "house", "key", "mug", "umbrella"),
+)
+STYLES = ("photo", "cartoon")
+NEW_STYLE = "sketch"
+OTHERS = tuple(sorted(set(KINDS) - set(KNOWN)))
+
+Group = Literal["images", "same-styles", "new-style", "other-objects", "patterns"]
+_IMAGES = 36  # of each class in each style; 16 of both together become shots, the rest calibrates
+_FRESH, _SHIFTED, _OTHER, _PATTERNS = 10, 20, 7, 240  # per class and style; per class; per class; in all
+_MESS = 1.5  # the user's places are less tidy than those that pretraining saw
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture to be drawn; ``path`` is relative to the demo's folder, with ``/``. Patterns have no style."""
+
+    path: str
+    group: Group
+    kind: str
+    style: str
+    number: int
+    mess: float = _MESS
+
+    @property
+    def known(self) -> bool:
+        """Whether it shows one of the user's classes."""
+        return self.group in {"images", "same-styles", "new-style"}
+
+
+def pictures() -> list[Picture]:
+    """All pictures of the world, in the order of their folders."""
+    out = []
+    for kind in KNOWN:
+        for style in STYLES:
+            out += [
+                Picture(f"images/{style}/{kind}/{kind}-{i:02d}.jpg", "images", kind, style, i)
+                for i in range(_IMAGES)
+            ]
+            out += [_unknown("same-styles", kind, style, i) for i in range(_FRESH)]
+        out += [_unknown("new-style", kind, NEW_STYLE, i) for i in range(_SHIFTED)]
+    for kind in OTHERS:
+        out += [_unknown("other-objects", kind, STYLES[i % len(STYLES)], i) for i in range(_OTHER)]
+    names = list(PATTERNS)
+    out += [_unknown("patterns", names[i % len(names)], "", i // len(names)) for i in range(_PATTERNS)]
+    return sorted(out, key=lambda picture: picture.path)
+
+
+def _unknown(group: Group, kind: str, style: str, number: int) -> Picture:
+    name = "-".join(word for word in (kind, style, f"{number:02d}") if word)
+    return Picture(f"unknown/{group}/{name}.jpg", group, kind, style, number)
