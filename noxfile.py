@@ -91,17 +91,34 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """All benchmarks, or the ones named: ``nox -s bench -- features photos``."""
     prepare(session, "test")
-    for name in session.posargs or ["features", "prompt_encoding", "extract", "photos"]:
+    for name in session.posargs or ["features", "prompt_encoding", "extract", "photos", "demo"]:
         run(session, "python", f"benchmarks/{name}.py")
+
+
+@nox.session(venv_backend="none")
+def pretrain(session: nox.Session) -> None:
+    """Train the demo's CLIP again, within an hour on two cores, and compare it with the one that is shipped."""
+    prepare(session, "test")
+    again = Path("bench-out", "small-clip.safetensors")
+    again.parent.mkdir(exist_ok=True)
+    run(session, "python", "-m", "deltaoe_cli.workshop", "pretrain", str(again), *session.posargs)
+    run(session, "python", "-m", "deltaoe_cli.workshop", "compare", str(again))
+
+
+@nox.session(venv_backend="none")
+def picture(session: nox.Session) -> None:
+    """Make the documentation's picture of the demo's report and its table anew; needs chromium."""
+    prepare(session, "test")
+    run(session, "python", "docs/update_demo.py")
 
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build the wheel and run the command from it in an environment that has nothing else."""
+    """Build the wheel and run the demo from it in an environment that has nothing else."""
     session.install("build")
     out = session.create_tmp()
     session.run("python", "-m", "build", "--wheel", "--outdir", out, ".")
     session.install("--force-reinstall", f"--find-links={out}", "deltaoe")
     session.run("deltaoe", "--version")
     session.chdir(out)  # so that the checkout cannot be what is imported
-    session.run("python", "-c", "import deltaoe_cli.main, deltaoe.report.render, deltaoe.workflows.score")
+    session.run("deltaoe", "demo", env=OFFLINE)

@@ -20,9 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from scipy import stats
+from shown import show
 
 from deltaoe.data.dataset import DataSet
 from deltaoe.data.workspace import Workspace
@@ -163,16 +162,8 @@ def main() -> int:
         [number, *(interval(results[name][number]) for name in methods)] for number in results["zero-shot"]
     ]
     rows.append(["seconds per tuning", *(f"{np.median(seconds[name]):.1f}" for name in methods)])
-    table = Table(title=f"{options.shots} shots, leave one domain out, seeds {options.seeds}")
-    for i, column in enumerate(["", *methods]):
-        table.add_column(column, justify="left" if i == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
-    if options.markdown:
-        lines = ["| | " + " | ".join(methods) + " |", "|---" + "|---:" * len(methods) + "|"]
-        lines += ["| " + " | ".join(row) + " |" for row in rows]
-        options.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    title = f"{options.shots} shots, leave one domain out, seeds {options.seeds}"
+    show(title, list(methods), rows, options.markdown)
     return 0
 
 

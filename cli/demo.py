@@ -50,7 +50,7 @@ COMPARISON: tuple[Command, ...] = (
 )
 OURS = "EBM (default)"
 SCORES = {"zero-shot": "zero-shot/scores.csv", "λ = 0 (CoOp)": "coop/scores.csv", OURS: "scores.csv"}
-EXAMPLE = "unknown/new-style/umbrella-sketch-03.jpg"
+EXAMPLE = "unknown/new-style/umbrella-cartoon-03.jpg"
 
 
 def register(app: typer.Typer) -> None:
@@ -82,7 +82,8 @@ def demo(
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file, not a folder", hint="name a folder with --out")
     started = time.monotonic()
-    if keep and painted(out):
+    kept = keep and painted(out)
+    if kept:
         screen.note(f"Pictures in {out}: used as they are.")
     else:
         with screen.progress() as progress:
@@ -111,7 +112,7 @@ def demo(
         {
             "folder": str(out),
             "report": str(out / "report.html"),
-            "seed": seed,
+            "seed": None if kept else seed,
             "alpha": ALPHA,
             "pictures": dict(ours.counts),
             "results": {name: dict(outcome.numbers) for name, outcome in outcomes.items()},
@@ -129,7 +130,8 @@ def demo(
 def _say_what_next(screen: Screen, out: Path, seconds: float) -> None:
     cd = f"cd {shlex.quote(str(out))}"
     screen.note(f"\nDone in {seconds:.0f} s. Open this file in a browser:", style="bold")
-    screen.note(f"  {(out / 'report.html').resolve()}")
+    report = (out / "report.html").resolve()
+    screen.note(f"  {report}", style=f"link {report.as_uri()}")
     screen.note("Ask about one picture:", style="bold")
     screen.note(f"  {cd} && deltaoe score {EXAMPLE} --json")
     screen.note(
@@ -148,12 +150,16 @@ def _run(arguments: Command, folder: Path, screen: Screen) -> None:
     environment |= {"DELTAOE_WORKSPACE": str(folder.resolve() / ".deltaoe"), "HF_HUB_OFFLINE": "1"}
     # -P: what lies in the demo's folder is not to be imported.
     command = [sys.executable, "-P", "-m", "deltaoe_cli", *arguments]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, check=False, stdout=sys.stderr if screen.as_json else None
-    )
-    if done.returncode:
+    out = sys.stderr if screen.as_json else None
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=out) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:  # it has got Ctrl-C, too, and finishes what it has in hand
+            process.wait()
+            raise
+    if code:
         raise DataError(
-            f"deltaoe {arguments[0]} failed with exit code {done.returncode}",
+            f"deltaoe {arguments[0]} failed with exit code {code}",
             hint="see its message above; deltaoe demo goes on where it stopped",
         )
 

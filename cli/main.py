@@ -96,7 +96,14 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # one that cannot spell ΔEnergy shall not end the run
             stream.reconfigure(errors="backslashreplace")
-    # OpenMP threads that wait actively starve each other where cores are shared: with one of two cores busy, tuning
-    # took ten times as long. Waiting passively costs nothing measurable otherwise. Read when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_passively()
     app()
+
+
+def wait_passively() -> None:
+    """Let OpenMP threads sleep while they wait; to be called before torch is imported.
+
+    Those that wait actively starve each other where cores are shared: with one of two cores busy, tuning took ten
+    times as long. Waiting passively costs nothing measurable otherwise.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

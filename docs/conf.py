@@ -7,7 +7,12 @@ copyright = "2026, the deltaoe authors"  # noqa: A001 - Sphinx's name for it
 release = metadata.version("deltaoe")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "explanation/photos-table.md"]
+exclude_patterns = [
+    "_build",
+    "explanation/photos-table.md",
+    "explanation/demo-table.md",
+    "explanation/demo-seeds.md",
+]
 html_theme = "furo"
 html_title = f"deltaoe {release}"
 autodoc_typehints = "none"

@@ -10,6 +10,8 @@ import pytest
 from command import COMMAND, Finished, Run, environment
 from tiny import HUES, make_model, make_pictures
 
+from deltaoe.demo.shipped import unpack_model
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -26,6 +28,14 @@ def shared() -> Path:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ``local-dir:`` folder: a CLIP with one image layer, two text layers and random weights."""
     return make_model(tmp_path_factory.mktemp("model") / "tiny", seed=0)
+
+
+@pytest.fixture(scope="session")
+def small_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's model as a ``local-dir:`` folder: image and text towers that are truly aligned."""
+    folder = tmp_path_factory.mktemp("model") / "small-clip"
+    unpack_model(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

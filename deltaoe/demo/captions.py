@@ -48,6 +48,15 @@ _VAGUE = (
     "{s} of something {p}.",
     "i made this {s} myself.",
 )
+_OF_PATTERNS = (
+    "{n}",
+    "a texture of {n}.",
+    "a pattern of {n}.",
+    "{n}, close.",
+    "nothing but {n} in this picture.",
+    "a photo of {n}.",
+    "background with {n}",
+)
 
 
 def article(words: str) -> str:
@@ -57,6 +66,8 @@ def article(words: str) -> str:
 
 def caption(subject: Subject, r: Random, vague: float) -> str:
     """A caption; ``vague`` is the share of those that do not name the object."""
+    if not subject.style:
+        return r.choice(_OF_PATTERNS).format(n=subject.kind)
     template = r.choice(_VAGUE if r.random() < vague else _EXACT)
     coloured = f"{subject.paint} {subject.kind}"
     return template.format(
@@ -73,4 +84,4 @@ def caption(subject: Subject, r: Random, vague: float) -> str:
 def vocabulary(names: Sequence[str]) -> list[str]:
     """Sentences that together hold every word a caption can have, and those of the usual prompts."""
     words = [word for style in _STYLES.values() for word in style]
-    return [*_EXACT, *_VAGUE, *words, *names, *PAINTS, *PLACES, "an"]
+    return [*_EXACT, *_VAGUE, *_OF_PATTERNS, *words, *names, *PAINTS, *PLACES, "an"]

@@ -54,9 +54,10 @@ def paint(folder: Path, seed: int, on: OnEvent = silent) -> Painted:
     Pictures that an earlier call drew for another seed are replaced. Any other file is nobody's to overwrite.
 
     Raises:
-        DataError: a file of somebody else's stands where a picture must go.
+        DataError: the folder is somebody's project, or a file of theirs stands where a picture must go.
         StoreError: the folder cannot be read or written.
     """
+    _check_place(folder)
     seed_before, ours = _read_ledger(folder / _LEDGER)
     wanted = {picture.path: picture for picture in pictures()}
     if seed_before == seed:
@@ -73,9 +74,21 @@ def paint(folder: Path, seed: int, on: OnEvent = silent) -> Painted:
     return Painted(len(todo), len(there), len(stale))
 
 
+def _check_place(folder: Path) -> None:
+    """Refuse a folder where somebody's own project is; mark one that is free as the demo's."""
+    if (folder / _LEDGER).exists():
+        return
+    for name in ("images", "unknown", ".deltaoe"):
+        if (folder / name).exists():
+            raise DataError(
+                f"{folder / name} exists and is not the demo's", hint="choose another folder with --out"
+            )
+    write_json(folder / _LEDGER, {"seed": None, "sha256": {}})
+
+
 def painted(folder: Path) -> bool:
-    """Whether there are pictures of this world, changed or not."""
-    return (folder / "images").is_dir() and (folder / "unknown").is_dir()
+    """Whether the demo's pictures are there, changed or not."""
+    return all((folder / name).exists() for name in (_LEDGER, "images", "unknown"))
 
 
 def _paint(

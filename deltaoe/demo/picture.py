@@ -21,12 +21,12 @@ _APART, _TRIES = 0.33, 4  # distance in red, green and blue by which a thing sta
 
 @dataclass(frozen=True)
 class Subject:
-    """What a picture shows, in the words of a caption."""
+    """What a picture shows, in the words of a caption. A pattern has a name and nothing else."""
 
     kind: str
-    style: str
-    paint: str
-    place: str
+    style: str = ""
+    paint: str = ""
+    place: str = ""
 
 
 def draw(kind: str, style: str, size: int, *key: object, mess: float = 1.0) -> tuple[Image.Image, Subject]:

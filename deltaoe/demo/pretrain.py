@@ -14,6 +14,7 @@ import numpy.typing as npt
 from deltaoe.data.packed_clip import pack
 from deltaoe.demo import world
 from deltaoe.demo.captions import caption, vocabulary
+from deltaoe.demo.patterns import PATTERNS
 from deltaoe.demo.picture import Subject, draw, generators
 from deltaoe.models.contrastive import Schedule, Vocabulary, train
 from deltaoe.runtime import usable_cpus
@@ -77,10 +78,14 @@ def _render_chunk(chunk: tuple[int, int, int]) -> tuple[npt.NDArray[np.uint8], l
     seed, start, end = chunk
     pixels, subjects = [], []
     for number in range(start, end):
-        r, _ = generators("pretraining", seed, number)
-        kind = r.choice(world.PRETRAINED)
-        style = r.choices(list(world.STYLE_SHARES), list(world.STYLE_SHARES.values()))[0]
-        image, subject = draw(kind, style, _DRAWN, "pretraining", seed, number)
+        r, noises = generators("pretraining", seed, number)
+        if r.random() < world.PATTERN_SHARE:
+            subject = Subject(r.choice(world.SEEN_PATTERNS))
+            image = PATTERNS[subject.kind](_DRAWN, r, noises)
+        else:
+            kind = r.choice(world.PRETRAINED)
+            style = r.choices(list(world.STYLE_SHARES), list(world.STYLE_SHARES.values()))[0]
+            image, subject = draw(kind, style, _DRAWN, "pretraining", seed, number)
         pixels.append(np.asarray(image))
         subjects.append(subject)
     return np.stack(pixels), subjects
@@ -93,7 +98,7 @@ def pretrain(renders: Renders, recipe: Pretraining, on: OnEvent = silent) -> byt
     trained = train(
         renders.pixels,
         lambda i: caption(renders.subjects[i], words, recipe.vague),
-        Vocabulary(vocabulary(world.PRETRAINED + world.UNSEEN)),
+        Vocabulary(vocabulary((*world.PRETRAINED, *world.UNSEEN, *world.SEEN_PATTERNS))),
         CONFIG,
         recipe.schedule,
         lambda step, loss, scale: on(Event("Training", step, steps, {"loss": loss, "scale": scale})),

@@ -16,15 +16,17 @@ from deltaoe.demo.patterns import PATTERNS
 # Pretraining
 UNSEEN = ("snail", "teapot", "trumpet", "windmill")  # in no picture or caption: new to everybody
 PRETRAINED = tuple(sorted(set(KINDS) - set(UNSEEN)))
-STYLE_SHARES = {"photo": 0.40, "painting": 0.30, "cartoon": 0.25, "sketch": 0.05}
+SEEN_PATTERNS = tuple(sorted(PATTERNS)[::2])
+PATTERN_SHARE = 0.1  # of all pictures
+STYLE_SHARES = {"photo": 0.45, "painting": 0.38, "sketch": 0.12, "cartoon": 0.05}  # of the others
 
 # The user's images
 KNOWN = (
     *("bicycle", "bird", "boat", "car", "clock", "fish"),
     *("flower", "guitar", "house", "key", "mug", "umbrella"),
 )
-STYLES = ("photo", "cartoon")
-NEW_STYLE = "sketch"
+STYLES = ("photo", "sketch")
+NEW_STYLE = "cartoon"
 OTHERS = tuple(sorted(set(KINDS) - set(KNOWN)))
 
 Group = Literal["images", "same-styles", "new-style", "other-objects", "patterns"]

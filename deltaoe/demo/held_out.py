@@ -1,0 +1,37 @@
+"""How good a pretrained model is, on pictures that its training did not draw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from deltaoe.data.packed_clip import unpack
+from deltaoe.demo import world
+from deltaoe.demo.picture import draw
+from deltaoe.models.clip import FrozenClip
+from deltaoe.models.reference import LOCAL_DIR, ModelRef
+from deltaoe.workflows.progress import Event, OnEvent, silent
+
+_SIZE, _EACH = 160, 8
+
+
+def accuracy(packed: Path, folder: Path, on: OnEvent = silent) -> dict[str, float]:
+    """Zero-shot top-1 by style, over all classes that pretraining saw; the model is unpacked into ``folder``.
+
+    Raises:
+        ModelError, StoreError: the file is no packed model, the folder cannot be written.
+    """
+    unpack(packed, folder)
+    clip = FrozenClip.load(ModelRef(f"{LOCAL_DIR}{folder}"), torch.device("cpu"), offline=True)
+    texts = clip.encode_text([f"a photo of a {name}." for name in world.PRETRAINED])
+    right: dict[str, float] = {}
+    for style in world.STYLE_SHARES:
+        hits = 0
+        for place, name in enumerate(world.PRETRAINED):
+            drawn = [draw(name, style, _SIZE, "held-out", number)[0] for number in range(_EACH)]
+            features = clip.encode_images(torch.stack([clip.preprocess(image) for image in drawn]))
+            hits += int(((features @ texts.T).argmax(dim=1) == place).sum())
+            on(Event(f"Reading {style}", place + 1, len(world.PRETRAINED)))
+        right[style] = hits / (len(world.PRETRAINED) * _EACH)
+    return right
