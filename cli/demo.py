@@ -91,10 +91,12 @@ def demo(
         screen.note(f"Pictures in {out}: {pictures.drawn} drawn, {pictures.there} there already.")
     unpack_model(out / MODEL)
     screen.note(f"The CLIP in {out / MODEL} was trained on other pictures of this kind.")
-    screen.note(f"\n$ cd {shlex.quote(str(out))}", style="bold")
+    screen.note("")
+    screen.note(f"$ cd {shlex.quote(str(out))}", style="bold")
     for arguments in MAIN_JOB:
         _run(arguments, out, screen)
-    screen.note("\nFor comparison: without tuning, and tuned without the EBM loss")
+    screen.note("")
+    screen.note("For comparison: without tuning, and tuned without the EBM loss")
     for arguments in COMPARISON:
         _run(arguments, out, screen)
     outcomes = {name: summarise(out / path) for name, path in SCORES.items()}
@@ -121,7 +123,7 @@ def demo(
     )
     promised, came = ours.counts["same-styles"], ours.numbers[FALSE_ALARMS]
     screen.note(
-        f"\nThe threshold promises at most {ALPHA:.0%} false alarms on images like yours, on average: "
+        f"The threshold promises at most {ALPHA:.0%} false alarms on images like yours, on average: "
         f"here {round(came * promised)} of {promised} ({came:.1%}). It promises nothing for a new style."
     )
     _say_what_next(screen, out, seconds)
@@ -129,7 +131,8 @@ def demo(
 
 def _say_what_next(screen: Screen, out: Path, seconds: float) -> None:
     cd = f"cd {shlex.quote(str(out))}"
-    screen.note(f"\nDone in {seconds:.0f} s. Open this file in a browser:", style="bold")
+    screen.note("")
+    screen.note(f"Done in {seconds:.0f} s. Open this file in a browser:", style="bold")
     report = (out / "report.html").resolve()
     screen.note(f"  {report}", style=f"link {report.as_uri()}")
     screen.note("Ask about one picture:", style="bold")
@@ -143,7 +146,8 @@ def _say_what_next(screen: Screen, out: Path, seconds: float) -> None:
 
 def _run(arguments: Command, folder: Path, screen: Screen) -> None:
     """Run a command of ours in the demo's folder, as a user would, after printing it."""
-    screen.note(f"\n$ deltaoe {shlex.join(arguments)}", style="bold")
+    screen.note("")
+    screen.note(f"$ deltaoe {shlex.join(arguments)}", style="bold")
     sys.stdout.flush()
     # The user's own defaults stay out of it, and so does a workspace in a folder above.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DELTAOE_")}

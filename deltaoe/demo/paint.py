@@ -38,11 +38,11 @@ class Painted:
 
 def render(picture: Picture, seed: int) -> bytes:
     """The picture as a JPEG file."""
-    key = (picture.group, seed, picture.number)
+    key = ("demo", picture.group, seed, picture.number)
     if picture.kind in PATTERNS:
         image = PATTERNS[picture.kind](SIZE, *generators(picture.kind, *key))
     else:
-        image, _ = draw(picture.kind, picture.style, SIZE, *key, mess=picture.mess)
+        image, _ = draw(picture.kind, picture.style, SIZE, *key, mess=picture.mess, reach=picture.reach)
     out = io.BytesIO()
     image.save(out, "JPEG", quality=_QUALITY)
     return out.getvalue()

@@ -29,7 +29,9 @@ class Subject:
     place: str = ""
 
 
-def draw(kind: str, style: str, size: int, *key: object, mess: float = 1.0) -> tuple[Image.Image, Subject]:
+def draw(
+    kind: str, style: str, size: int, *key: object, mess: float = 1.0, reach: float = 1.0
+) -> tuple[Image.Image, Subject]:
     """A picture of ``size``² pixels of an object in a style, and what it shows.
 
     Args:
@@ -37,7 +39,8 @@ def draw(kind: str, style: str, size: int, *key: object, mess: float = 1.0) -> t
         style: photo, painting, cartoon or sketch.
         size: width and height in pixels.
         key: whatever tells this picture from others (a seed, a number …): same key, same picture.
-        mess: how much clutter lies about, 1 is usual.
+        mess: how much clutter lies about; 1 is usual, about 3 the most.
+        reach: how large the object is; 1 is usual.
     """
     r, noises = generators(kind, style, *key)
     thing = KINDS[kind]
@@ -45,7 +48,7 @@ def draw(kind: str, style: str, size: int, *key: object, mess: float = 1.0) -> t
     color = _varied(r, PAINTS[paint])
     place, (ground, behind) = _setting(r, color)
     behind = behind + clutter(r, _count(r, 2.5 * mess))
-    shapes, y = _posed(thing.draw(r, color), r, thing.most_turn)
+    shapes, y = _posed(thing.draw(r, color), r, thing.most_turn, reach)
     front = clutter(r, _count(r, 0.6 * mess))
     front = [
         s for s in front if abs(float(s.points[:, 0].mean())) > 0.45 or float(s.points[:, 1].mean()) > y + 0.3
@@ -78,9 +81,9 @@ def _setting(r: Random, color: Color) -> tuple[str, Backdrop]:
     return place, setting
 
 
-def _posed(shapes: list[Shape], r: Random, most_turn: float) -> tuple[list[Shape], float]:
+def _posed(shapes: list[Shape], r: Random, most_turn: float, reach: float) -> tuple[list[Shape], float]:
     """The object near the middle of the picture, turned, stretched, mirrored; and the height of its middle."""
-    size = r.uniform(0.48, 0.86)
+    size = reach * r.uniform(0.48, 0.86)
     stretch = r.uniform(0.88, 1.14)
     shapes = scaled(shapes, size * stretch * r.choice((-1, 1)), size / stretch)
     shapes = turned(sheared(shapes, r.uniform(-0.12, 0.12)), max(-1, min(1, r.gauss(0, 0.5))) * most_turn)

@@ -31,8 +31,9 @@ OTHERS = tuple(sorted(set(KINDS) - set(KNOWN)))
 
 Group = Literal["images", "same-styles", "new-style", "other-objects", "patterns"]
 _IMAGES = 36  # of each class in each style; 16 of both together become shots, the rest calibrates
-_FRESH, _SHIFTED, _OTHER, _PATTERNS = 10, 20, 7, 240  # per class and style; per class; per class; in all
-_MESS = 1.5  # the user's places are less tidy than those that pretraining saw
+_FRESH, _SHIFTED, _OTHER, _PATTERNS = 16, 16, 6, 180  # of each class and style; class; class; in all
+# The user's things are smaller and lie among more clutter than those that pretraining saw.
+_MESS, _REACH = 2.5, 0.75
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Picture:
     style: str
     number: int
     mess: float = _MESS
+    reach: float = _REACH
 
     @property
     def known(self) -> bool:

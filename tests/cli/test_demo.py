@@ -113,7 +113,7 @@ def test_its_numbers_are_those_of_its_files(first: Finished, folder: Path) -> No
 
 def test_the_problem_is_real_and_tuning_helps(again: Finished) -> None:
     assert_good(again.json["results"])
-    assert again.json["pictures"]["same-styles"] == 240
+    assert again.json["pictures"]["same-styles"] == 384
     assert (again.json["alpha"], again.json["seed"]) == (0.05, 1)
 
 
@@ -131,18 +131,18 @@ def assert_good(results: dict[str, dict[str, float]]) -> None:
     near, far = "AUROC against other objects (near)", "AUROC against patterns (far)"
 
     def accuracy(of: dict[str, float]) -> float:
-        return float(np.mean([of["accuracy, photo"], of["accuracy, sketch"]]))
+        return float(np.mean([value for name, value in of.items() if name.startswith("accuracy")]))
 
     # Between chance and perfect: twelve classes, and coins.
     assert 0.4 < accuracy(zero_shot) < 0.95
     assert 0.55 < zero_shot[near] < 0.9
     assert 0.55 < zero_shot[far] < 0.97
     assert accuracy(ebm) > accuracy(zero_shot)
-    assert ebm[near] > zero_shot[near] + 0.01
-    assert ebm[far] > zero_shot[far]
-    assert ebm[far] > coop[far]
+    assert ebm[near] > zero_shot[near] + 0.015
+    assert ebm[far] > zero_shot[far] + 0.05
+    assert ebm[near] > coop[near]
     assert ebm["called unknown: patterns"] > ebm["called unknown: your styles (false alarms)"]
-    # 240 fresh pictures, promised 5 % on average: twice that would be a broken calibration.
+    # 384 fresh pictures, promised 5 % on average: twice that would be a broken calibration.
     assert ebm["called unknown: your styles (false alarms)"] < 0.1
 
 
@@ -164,7 +164,7 @@ def test_twice_in_one_folder(again: Finished, first: Finished, place: Path, fold
 def test_what_it_leaves_is_an_ordinary_project(again: Finished, folder: Path, run: Run) -> None:
     done = run("score", "./unknown", "--report", "html", "--report", "json", cwd=folder, model=None)
     assert "Loading model" not in done.stderr
-    assert len(check_outputs(folder, folder / "unknown", alpha=0.05)) == 965
+    assert len(check_outputs(folder, folder / "unknown", alpha=0.05)) == 966
     picture = "unknown/new-style/umbrella-cartoon-03.jpg"
     one = run("score", picture, "--json", "--out", "one", cwd=folder, model=None).json
     assert one["images"][0]["path"] == picture and one["threshold"] is not None
