@@ -41,7 +41,7 @@ def run(session: nox.Session, command: str, *arguments: str) -> None:
 def tests(session: nox.Session) -> None:
     """The whole fast suite, offline."""
     prepare(session, "test")
-    run(session, "pytest", "-m", "not slow", *(session.posargs or ["-n", "2"]))
+    run(session, "pytest", "-m", "not slow", *(session.posargs or ["-n", "2", "--dist", "loadgroup"]))
 
 
 @nox.session(venv_backend="none")
@@ -60,7 +60,7 @@ def minimums(session: nox.Session) -> None:
     ]
     session.install("-e", ".", *bounds, *group("test"))
     # The documented --help is that of the newest typer.
-    arguments = ["-m", "not slow", "--ignore=tests/docs", *(session.posargs or ["-n", "2"])]
+    arguments = ["-m", "not slow", "--ignore=tests/docs", *(session.posargs or ["-n", "2", "--dist", "loadgroup"])]
     session.run("pytest", *arguments, env=OFFLINE)
 
 
