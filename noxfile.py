@@ -60,7 +60,12 @@ def minimums(session: nox.Session) -> None:
     ]
     session.install("-e", ".", *bounds, *group("test"))
     # The documented --help is that of the newest typer.
-    arguments = ["-m", "not slow", "--ignore=tests/docs", *(session.posargs or ["-n", "2", "--dist", "loadgroup"])]
+    arguments = [
+        "-m",
+        "not slow",
+        "--ignore=tests/docs",
+        *(session.posargs or ["-n", "2", "--dist", "loadgroup"]),
+    ]
     session.run("pytest", *arguments, env=OFFLINE)
 
 
