@@ -56,7 +56,8 @@ def test_the_workshop_trains_one(tmp_path: Path) -> None:
     unpack(packed, tmp_path / "model")
     open_clip.create_model(f"local-dir:{tmp_path / 'model'}")
     subprocess.run([*WORKSHOP, "sheet", str(tmp_path / "sheet.png"), "key"], check=True)
-    assert Image.open(tmp_path / "sheet.png").height == 96
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.height == 96
 
 
 @pytest.mark.slow
