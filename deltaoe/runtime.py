@@ -1,4 +1,4 @@
-"""Devices, threads and seeded randomness: the only file that names an accelerator."""
+"""Devices, threads, processes and seeded randomness: the only file that names an accelerator."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from deltaoe.errors import ConfigError
 
 if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
     import torch
 
 
@@ -16,6 +18,30 @@ def usable_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
+
+
+def process_pool() -> ProcessPoolExecutor:
+    """As many fresh processes as this one may use CPUs. They leave Ctrl-C to this process, and end when it ends."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    return ProcessPoolExecutor(usable_cpus(), mp_context=get_context("spawn"), initializer=_serve_parent)
+
+
+def _serve_parent() -> None:
+    import multiprocessing
+    import signal
+    import threading
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def end_with_it() -> None:  # after kill -9 nobody else would tell this process that there is no more work
+        if parent is not None:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end_with_it, daemon=True).start()
 
 
 def resolve_device(name: str) -> torch.device:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import signal
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 from deltaoe.data.files import replacing, write_json
@@ -18,7 +15,7 @@ from deltaoe.demo.patterns import PATTERNS
 from deltaoe.demo.picture import draw, generators
 from deltaoe.demo.world import Picture, pictures
 from deltaoe.errors import DataError, StoreError
-from deltaoe.runtime import usable_cpus
+from deltaoe.runtime import process_pool
 from deltaoe.workflows.progress import Event, OnEvent, silent
 
 SIZE = 160
@@ -99,12 +96,7 @@ def _paint(
     digests: dict[str, str] = {}
     if not chunks:
         return digests
-    with ProcessPoolExecutor(
-        usable_cpus(),
-        mp_context=get_context("spawn"),
-        initializer=signal.signal,  # Ctrl-C is this process's to handle
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    ) as pool:
+    with process_pool() as pool:
         jobs = [
             pool.submit(
                 _paint_some, folder, seed, chunk, {p.path: ours[p.path] for p in chunk if p.path in ours}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,7 @@ from deltaoe.demo.captions import caption, vocabulary
 from deltaoe.demo.patterns import PATTERNS
 from deltaoe.demo.picture import Subject, draw, generators
 from deltaoe.models.contrastive import Schedule, Vocabulary, train
-from deltaoe.runtime import usable_cpus
+from deltaoe.runtime import process_pool
 from deltaoe.workflows.progress import Event, OnEvent, silent
 
 CONFIG: dict[str, Any] = {
@@ -66,7 +64,7 @@ def render(count: int, seed: int, on: OnEvent = silent) -> Renders:
     chunks = [(seed, start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
     pixels = np.empty((count, _DRAWN, _DRAWN, 3), dtype=np.uint8)
     subjects: list[Subject] = []
-    with ProcessPoolExecutor(usable_cpus(), mp_context=get_context("spawn")) as pool:
+    with process_pool() as pool:
         for part, shown in pool.map(_render_chunk, chunks):
             pixels[len(subjects) : len(subjects) + len(shown)] = part
             subjects += shown
