@@ -30,7 +30,7 @@ EPILOG = """[bold]Examples[/bold]
 
 deltaoe demo
 
-deltaoe demo --out /tmp/demo --seed 7
+deltaoe demo --out ./try --seed 7
 
 deltaoe demo --keep   (after changing, adding or removing pictures by hand)
 """
