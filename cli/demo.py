@@ -73,12 +73,12 @@ def demo(
     from deltaoe.demo.paint import paint, painted
     from deltaoe.demo.shipped import unpack_model
     from deltaoe.demo.summary import FALSE_ALARMS, summarise
+    from deltaoe.runtime import check_seed
 
     from .output import Screen
 
     screen = Screen(as_json=as_json)
-    if not 0 <= seed < 2**63:
-        raise ConfigError(f"--seed must be between 0 and 2^63 − 1, not {seed}")
+    check_seed(seed)
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file, not a folder", hint="name a folder with --out")
     started = time.monotonic()

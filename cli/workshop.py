@@ -26,7 +26,7 @@ def pretrain(
     """Draw the pretraining's pictures and train the demo's CLIP on them, from nothing."""
     import dataclasses
 
-    from deltaoe.data.files import replacing
+    from deltaoe.data.files import write_bytes
     from deltaoe.demo.pretrain import Pretraining, render
     from deltaoe.demo.pretrain import pretrain as run
 
@@ -40,8 +40,7 @@ def pretrain(
         renders = render(recipe.pictures, recipe.schedule.seed, progress.event)
         screen.note(f"{recipe.pictures} pictures drawn in {time.monotonic() - started:.0f} s")
         packed = run(renders, recipe, progress.event)
-    with replacing(out) as temporary:
-        temporary.write_bytes(packed)
+    write_bytes(out, packed)
     screen.note(f"{out}: {len(packed) / 1e6:.2f} MB in {time.monotonic() - started:.0f} s")
 
 

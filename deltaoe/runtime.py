@@ -75,6 +75,12 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def check_seed(seed: int) -> None:
+    """Raise ConfigError unless the seed is one that every generator here takes."""
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"--seed must be between 0 and 2^63 − 1, not {seed}")
+
+
 def generator(seed: int) -> torch.Generator:
     """A CPU generator for one purpose, so that a draw depends on its seed alone and on no device."""
     import torch

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from deltaoe.data.files import replacing
+from deltaoe.data.files import write_bytes
 from deltaoe.data.space import FeatureSpace, canonical_json
 from deltaoe.errors import DataError, first_line
 from deltaoe.functional import conformal
@@ -107,8 +107,7 @@ class Detector:
 
     def save(self, path: Path) -> None:
         """Write it as one file, atomically. Raises StoreError."""
-        with replacing(path) as temporary:
-            temporary.write_bytes(self.to_bytes())
+        write_bytes(path, self.to_bytes())
 
     @classmethod
     def load(cls, path: Path) -> Detector:

@@ -42,6 +42,12 @@ def replacing(target: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def write_bytes(target: Path, content: bytes) -> None:
+    """Write a whole file, atomically. Raises StoreError like :func:`replacing`."""
+    with replacing(target) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_json(target: Path, value: Any) -> None:
     """Write ``value`` as JSON, atomically. Raises StoreError like :func:`replacing`."""
     with replacing(target) as temporary:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from deltaoe.data.files import replacing
+from deltaoe.data.files import write_bytes
 from deltaoe.errors import ModelError, first_line
 
 TABLE = "token_embedding.weight"
@@ -65,8 +65,7 @@ def unpack(source: Path, folder: Path) -> None:
     ):
         # Written again only if different: a feature cache goes by size and time of these files.
         if not (target.is_file() and target.read_bytes() == content):
-            with replacing(target) as temporary:
-                temporary.write_bytes(content)
+            write_bytes(target, content)
 
 
 def _whole(rows: npt.NDArray[Any], tokens: npt.NDArray[Any], vocabulary: int) -> npt.NDArray[Any]:

@@ -38,12 +38,10 @@ class Canvas:
         if grow:
             self._line([*places, places[0]], 2 * grow, color)
 
-    def contour(
-        self, points: Points, width: float, color: tuple[int, int, int] | int, *, closed: bool
-    ) -> None:
-        """Draw a line along the points."""
-        places = self._places(points)
-        self._line([*places, places[0]] if closed else places, width, color)
+    def contour(self, shape: Shape, width: float, color: tuple[int, int, int] | int) -> None:
+        """Draw a line around an area, or along a line, ``width`` wide whatever the shape's own."""
+        places = self._places(shape.points)
+        self._line(places if shape.width else [*places, places[0]], width, color)
 
     def _line(
         self, places: list[tuple[float, float]], width: float, color: tuple[int, int, int] | int
@@ -61,7 +59,12 @@ class Canvas:
 
     def pixels(self) -> Pixels:
         """The image as numbers in 0 … 1."""
-        return np.asarray(self.image, dtype=np.float32) / np.float32(255)
+        return pixels_of(self.image)
+
+
+def pixels_of(image: Image.Image) -> Pixels:
+    """An image as numbers in 0 … 1."""
+    return np.asarray(image, dtype=np.float32) / np.float32(255)
 
 
 def image_of(pixels: Pixels) -> Image.Image:
@@ -91,7 +94,7 @@ def noise(noises: np.random.Generator, edge: int, cells: int) -> Pixels:
     """Smooth noise (edge, edge) in 0 … 1 with about ``cells`` bumps from side to side."""
     coarse = noises.integers(0, 256, (cells + 1, cells + 1), dtype=np.uint8)
     image = Image.fromarray(coarse).resize((edge, edge), Image.Resampling.BICUBIC)
-    return np.asarray(image, dtype=np.float32) / np.float32(255)
+    return pixels_of(image)
 
 
 def rough(points: Points, amount: float, noises: np.random.Generator, *, closed: bool) -> Points:

@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-from deltaoe.data.files import replacing, write_json
+from deltaoe.data.files import write_bytes, write_json
 from deltaoe.demo.patterns import PATTERNS
 from deltaoe.demo.picture import draw, generators
 from deltaoe.demo.world import Picture, pictures
@@ -26,7 +26,7 @@ _CHUNK = 16
 
 @dataclass(frozen=True)
 class Painted:
-    """How many pictures were drawn now, were there already, or were removed as another seed's."""
+    """How many pictures were drawn now, were there already, or were removed as another version's."""
 
     drawn: int
     there: int
@@ -129,8 +129,7 @@ def _paint_some(folder: Path, seed: int, some: Sequence[Picture], ours: Mapping[
                 hint="--keep uses the pictures as they are; or choose an empty folder with --out",
             )
         if there != digest:
-            with replacing(target) as temporary:
-                temporary.write_bytes(content)
+            write_bytes(target, content)
         digests[picture.path] = digest
     return digests
 

@@ -11,7 +11,18 @@ from random import Random
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
-from deltaoe.demo.canvas import Canvas, Pixels, blurred, finished, image_of, noise, rgb, rough, silhouette
+from deltaoe.demo.canvas import (
+    Canvas,
+    Pixels,
+    blurred,
+    finished,
+    image_of,
+    noise,
+    pixels_of,
+    rgb,
+    rough,
+    silhouette,
+)
 from deltaoe.demo.shapes import Color, Shape, mix, shade
 
 
@@ -31,13 +42,13 @@ def photograph(scene: Scene, size: int, r: Random, noises: np.random.Generator) 
     for shape in scene.behind:
         backdrop.fill(shape, rgb(shape.color))
     edge = backdrop.edge
-    pixels = _array(blurred(backdrop.image, r.uniform(0.004, 0.02)))
+    pixels = pixels_of(blurred(backdrop.image, r.uniform(0.004, 0.02)))
     pixels = pixels * (0.86 + 0.28 * noise(noises, edge, r.choice((5, 9, 30))))[..., None]
     angle = r.uniform(math.pi * 0.15, math.pi * 0.85) + math.pi  # from above
     light = (math.cos(angle), math.sin(angle))
     mask = silhouette(scene.thing, size)
     shadow = ImageChops.offset(mask, int(-light[0] * 0.05 * edge), int(0.035 * edge))
-    pixels *= 1 - r.uniform(0.3, 0.55) * _array(blurred(shadow, 0.025))[..., None]
+    pixels *= 1 - r.uniform(0.3, 0.55) * pixels_of(blurred(shadow, 0.025))[..., None]
     pixels = _lit(pixels, scene.thing, mask, size, light, r, noises)
     if scene.front:
         pixels = _lit(pixels, scene.front, silhouette(scene.front, size), size, light, r, noises)
@@ -47,7 +58,7 @@ def photograph(scene: Scene, size: int, r: Random, noises: np.random.Generator) 
     pixels *= np.array([1 + warmth, 1, 1 - warmth], dtype=np.float32) * r.uniform(0.85, 1.12)
     image = finished(blurred(image_of(pixels), r.uniform(0.001, 0.003)))
     grain = noises.normal(0, r.uniform(0.008, 0.035), (size, size, 1)).astype(np.float32)
-    return image_of(_array(image) + grain)
+    return image_of(pixels_of(image) + grain)
 
 
 def _lit(
@@ -66,14 +77,14 @@ def _lit(
         if shape.height:
             relief.fill(shape, min(255, int(90 + 55 * shape.height + 14 * (i % 5))))
     edge = flat.edge
-    bumps = 0.9 * _array(blurred(relief.image, 0.008)) + 2.6 * _array(blurred(mask, 0.05))
+    bumps = 0.9 * pixels_of(blurred(relief.image, 0.008)) + 2.6 * pixels_of(blurred(mask, 0.05))
     down, right = _slopes(bumps * np.float32(edge / 22))
     facing = -(right * np.float32(light[0]) + down * np.float32(light[1]))
     brightness = 0.86 + 0.42 * np.tanh(facing * 1.1)
     gloss = np.clip(facing - 0.45, 0, 1) ** 2 * np.float32(r.uniform(0, 0.7))
     texture = 0.9 + 0.2 * noise(noises, edge, r.choice((8, 20, 60)))
-    color = _array(flat.image) * (brightness * texture)[..., None] + gloss[..., None]
-    cover = _array(mask)[..., None]
+    color = pixels_of(flat.image) * (brightness * texture)[..., None] + gloss[..., None]
+    cover = pixels_of(mask)[..., None]
     return np.asarray(pixels * (1 - cover) + color * cover, dtype=np.float32)
 
 
@@ -173,12 +184,7 @@ def sketch(scene: Scene, size: int, r: Random, noises: np.random.Generator) -> I
     if r.random() < 0.75:  # many draw the thing alone
         for shape in scene.behind:
             if shape.outlined:
-                canvas.contour(
-                    rough(shape.points, shake * 1.5, noises, closed=not shape.width),
-                    width * 0.7,
-                    faint,
-                    closed=not shape.width,
-                )
+                canvas.contour(_by_hand(shape, shake * 1.5, noises), width * 0.7, faint)
     for shape in (*scene.thing, *scene.front):
         grey = int(
             255 * (0.35 + 0.65 * (0.3 * shape.color[0] + 0.59 * shape.color[1] + 0.11 * shape.color[2]))
@@ -192,12 +198,7 @@ def sketch(scene: Scene, size: int, r: Random, noises: np.random.Generator) -> I
             continue
         passes = 2 if shape.outlined and not shape.width else 1
         for _ in range(passes):
-            canvas.contour(
-                rough(shape.points, shake, noises, closed=not shape.width),
-                width,
-                lead,
-                closed=not shape.width,
-            )
+            canvas.contour(_by_hand(shape, shake, noises), width, lead)
     pixels, dark = canvas.pixels(), tone.pixels()
     rows, columns = np.mgrid[: canvas.edge, : canvas.edge].astype(np.float32)
     waves = 3 * noise(noises, canvas.edge, 4)
@@ -218,10 +219,6 @@ def _by_hand(shape: Shape, amount: float, noises: np.random.Generator) -> Shape:
 
 def _slopes(heights: Pixels) -> tuple[Pixels, Pixels]:
     return np.gradient(heights, axis=0), np.gradient(heights, axis=1)
-
-
-def _array(image: Image.Image) -> Pixels:
-    return np.asarray(image, dtype=np.float32) / np.float32(255)
 
 
 Style = Callable[[Scene, int, Random, np.random.Generator], Image.Image]

@@ -18,7 +18,7 @@ from deltaoe.errors import ConfigError, DataError, MismatchError, ModelError
 from deltaoe.functional.sampling import FewShotSplit, few_shot_split
 from deltaoe.models.reference import ModelRef
 from deltaoe.models.tuning import Recipe, Step, default_epochs, fit_context
-from deltaoe.runtime import generator
+from deltaoe.runtime import check_seed, generator
 from deltaoe.workflows.progress import Event, OnEvent, silent
 from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.zero_shot import calibrate
@@ -154,8 +154,7 @@ def draw_shots(data: DataSet, options: TuneOptions) -> tuple[FewShotSplit, list[
     """
     if options.shots < 1:
         raise ConfigError(f"--shots must be at least 1, not {options.shots}")
-    if not 0 <= options.seed < 2**63:
-        raise ConfigError(f"--seed must be between 0 and 2^63 − 1, not {options.seed}")
+    check_seed(options.seed)
     inside = data.rows_in(options.domains)
     labels = np.where(inside, data.class_of, -1).tolist()
     split = few_shot_split(labels, data.digests, options.shots, options.seed)
