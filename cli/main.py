@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from deltaoe.errors import DeltaoeError, StoreError
 
-from . import demo, extract, score, tune
+from . import demo, extract, score, store, tune
 
 INTERRUPTED = 130
 
@@ -88,6 +88,7 @@ def _deltaoe(
 extract.register(app)
 tune.register(app)
 score.register(app)
+store.register(app)
 demo.register(app)
 
 

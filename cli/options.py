@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+
+from deltaoe.errors import ConfigError
 
 Workspace = Annotated[
     Path | None,
@@ -40,10 +42,33 @@ Offline = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 BatchSize = Annotated[
-    int | None,
+    str,
     typer.Option(
-        "--batch-size", help="Images per model call. Default: 32 on a CPU, 256 on a GPU.", show_default=False
+        "--batch-size", help="Images per model call: auto (32 on a CPU, 256 on a GPU), or a number."
+    ),
+]
+Workers = Annotated[
+    str,
+    typer.Option(
+        "--workers", help="Decoding processes: auto (one per usable CPU), or a number; 0 uses threads."
+    ),
+]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"],
+    typer.Option(
+        "--precision",
+        help="Arithmetic of the image tower. auto: that of the cache or detector at hand, else the device's fastest.",
     ),
 ]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Read files again that failed before.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any file failed.")]
+
+
+def number_or_auto(option: str, text: str) -> int | None:
+    """The number given to an option, None for ``auto``. Raises ConfigError for anything else."""
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"{option} takes auto or a number, not {text!r}") from None

@@ -20,11 +20,18 @@ from deltaoe.workflows.progress import Event
 _OFF_TERMINAL_SECONDS = 5.0
 _OFF_TERMINAL_WIDTH = 10_000  # a pipe has no edge to wrap at: paths stay whole
 _LISTED = 10
+_TITLED = 3
 
 
 def printable(text: str) -> str:
     """Text from users' files, fit for a terminal: control characters and stray bytes are shown, not sent."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
+
+
+def titled(inputs: Sequence[str]) -> str:
+    """The first inputs, and how many more there are."""
+    more = f" and {len(inputs) - _TITLED} more" if len(inputs) > _TITLED else ""
+    return ", ".join(inputs[:_TITLED]) + more
 
 
 class Screen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from enum import StrEnum
 from importlib.metadata import version
@@ -33,6 +34,8 @@ deltaoe score ./unknown --zero-shot --template "a sketch of a {}."
 
 deltaoe score ./unknown --labels names.txt   (no tuning, no extracted data)
 
+deltaoe score data:flowers --text-features classes.npz   (imported features, no model)
+
 deltaoe score ./inbox --alpha 0.01 --fail-on-unknown
 """
 
@@ -58,7 +61,13 @@ def register(app: typer.Typer) -> None:
 
 
 def score(
-    inputs: Annotated[list[Path], typer.Argument(help="Folders or image files.", show_default=False)],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Folders, image files, globs, lists (.txt, .csv), - for a list on stdin; or one data:NAME.",
+            show_default=False,
+        ),
+    ],
     report: Annotated[
         list[ReportKind] | None,
         typer.Option(
@@ -85,8 +94,20 @@ def score(
         ),
     ] = None,
     data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            help="Zero-shot with the classes of this extracted folder or data:NAME.",
+            show_default=False,
+        ),
+    ] = None,
+    text_features: Annotated[
         Path | None,
-        typer.Option("--data", help="Zero-shot with this extracted folder's classes.", show_default=False),
+        typer.Option(
+            "--text-features",
+            help="Class names and their text features from an .npz file; no text encoder runs.",
+            show_default=False,
+        ),
     ] = None,
     template: Annotated[
         str | None,
@@ -104,9 +125,11 @@ def score(
     ] = False,
     model: options.Model = None,
     pretrained: options.Pretrained = None,
+    precision: options.Precision = "auto",
     retry_failed: options.RetryFailed = False,
     strict: options.Strict = False,
-    batch_size: options.BatchSize = None,
+    batch_size: options.BatchSize = "auto",
+    workers: options.Workers = "auto",
     device: options.Device = "auto",
     offline: options.Offline = False,
     workspace: options.Workspace = None,
@@ -114,12 +137,18 @@ def score(
 ) -> None:
     """Run ``deltaoe score``; the help text above says what it does."""
     from deltaoe.data.workspace import Workspace
+    from deltaoe.workflows.ingest import IngestOptions
     from deltaoe.workflows.score import ScoreOptions
     from deltaoe.workflows.score import score as run
 
-    from .output import Screen
+    from .output import Screen, titled
 
     screen = Screen(as_json=as_json)
+    ingest = IngestOptions(
+        retry_failed=retry_failed,
+        batch_size=options.number_or_auto("--batch-size", batch_size),
+        workers=options.number_or_auto("--workers", workers),
+    )
     reports = set(report or ())
     targets = {"csv": out / "scores.csv"}
     targets |= {"json": out / "scores.json"} if "json" in reports else {}
@@ -143,26 +172,28 @@ def score(
                 top_c=top_c,
                 model=model,
                 pretrained=pretrained,
-                retry_failed=retry_failed,
-                batch_size=batch_size,
+                text_features=text_features,
+                precision=precision,
+                ingest=ingest,
                 device=device,
                 offline=offline,
             ),
             on=progress.event,
+            stdin=sys.stdin.buffer,
         )
         head = _head(result)
         result.table.write_csv(targets["csv"])
         if "json" in targets:
             result.table.write_json(targets["json"], head)
         if "html" in targets:
-            _write_html(targets["html"], result, inputs, targets["csv"], progress.event)
+            _write_html(targets["html"], result, titled(inputs), targets["csv"], progress.event)
     for sentence in result.notes:
         screen.warn(sentence)
     screen.failures(result.table.failed)
     counts = result.table.counts
     threshold = result.table.threshold
     screen.table(
-        "Scored " + ", ".join(str(path) for path in inputs),
+        "Scored " + titled(inputs),
         [
             ("known", str(counts["known"])),
             ("unknown", str(counts["unknown"])),
@@ -198,12 +229,11 @@ def _head(result: ScoreResult) -> dict[str, Any]:
     }
 
 
-def _write_html(target: Path, result: ScoreResult, inputs: list[Path], table: Path, on: Any) -> None:
+def _write_html(target: Path, result: ScoreResult, title: str, table: Path, on: Any) -> None:
     from deltaoe.data.files import replacing
     from deltaoe.report.render import render
     from deltaoe.workflows.reporting import build_report
 
-    title = ", ".join(str(path) for path in inputs)
     now = datetime.now().astimezone()
     html = render(build_report(result, title=title, full_table=str(table), now=now, on=on))
     with replacing(target) as temporary:

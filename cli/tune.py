@@ -37,9 +37,11 @@ def tune(
         int, typer.Option("--seed", help="Chooses shots, start and order. Same seed, same detector.")
     ] = 1,
     data: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--data", help="An extracted folder. Default: the last one with classes.", show_default=False
+            "--data",
+            help="An extracted folder, or data:NAME. Default: the last one with classes.",
+            show_default=False,
         ),
     ] = None,
     domain: Annotated[
@@ -149,7 +151,7 @@ def tune(
     calibration = len(detector.calibration)
     thresholds = {alpha: detector.threshold(alpha) for alpha in (0.01, 0.05, 0.1)}
     screen.table(
-        f"Tuned on {result.data.root}",
+        f"Tuned on {result.data.title}",
         [
             ("classes", str(len(detector.class_names))),
             ("shots", str(len(result.split.shots))),
@@ -169,7 +171,7 @@ def tune(
     screen.json(
         {
             "detector": str(result.path),
-            "data": result.data.root,
+            "data": result.data.title,
             "classes": list(detector.class_names),
             "shots": len(result.split.shots),
             "calibration_images": calibration,

@@ -12,6 +12,19 @@ if TYPE_CHECKING:
 
     import torch
 
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+# In the words of the accelerators' allocators, of the CPU's on Linux and macOS, of the CPU's on Windows, of C++,
+# of cuBLAS, and of MPS for more than one buffer can hold.
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "status_alloc_failed",
+    "invalid buffer size",
+)
+
 
 def usable_cpus() -> int:
     """Number of CPUs that this process may use (its affinity mask, not the machine's size)."""
@@ -73,6 +86,58 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("device 'mps' is not present", hint="use --device auto or --device cpu")
     return device
+
+
+def native_precision(device: torch.device) -> str:
+    """The fastest arithmetic that loses nothing worth having on this device: ``fp32``, ``bf16`` or ``fp16``.
+
+    NVIDIA's GPUs from compute capability 7.0 on have units for half precision, which OpenAI's CLIPs were trained
+    in; some CPUs have instructions for bfloat16. A CPU without them emulates it many times slower than ``fp32``.
+    """
+    import torch
+
+    if device.type == "cuda":
+        fast = torch.version.hip is None and torch.cuda.get_device_capability(device) >= (7, 0)
+        return "fp16" if fast else "fp32"
+    # An older PyTorch cannot be asked, and one without oneDNN would not use what the CPU has.
+    ask = getattr(torch.cpu, "get_capabilities", None)
+    if device.type != "cpu" or ask is None or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return "fp32"
+    has = ask()
+    # By these names for x86 (twice) and for ARM.
+    return "bf16" if any(has.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "fp32"
+
+
+def copy_to(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A CPU tensor's copy on a device (itself on a CPU); to a CUDA device without waiting for what runs there."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, the device's or this machine's.
+
+    Only CUDA's allocator has a class for it, whose text says it too. The CPU's, MPS's, cuBLAS and C++ itself
+    raise a RuntimeError that can be told by its text alone.
+    """
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(sign in text for sign in _OUT_OF_MEMORY)
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back what PyTorch's allocator keeps for reuse, so that a smaller batch finds room in one piece."""
+    import gc
+
+    import torch
+
+    gc.collect()  # what died with an exception may still hold activations in a cycle
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
 
 
 def check_seed(seed: int) -> None:

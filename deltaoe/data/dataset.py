@@ -1,4 +1,4 @@
-"""The listing of an extracted folder: which images it holds, of which class and domain, and their digests."""
+"""A data set: which images were extracted or imported, of which class and domain, and their digests."""
 
 from __future__ import annotations
 
@@ -20,17 +20,22 @@ from deltaoe.errors import ConfigError, StoreError
 
 @dataclass(frozen=True)
 class DataSet:
-    """Images of one folder in one feature space, as they were when last extracted.
+    """Images in one feature space, as they were when last extracted or imported.
 
     Attributes:
-        root: the folder, absolute; in a file, relative to the workspace's parent if it lies there.
+        root: the folder that the paths are relative to, absolute; in a file, relative to the workspace's parent if it
+            lies there. Empty for imported features.
+        inputs: what the user named, absolute in memory and relative like ``root`` in a file; together with
+            ``name`` and the space this is what the data set is found by.
         space_id: id of the feature space that holds their features.
         model: what to load that space's model by.
-        layout: ``class``, ``domain/class`` or ``flat``.
+        layout: ``class``, ``domain/class``, ``flat``, or ``table`` where a table said the classes.
         class_names: K names, sorted; ``domain_names``: likewise, empty without domains.
         paths: n paths relative to ``root``, with ``/``.
-        digests: n content digests, 32 bytes each.
-        class_of: (n,) class index, −1 for images outside the class folders; ``domain_of``: likewise.
+        digests: (n, 32) uint8, content digests.
+        class_of: (n,) class index, −1 for images without a class; ``domain_of``: likewise.
+        name: the user's name for it, or empty.
+        text_features: (K, D) features of the classes' prompts that came with imported image features, unit rows.
     """
 
     root: str
@@ -39,14 +44,27 @@ class DataSet:
     layout: Layout
     class_names: tuple[str, ...]
     domain_names: tuple[str, ...]
-    paths: tuple[str, ...]
-    digests: tuple[bytes, ...]
+    paths: Sequence[str]
+    digests: npt.NDArray[np.uint8]
     class_of: npt.NDArray[np.int64]
     domain_of: npt.NDArray[np.int64]
+    inputs: tuple[str, ...] = ()
+    name: str = ""
+    text_features: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         """Number of images."""
         return len(self.paths)
+
+    @property
+    def title(self) -> str:
+        """What to call it in a sentence."""
+        return f"data:{self.name}" if self.name else ", ".join(self.inputs) or self.root
+
+    def keys(self) -> list[bytes]:
+        """The n digests as byte strings."""
+        raw = self.digests.tobytes()
+        return [raw[i : i + 32] for i in range(0, len(raw), 32)]
 
     @property
     def labelled(self) -> bool:
@@ -76,11 +94,14 @@ class DataSet:
         """Write it as one HDF5 file, atomically. Raises StoreError."""
         head = {
             name: getattr(self, name)
-            for name in ("space_id", "model", "layout", "class_names", "domain_names")
+            for name in ("space_id", "model", "layout", "class_names", "domain_names", "name")
         }
         with replacing(path) as temporary, created(temporary, "dataset") as out:
             out.attrs["head"] = json.dumps(head)
             put_strings(out, "root", [os.fsencode(self.root)])
+            put_strings(out, "inputs", [os.fsencode(given) for given in self.inputs])
+            if self.text_features is not None:
+                out.create_dataset("text_features", data=self.text_features)
             put_strings(out, "path", [os.fsencode(p) for p in self.paths])
             put_digests(out, "digest", self.digests)
             out.create_dataset("class_of", data=self.class_of)
@@ -91,29 +112,39 @@ class DataSet:
         """Read what :meth:`save` wrote. Raises StoreError, naming the file, if it cannot be read."""
         with opened(path, "dataset") as file:
             head = json.loads(file.attrs["head"])
+            root = os.fsdecode(get_strings(file, "root")[0])
             data = cls(
-                root=os.fsdecode(get_strings(file, "root")[0]),
+                root=root,
+                inputs=tuple(os.fsdecode(p) for p in get_strings(file, "inputs"))
+                if "inputs" in file
+                else (root,),  # version 1 knew single folders only
+                name=head.get("name", ""),
+                text_features=file["text_features"][()] if "text_features" in file else None,
                 space_id=head["space_id"],
                 model=head["model"],
                 layout=head["layout"],
                 class_names=tuple(head["class_names"]),
                 domain_names=tuple(head["domain_names"]),
                 paths=tuple(os.fsdecode(p) for p in get_strings(file, "path")),
-                digests=tuple(get_digests(file, "digest")),
+                digests=get_digests(file, "digest"),
                 class_of=file["class_of"][()],
                 domain_of=file["domain_of"][()],
             )
-            data._check()
+            data.check()
         return data
 
-    def _check(self) -> None:
-        texts = (*self.class_names, *self.domain_names, self.model, self.space_id)
+    def check(self) -> None:
+        """Raise StoreError unless its parts fit together."""
+        texts = (*self.class_names, *self.domain_names, self.model, self.space_id, self.name)
+        given = self.text_features
         columns = (self.class_of, self.class_names), (self.domain_of, self.domain_names)
         fits = (
             len(self.digests) == len(self)
             and self.layout in get_args(Layout)
             and all(isinstance(text, str) for text in texts)
             and all(index.shape == (len(self),) and index.dtype == np.int64 for index, _ in columns)
+            and (given is None or (given.dtype == np.float32 and given.ndim == 2))
+            and (given is None or len(given) == len(self.class_names))
             and all(((index >= -1) & (index < len(names))).all() for index, names in columns)
         )
         if not fits:

@@ -1,30 +1,33 @@
 """The feature store: immutable HDF5 shards, one folder per feature space.
 
 Truth is the set of shards. Each is written under a temporary name, synced, and renamed, so a reader sees whole
-shards only, whatever kills a writer. A shard holds new features, keyed by content digest, and what was observed
-of files: path, size, mtime and the digest found, or why there is none. Later shards overrule earlier ones.
+shards only, whatever kills a writer. A shard holds new features, keyed by content digest and view, and what was
+observed of files: path, size, mtime and the digest found, or why there is none. Later shards overrule earlier
+ones. The index is built from the shards at every opening and lives in memory only: it cannot be out of date.
 The format is specified in ``docs/reference/store-format.md``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock, Timeout
 
-from deltaoe.data.files import TEMPORARY_PREFIX, cannot_write, replacing, write_json
-from deltaoe.data.hdf5 import created, get_digests, get_strings, opened, put_digests, put_strings
+from deltaoe.data.files import write_json
+from deltaoe.data.hdf5 import opened
+from deltaoe.data.index import GrowingTable, KeyTable
+from deltaoe.data.shards import Shard, content_keys, path_keys, read_index, read_vectors, write_shard
 from deltaoe.data.space import FeatureSpace
+from deltaoe.data.writing import writing
 from deltaoe.errors import StoreError
 
 Features = npt.NDArray[np.float32]
-NO_DIGEST = bytes(32)
+Digests = npt.NDArray[np.uint8]
+BLOCK_ROWS = 8192
 _SHARDS = f"shard-{'[0-9]' * 8}.h5"  # and no copy that a file manager made
 
 
@@ -37,8 +40,22 @@ class FileRecord(NamedTuple):
     problem: str
 
 
+class Observed(NamedTuple):
+    """What the store knows of n files, column by column.
+
+    ``known`` (n,) tells which of them it knows at all; ``size``, ``mtime_ns`` (n,) and ``digest`` (n, 32) are what
+    was seen; ``problem`` holds the reasons of those that are no usable images, by position.
+    """
+
+    known: npt.NDArray[np.bool_]
+    size: npt.NDArray[np.int64]
+    mtime_ns: npt.NDArray[np.int64]
+    digest: Digests
+    problem: dict[int, str]
+
+
 class FeatureStore:
-    """Features of one feature space, by content digest, and the files they came from.
+    """Features of one feature space, by content digest and view, and the files they came from.
 
     Readers never lock. One process writes at a time: see :meth:`writer`.
     """
@@ -46,47 +63,157 @@ class FeatureStore:
     def __init__(self, folder: Path, space: FeatureSpace) -> None:
         self.folder = folder
         self.space = space
-        self._files: dict[str, FileRecord] = {}
-        self._rows: dict[bytes, tuple[int, int]] = {}
-        self._shards: list[Path] = []
-        for path in sorted(folder.glob(_SHARDS)):
-            self._index(path)
+        self._clear()
+        self.refresh()
+
+    def _clear(self) -> None:
+        self.shards: list[Shard] = []
+        self._files = GrowingTable()
+        self._rows = GrowingTable()
+        self._problems: list[str] = [""]
+
+    def refresh(self) -> None:
+        """Take in what other processes have written, or compacted, since.
+
+        Raises:
+            StoreError: a shard cannot be read.
+        """
+        present = sorted(self.folder.glob(_SHARDS))
+        known = {shard.path for shard in self.shards}
+        if not known <= set(present):
+            self._clear()
+            known = set()
+        for path in present:
+            if path not in known:
+                self._index(path)
 
     def __len__(self) -> int:
         """Number of distinct images with a feature."""
-        return len(self._rows)
+        table = self._rows.whole()
+        return 0 if table is None else int(np.count_nonzero(table.columns["view"] == 0))
 
-    def file(self, path: str) -> FileRecord | None:
-        """The latest observation of a file, by the key it was recorded under."""
-        return self._files.get(path)
+    @property
+    def feature_rows(self) -> int:
+        """Number of features: images times their views."""
+        table = self._rows.whole()
+        return 0 if table is None else len(table)
+
+    def files(self, paths: Sequence[bytes]) -> Observed:
+        """The latest observation of each file, by the name it was recorded under."""
+        known, columns = self._files.find(path_keys(paths))
+        if not columns:
+            empty = np.zeros(len(paths), dtype=np.int64)
+            return Observed(known, empty, empty, np.zeros((len(paths), 32), np.uint8), {})
+        codes = columns["problem"]
+        return Observed(
+            known=known,
+            size=columns["size"].astype(np.int64, copy=False),
+            mtime_ns=columns["mtime_ns"].astype(np.int64, copy=False),
+            digest=columns["digest"].astype(np.uint8, copy=False),
+            problem={int(i): self._problems[int(codes[i])] for i in np.flatnonzero(codes)},
+        )
+
+    def file(self, path: bytes) -> FileRecord | None:
+        """The latest observation of one file."""
+        seen = self.files([path])
+        if not seen.known[0]:
+            return None
+        return FileRecord(
+            int(seen.size[0]), int(seen.mtime_ns[0]), seen.digest[0].tobytes(), seen.problem.get(0, "")
+        )
+
+    def has(self, digests: Digests, view: int = 0) -> npt.NDArray[np.bool_]:
+        """(n,) whether there is a feature of this view for each of (n, 32) digests."""
+        return self._rows.find(content_keys(digests, view))[0]
 
     def __contains__(self, digest: bytes) -> bool:
-        return digest in self._rows
+        return bool(self.has(np.frombuffer(digest, np.uint8).reshape(1, 32))[0])
 
-    def features(self, digests: Sequence[bytes]) -> Features:
+    def views(self, digests: Digests) -> int:
+        """How many augmented views *all* of these images have: views 1 … V are there."""
+        count = 0
+        while len(digests) and bool(self.has(digests, count + 1).all()):
+            count += 1
+        return count
+
+    def features(self, digests: Digests | Sequence[bytes], view: int = 0) -> Features:
         """Features of these images, (n, D) float32 unit rows, in the order asked.
+
+        Args:
+            digests: (n, 32) uint8, or n digests.
+            view: 0 for the picture itself, 1 … V for an augmented view of it.
 
         Raises:
             StoreError: one of them is not in the store, or a shard cannot be read.
         """
+        digests = as_digests(digests)
         out = np.empty((len(digests), self.space.dim), dtype=np.float32)
-        wanted: dict[int, list[tuple[int, int]]] = {}
-        for position, digest in enumerate(digests):
-            if digest not in self._rows:
-                raise StoreError(
-                    f"the store has no feature for image {digest.hex()[:12]}",
-                    hint="run `deltaoe extract` on its folder again",
-                )
-            shard, row = self._rows[digest]
-            wanted.setdefault(shard, []).append((position, row))
-        for shard, pairs in wanted.items():
-            with opened(self._shards[shard], "features") as file:
-                block: npt.NDArray[np.float16] = file["features/vector"][()]
-            positions, rows = (np.asarray(column) for column in zip(*pairs, strict=True))
-            out[positions] = block[rows]
-        # Rounding to half precision moves the length by about 1e-4; cosines are meant between unit vectors.
-        out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        for positions, block in self.blocks(digests, view):
+            out[positions] = block
         return out
+
+    def blocks(
+        self, digests: Digests, view: int = 0, rows: int = BLOCK_ROWS
+    ) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
+        """Features of these images in the order in which they lie on disk, at most ``rows`` at a time.
+
+        Yields:
+            positions (b,) in ``digests``, and their features (b, D) float32, unit rows.
+
+        Raises:
+            StoreError: as :meth:`features`.
+        """
+        shard, row = self._locate(digests, view)
+        order = np.lexsort((row, shard))
+        for start in range(0, len(order), rows):
+            part = order[start : start + rows]
+            try:
+                block = self._read(shard[part], row[part])
+            except StoreError:
+                if all(self.shards[i].path.exists() for i in np.unique(shard[part])):
+                    raise
+                self.refresh()  # somebody has compacted the store: the same rows lie elsewhere now
+                if not bool(self.has(digests, view).all()):
+                    raise
+                shard, row = self._locate(digests, view)
+                block = self._read(shard[part], row[part])
+            yield part, block
+
+    def _locate(self, digests: Digests, view: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        found, columns = self._rows.find(content_keys(digests, view))
+        if not found.all():
+            missing = digests[int(np.argmin(found))].tobytes().hex()[:12]
+            what = f"view {view} of image" if view else "image"
+            raise StoreError(
+                f"the store has no feature for {what} {missing}",
+                hint="run `deltaoe extract` on its folder again" + (f" with --views {view}" if view else ""),
+            )
+        if not columns:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        return columns["shard"].astype(np.int64), columns["row"].astype(np.int64)
+
+    def _read(self, shard: npt.NDArray[np.int64], row: npt.NDArray[np.int64]) -> Features:
+        out = np.empty((len(row), self.space.dim), dtype=np.float32)
+        for number in np.unique(shard):
+            here = shard == number
+            out[here] = read_vectors(self.shards[number].path, row[here])
+        if self.space.dtype == "float16":
+            # Rounding to half precision moves the length by about 1e-4; cosines are meant between unit vectors.
+            length = np.sqrt(np.einsum("ij,ij->i", out, out))
+            out /= np.maximum(length, np.finfo(np.float32).tiny)[:, None]
+        return out
+
+    def problem(self, code: int) -> str:
+        """The reason behind the column ``problem`` of :meth:`live_files`; empty for 0."""
+        return self._problems[code]
+
+    def live_files(self) -> KeyTable | None:
+        """The latest observation of every file: for compaction. Columns name shard and row of each."""
+        return self._files.whole()
+
+    def live_rows(self) -> KeyTable | None:
+        """Every feature once: keys are digest and view; columns name shard and row of each."""
+        return self._rows.whole()
 
     @contextlib.contextmanager
     def writer(self) -> Iterator[StoreWriter]:
@@ -95,74 +222,52 @@ class FeatureStore:
         Raises:
             StoreError: another process is writing, or the folder cannot be written.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / "writer.lock")
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise StoreError(
-                f"another deltaoe process is writing to {self.folder}",
-                hint="wait for it, or stop it; what it has finished is kept",
-            ) from None
-        except OSError as cause:
-            raise cannot_write(self.folder, cause) from cause
-        try:
-            self._prepare()
+        with writing(self.folder):
+            self.refresh()  # another writer may have finished between our reading and our lock
+            if not (self.folder / "space.json").exists():
+                write_json(self.folder / "space.json", self.space.to_dict())
             writer = StoreWriter(self)
             try:
                 yield writer
             finally:
                 writer.flush()
-        finally:
-            lock.release()
 
-    def _prepare(self) -> None:
-        # Under the lock, a temporary file can only be a killed writer's.
-        for leftover in self.folder.glob(f"{TEMPORARY_PREFIX}*"):
-            leftover.unlink(missing_ok=True)
-        # Another writer may have finished between our reading and our lock.
-        for path in sorted(self.folder.glob(_SHARDS)):
-            if path not in self._shards:
-                self._index(path)
-        if not (self.folder / "space.json").exists():
-            write_json(self.folder / "space.json", self.space.to_dict())
+    def next_shard(self) -> Path:
+        """The name of the shard that comes after all others."""
+        number = 1 + max((shard.number for shard in self.shards), default=0)
+        return self.folder / f"shard-{number:08d}.h5"
 
-    def _append(self, files: dict[str, FileRecord], features: dict[bytes, npt.NDArray[np.float32]]) -> None:
-        number = 1 + max((int(path.stem.partition("-")[2]) for path in self._shards), default=0)
-        target = self.folder / f"shard-{number:08d}.h5"
-        with replacing(target) as temporary, created(temporary, "features") as out:
-            out.attrs["space"] = self.space.id
-            group = out.create_group("features")
-            put_digests(group, "digest", list(features))
-            vectors = np.asarray(list(features.values()), dtype=self.space.dtype)
-            group.create_dataset("vector", data=vectors.reshape(len(features), self.space.dim))
-            group = out.create_group("files")
-            put_strings(group, "path", [os.fsencode(path) for path in files])
-            put_strings(group, "problem", [record.problem.encode() for record in files.values()])
-            put_digests(group, "digest", [record.digest for record in files.values()])
-            for name in ("size", "mtime_ns"):
-                values = np.fromiter((getattr(r, name) for r in files.values()), np.int64, len(files))
-                group.create_dataset(name, data=values)
-        self._index(target)
+    def append(self, path: Path) -> None:
+        """Take in a shard that was just written under its final name."""
+        self._index(path)
 
     def _index(self, path: Path) -> None:
         with opened(path, "features") as file:
-            if file.attrs.get("space") != self.space.id:
-                raise StoreError(f"it holds features of another space ({file.attrs.get('space')})")
-            digests = get_digests(file["features"], "digest")
-            vectors = file["features/vector"]
-            if vectors.shape != (len(digests), self.space.dim) or vectors.dtype != self.space.dtype:
-                raise StoreError("its features do not fit its digests")
-            group = file["files"]
-            paths = get_strings(group, "path")
-            problems = [problem.decode("utf-8", "replace") for problem in get_strings(group, "problem")]
-            sizes, mtimes = group["size"][()].tolist(), group["mtime_ns"][()].tolist()
-            columns = (sizes, mtimes, get_digests(group, "digest"), problems)
-            records = [FileRecord(*values) for values in zip(*columns, strict=True)]
-        shard = len(self._shards)
-        self._shards.append(path)
-        self._rows.update((digest, (shard, row)) for row, digest in enumerate(digests))
-        self._files.update(zip((os.fsdecode(p) for p in paths), records, strict=True))
+            index = read_index(file, self.space)
+        number = len(self.shards)
+        self.shards.append(Shard(path, len(index.row_keys), len(index.file_keys), path.stat().st_size))
+        codes = np.zeros(len(index.file_keys), dtype=np.int32)
+        for position, problem in index.problems.items():
+            codes[position] = len(self._problems)
+            self._problems.append(problem)
+        if len(index.row_keys):
+            rows = np.arange(len(index.row_keys), dtype=np.int32)
+            columns: dict[str, npt.NDArray[Any]] = {
+                "view": index.view,
+                "shard": np.full_like(rows, number),
+                "row": rows,
+            }
+            self._rows.append(KeyTable(index.row_keys, columns))
+        if len(index.file_keys):
+            rows = np.arange(len(index.file_keys), dtype=np.int32)
+            columns = {
+                "size": index.size,
+                "mtime_ns": index.mtime_ns,
+                "digest": index.digest,
+                "problem": codes,
+            }
+            columns |= {"shard": np.full_like(rows, number), "row": rows}
+            self._files.append(KeyTable(index.file_keys, columns))
 
 
 class StoreWriter:
@@ -170,22 +275,73 @@ class StoreWriter:
 
     def __init__(self, store: FeatureStore) -> None:
         self._store = store
-        self._files: dict[str, FileRecord] = {}
-        self._features: dict[bytes, npt.NDArray[np.float32]] = {}
+        self._files: dict[bytes, FileRecord] = {}
+        self._features: dict[tuple[bytes, int], npt.NDArray[np.float32]] = {}
 
     @property
     def pending(self) -> int:
         """Rows that a crash would lose."""
-        return len(self._files)
+        return max(len(self._files), len(self._features))
 
-    def add(self, path: str, record: FileRecord, feature: npt.NDArray[np.float32] | None = None) -> None:
-        """Record a file and, where its content is new to the store, its feature: (D,) unit length."""
+    def has(self, digest: bytes, view: int) -> bool:
+        """Whether this feature is in the store, or about to be."""
+        content = np.frombuffer(digest, dtype=np.uint8).reshape(1, 32)
+        return (digest, view) in self._features or bool(self._store.has(content, view)[0])
+
+    def add(
+        self,
+        path: bytes,
+        record: FileRecord,
+        feature: npt.NDArray[np.float32] | None = None,
+        views: Sequence[int] = (0,),
+    ) -> None:
+        """Record a file and, where they are new to the store, features of its content.
+
+        Args:
+            path: the file's name, as bytes.
+            record: what was seen of it.
+            feature: (D,) or (V, D), unit length: one row per entry of ``views``.
+            views: which views they are.
+        """
         self._files[path] = record
-        if feature is not None and record.digest not in self._store:
-            self._features[record.digest] = feature
+        if feature is not None:
+            self.add_features(record.digest, feature.reshape(len(views), -1), views)
+
+    def add_features(self, digest: bytes, features: npt.NDArray[np.float32], views: Sequence[int]) -> None:
+        """Features (V, D) of content that no file need be known for."""
+        for view, feature in zip(views, features, strict=True):
+            self._features.setdefault((digest, view), feature)
 
     def flush(self) -> None:
         """Write what was added as one shard. Raises StoreError if the disk does not take it."""
-        if self._files:
-            self._store._append(self._files, self._features)
-            self._files, self._features = {}, {}
+        if not self._files and not self._features:
+            return
+        digests = as_digests([digest for digest, _ in self._features])
+        views = np.fromiter((view for _, view in self._features), np.uint16, len(self._features))
+        vectors = np.asarray(list(self._features.values()), dtype=np.float32)
+        new = np.ones(len(digests), dtype=bool)
+        for view in np.unique(views):
+            new[views == view] = ~self._store.has(digests[views == view], int(view))
+        records = list(self._files.values())
+        target = self._store.next_shard()
+        write_shard(
+            target,
+            self._store.space,
+            digests=digests[new],
+            views=views[new],
+            vectors=vectors.reshape(len(digests), self._store.space.dim)[new],
+            paths=list(self._files),
+            sizes=np.fromiter((r.size for r in records), np.int64, len(records)),
+            mtimes=np.fromiter((r.mtime_ns for r in records), np.int64, len(records)),
+            file_digests=as_digests([r.digest for r in records]),
+            problems=[r.problem for r in records],
+        )
+        self._store.append(target)
+        self._files, self._features = {}, {}
+
+
+def as_digests(digests: Digests | Sequence[bytes]) -> Digests:
+    """n digests of 32 bytes as an array (n, 32)."""
+    if isinstance(digests, np.ndarray):
+        return digests
+    return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(digests), 32)

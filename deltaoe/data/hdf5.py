@@ -1,8 +1,9 @@
-"""Small conventions on top of h5py: byte strings of any content, and errors that name the file."""
+"""Small conventions on top of h5py: byte strings of any content, checksums, and errors that name the file."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,38 +14,40 @@ import numpy.typing as npt
 
 from deltaoe.errors import StoreError, first_line
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_CHECKSUM = "sha256"
+_CHUNK_BYTES = 8 << 20
 
 
 def put_strings(group: h5py.Group, name: str, values: Sequence[bytes]) -> None:
     """Store byte strings as one buffer and n + 1 offsets: no truncation, no encoding, NUL and all."""
-    lengths = np.fromiter((len(value) for value in values), dtype=np.int64, count=len(values))
+    offsets = np.zeros(len(values) + 1, dtype=np.int64)
+    np.cumsum(np.fromiter(map(len, values), dtype=np.int64, count=len(values)), out=offsets[1:])
     group.create_dataset(name, data=np.frombuffer(b"".join(values), dtype=np.uint8))
-    group.create_dataset(f"{name}_offsets", data=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    group.create_dataset(f"{name}_offsets", data=offsets)
 
 
 def get_strings(group: h5py.Group, name: str) -> list[bytes]:
     """The inverse of :func:`put_strings`. Raises StoreError if the offsets do not fit the buffer."""
     buffer = bytes(group[name][()])
-    offsets = group[f"{name}_offsets"][()].tolist()
-    if not offsets or offsets[0] != 0 or offsets[-1] != len(buffer) or sorted(offsets) != offsets:
+    table = group[f"{name}_offsets"][()]
+    ascending = table.ndim == 1 and len(table) > 0 and bool((np.diff(table) >= 0).all())
+    if not ascending or table[0] != 0 or table[-1] != len(buffer):
         raise StoreError(f"damaged string table {group.name}/{name}")
-    return [buffer[a:b] for a, b in itertools.pairwise(offsets)]
+    return [buffer[a:b] for a, b in itertools.pairwise(table.tolist())]
 
 
-def put_digests(group: h5py.Group, name: str, digests: Sequence[bytes]) -> None:
-    """Store n content digests of 32 bytes as an (n, 32) array of bytes."""
-    table = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(digests), 32)
-    group.create_dataset(name, data=table)
+def put_digests(group: h5py.Group, name: str, digests: npt.NDArray[np.uint8]) -> None:
+    """Store n digests of W bytes, an (n, W) array of bytes."""
+    group.create_dataset(name, data=np.ascontiguousarray(digests, dtype=np.uint8))
 
 
-def get_digests(group: h5py.Group, name: str) -> list[bytes]:
+def get_digests(group: h5py.Group, name: str, width: int = 32) -> npt.NDArray[np.uint8]:
     """The inverse of :func:`put_digests`. Raises StoreError if it is no such array."""
     table: npt.NDArray[np.uint8] = group[name][()]
-    if table.dtype != np.uint8 or table.shape[1:] != (32,):
+    if table.dtype != np.uint8 or table.ndim != 2 or table.shape[1] != width:
         raise StoreError(f"damaged digest table {group.name}/{name}")
-    raw = table.tobytes()
-    return [raw[i : i + 32] for i in range(0, len(raw), 32)]
+    return table
 
 
 @contextlib.contextmanager
@@ -64,7 +67,8 @@ def opened(path: Path, kind: str) -> Iterator[h5py.File]:
     except Exception as cause:  # h5py and the readers built on it meet damage with exceptions of any kind
         raise StoreError(
             f"cannot read {path} as a deltaoe {kind} file: {first_line(cause)}",
-            hint="move that file away and run the same `deltaoe extract` again: only what it held is computed anew",
+            hint="`deltaoe store verify --repair` sets damaged files aside; then run the same `deltaoe extract` "
+            "again: only what they held is computed anew",
         ) from cause
 
 
@@ -78,6 +82,30 @@ def created(path: Path, kind: str) -> Iterator[h5py.File]:
         file.attrs["format"] = f"deltaoe.{kind}"
         file.attrs["version"] = FORMAT_VERSION
         yield file
+        file.attrs[_CHECKSUM] = checksum(file)
         file.flush()
         content = file.id.get_file_image()
     path.write_bytes(content)
+
+
+def checksum(file: h5py.File) -> str:
+    """SHA-256 over all datasets in the order of their names: name, type, shape and bytes of each."""
+    names: list[str] = []
+    file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        data = file[name]
+        digest.update(f"{name}\0{data.dtype.str}\0{data.shape}\0".encode())
+        step = max(1, _CHUNK_BYTES // max(1, data.dtype.itemsize * int(np.prod(data.shape[1:]))))
+        for start in range(0, data.shape[0] if data.shape else 0, step):
+            digest.update(np.ascontiguousarray(data[start : start + step]).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def check_checksum(file: h5py.File) -> None:
+    """Raise StoreError if the file's content is not what was written. Version 1 had no checksums."""
+    kept = file.attrs.get(_CHECKSUM)
+    if kept is None and int(file.attrs["version"]) == 1:
+        return
+    if kept != checksum(file):
+        raise StoreError("its content has changed since it was written")

@@ -1,4 +1,4 @@
-"""Image files: which ones count, and what pixels a file means.
+"""Image files: which suffixes they have, and what pixels a file means.
 
 The decode policy is part of a feature space's identity (``DECODE_POLICY``): change what pixels come out for any
 file, and the number must change with it.
@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import errno
 import io
-import os
-import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from deltaoe.errors import DataError, first_line
+from deltaoe.errors import first_line
 
 DECODE_POLICY = 1
 SUFFIXES = frozenset(
@@ -25,91 +21,10 @@ SUFFIXES = frozenset(
     | {".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )
 MAX_MEGAPIXELS = 178  # where Pillow itself begins to call a file a decompression bomb
-_SKIPPED_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN"})
 
 
 class ImageError(Exception):
     """A file is no usable picture; the message is the reason, fit for a table cell."""
-
-
-@dataclass(frozen=True)
-class ImageFile:
-    """One image file: ``path`` as found, ``relative`` to the folder given, with ``/``; size and mtime from stat.
-
-    ``problem`` is set where the file could not even be looked at (a broken link, say).
-    """
-
-    path: Path
-    relative: str
-    size: int
-    mtime_ns: int
-    problem: str | None = None
-
-
-@dataclass
-class Ignored:
-    """What a walk passed over, by kind; counted so that nothing is skipped without a word."""
-
-    hidden: int = 0
-    other_files: int = 0
-
-
-def find_images(root: Path, ignored: Ignored | None = None) -> Iterator[ImageFile]:
-    """Walk ``root`` depth first, names sorted, and yield its image files (by suffix, any case).
-
-    Symbolic links to files and folders are followed; a folder that contains itself is entered once. Hidden
-    entries (leading dot) and system folders (``__MACOSX`` and the like) are passed over and counted. A single
-    file is yielded whatever its suffix.
-
-    Raises:
-        DataError: ``root`` does not exist or cannot be listed.
-    """
-    ignored = ignored if ignored is not None else Ignored()
-    try:
-        info = root.stat()
-    except OSError as cause:
-        raise DataError(f"cannot read {root}: {_reason(cause)}", hint="check the path") from cause
-    if not os.path.isdir(root):
-        yield ImageFile(root, root.name, info.st_size, info.st_mtime_ns)
-        return
-    try:
-        yield from _walk(os.fspath(root), "", ((info.st_dev, info.st_ino),), ignored)
-    except OSError as cause:
-        raise DataError(
-            f"cannot list {cause.filename}: {_reason(cause)}", hint="check its permissions"
-        ) from cause
-
-
-def _walk(
-    folder: str, prefix: str, ancestors: tuple[tuple[int, int], ...], ignored: Ignored
-) -> Iterator[ImageFile]:
-    with os.scandir(folder) as listing:
-        entries = sorted(listing, key=lambda entry: entry.name)
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name in _SKIPPED_FOLDERS:
-            ignored.hidden += 1
-            continue
-        is_image = os.path.splitext(entry.name)[1].lower() in SUFFIXES
-        try:
-            info = entry.stat()
-            is_folder = entry.is_dir()
-        except OSError as cause:
-            # A broken link with an image's name is somebody's missing image; others are not ours to report.
-            if is_image:
-                yield ImageFile(Path(entry.path), prefix + entry.name, 0, 0, _reason(cause))
-            else:
-                ignored.other_files += 1
-            continue
-        if is_folder:
-            inode = (info.st_dev, info.st_ino)
-            if inode not in ancestors:
-                yield from _walk(entry.path, f"{prefix}{entry.name}/", (*ancestors, inode), ignored)
-        elif is_image:
-            # Reading a pipe or a device may never end.
-            problem = None if stat.S_ISREG(info.st_mode) else "not a regular file"
-            yield ImageFile(Path(entry.path), prefix + entry.name, info.st_size, info.st_mtime_ns, problem)
-        else:
-            ignored.other_files += 1
 
 
 def read_bytes(path: Path) -> bytes:

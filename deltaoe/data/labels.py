@@ -5,29 +5,33 @@ from __future__ import annotations
 import csv
 import difflib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from deltaoe.errors import ConfigError, DataError
 
-Layout = Literal["class", "domain/class", "flat"]
+Layout = Literal["class", "domain/class", "flat", "table"]
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Labelling:
     """Class and domain of each image, in the order of the paths given.
 
-    ``class_of`` and ``domain_of`` are indices into the sorted ``class_names`` and ``domain_names``; −1 where a
+    ``class_of`` and ``domain_of`` (n,) are indices into the sorted ``class_names`` and ``domain_names``; −1 where a
     file has none (it lies above the class folders, or the layout has no domains).
     """
 
     layout: Layout
     class_names: tuple[str, ...]
     domain_names: tuple[str, ...]
-    class_of: tuple[int, ...]
-    domain_of: tuple[int, ...]
+    class_of: npt.NDArray[np.int64]
+    domain_of: npt.NDArray[np.int64]
 
 
 def detect_layout(paths: Iterable[str]) -> Layout:
@@ -39,13 +43,13 @@ def detect_layout(paths: Iterable[str]) -> Layout:
     tops: set[str] = set()
     homes: dict[str, set[str]] = defaultdict(set)
     deep = True
-    for path in paths:
-        parts = path.split("/")
-        if len(parts) > 1:
+    for folder in {path.rpartition("/")[0] for path in paths}:
+        parts = folder.split("/") if folder else []
+        if parts:
             tops.add(parts[0])
-        if len(parts) > 2:
+        if len(parts) > 1:
             homes[parts[1]].add(parts[0])
-        elif len(parts) == 2:
+        elif len(parts) == 1:
             deep = False
     if not tops:
         return "flat"
@@ -73,14 +77,11 @@ def label_paths(
     """
     layout = layout or detect_layout(paths)
     level = {"flat": -1, "class": 0, "domain/class": 1}[layout]
-    folders: list[str | None] = []
-    domains: list[str | None] = []
-    for path in paths:
-        parts = path.split("/")[:-1]
-        folders.append(parts[level] if 0 <= level < len(parts) else None)
-        domains.append(parts[0] if level == 1 and len(parts) > 1 else None)
-    present = {folder for folder in folders if folder is not None}
     renames = renames or {}
+    # A million images lie in a few thousand folders: all that is said of a path is said of its folder once.
+    homes = [path.rpartition("/")[0] for path in paths]
+    places = {home: _place(home.split("/") if home else [], level) for home in set(homes)}
+    present = {folder for folder, _ in places.values() if folder is not None}
     for folder in renames:
         if folder not in present:
             close = difflib.get_close_matches(folder, present, n=1)
@@ -88,18 +89,37 @@ def label_paths(
                 f"the classes file names a folder that holds no images: {folder!r}",
                 hint=f"did you mean {close[0]!r}?" if close else "its first column is the folder's name",
             )
-    names = {folder: renames.get(folder, tidy(folder)) for folder in present}
-    class_names = tuple(sorted(set(names.values())))
-    domain_names = tuple(sorted({domain for domain in domains if domain is not None}))
-    class_index = {name: i for i, name in enumerate(class_names)}
-    domain_index = {name: i for i, name in enumerate(domain_names)}
-    return Labelling(
-        layout=layout,
-        class_names=class_names,
-        domain_names=domain_names,
-        class_of=tuple(-1 if f is None else class_index[names[f]] for f in folders),
-        domain_of=tuple(-1 if d is None else domain_index[d] for d in domains),
-    )
+    named = {
+        home: (None if folder is None else renames.get(folder, tidy(folder)), domain)
+        for home, (folder, domain) in places.items()
+    }
+    return _labelling(layout, homes, named)
+
+
+def label_table(classes: Sequence[str], domains: Sequence[str] | None) -> Labelling:
+    """Class and domain of each image as a table gives them; an empty cell is none."""
+    pairs = list(zip(classes, domains if domains is not None else [""] * len(classes), strict=True))
+    return _labelling("table", pairs, {pair: (pair[0] or None, pair[1] or None) for pair in set(pairs)})
+
+
+def _place(parts: Sequence[str], level: int) -> tuple[str | None, str | None]:
+    folder = parts[level] if 0 <= level < len(parts) else None
+    return folder, parts[0] if level == 1 and parts else None
+
+
+def _labelling(
+    layout: Layout, keys: Sequence[Key], named: Mapping[Key, tuple[str | None, str | None]]
+) -> Labelling:
+    class_names = tuple(sorted({name for name, _ in named.values() if name is not None}))
+    domain_names = tuple(sorted({domain for _, domain in named.values() if domain is not None}))
+    class_index: dict[str | None, int] = {name: i for i, name in enumerate(class_names)}
+    domain_index: dict[str | None, int] = {name: i for i, name in enumerate(domain_names)}
+    place = {
+        key: (class_index.get(name, -1), domain_index.get(domain, -1))
+        for key, (name, domain) in named.items()
+    }
+    both = np.array([place[key] for key in keys], dtype=np.int64).reshape(-1, 2)
+    return Labelling(layout, class_names, domain_names, both[:, 0].copy(), both[:, 1].copy())
 
 
 def tidy(folder: str) -> str:
@@ -155,6 +175,14 @@ def read_labels(path: Path) -> tuple[str, ...]:
             raise ConfigError(f"{path} holds the label {label!r} twice", hint="remove one of them")
         seen.add(label)
     return tuple(labels)
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError unless a data set can have this name (or none)."""
+    if name and (not name.isprintable() or name.strip() != name or set(name) & set("/\\")):
+        raise ConfigError(
+            f"a data set cannot be named {name!r}", hint="use letters, digits, blanks inside, - and _"
+        )
 
 
 def check_template(template: str) -> None:

@@ -22,10 +22,11 @@ class FeatureSpace:
         weights: SHA-256 over all parameters and buffers: names, shapes, types and bytes.
         config: SHA-256 over the architecture's configuration, activation included.
         preprocess: size, mean, deviation, interpolation and resize mode, as canonical JSON.
-        precision: arithmetic of the image tower, such as ``fp32``.
-        decode_policy: version of the rule that turns file bytes into RGB pixels.
-        dim: D, components of a feature; features are unit length.
-        dtype: how the store keeps them.
+        precision: arithmetic of the image tower: ``fp32``, ``bf16`` or ``fp16``.
+        decode_policy: version of the rule that turns file bytes into RGB pixels; 0 for features made elsewhere.
+        dim: D, components of a feature.
+        dtype: how the store keeps them, ``float16`` or ``float32``.
+        normalisation: ``l2``: features are divided by their Euclidean length.
     """
 
     model: str
@@ -36,12 +37,27 @@ class FeatureSpace:
     decode_policy: int
     dim: int
     dtype: str = "float16"
+    normalisation: str = "l2"
+
+    @classmethod
+    def imported(cls, model: str, dim: int, dtype: str) -> FeatureSpace:
+        """The space of features made elsewhere: all that is known of them is what their owner says of the model."""
+        return cls(model, f"imported:{model}", "imported", "imported", "imported", 0, dim, dtype)
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether its features were made elsewhere."""
+        return self.decode_policy == 0
 
     @property
     def id(self) -> str:
         """16 hexadecimal digits, a digest of everything but the model's name."""
-        identity = {k: v for k, v in dataclasses.asdict(self).items() if k != "model"}
+        identity = {k: v for k, v in dataclasses.asdict(self).items() if k not in self._unsaid()}
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
+
+    def _unsaid(self) -> set[str]:
+        # Version 1 had no word for the normalisation, and none other than l2: its caches keep their names.
+        return {"model", "normalisation"} if self.normalisation == "l2" else {"model"}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
@@ -55,6 +71,7 @@ class FeatureSpace:
             StoreError: a field is missing, unknown or of the wrong type.
         """
         fields = {field.name: field.type for field in dataclasses.fields(cls)}
+        values = {"normalisation": "l2", **values}  # which version 1 did not say
         good = set(values) == set(fields) and all(
             type(values[name]) is (int if kind == "int" else str) for name, kind in fields.items()
         )

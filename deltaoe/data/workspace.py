@@ -6,8 +6,9 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deltaoe.data.dataset import DataSet
 from deltaoe.data.features import FeatureStore
@@ -15,7 +16,11 @@ from deltaoe.data.files import cannot_write, write_json
 from deltaoe.data.space import FeatureSpace
 from deltaoe.errors import DataError, StoreError
 
+if TYPE_CHECKING:
+    from deltaoe.data.inputs import FileList
+
 NAME = ".deltaoe"
+DATA_PREFIX = "data:"
 VARIABLE = "DELTAOE_WORKSPACE"
 _FORMAT = 1
 
@@ -65,13 +70,32 @@ class Workspace:
         except OSError as cause:
             raise cannot_write(self.folder, cause) from cause
 
-    def file_key(self, path: Path) -> str:
+    def file_key(self, path: str | Path) -> str:
         """The name a file is remembered by: relative to the workspace's parent if inside it, else absolute.
 
         A project folder that moves as a whole keeps its cache.
         """
         absolute, base = os.path.abspath(path), os.path.join(os.path.dirname(self.folder), "")
         return absolute.removeprefix(base)
+
+    def file_keys(self, files: FileList) -> list[bytes]:
+        """:meth:`file_key` of every file, as bytes."""
+        starts = [os.fsencode(os.path.join(self.file_key(root or os.curdir), "")) for root in files.roots]
+        here = os.fsencode(os.path.join(os.path.dirname(self.folder), ""))
+        starts = [b"" if start == here else start for start in starts]
+        keys = [
+            starts[root] + os.fsencode(relative)
+            for root, relative in zip(files.root_of, files.relative, strict=True)
+        ]
+        for i, relative in enumerate(files.relative):
+            if ".." in relative or "//" in relative or "./" in relative or os.sep != "/":
+                keys[i] = os.fsencode(self.file_key(files.path(i)))
+        return keys
+
+    def spaces(self) -> list[FeatureSpace]:
+        """All feature spaces that have a cache here. Raises StoreError if a description is damaged."""
+        found = (self.known_space(folder.name) for folder in sorted((self.folder / "features").glob("*")))
+        return [space for space in found if space is not None]
 
     def store(self, space: FeatureSpace) -> FeatureStore:
         """The feature store of a space, empty if there is none yet. Raises StoreError if it is damaged."""
@@ -92,38 +116,60 @@ class Workspace:
         return self.folder / "features" / space.id / "text" / f"{key}.safetensors"
 
     def save_dataset(self, data: DataSet) -> None:
-        """Keep a listing; if it has classes, it becomes what ``tune`` and ``score`` use by default."""
-        name = self._dataset_name(data.root, data.space_id)
-        dataclasses.replace(data, root=self.file_key(Path(data.root))).save(self.folder / "datasets" / name)
+        """Keep a data set; if it has classes, it becomes what ``tune`` and ``score`` use by default."""
+        kept = dataclasses.replace(
+            data,
+            root=self.file_key(data.root) if data.root else "",
+            inputs=tuple(self.file_key(given) for given in data.inputs),
+        )
+        name = _dataset_name(kept.inputs, kept.name, kept.space_id)
+        kept.save(self.folder / "datasets" / name)
         if data.labelled:
             self.remember(dataset=name)
 
-    def dataset(self, root: Path | None = None) -> DataSet | None:
-        """The last extracted data set with classes; or the last listing of the folder ``root``.
+    def dataset(self, wanted: str | Path | None = None) -> DataSet | None:
+        """The last data set with classes; or that of an input that was extracted, or of a name (``data:NAME``).
 
         Raises:
-            DataError: ``root`` was never extracted here.
+            DataError: there is no such data set here.
         """
         state = self.state()
-        if root is None:
+        if wanted is None:
             name = state.get("dataset")
             path = self.folder / "datasets" / str(name)
             return self._load(path) if name and os.path.isfile(path) else None
-        absolute = os.path.abspath(root)  # not resolved: links stay as the user wrote them
+        text = os.fspath(wanted)
+        named = text.removeprefix(DATA_PREFIX)
+        spaces = [folder.name for folder in (self.folder / "features").glob("*")]
         listings = [
-            self.folder / "datasets" / self._dataset_name(absolute, folder.name)
-            for folder in (self.folder / "features").glob("*")
+            self.folder / "datasets" / _dataset_name(inputs, name, space)
+            for inputs, name in (((), named), ((self.file_key(text),), ""), ((self.file_key(named),), ""))
+            for space in spaces
         ]
         found = max((p for p in listings if p.is_file()), key=lambda p: p.stat().st_mtime_ns, default=None)
         if found is None:
+            names = ", ".join(DATA_PREFIX + name for name in self.dataset_names())
             raise DataError(
-                f"{root} has not been extracted in {self.folder}", hint=f"run: deltaoe extract {root}"
+                f"{text} has not been extracted or imported in {self.folder}",
+                hint=f"run: deltaoe extract {text}" + (f"; named data sets are {names}" if names else ""),
             )
         return self._load(found)
 
+    def datasets(self) -> list[DataSet]:
+        """All data sets. Raises StoreError if one cannot be read."""
+        return [self._load(path) for path in sorted((self.folder / "datasets").glob("*.h5"))]
+
+    def dataset_names(self) -> list[str]:
+        """Names that users gave to data sets, sorted."""
+        return sorted({data.name for data in self.datasets() if data.name})
+
     def _load(self, path: Path) -> DataSet:
-        data = DataSet.load(path)
-        return dataclasses.replace(data, root=os.path.join(os.path.dirname(self.folder), data.root))
+        data, base = DataSet.load(path), os.path.dirname(self.folder)
+        return dataclasses.replace(
+            data,
+            root=os.path.normpath(os.path.join(base, data.root)) if data.root else "",
+            inputs=tuple(os.path.join(base, given) for given in data.inputs),
+        )
 
     def detector_file(self, name: str) -> Path:
         """Where a detector of this name is kept."""
@@ -151,12 +197,18 @@ class Workspace:
 
     def remember(self, **values: Any) -> None:
         """Change entries of the state file, atomically. Raises StoreError."""
-        write_json(self.folder / "workspace.json", {**self.state(), **values, "format": _FORMAT})
+        state = self.state()
+        new = {**state, **values, "format": _FORMAT}
+        if new != state:
+            write_json(self.folder / "workspace.json", new)
 
-    def _dataset_name(self, root: str, space_id: str) -> str:
-        key = os.fsencode(self.file_key(Path(root)))
-        digest = hashlib.sha256(key + b"\0" + space_id.encode()).hexdigest()
-        return f"{digest[:16]}.h5"
+
+def _dataset_name(inputs: Sequence[str], name: str, space_id: str) -> str:
+    # A single folder without a name is digested as version 1 did, so that its listing is found again.
+    key = (
+        f"data:{name}".encode("utf-8", "surrogateescape") if name else b"\0\0".join(map(os.fsencode, inputs))
+    )
+    return f"{hashlib.sha256(key + bytes(1) + space_id.encode()).hexdigest()[:16]}.h5"
 
 
 def _read_json(path: Path) -> dict[str, Any]:

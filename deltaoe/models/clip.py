@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from deltaoe.data.images import DECODE_POLICY
+from deltaoe.data.pixels import Geometry
 from deltaoe.data.space import FeatureSpace, canonical_json
-from deltaoe.errors import ConfigError, ModelError, first_line
+from deltaoe.errors import ConfigError, DeltaoeError, ModelError, first_line
 from deltaoe.models.loading import config_digest, load_model, load_tokenizer, weights_digest
 from deltaoe.models.prompts import PromptLearner, Suffixes, TextTower, common_prefix, random_context
 from deltaoe.models.reference import ModelRef
+from deltaoe.models.scaling import Scaling
+from deltaoe.runtime import PRECISIONS, copy_to, is_out_of_memory
 
-# Pictures more extreme than this are cut to it around their centre before they are resized: the centre crop that
-# follows keeps 1:1 of it, and resizing the shorter side of a 1×20000 strip to 224 would take gigabytes.
-_MOST_EXTREME_ASPECT = 16
 _TEXT_BATCH = 512
+# What to do where numbers leave a precision's range.
+_FINITE = {
+    "fp32": "the weights are damaged, or not made for this architecture",
+    "bf16": "use --precision fp32",
+    "fp16": "use --precision fp32, or bf16, whose range is as wide",
+}
+_DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
 
 
 class FrozenClip:
@@ -30,32 +40,37 @@ class FrozenClip:
     Attributes:
         space: identity of its image feature space.
         device: where it computes.
+        geometry: how its pictures are cut, for :meth:`encode_pixels`.
+        image_size: H and W of its pictures.
         logit_scale: CLIP's own factor on cosines (100 for OpenAI's models).
     """
 
-    def __init__(self, model: Any, config: dict[str, Any], ref: ModelRef, device: torch.device) -> None:
-        from open_clip.transform import PreprocessCfg, image_transform_v2
-
-        # Convolutions run up to twice as fast on this layout; the numbers stay the same up to rounding.
-        model.visual.to(memory_format=torch.channels_last)
+    def __init__(
+        self, model: Any, config: dict[str, Any], ref: ModelRef, device: torch.device, precision: str = "fp32"
+    ) -> None:
+        settings = model.visual.preprocess_cfg
+        self.geometry = Geometry.of(settings)
+        self.image_size = (self.geometry.height, self.geometry.width)
+        self._scaling = Scaling.of(settings)
+        self._scaling_there = self._scaling.to(device)
         self._model = model
         self._ref = ref
+        self._precision = precision
         self.device = device
         self.logit_scale = float(model.logit_scale.exp().mean())
-        settings = model.visual.preprocess_cfg
-        self._transform = image_transform_v2(PreprocessCfg(**settings), is_train=False)
-        self._shortest = settings.get("resize_mode", "shortest") == "shortest"
-        size = settings["size"]
-        self.image_size = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-        with torch.inference_mode():
-            probe = torch.zeros(1, 3, *self.image_size, device=device)
-            dim = int(model.encode_image(probe).shape[-1])
+        # Of what was loaded; the space says beside it what that is rounded to.
+        weights = weights_digest(model)
+        _convert(model.visual, _DTYPES[precision])
+        # Any picture tells the number of components, and whether this tower can compute in this precision.
+        rows, columns = np.indices(self.image_size)
+        picture = np.stack([rows % 256, columns % 256, (rows + columns) % 256], axis=-1).astype(np.uint8)
+        dim = self.encode_pixels(picture[None]).shape[1]
         self.space = FeatureSpace(
             model=str(ref),
-            weights=weights_digest(model),
+            weights=weights,
             config=config_digest(config),
             preprocess=canonical_json(settings),
-            precision="fp32",
+            precision=precision,
             decode_policy=DECODE_POLICY,
             dim=dim,
         )
@@ -66,39 +81,88 @@ class FrozenClip:
         ref: ModelRef,
         device: torch.device,
         *,
+        precision: str = "fp32",
         offline: bool = False,
         notify: Callable[[str], None] = lambda message: None,
     ) -> FrozenClip:
         """Load a model by open_clip's name and tag, ``hf-hub:`` or ``local-dir:``.
 
+        Args:
+            ref: what to load.
+            device: where to.
+            precision: ``fp32``, ``bf16`` or ``fp16``, in which the image tower computes. The text tower, through
+                which prompts are learned, computes in ``fp32``.
+            offline: never contact a network, from now on in this process.
+            notify: called with a sentence before something is downloaded.
+
         Raises:
-            ConfigError: no such model, tag or folder.
-            ModelError: weights are out of reach or broken.
+            ConfigError: no such model, tag, folder or precision.
+            ModelError: weights are out of reach or broken, or the image tower cannot compute in this precision.
         """
+        if precision not in PRECISIONS:
+            raise ConfigError(f"unknown precision {precision!r}", hint=f"use {', '.join(PRECISIONS)}")
         model, config = load_model(ref, device, offline=offline, notify=notify)
         try:
-            return cls(model, config, ref, device)
+            return cls(model, config, ref, device, precision)
         except Exception as cause:  # open_clip asserts, or computes with what its configuration says
-            raise ModelError(
-                f"cannot use {ref}: {first_line(cause)}", hint="check the model's open_clip_config.json"
-            ) from cause
+            if isinstance(cause, DeltaoeError):
+                hint = cause.hint
+            elif is_out_of_memory(cause):
+                hint = "use a smaller model, or --device cpu"
+            elif precision != "fp32":
+                hint = "use --precision fp32"
+            else:
+                hint = "check the model's open_clip_config.json"
+            how = "" if precision == "fp32" else f" in {precision}"
+            raise ModelError(f"cannot use {ref}{how}: {first_line(cause)}", hint=hint) from cause
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """An RGB picture to the model's input, (3, H, W) float32: open_clip's own transform. Safe in threads."""
-        short, long = sorted(image.size)
-        if self._shortest and long > _MOST_EXTREME_ASPECT * short:
-            keep = [min(side, _MOST_EXTREME_ASPECT * short) for side in image.size]
-            left, top = ((side - kept) // 2 for side, kept in zip(image.size, keep, strict=True))
-            image = image.crop((left, top, left + keep[0], top + keep[1]))
-        result: Tensor = self._transform(image)
-        return result
+        return self._scaling(torch.from_numpy(self.geometry.centred(image))[None])[0].contiguous()
+
+    @torch.inference_mode()
+    def encode_pixels(self, pixels: NDArray[np.uint8] | Tensor) -> Tensor:
+        """Pictures cut by :attr:`geometry` to features (B, D), unit rows, float32, on the CPU.
+
+        Args:
+            pixels: (B, H, W, 3) uint8, on the CPU. The rest of the preprocessing happens on the device.
+
+        Raises:
+            ConfigError: they are of another shape or type.
+            ModelError: a feature is not finite.
+        """
+        kind, shape = str(pixels.dtype).removeprefix("torch."), tuple(pixels.shape)
+        if kind != "uint8" or len(shape) != 4 or shape[1:] != (*self.image_size, 3):
+            height, width = self.image_size
+            raise ConfigError(
+                f"pixels must be uint8 of shape (B, {height}, {width}, 3), not {kind} of {shape}",
+                hint="FrozenClip.geometry cuts pictures to that",
+            )
+        if not len(pixels):
+            return torch.empty(0, self.space.dim)
+        if isinstance(pixels, np.ndarray):
+            # What other processes send may be read-only, of which torch warns though nobody writes.
+            pixels = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
+        return self._encode(self._scaling_there(copy_to(pixels.contiguous(), self.device)))
 
     @torch.inference_mode()
     def encode_images(self, batch: Tensor) -> Tensor:
-        """Preprocessed images (B, 3, H, W) to features (B, D), unit rows, float32, on the CPU."""
-        pixels = batch.to(self.device, non_blocking=True, memory_format=torch.channels_last)
-        features = self._model.encode_image(pixels)
-        return F.normalize(features.float(), dim=-1).cpu()
+        """Preprocessed images (B, 3, H, W) to features (B, D), unit rows, float32, on the CPU.
+
+        Raises ModelError where a feature is not finite.
+        """
+        return self._encode(batch.to(self.device, non_blocking=True, memory_format=torch.channels_last))
+
+    def _encode(self, batch: Tensor) -> Tensor:
+        raw = self._model.encode_image(batch.to(_DTYPES[self._precision])).float()
+        features = F.normalize(raw, dim=-1).cpu()
+        broken = int((~features.isfinite()).any(dim=-1).sum())
+        if broken:
+            raise ModelError(
+                f"the features of {broken} of {len(features)} images are not finite numbers in {self._precision}",
+                hint=_FINITE[self._precision],
+            )
+        return features
 
     @functools.cached_property
     def _tokenizer(self) -> Callable[[list[str]], Tensor]:
@@ -173,3 +237,19 @@ class FrozenClip:
             )
         suffixes = Suffixes.of([row[1:] for row in rows], self.device)
         return PromptLearner(tower, start, suffixes, context.to(self.device))
+
+
+def _convert(tower: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Bring an image tower, in place, into the layout and the precision that it computes in."""
+    # Convolutions run up to twice as fast on this layout; the numbers stay the same up to rounding.
+    tower.to(memory_format=torch.channels_last)
+    if dtype == torch.float32:
+        return
+    tensors = dict(itertools.chain(tower.named_parameters(), tower.named_buffers()))
+    before = {name for name, tensor in tensors.items() if tensor.isfinite().all()}
+    tower.to(dtype)
+    # An infinite variance would not show in the features: its channel would only fall silent.
+    tensors = dict(itertools.chain(tower.named_parameters(), tower.named_buffers()))
+    for name in before:
+        if not tensors[name].isfinite().all():
+            raise ModelError(f"the weights {name} are out of this precision's range", hint=_FINITE["fp16"])

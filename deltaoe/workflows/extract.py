@@ -1,21 +1,29 @@
-"""Extract: a folder of images to features, and a listing of what is in it."""
+"""Extract: images to features, and a data set that lists them with their classes."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
+from typing import BinaryIO
 
 from deltaoe.data.dataset import DataSet
-from deltaoe.data.images import SUFFIXES, Ignored, ImageFile, find_images
-from deltaoe.data.labels import Layout, detect_layout, label_paths, read_classes_csv
+from deltaoe.data.inputs import FileList, Ignored, find_files
+from deltaoe.data.labels import (
+    Labelling,
+    Layout,
+    check_name,
+    detect_layout,
+    label_paths,
+    label_table,
+    read_classes_csv,
+)
 from deltaoe.data.workspace import Workspace
-from deltaoe.errors import ConfigError, DataError
+from deltaoe.errors import ConfigError
 from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
-from deltaoe.workflows.ingest import ingest
+from deltaoe.workflows.ingest import Ingested, IngestOptions, ingest
 from deltaoe.workflows.progress import Event, OnEvent, silent
 from deltaoe.workflows.source import ModelSource
 
@@ -28,18 +36,21 @@ class ExtractOptions:
     pretrained: str | None = None
     layout: Layout | None = None
     classes: Path | None = None
-    retry_failed: bool = False
-    batch_size: int | None = None
+    name: str = ""
+    precision: str = "auto"
+    dtype: str | None = None
+    ingest: IngestOptions = field(default_factory=IngestOptions)
     device: str = "auto"
     offline: bool = False
 
 
 @dataclass(frozen=True)
 class ExtractResult:
-    """The listing, and what was done for it.
+    """The data set, and what was done for it.
 
     ``encoded`` images went through the model, ``reused`` ones were not even opened; the rest was known by content
-    under another name. ``failed`` holds (path, reason). ``images_per_class`` is in class order.
+    under another name. ``failed`` holds (path, reason). ``images_per_class`` is in class order. ``views`` is the
+    number of augmented views that every image has.
     """
 
     data: DataSet
@@ -49,113 +60,134 @@ class ExtractResult:
     ignored: Ignored
     images_per_class: dict[str, int]
     unlabelled: int
+    views: int
+    precision: str
     notes: list[str]
 
 
 def extract(
-    folder: Path, workspace: Workspace, options: ExtractOptions | None = None, on: OnEvent = silent
+    inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    workspace: Workspace,
+    options: ExtractOptions | None = None,
+    on: OnEvent = silent,
+    stdin: BinaryIO | None = None,
 ) -> ExtractResult:
-    """Extract the features of all images under ``folder`` and list them with their classes.
+    """Extract the features of all images that the inputs name, and list them with their classes.
+
+    Args:
+        inputs: folders, image files, globs, lists of paths (.txt, .csv), or ``-`` for a list on ``stdin``.
+        workspace: where to.
+        options: how.
+        on: told what happens.
+        stdin: read for ``-``.
 
     Raises:
-        DataError: no such folder, no images, none usable.
+        DataError: no such input, no images, none usable.
         ConfigError: an option does not fit (unknown model, layout, classes file).
         ModelError, StoreError, MismatchError: the model or the workspace cannot be used.
     """
     options = options or ExtractOptions()
-    check_batch_size(options.batch_size)
+    options.ingest.check()
+    check_name(options.name)
+    given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     renames = read_classes_csv(options.classes) if options.classes else {}
     ref = ModelRef.parse(options.model, options.pretrained)
-    files, ignored = list_folder(folder, on)
-    layout = options.layout or detect_layout([file.relative for file in files])
-    label_paths(
-        [file.relative for file in files], layout, renames
-    )  # fail on a wrong CSV before the hours of work
-    source = ModelSource(ref, workspace, device=options.device, offline=options.offline, on=on)
-    result = ingest(
-        files, workspace, source, on, batch_size=options.batch_size, retry_failed=options.retry_failed
+    files = find_files(given, stdin=stdin, on_found=lambda n: on(Event("Listing files", n)))
+    layout = options.layout or ("table" if files.classes is not None else detect_layout(files.relative))
+    _label(files, layout, renames)  # fail on a wrong CSV before the hours of work
+    source = ModelSource(
+        ref,
+        workspace,
+        device=options.device,
+        offline=options.offline,
+        on=on,
+        precision=options.precision,
+        dtype=options.dtype,
     )
+    result = ingest(files, workspace, source, on, options.ingest)
     source.remember()  # also where all was cached, and only this note was lost
-    failed = [(file.relative, reason) for file, reason in result.failed]
-    paths = tuple(file.relative for file in result.files)
-    present = _with_images(renames, files, paths, layout)
-    labelling = label_paths(paths, layout, present)
-    data = DataSet(
-        root=os.path.abspath(folder),
-        space_id=result.store.space.id,
-        model=str(ref),
-        layout=labelling.layout,
-        class_names=labelling.class_names,
-        domain_names=labelling.domain_names,
-        paths=paths,
-        digests=tuple(result.digests),
-        class_of=np.asarray(labelling.class_of, dtype=np.int64),
-        domain_of=np.asarray(labelling.domain_of, dtype=np.int64),
-    )
+    usable = files if len(result.rows) == len(files) else files.part(result.rows)
+    labelling = _label(usable, layout, _with_images(renames, files, usable, layout))
+    data = _data_set(given, usable, labelling, result, str(ref), options.name)
     workspace.save_dataset(data)
-    counts = Counter(labelling.class_of)
+    counts = Counter(labelling.class_of.tolist())
     return ExtractResult(
         data=data,
         encoded=result.encoded,
         reused=result.reused,
-        failed=failed,
-        ignored=ignored,
+        failed=[(files.relative[i], reason) for i, reason in result.failed.items()],
+        ignored=files.ignored,
         images_per_class={name: counts[i] for i, name in enumerate(labelling.class_names)},
         unlabelled=counts[-1],
-        notes=_notes(data, counts[-1]),
+        views=result.store.views(result.digests),
+        precision=result.store.space.precision,
+        notes=_notes(data, counts[-1], files.ignored),
     )
 
 
-def list_folder(folder: Path, on: OnEvent) -> tuple[list[ImageFile], Ignored]:
-    """All image files under a folder.
-
-    Raises:
-        DataError: it is no folder, cannot be listed, or holds no images.
-    """
-    if folder.is_file():
-        raise DataError(
-            f"{folder} is a file, not a folder",
-            hint="extract takes a folder of images; score also takes single files",
+def _label(files: FileList, layout: Layout, renames: dict[str, str]) -> Labelling:
+    if layout != "table":
+        return label_paths(files.relative, layout, renames)
+    if files.classes is None:
+        raise ConfigError(
+            "--layout table needs classes from a table", hint="a .csv with columns path and class is one"
         )
-    ignored = Ignored()
-    files: list[ImageFile] = []
-    for file in find_images(folder, ignored):
-        files.append(file)
-        if len(files) % 1000 == 0:
-            on(Event("Listing files", len(files)))
-    if not files:
-        beside = [
-            f"{count} {what}"
-            for count, what in ((ignored.other_files, "other files"), (ignored.hidden, "hidden entries"))
-            if count
-        ]
-        raise DataError(
-            f"no images in {folder}" + (f" ({', '.join(beside)})" if beside else ": it is empty"),
-            hint=f"images are files ending in {', '.join(sorted(SUFFIXES))}",
+    if renames:
+        raise ConfigError(
+            "--classes renames folders, but the classes come from a table", hint="leave one of them out"
         )
-    return files, ignored
+    return label_table(files.classes, files.domains)
 
 
-def check_batch_size(batch_size: int | None) -> None:
-    """Raise ConfigError unless ``batch_size`` is None or ≥ 1."""
-    if batch_size is not None and batch_size < 1:
-        raise ConfigError(f"the batch size must be at least 1, not {batch_size}")
+def _data_set(
+    given: Sequence[str], files: FileList, labelling: Labelling, result: Ingested, model: str, name: str
+) -> DataSet:
+    root, paths = _common_root(files)
+    return DataSet(
+        root=root,
+        inputs=tuple("-" if one == "-" else os.path.abspath(one) for one in given),
+        name=name,
+        space_id=result.store.space.id,
+        model=model,
+        layout=labelling.layout,
+        class_names=labelling.class_names,
+        domain_names=labelling.domain_names,
+        paths=paths,
+        digests=result.digests,
+        class_of=labelling.class_of,
+        domain_of=labelling.domain_of,
+    )
+
+
+def _common_root(files: FileList) -> tuple[str, Sequence[str]]:
+    """The folder that holds all files, and their paths relative to it."""
+    roots = [os.path.abspath(root or os.curdir) for root in files.roots]
+    if len(set(roots)) == 1:
+        return roots[0], files.relative
+    try:
+        common = os.path.commonpath(roots)
+    except ValueError:  # several drives
+        common = ""
+    starts = [os.path.relpath(root, common) + "/" if common else root + "/" for root in roots]
+    starts = ["" if start == "./" else start for start in starts]
+    return common, [starts[r] + relative for r, relative in zip(files.root_of, files.relative, strict=True)]
 
 
 def _with_images(
-    renames: dict[str, str], files: list[ImageFile], paths: tuple[str, ...], layout: Layout
+    renames: dict[str, str], files: FileList, usable: FileList, layout: Layout
 ) -> dict[str, str]:
     # A class folder all of whose files are broken was named rightly, and has nothing left to rename.
-    gone = {file.relative for file in files} - set(paths)
-    if not gone or not renames:
+    if len(files) == len(usable) or not renames:
         return renames
     level = 1 if layout == "domain/class" else 0
-    left = {parts[level] for path in paths if len(parts := path.split("/")) > level + 1}
+    left = {parts[level] for path in usable.relative if len(parts := path.split("/")) > level + 1}
     return {folder: name for folder, name in renames.items() if folder in left}
 
 
-def _notes(data: DataSet, unlabelled: int) -> list[str]:
+def _notes(data: DataSet, unlabelled: int, ignored: Ignored) -> list[str]:
     notes = []
+    if ignored.repeated:
+        notes.append(f"{ignored.repeated} files are named more than once; each counts once")
     if data.labelled and unlabelled:
         notes.append(
             f"{unlabelled} images lie outside the class folders: stored, but they belong to no class"

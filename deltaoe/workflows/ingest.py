@@ -2,37 +2,60 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import time
-import warnings
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from deltaoe.data.features import NO_DIGEST, FeatureStore, FileRecord, StoreWriter
-from deltaoe.data.images import ImageError, ImageFile, decode, read_bytes
+import numpy as np
+import numpy.typing as npt
+
+from deltaoe.data.features import Digests, FeatureStore, FileRecord, StoreWriter
+from deltaoe.data.inputs import FileList
+from deltaoe.data.shards import NO_DIGEST
 from deltaoe.data.workspace import Workspace
-from deltaoe.errors import DataError
+from deltaoe.errors import ConfigError, DataError
 from deltaoe.runtime import usable_cpus
 from deltaoe.workflows.progress import Event, OnEvent
 from deltaoe.workflows.source import ModelSource
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from deltaoe.models.batching import BatchEncoder
     from deltaoe.models.clip import FrozenClip
+    from deltaoe.workflows.decoding import Picture
 
-Result = TypeVar("Result")
-
-# A kill -9 loses at most this many images or this many seconds of work.
-_SHARD_ROWS = 2048
+# A kill -9 loses at most this many rows or this many seconds of work.
+_SHARD_ROWS = 8192
 _SHARD_SECONDS = 20.0
-_CPU_BATCH = 32  # larger ones only take memory there
-_ACCELERATOR_BATCH = 256
+MAX_VIEWS = 1000
+_STAGE = "Encoding images"
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """How files become features.
+
+    Attributes:
+        views: augmented views per image to keep beside the picture itself.
+        retry_failed: read files again that failed before.
+        batch_size: pictures per model call, None for the device's usual; halved where memory runs out.
+        workers: processes that decode, 0 for threads of this one, None for one per usable CPU.
+    """
+
+    views: int = 0
+    retry_failed: bool = False
+    batch_size: int | None = None
+    workers: int | None = None
+
+    def check(self) -> None:
+        """Raise ConfigError for a value out of range."""
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ConfigError(f"the batch size must be at least 1, not {self.batch_size}")
+        if not 0 <= self.views <= MAX_VIEWS:
+            raise ConfigError(f"--views must be from 0 to {MAX_VIEWS}, not {self.views}")
+        if self.workers is not None and self.workers < 0:
+            raise ConfigError(f"--workers must be 0 or more, or auto, not {self.workers}")
 
 
 @dataclass(frozen=True)
@@ -40,187 +63,207 @@ class Ingested:
     """What became of the files.
 
     Attributes:
-        store: holds a feature for every digest below.
-        files: the usable images, in the order given; ``digests``: theirs.
-        failed: (file, reason) of the others.
+        store: holds features for every digest below.
+        rows: (n,) indices of the usable images among the files given, ascending; ``digests`` (n, 32): theirs.
+        failed: index and reason of the others.
         encoded: how many images went through the model now; ``reused``: how many needed no reading at all.
     """
 
     store: FeatureStore
-    files: list[ImageFile]
-    digests: list[bytes]
-    failed: list[tuple[ImageFile, str]]
+    rows: npt.NDArray[np.int64]
+    digests: Digests
+    failed: dict[int, str]
     encoded: int
     reused: int
 
 
 @dataclass
 class _Tally:
-    encoded: int = 0
+    """Digest and state of every file, column by column; reasons of those that failed."""
+
+    digests: Digests
+    good: npt.NDArray[np.bool_]
     problems: dict[int, str] = field(default_factory=dict)
-    digests: dict[int, bytes] = field(default_factory=dict)
+    encoded: int = 0
+
+    @classmethod
+    def of(cls, count: int) -> _Tally:
+        return cls(np.zeros((count, 32), dtype=np.uint8), np.zeros(count, dtype=bool))
+
+    def settle(self, i: int, digest: bytes) -> None:
+        self.digests[i] = np.frombuffer(digest, dtype=np.uint8)
+        self.good[i] = True
 
 
 def ingest(
-    files: Sequence[ImageFile],
+    files: FileList,
     workspace: Workspace,
     source: ModelSource,
     on: OnEvent,
-    *,
-    batch_size: int | None = None,
-    retry_failed: bool = False,
+    options: IngestOptions | None = None,
 ) -> Ingested:
-    """Make sure that the store holds a feature of every usable image among ``files``.
+    """Make sure that the store holds features of every usable image among ``files``.
 
     A file whose path, size and mtime are as recorded is not opened. One whose content is known under another
     name is read but not decoded. Features are on disk as shards every few seconds; Ctrl-C keeps what is done.
 
     Raises:
         DataError: there are files and none is a usable image.
-        ConfigError, ModelError, MismatchError: the model cannot be used.
+        ConfigError, ModelError, MismatchError: an option or the model cannot be used.
         StoreError: the store cannot be read or written.
     """
+    options = options or IngestOptions()
+    options.check()
     store = source.store()
-    tally = _Tally()
-    todo = _unknown(files, workspace, store, tally, retry_failed)
-    reused = len(tally.digests)
+    keys = workspace.file_keys(files)
+    tally, todo = _sort_out(files, keys, store, options)
     described = workspace.known_space(store.space.id) is not None
-    if todo or (tally.digests and not described):  # the writer puts back a description that was lost
+    if len(todo) or (tally.good.any() and not described):  # the writer puts back a description that was lost
         workspace.check_writable()
-        clip = source.clip()
-        if clip.space.id != store.space.id:  # the weights behind the name have changed
-            store, tally = workspace.store(clip.space), _Tally()
-            todo = _unknown(files, workspace, store, tally, retry_failed)
-            reused = len(tally.digests)
+        source.clip()
+        if source.space().id != store.space.id:  # the weights behind the name have changed
+            store = workspace.store(source.space())
+            tally, todo = _sort_out(files, keys, store, options)
+    reused = int(np.count_nonzero(tally.good))
+    if len(todo) or (reused and not described):
         with store.writer() as writer:
-            size = batch_size or (_CPU_BATCH if clip.device.type == "cpu" else _ACCELERATOR_BATCH)
-            _encode(files, todo, workspace, clip, writer, store, tally, on, size)
+            _Run(files, keys, writer, tally, on, options).encode(todo, source.clip())
         source.remember()
-    if files and not tally.digests:
-        examples = "; ".join(f"{files[i].relative}: {tally.problems[i]}" for i in sorted(tally.problems)[:3])
+    if len(files) and not tally.good.any():
+        examples = "; ".join(f"{files.relative[i]}: {tally.problems[i]}" for i in sorted(tally.problems)[:3])
         raise DataError(
             f"none of the {len(files)} image files can be used ({examples})",
             hint="check that they open in an image viewer; --retry-failed reads them again",
         )
-    good = sorted(tally.digests)
+    rows = np.flatnonzero(tally.good)
     return Ingested(
         store=store,
-        files=[files[i] for i in good],
-        digests=[tally.digests[i] for i in good],
-        failed=[(files[i], tally.problems[i]) for i in sorted(tally.problems)],
+        rows=rows,
+        digests=tally.digests[rows],
+        failed=dict(sorted(tally.problems.items())),
         encoded=tally.encoded,
         reused=reused,
     )
 
 
-def _unknown(
-    files: Sequence[ImageFile], workspace: Workspace, store: FeatureStore, tally: _Tally, retry_failed: bool
-) -> list[int]:
-    """Sort out what the store already knows; return the indices of files that must be read."""
-    todo = []
-    for i, file in enumerate(files):
-        if file.problem is not None:
-            tally.problems[i] = file.problem
-            continue
-        record = store.file(workspace.file_key(file.path))
-        if record is None or (record.size, record.mtime_ns) != (file.size, file.mtime_ns):
-            todo.append(i)
-        elif record.problem:
-            if retry_failed:
-                todo.append(i)
-            else:
-                tally.problems[i] = record.problem
-        elif record.digest in store:
-            tally.digests[i] = record.digest
+def _sort_out(
+    files: FileList, keys: Sequence[bytes], store: FeatureStore, options: IngestOptions
+) -> tuple[_Tally, npt.NDArray[np.int64]]:
+    """What the store already knows, and the indices of files that must be read."""
+    tally = _Tally.of(len(files))
+    seen = store.files(keys)
+    same = seen.known & (seen.size == np.asarray(files.size)) & (seen.mtime_ns == np.asarray(files.mtime_ns))
+    broken = np.zeros(len(files), dtype=bool)
+    broken[list(seen.problem)] = True
+    there = same & ~broken
+    there[there] = store.has(seen.digest[there])
+    for view in range(1, options.views + 1):
+        there[there] = store.has(seen.digest[there], view)
+    unreadable = np.zeros(len(files), dtype=bool)
+    unreadable[list(files.problems)] = True
+    there &= ~unreadable
+    tally.digests[there], tally.good = seen.digest[there], there
+    remembered = same & broken & ~unreadable
+    tally.problems = dict(files.problems)
+    if options.retry_failed:
+        remembered[:] = False
+    tally.problems |= {int(i): seen.problem[int(i)] for i in np.flatnonzero(remembered)}
+    return tally, np.flatnonzero(~there & ~remembered & ~unreadable)
+
+
+class _Run:
+    """One run of the model over the files that need it."""
+
+    def __init__(
+        self,
+        files: FileList,
+        keys: Sequence[bytes],
+        writer: StoreWriter,
+        tally: _Tally,
+        on: OnEvent,
+        options: IngestOptions,
+    ) -> None:
+        self._files, self._keys = files, keys
+        self._writer, self._tally, self._on, self._options = writer, tally, on, options
+        self._waiting: list[Picture] = []
+        self._waiting_rows = 0
+
+    def encode(self, todo: npt.NDArray[np.int64], clip: FrozenClip) -> None:
+        """Read, decode and encode the files ``todo``."""
+        from deltaoe.models.batching import BatchEncoder
+        from deltaoe.workflows.decoding import pictures
+
+        def say(sentence: str) -> None:
+            self._on(Event(_STAGE, message=sentence))
+
+        encoder = BatchEncoder(clip, self._options.batch_size, say)
+        workers = usable_cpus() if self._options.workers is None else self._options.workers
+        started = flushed = time.monotonic()
+        stream = pictures(
+            todo.tolist(),
+            self._files.path,
+            self._wanted,
+            clip.geometry.decode,
+            workers=workers,
+            ahead=2 * encoder.batch_size + 8 * max(1, workers),
+            notify=say,
+        )
+        done = 0
+        with closing(stream):
+            try:
+                for picture in stream:
+                    done += 1
+                    self._take(picture)
+                    last = done == len(todo)
+                    if self._waiting_rows >= encoder.batch_size or last:
+                        self._run_model(encoder)
+                        seconds = max(time.monotonic() - started, 1e-9)
+                        info = {"images/s": done / seconds, "failed": len(self._tally.problems)}
+                        self._on(Event(_STAGE, done, len(todo), info))
+                    if self._writer.pending >= _SHARD_ROWS or time.monotonic() - flushed > _SHARD_SECONDS:
+                        self._writer.flush()
+                        flushed = time.monotonic()
+            except KeyboardInterrupt:
+                say(f"stopping: {done} of {len(todo)} new files are done, the last of them are being stored")
+                raise
+
+    def _wanted(self, digest: bytes) -> tuple[int, ...]:
+        return tuple(v for v in range(self._options.views + 1) if not self._writer.has(digest, v))
+
+    def _record(self, picture: Picture) -> FileRecord:
+        files, i = self._files, picture.item
+        digest = NO_DIGEST if picture.problem else picture.digest
+        return FileRecord(files.size[i], files.mtime_ns[i], digest, picture.problem)
+
+    def _take(self, picture: Picture) -> None:
+        i = picture.item
+        if picture.problem:
+            self._tally.problems[i] = picture.problem
+            if picture.lasting:
+                self._writer.add(self._keys[i], self._record(picture))
+        elif picture.pixels is None and not self._copy_waits(picture):
+            self._tally.settle(i, picture.digest)
+            self._writer.add(self._keys[i], self._record(picture))
         else:
-            todo.append(i)
-    return todo
+            self._waiting.append(picture)
+            self._waiting_rows += 0 if picture.pixels is None else len(picture.views)
 
+    def _copy_waits(self, picture: Picture) -> bool:
+        # A file must not be on record before the features of its content are.
+        return any(other.digest == picture.digest for other in self._waiting)
 
-def _encode(
-    files: Sequence[ImageFile],
-    todo: Sequence[int],
-    workspace: Workspace,
-    clip: FrozenClip,
-    writer: StoreWriter,
-    store: FeatureStore,
-    tally: _Tally,
-    on: OnEvent,
-    batch_size: int,
-) -> None:
-    import torch
-
-    started = flushed = time.monotonic()
-    waiting: list[tuple[int, FileRecord, Tensor]] = []
-
-    def encode_waiting() -> None:
-        if waiting:
-            features = clip.encode_images(torch.stack([pixels for _, _, pixels in waiting])).numpy()
-            for (i, record, _), feature in zip(waiting, features, strict=True):
-                writer.add(workspace.file_key(files[i].path), record, feature)
-                tally.digests[i] = record.digest
-            tally.encoded += len(waiting)
-            waiting.clear()
-
-    def read(i: int) -> tuple[FileRecord | str, Tensor | None]:
-        file = files[i]
-        try:
-            data = read_bytes(file.path)
-        except ImageError as cause:
-            return str(cause), None  # may pass by itself: not remembered
-        digest = hashlib.sha256(data).digest()
-        if digest in store:
-            return FileRecord(file.size, file.mtime_ns, digest, ""), None
-        try:
-            return FileRecord(file.size, file.mtime_ns, digest, ""), clip.preprocess(decode(data))
-        except ImageError as cause:
-            return FileRecord(file.size, file.mtime_ns, NO_DIGEST, str(cause)), None
-
-    workers = usable_cpus()
-    # Pillow warns about metadata that pixels don't depend on. The filter is process-wide, so it is set around
-    # the threads, not in them.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        with closing(_ahead(read, todo, workers, 2 * batch_size + workers)) as results:
-            for done, (i, (record, pixels)) in enumerate(results, start=1):
-                if isinstance(record, str):
-                    tally.problems[i] = record
-                elif record.problem:
-                    tally.problems[i] = record.problem
-                    writer.add(workspace.file_key(files[i].path), record)
-                elif pixels is None:
-                    tally.digests[i] = record.digest
-                    writer.add(workspace.file_key(files[i].path), record)
-                else:
-                    waiting.append((i, record, pixels))
-                if len(waiting) == batch_size or done == len(todo):
-                    encode_waiting()
-                    seconds = max(time.monotonic() - started, 1e-9)
-                    info = {"images/s": done / seconds, "failed": len(tally.problems)}
-                    on(Event("Encoding images", done, len(todo), info))
-                if writer.pending >= _SHARD_ROWS or time.monotonic() - flushed > _SHARD_SECONDS:
-                    writer.flush()
-                    flushed = time.monotonic()
-
-
-def _ahead(
-    work: Callable[[int], Result], items: Iterable[int], workers: int, ahead: int
-) -> Generator[tuple[int, Result], None, None]:
-    """Map ``work`` over ``items`` in threads, in order, with at most ``ahead`` results waiting.
-
-    Closing the iterator drops what has not started, so that Ctrl-C does not wait for a queue.
-    """
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="deltaoe-decode")
-    try:
-        queue: deque[tuple[int, Future[Result]]] = deque()
-        remaining = iter(items)
-        for item in itertools.islice(remaining, ahead):
-            queue.append((item, pool.submit(work, item)))
-        while queue:
-            item, future = queue.popleft()
-            result = future.result()
-            for upcoming in itertools.islice(remaining, 1):
-                queue.append((upcoming, pool.submit(work, upcoming)))
-            yield item, result
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    def _run_model(self, encoder: BatchEncoder) -> None:
+        waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
+        decoded = [picture.pixels for picture in waiting if picture.pixels is not None]
+        features = encoder(np.concatenate(decoded)) if decoded else np.zeros((0, 0), np.float32)
+        start = 0
+        for picture in waiting:
+            record = self._record(picture)
+            if picture.pixels is None:
+                self._writer.add(self._keys[picture.item], record)
+            else:
+                stop = start + len(picture.views)
+                self._writer.add(self._keys[picture.item], record, features[start:stop], picture.views)
+                start = stop
+                self._tally.encoded += 1
+            self._tally.settle(picture.item, picture.digest)

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 
-from deltaoe.data.images import ImageError, ImageFile, read_bytes, thumbnail
+from deltaoe.data.images import ImageError, read_bytes, thumbnail
 from deltaoe.report.model import Report, ReportRow
 from deltaoe.runtime import usable_cpus
 from deltaoe.workflows.progress import Event, OnEvent, silent
@@ -74,10 +75,10 @@ def build_report(
     )
 
 
-def _thumbnails(files: Sequence[ImageFile], on: OnEvent) -> list[bytes | None]:
-    def draw(file: ImageFile) -> bytes | None:
+def _thumbnails(files: Sequence[str], on: OnEvent) -> list[bytes | None]:
+    def draw(file: str) -> bytes | None:
         try:
-            return thumbnail(read_bytes(file.path))
+            return thumbnail(read_bytes(Path(file)))
         except ImageError:  # scored from the cache, gone or changed since: the row stays, without a picture
             return None
 

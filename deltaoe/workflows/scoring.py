@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from deltaoe.data.detector import Detector
-from deltaoe.data.features import Features, FeatureStore
+from deltaoe.data.features import Digests, Features, FeatureStore
 from deltaoe.functional.energy import delta_energy_from_top, log_floor
 from deltaoe.models.label_index import LabelIndex
 from deltaoe.workflows.progress import Event, OnEvent, silent
@@ -49,9 +47,9 @@ class Scorer:
 
 
 def score_stored(
-    scorer: Scorer, store: FeatureStore, digests: Sequence[bytes], on: OnEvent = silent
+    scorer: Scorer, store: FeatureStore, digests: Digests, on: OnEvent = silent
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Score images of a store by digest, block by block; as :meth:`Scorer.__call__`.
+    """Score images of a store by digest (n, 32), block by block as they lie on disk; as :meth:`Scorer.__call__`.
 
     Raises:
         StoreError: a feature is missing or a shard cannot be read.
@@ -59,13 +57,9 @@ def score_stored(
     scores = np.empty(len(digests), dtype=np.float64)
     labels = np.empty((len(digests), scorer.shown), dtype=np.int64)
     cosines = np.empty((len(digests), scorer.shown), dtype=np.float32)
-    for start, stop in _blocks(len(digests)):
-        part = slice(start, stop)
-        scores[part], labels[part], cosines[part] = scorer(store.features(digests[start:stop]))
-        on(Event("Scoring", stop, len(digests)))
+    done = 0
+    for part, features in store.blocks(digests, rows=IMAGE_BLOCK):
+        scores[part], labels[part], cosines[part] = scorer(features)
+        done += len(part)
+        on(Event("Scoring", done, len(digests)))
     return scores, labels, cosines
-
-
-def _blocks(n: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, n, IMAGE_BLOCK):
-        yield start, min(start + IMAGE_BLOCK, n)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from typing import TYPE_CHECKING, Literal
 
 from deltaoe.data.features import FeatureStore
 from deltaoe.data.space import FeatureSpace
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from deltaoe.models.clip import FrozenClip
 
 
+_PRECISIONS = ("fp32", "bf16", "fp16")
+_DTYPES = ("float16", "float32")
+
+
 class ModelSource:
     """Names a model and knows its feature space; loads it on demand, and once.
 
@@ -24,7 +29,11 @@ class ModelSource:
         device: ``auto``, ``cpu``, ``cuda:1`` …
         offline: never contact a network.
         on: told when a model is loaded or downloaded.
-        expected: the space that results must live in (a detector's); any other is refused.
+        precision: arithmetic of the image tower, or ``auto``: the expected space's, else that of the workspace's
+            cache of this model, so that nothing is computed twice, else the device's fastest.
+        dtype: how features are kept; None likewise, else ``float16``.
+        expected: the space that results must live in (a detector's); any other is refused. If it was imported, only
+            the model's name and the dimension can be compared.
         owner: what ``expected`` belongs to, for the error message.
     """
 
@@ -36,6 +45,8 @@ class ModelSource:
         device: str,
         offline: bool,
         on: OnEvent,
+        precision: str = "auto",
+        dtype: str | None = None,
         expected: FeatureSpace | None = None,
         owner: str = "the detector",
     ) -> None:
@@ -46,6 +57,8 @@ class ModelSource:
         self._on = on
         self._expected = expected
         self._owner = owner
+        self._precision = None if precision == "auto" else precision
+        self._dtype = dtype
         self._clip: FrozenClip | None = None
 
     def known_space(self) -> FeatureSpace | None:
@@ -55,10 +68,9 @@ class ModelSource:
             MismatchError: it is known, and it is not the expected one.
         """
         if self._clip is not None:
-            return self._clip.space
-        remembered = self._workspace.state().get("spaces", {}).get(self.ref.fingerprint())
-        space = self._workspace.known_space(remembered) if isinstance(remembered, str) else None
-        if self._expected is None:
+            return self.space()
+        space = self._remembered()
+        if self._expected is None or self._expected.is_imported:
             return space
         if space is None:
             # The expected space's own model is taken at its word until it is loaded; another one must prove itself.
@@ -66,9 +78,39 @@ class ModelSource:
         self._compare(space)
         return space
 
+    def _remembered(self) -> FeatureSpace | None:
+        """The space that this model last had here, in the precision and type asked for."""
+        spaces = self._workspace.state().get("spaces", {})
+        place = self.ref.fingerprint()
+        keys = [place] + [f"{place} {p} {t}" for p in _PRECISIONS for t in _DTYPES]
+        for key in keys:
+            remembered = spaces.get(key)
+            space = self._workspace.known_space(remembered) if isinstance(remembered, str) else None
+            if space is not None and all(
+                wanted in (None, had)
+                for wanted, had in (
+                    (self._wanted("precision"), space.precision),
+                    (self._wanted("dtype"), space.dtype),
+                )
+            ):
+                return space
+        return None
+
+    def _wanted(self, what: Literal["precision", "dtype"]) -> str | None:
+        asked: str | None = self._precision if what == "precision" else self._dtype
+        if asked is None and self._expected is not None and not self._expected.is_imported:
+            return str(getattr(self._expected, what))
+        return asked
+
+    def space(self) -> FeatureSpace:
+        """The feature space of the loaded model."""
+        cached = self._remembered()
+        dtype = self._wanted("dtype") or (cached.dtype if cached else "float16")
+        return dataclasses.replace(self.clip().space, dtype=dtype)
+
     def store(self) -> FeatureStore:
         """The feature store of this model's space; loads the model only if its space is not known."""
-        return self._workspace.store(self.known_space() or self.clip().space)
+        return self._workspace.store(self.known_space() or self.space())
 
     def clip(self) -> FrozenClip:
         """The loaded model.
@@ -79,16 +121,28 @@ class ModelSource:
         """
         if self._clip is None:
             from deltaoe.models.clip import FrozenClip
-            from deltaoe.runtime import keep_freed_memory, resolve_device
+            from deltaoe.runtime import keep_freed_memory, native_precision, resolve_device
 
             device = resolve_device(self._device)
             if device.type == "cpu":
                 keep_freed_memory()
-            self._on(Event("Loading model", info={"model": str(self.ref), "device": str(device)}))
+            cached = self._remembered()
+            precision = (
+                self._wanted("precision")
+                or (cached.precision if cached else None)
+                or native_precision(device)
+            )
+            self._on(
+                Event(
+                    "Loading model",
+                    info={"model": str(self.ref), "device": str(device), "precision": precision},
+                )
+            )
             try:
                 clip = FrozenClip.load(
                     self.ref,
                     device,
+                    precision=precision,
                     offline=self._offline,
                     notify=lambda sentence: self._on(Event("Loading model", message=sentence)),
                 )
@@ -96,18 +150,22 @@ class ModelSource:
                 if self._expected is not None:
                     cause.hint = self._way_back(self._expected.model, cause.hint)
                 raise
-            if self._expected is not None:
-                self._compare(clip.space)
             self._clip = clip
+            if self._expected is not None:
+                try:
+                    self._compare(self.space())
+                except MismatchError:
+                    self._clip = None
+                    raise
         return self._clip
 
     def remember(self) -> None:
         """Note the loaded model's space in the workspace, for runs that need not load it."""
         if self._clip is not None:
+            space, place = self.space(), self.ref.fingerprint()
             spaces = dict(self._workspace.state().get("spaces", {}))
-            if spaces.get(self.ref.fingerprint()) != self._clip.space.id:
-                spaces[self.ref.fingerprint()] = self._clip.space.id
-                self._workspace.remember(spaces=spaces)
+            spaces |= {place: space.id, f"{place} {space.precision} {space.dtype}": space.id}
+            self._workspace.remember(spaces=spaces)
 
     def _way_back(self, model: str, hint: str) -> str:
         made = f"{self._owner} was made with {model}"
@@ -118,7 +176,9 @@ class ModelSource:
 
     def _compare(self, found: FeatureSpace) -> None:
         assert self._expected is not None  # noqa: S101 - for the type checker; callers have looked
-        if found.id != self._expected.id:
+        if self._expected.is_imported:
+            self._compare_imported(found, self._expected)
+        elif found.id != self._expected.id:
             same = str(self.ref) == self._expected.model
             raise MismatchError(
                 f"{self._owner} was made with {self._expected.model}, not with {self.ref}: "
@@ -126,4 +186,12 @@ class ModelSource:
                 hint="the files of that model have changed: extract and tune again"
                 if same
                 else f"use --model {self._expected.model}, or extract and tune again with {self.ref}",
+            )
+
+    def _compare_imported(self, found: FeatureSpace, expected: FeatureSpace) -> None:
+        if str(self.ref) != expected.model or found.dim != expected.dim:
+            raise MismatchError(
+                f"{self._owner} was made with features imported as {expected.model}, {expected.dim} numbers each; "
+                f"{self.ref} makes {found.dim}",
+                hint=f"use --model {expected.model}, or import the features with --model {self.ref} if that made them",
             )

@@ -33,7 +33,7 @@ class TuneOptions:
     context_length: int | None = None
     context_phrase: str | None = None
     recipe: Recipe = field(default_factory=Recipe)
-    data: Path | None = None
+    data: str | None = None
     domains: tuple[str, ...] = ()
     allow_fewer: bool = False
     model: str | None = None
@@ -67,7 +67,7 @@ def tune(workspace: Workspace, options: TuneOptions | None = None, on: OnEvent =
     """
     options = options or TuneOptions()
     data = current_data(workspace, options.data)
-    require_classes(data.class_names, data.root)
+    require_classes(data.class_names, data.title)
     options.recipe.check(len(data.class_names))
     split, notes = draw_shots(data, options)
     workspace.check_writable()
@@ -89,7 +89,7 @@ def tune(workspace: Workspace, options: TuneOptions | None = None, on: OnEvent =
         data.class_names, options.context_length, options.context_phrase, generator(options.seed)
     )
     epochs = options.recipe.epochs or default_epochs(options.shots)
-    shots = store.features([data.digests[i] for i in split.shots])
+    shots = store.features(data.digests[split.shots])
     last = fit_context(
         learner,
         torch.from_numpy(shots).to(clip.device),
@@ -110,7 +110,8 @@ def tune(workspace: Workspace, options: TuneOptions | None = None, on: OnEvent =
         temperature=options.recipe.temperature,
         top_c=options.recipe.top_c,
         calibration=np.empty(0),
-        space=clip.space,  # that of the features, under the model's name of today
+        # Under the model's name of today.
+        space=dataclasses.replace(store.space, model=str(source.ref)),
         logit_scale=clip.logit_scale,
         context=learner.context.detach().cpu().numpy(),
         settings=_settings(data, options, epochs, len(learner.context)),
@@ -130,13 +131,13 @@ def tune(workspace: Workspace, options: TuneOptions | None = None, on: OnEvent =
     return TuneResult(detector, path, data, split, last, notes)
 
 
-def current_data(workspace: Workspace, root: Path | None) -> DataSet:
-    """The listing of ``root``, or of the last folder extracted with classes.
+def current_data(workspace: Workspace, wanted: str | None) -> DataSet:
+    """The data set ``wanted``, or the last one with classes.
 
     Raises:
         DataError: there is none.
     """
-    data = workspace.dataset(root)
+    data = workspace.dataset(wanted)
     if data is None:
         raise DataError(
             f"nothing with classes has been extracted in {workspace.folder}",
@@ -157,7 +158,7 @@ def draw_shots(data: DataSet, options: TuneOptions) -> tuple[FewShotSplit, list[
     check_seed(options.seed)
     inside = data.rows_in(options.domains)
     labels = np.where(inside, data.class_of, -1).tolist()
-    split = few_shot_split(labels, data.digests, options.shots, options.seed)
+    split = few_shot_split(labels, data.keys(), options.shots, options.seed)
     counts = {name: split.available.get(i, 0) for i, name in enumerate(data.class_names)}
     short = {name: n for name, n in counts.items() if n < options.shots}
     if short and not (options.allow_fewer and min(counts.values()) >= 1):
@@ -195,7 +196,7 @@ def _source(workspace: Workspace, data: DataSet, options: TuneOptions, on: OnEve
         offline=options.offline,
         on=on,
         expected=workspace.known_space(data.space_id),
-        owner=f"the cache of {data.root}",
+        owner=f"the cache of {data.title}",
     )
 
 
@@ -203,8 +204,8 @@ def _store(workspace: Workspace, data: DataSet) -> FeatureStore:
     space = workspace.known_space(data.space_id)
     if space is None:
         raise MismatchError(
-            f"the features of {data.root} are no longer in {workspace.folder}",
-            hint=f"run again: deltaoe extract {data.root}",
+            f"the features of {data.title} are no longer in {workspace.folder}",
+            hint="extract or import them again",
         )
     return workspace.store(space)
 

@@ -13,13 +13,16 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
-from towers import CAUSAL, OTHER, PREPROCESS, load, make_folder, plain
+from towers import CAUSAL, OTHER, PREPROCESS, VISION, load, make_folder, plain
 
 from deltaoe.data.images import DECODE_POLICY, decode
-from deltaoe.errors import ModelError
+from deltaoe.errors import ConfigError, ModelError
 from deltaoe.models.loading import config_digest, weights_digest
 from deltaoe.models.reference import ModelRef
+from deltaoe.models.scaling import Scaling
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 PHOTO_CLIP = SHARED / "models" / "photo-clip"
@@ -141,6 +144,14 @@ def test_what_photo_clip_is(photo_clip):
     assert photo_clip.space.model == f"local-dir:{PHOTO_CLIP}"
 
 
+@needs_photos
+def test_pixels_give_the_features_of_the_preprocessed_to_the_bit(photo_clip, reference):
+    pictures = [decode(path.read_bytes()) for path in photos(5)]
+    pixels = np.stack([photo_clip.geometry.centred(picture) for picture in pictures])
+    transformed = torch.stack([reference[1](picture) for picture in pictures])
+    assert torch.equal(photo_clip.encode_pixels(pixels), photo_clip.encode_images(transformed))
+
+
 # On small models
 
 IMAGES = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -174,6 +185,89 @@ def test_pixels_that_are_not_contiguous(ref):
     wanted = clip.encode_images(IMAGES)
     turned = IMAGES.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
     assert (clip.encode_images(turned) - wanted).abs().max() < 1e-6
+
+
+# From pixels
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def clip(ref):
+    return load(ref)
+
+
+def test_pixels_are_plain_open_clips_to_the_bit(ref, clip):
+    model, _, transform = open_clip.create_model_and_transforms(ref.name)
+    model.eval().visual.to(memory_format=torch.channels_last)
+    batch = torch.stack([transform(Image.fromarray(picture)) for picture in PIXELS])
+    with torch.no_grad():
+        wanted = model.encode_image(batch.contiguous(memory_format=torch.channels_last), normalize=True)
+    assert torch.equal(clip.encode_pixels(PIXELS), wanted)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda: torch.from_numpy(PIXELS),
+        lambda: np.frombuffer(PIXELS.tobytes(), np.uint8).reshape(PIXELS.shape),  # read-only
+        lambda: PIXELS[::-1, :, ::-1].copy()[::-1, :, ::-1],  # not contiguous
+        lambda: torch.from_numpy(PIXELS).permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1),
+    ],
+)
+def test_pixels_in_any_kind_of_memory(clip, given):
+    before = PIXELS.copy()
+    assert torch.equal(clip.encode_pixels(given()), clip.encode_pixels(PIXELS))
+    assert np.array_equal(PIXELS, before)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        PIXELS.astype(np.float32),
+        PIXELS.astype(object),
+        PIXELS[0],
+        PIXELS.transpose(0, 3, 1, 2),
+        PIXELS[:, :16],
+        PIXELS[..., :1],
+        torch.rand(2, 32, 32, 3),
+    ],
+)
+def test_what_are_no_pixels(clip, wrong):
+    with pytest.raises(ConfigError, match=r"uint8 of shape \(B, 32, 32, 3\)") as caught:
+        clip.encode_pixels(wrong)
+    assert "geometry" in caught.value.hint
+
+
+def test_no_pixels_at_all(clip):
+    assert clip.encode_pixels(PIXELS[:0]).shape == (0, 24)
+
+
+def test_an_oblong_model(tmp_path):
+    ref = make_folder(tmp_path / "m", CAUSAL["CLIP"] | {"vision_cfg": VISION | {"image_size": [32, 64]}})
+    file = tmp_path / "m" / "open_clip_config.json"
+    config = json.loads(file.read_text())
+    config["preprocess_cfg"] |= {"size": [32, 64], "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    file.write_text(json.dumps(config))
+    clip = load(ref)
+    assert clip.image_size == (32, 64)
+    _, _, transform = open_clip.create_model_and_transforms(ref.name)
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (50, 120, 3), dtype=np.uint8))
+    assert torch.equal(clip.preprocess(image), transform(image))
+    pixels = clip.geometry.centred(image)
+    assert torch.equal(clip.encode_pixels(pixels[None]), clip.encode_images(transform(image)[None]))
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"), [(OPENAI_DATASET_MEAN, OPENAI_DATASET_STD), ((0.5,) * 3, (0.5,) * 3), (0.3, 0.7)]
+)
+def test_every_byte_is_scaled_as_torchvision_does(mean, std):
+    bytes_ = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    cfg = PreprocessCfg(size=16, mean=mean, std=std)
+    wanted = image_transform_v2(cfg, is_train=False)(Image.fromarray(bytes_))
+    found = Scaling.of(dataclasses.asdict(cfg))(torch.from_numpy(bytes_)[None])
+    assert torch.equal(found[0], wanted)
+    assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
@@ -265,7 +359,18 @@ def test_the_config_digest_ignores_order_and_sees_every_value():
     assert config_digest(config | {"quick_gelu": True}) != config_digest(config | {"quick_gelu": False})
 
 
-@pytest.mark.parametrize("wrong", [{"mode": "XYZ"}, {"interpolation": "cubist"}, {"resize_mode": "x"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"mode": "XYZ"},
+        {"interpolation": "cubist"},
+        {"resize_mode": "x"},
+        {"std": [0.5, 0.0, 0.5]},
+        {"std": [0.5, 0.5]},
+        {"mean": ["a", "b", "c"]},
+        {"mean": [0.5, float("nan"), 0.5]},
+    ],
+)
 def test_preprocessing_that_does_not_exist(tmp_path, wrong):
     ref = make_folder(tmp_path / "m", CAUSAL["CLIP"])
     file = tmp_path / "m" / "open_clip_config.json"

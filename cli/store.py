@@ -1,0 +1,315 @@
+"""``deltaoe store``: what is kept, whether it is sound, and its way in and out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from . import options
+
+if TYPE_CHECKING:
+    from deltaoe.data.workspace import Workspace
+
+HELP = """Look after the cached features: describe, verify, compact, export, import."""
+
+IMPORT_HELP = """Take in CLIP features that were made elsewhere, as a data set to tune on and to score.
+
+Read are .npz (features, and labels, class_names, text_features, paths where present), .npy with --paths, .parquet, \
+a folder in clip-retrieval's layout, .h5, and what `deltaoe store export` wrote. Nothing is encoded.
+"""
+IMPORT_EPILOG = """[bold]Examples[/bold]
+
+deltaoe store import caltech.npz --name caltech --model ViT-B-32
+
+deltaoe store import img_emb.npy --paths paths.txt --name mine
+
+deltaoe score data:mine --text-features classes.npz
+"""
+
+EXPORT_HELP = """Write a data set's features to one file.
+
+.h5 holds everything and can be imported again without loss; .npz, .npy and .parquet are for others.
+"""
+
+COMPACT_HELP = """Rewrite the cache into few large files, without what no data set lists and no file holds any more.
+
+Files whose whole folder is out of sight are kept: an unplugged disk looks like a deleted folder.
+"""
+
+VERIFY_HELP = """Read every byte of the cache and say what is damaged. Exits with 1 if anything is."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the app."""
+    store = typer.Typer(no_args_is_help=True, help=HELP, rich_markup_mode="rich")
+    store.command("info", help="Describe the cached features, and list files that failed.")(info)
+    store.command("verify", help=VERIFY_HELP)(verify)
+    store.command("compact", help=COMPACT_HELP)(compact)
+    store.command("export", help=EXPORT_HELP)(export)
+    store.command("import", help=IMPORT_HELP, epilog=IMPORT_EPILOG)(import_)
+    app.add_typer(store, name="store")
+
+
+def info(workspace: options.Workspace = None, as_json: options.Json = False) -> None:
+    """Run ``deltaoe store info``."""
+    from deltaoe.workflows.keep import info as run
+
+    from .output import Screen
+
+    screen, place = Screen(as_json=as_json), _workspace(workspace)
+    found, data_sets = run(place), place.datasets()
+    for one in found:
+        space = one.space
+        screen.table(
+            f"{space.model} ({space.id})",
+            [
+                ("images", str(one.images)),
+                ("features", f"{one.features} of {space.dim} numbers, {space.dtype}"),
+                ("files on record", f"{one.files}, {len(one.failed)} of them no usable images"),
+                ("precision", space.precision),
+                ("size", f"{one.size / 1e6:.1f} MB in {one.shards} shards"),
+            ],
+        )
+        screen.failures(list(one.failed.items()))
+    if data_sets:
+        rows = (
+            (data.title, str(len(data)), str(len(data.class_names)), data.space_id)
+            for data in sorted(data_sets, key=lambda data: data.title)
+        )
+        screen.table("Data sets", rows, ("data set", "images", "classes", "feature space"))
+    if not found:
+        screen.note(f"{place.folder} holds no features yet; next: deltaoe extract ./images")
+    screen.json(
+        {
+            "workspace": str(place.folder),
+            "spaces": [
+                {
+                    **one.space.to_dict(),
+                    "id": one.space.id,
+                    "images": one.images,
+                    "features": one.features,
+                    "files": one.files,
+                    "failed": one.failed,
+                    "shards": one.shards,
+                    "bytes": one.size,
+                }
+                for one in found
+            ],
+            "data_sets": [
+                {
+                    "title": data.title,
+                    "name": data.name,
+                    "images": len(data),
+                    "classes": list(data.class_names),
+                    "domains": list(data.domain_names),
+                    "feature_space": data.space_id,
+                }
+                for data in data_sets
+            ],
+        }
+    )
+
+
+def verify(
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Set damaged files aside (nothing is deleted), so that extract makes their rows anew.",
+        ),
+    ] = False,
+    workspace: options.Workspace = None,
+    as_json: options.Json = False,
+) -> None:
+    """Run ``deltaoe store verify``."""
+    from deltaoe.workflows.keep import verify as run
+
+    from .output import Screen
+
+    screen = Screen(as_json=as_json)
+    with screen.progress() as progress:
+        result = run(_workspace(workspace), repair=repair, on=progress.event)
+    for path, reason in result.damage:
+        screen.warn(f"{path}: {reason}")
+    for path in result.aside:
+        screen.note(f"set aside: {path}")
+    screen.table(
+        "Verified",
+        [
+            ("shards", str(result.shards)),
+            ("features", str(result.rows)),
+            ("damaged", str(len(result.damage))),
+        ],
+    )
+    screen.json(
+        {
+            "shards": result.shards,
+            "features": result.rows,
+            "damaged": [{"path": str(path), "error": reason} for path, reason in result.damage],
+            "set_aside": [str(path) for path in result.aside],
+        }
+    )
+    if result.damage:
+        if result.aside:
+            screen.note(
+                "next: the same deltaoe extract again, which makes only the lost rows anew", style="dim"
+            )
+        else:
+            screen.note("next: deltaoe store verify --repair", style="dim")
+        raise typer.Exit(1)
+
+
+def compact(
+    drop_missing_folders: Annotated[
+        bool,
+        typer.Option("--drop-missing-folders", help="Also drop files whose whole folder is out of sight."),
+    ] = False,
+    workspace: options.Workspace = None,
+    as_json: options.Json = False,
+) -> None:
+    """Run ``deltaoe store compact``."""
+    from deltaoe.workflows.keep import compact as run
+
+    from .output import Screen
+
+    screen = Screen(as_json=as_json)
+    with screen.progress() as progress:
+        done = run(_workspace(workspace), drop_missing_folders=drop_missing_folders, on=progress.event)
+    for space, result in done:
+        screen.table(
+            f"Compacted {space.model} ({space.id})",
+            [
+                ("shards", f"{result.shards[0]} → {result.shards[1]}"),
+                ("size", f"{result.size[0] / 1e6:.1f} MB → {result.size[1] / 1e6:.1f} MB"),
+                ("left behind", f"{result.dropped_features} features, {result.dropped_files} file records"),
+            ],
+        )
+    screen.json(
+        [
+            {
+                "feature_space": space.id,
+                "shards": list(result.shards),
+                "bytes": list(result.size),
+                "dropped_features": result.dropped_features,
+                "dropped_files": result.dropped_files,
+            }
+            for space, result in done
+        ]
+    )
+
+
+def export(
+    file: Annotated[
+        Path, typer.Argument(help="File to write: .h5, .npz, .npy or .parquet.", show_default=False)
+    ],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            help="An extracted input, or data:NAME. Default: the last data set with classes.",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    workspace: options.Workspace = None,
+    as_json: options.Json = False,
+) -> None:
+    """Run ``deltaoe store export``."""
+    from deltaoe.errors import ConfigError
+    from deltaoe.workflows.exchange import export_features
+
+    from .output import Screen
+
+    if file.exists() and not force:
+        raise ConfigError(f"{file} is there already", hint="choose another name, or --force")
+    screen = Screen(as_json=as_json)
+    with screen.progress() as progress:
+        result = export_features(file, _workspace(workspace), data, progress.event)
+    screen.table(
+        f"Exported {result.title}",
+        [("images", str(len(result))), ("classes", str(len(result.class_names))), ("file", str(file))],
+    )
+    screen.json({"data": result.title, "images": len(result), "file": str(file)})
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="File or folder to read.", show_default=False)],
+    name: Annotated[
+        str, typer.Option("--name", help="Name the data set, to find it as data:NAME.", show_default=False)
+    ] = "",
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", help="The model that made them, as extract names it; tune needs its text tower."
+        ),
+    ] = "unknown",
+    pretrained: Annotated[
+        str | None,
+        typer.Option("--pretrained", help="That model's weights, as extract names them.", show_default=False),
+    ] = None,
+    paths: Annotated[
+        Path | None,
+        typer.Option("--paths", help="File with the images' paths, one per line.", show_default=False),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option("--labels", help="Name of the labels' array, or a file with them.", show_default=False),
+    ] = None,
+    features: Annotated[
+        str | None,
+        typer.Option("--features", help="Name of the features' array in the file.", show_default=False),
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option("--classes", help="File with class names, one per line.", show_default=False),
+    ] = None,
+    dtype: Annotated[
+        Literal["float16", "float32"], typer.Option("--dtype", help="How the features are kept.")
+    ] = "float16",
+    workspace: options.Workspace = None,
+    as_json: options.Json = False,
+) -> None:
+    """Run ``deltaoe store import``."""
+    from deltaoe.models.reference import ModelRef
+    from deltaoe.workflows.exchange import ImportOptions, import_features
+
+    from .output import Screen
+
+    screen, place = Screen(as_json=as_json), _workspace(workspace)
+    made_by = model if model == "unknown" else str(ModelRef.parse(model, pretrained))
+    chosen = ImportOptions(name, made_by, dtype, paths, labels, features, classes)
+    with screen.progress() as progress:
+        result = import_features(file, place, chosen, progress.event)
+    for sentence in result.notes:
+        screen.warn(sentence)
+    data = result.data
+    texts = "none" if data.text_features is None else f"{len(data.text_features)}, one per class"
+    screen.table(
+        f"Imported {file}",
+        [
+            ("images", f"{len(data)}, {result.new} of them new"),
+            ("classes", str(len(data.class_names))),
+            ("text features", texts),
+            ("made by", result.space.model),
+            ("data set", data.title),
+        ],
+    )
+    screen.json(
+        {
+            "data": data.title,
+            "images": len(data),
+            "new": result.new,
+            "classes": list(data.class_names),
+            "text_features": data.text_features is not None,
+            "feature_space": result.space.id,
+            "notes": result.notes,
+        }
+    )
+
+
+def _workspace(folder: Path | None) -> Workspace:
+    from deltaoe.data.workspace import Workspace
+
+    return Workspace.locate(folder)

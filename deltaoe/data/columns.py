@@ -1,0 +1,213 @@
+"""Arrays in files of other programs, by name and without reading them: NumPy and HDF5.
+
+Nothing here runs what a file holds (no pickles) or follows it elsewhere (no HDF5 links to other files), and no more
+than a block of rows is in memory at a time. See :mod:`deltaoe.data.parquet` and :mod:`deltaoe.data.parts`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy
+
+from deltaoe.errors import DataError, DeltaoeError, first_line
+
+Kind = Literal["float", "integer", "text", "pickle", "other"]
+Blocks = Callable[[], Iterator[npt.NDArray[Any]]]
+
+_BLOCK_BYTES = 8 << 20
+_BLOCK_ROWS = 4096
+_MAX_ROW_BYTES = 1 << 20  # wider than any feature or name; a header may claim anything
+_KINDS: dict[str, Kind] = {
+    "f": "float",
+    "i": "integer",
+    "u": "integer",
+    "U": "text",
+    "S": "text",
+    "O": "pickle",
+}
+_COMPLETE = "is it complete, and what its name says? copy it or make it again"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One array of a file, not read yet.
+
+    ``blocks()`` yields its rows in order, a few thousand at a time, of any byte order; text as NumPy strings or as
+    objects (``str`` or UTF-8 ``bytes``). Kind ``other`` is nothing that features come with, and has no blocks.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    kind: Kind
+    dtype: str
+    blocks: Blocks
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.shape} {self.dtype}"
+
+
+def block_rows(row_bytes: int) -> int:
+    """How many rows of this size make a block."""
+    return max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // max(1, row_bytes)))
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn whatever readers raise on damaged content into a DataError that names the file."""
+    try:
+        yield
+    except DeltaoeError:
+        raise
+    except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as cause:
+        reason = (cause.strerror or str(cause)).lower()
+        raise DataError(f"cannot read {path}: {reason}", hint="check the path") from cause
+    except Exception as cause:  # zlib, HDF5, Arrow, and NumPy's header parser each have their own
+        raise DataError(f"cannot read {path}: {first_line(cause)}", hint=_COMPLETE) from cause
+
+
+def npy_column(path: Path) -> Column:
+    """The array of an .npy file, by the file's name. Raises DataError."""
+    with reading(path):
+        return _array(path.name, path, lambda: path.open("rb"), path.stat().st_size)
+
+
+def npz_columns(path: Path) -> list[Column]:
+    """The arrays of an .npz file, compressed or not, in the file's order. Raises DataError."""
+    found = []
+    with reading(path), zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            if name == member.filename:
+                found.append(unusable(name, "no array"))
+            else:
+                found.append(_array(name, path, _opener(path, member.filename), member.file_size))
+    return found
+
+
+def hdf5_columns(path: Path) -> list[Column]:
+    """The data sets at the root of an HDF5 file; groups and links are of kind ``other``. Raises DataError."""
+    import h5py
+
+    found = []
+    with reading(path), h5py.File(path, "r") as file:
+        for name in file:
+            # A link may lead into any file that this user can read.
+            item = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
+            if not isinstance(item, h5py.Dataset):
+                found.append(unusable(name, "group or link"))
+                continue
+            text = h5py.check_string_dtype(item.dtype) is not None
+            kind = "text" if text else _kind(item.dtype, item.shape or ())
+            if item.external or item.is_virtual or not item.shape or kind == "pickle":
+                kind = "other"
+            blocks = _hdf5_blocks(path, name, text)
+            found.append(Column(name, item.shape or (), kind, "text" if text else str(item.dtype), blocks))
+    return found
+
+
+def _array(
+    name: str, path: Path, opened: Callable[[], contextlib.AbstractContextManager[IO[bytes]]], size: int
+) -> Column:
+    """An array in NumPy's format, of ``size`` bytes with its header."""
+    with opened() as file:
+        if npy.read_magic(file) not in {(1, 0), (2, 0)}:  # 3.0 is for field names of structured arrays
+            return unusable(name, "structured")
+        shape, fortran, dtype = _header(file)
+        start = file.tell()
+    kind = _kind(dtype, shape)
+    wanted = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or (kind != "pickle" and wanted > size - start):
+        raise DataError(
+            f"{path} is cut off: {name!r} is said to be {shape} {dtype}, {wanted:,} bytes, "
+            f"but there are {size - start:,}",
+            hint="copy or save the file again",
+        )
+
+    def blocks() -> Iterator[npt.NDArray[Any]]:
+        with reading(path), opened() as file:
+            file.seek(start)
+            yield from (
+                _by_column(file, shape, dtype) if fortran and len(shape) > 1 else _by_row(file, shape, dtype)
+            )
+
+    return Column(name, shape, kind, str(dtype), blocks)
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    file.seek(0)
+    read = {1: npy.read_array_header_1_0, 2: npy.read_array_header_2_0}[npy.read_magic(file)[0]]
+    with warnings.catch_warnings():  # of headers by Python 2, which are read all the same
+        warnings.simplefilter("ignore")
+        shape, fortran, dtype = read(file)
+    return tuple(int(size) for size in shape), bool(fortran), dtype
+
+
+def _by_row(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[npt.NDArray[Any]]:
+    row_bytes = math.prod(shape[1:]) * dtype.itemsize
+    step = block_rows(row_bytes)
+    for start in range(0, shape[0], step):
+        rows = min(step, shape[0] - start)
+        data = file.read(rows * row_bytes)
+        if len(data) < rows * row_bytes:
+            raise EOFError(f"it ends in row {start + len(data) // row_bytes:,} of {shape[0]:,}")
+        yield np.frombuffer(data, dtype).reshape(rows, *shape[1:])
+    file.read(1)  # at its end a zip member's checksum is compared
+
+
+def _by_column(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[npt.NDArray[Any]]:
+    """Rows of an array that lies column after column (``np.save(file, array.T)``), by mapping it."""
+    step = block_rows(math.prod(shape[1:]) * dtype.itemsize)
+    with tempfile.TemporaryFile() as spool:
+        source, start = file, file.tell()
+        if isinstance(file, zipfile.ZipExtFile):  # can't be mapped: it may be compressed
+            shutil.copyfileobj(file, spool, 1 << 20)
+            spool.flush()
+            source, start = spool, 0
+        data = np.memmap(source, dtype, "r", start, shape, "F")
+        for row in range(0, shape[0], step):
+            yield np.array(data[row : row + step])
+
+
+def _opener(path: Path, member: str) -> Callable[[], contextlib.AbstractContextManager[IO[bytes]]]:
+    @contextlib.contextmanager
+    def opened() -> Iterator[IO[bytes]]:
+        with zipfile.ZipFile(path) as archive, archive.open(member) as file:
+            yield file
+
+    return opened
+
+
+def _hdf5_blocks(path: Path, name: str, text: bool) -> Blocks:
+    import h5py
+
+    def blocks() -> Iterator[npt.NDArray[Any]]:
+        with reading(path), h5py.File(path, "r") as file:
+            data = file[name]
+            rows = data.asstr("utf-8", "surrogateescape") if text else data
+            step = block_rows(math.prod(data.shape[1:]) * data.dtype.itemsize)
+            for start in range(0, data.shape[0], step):
+                yield rows[start : start + step]
+
+    return blocks
+
+
+def _kind(dtype: np.dtype[Any], shape: tuple[int, ...]) -> Kind:
+    row_bytes = math.prod(shape[1:]) * dtype.itemsize
+    return _KINDS.get(dtype.kind, "other") if shape and 0 < row_bytes <= _MAX_ROW_BYTES else "other"
+
+
+def unusable(name: str, what: str) -> Column:
+    """A thing in a file that is no array of ours, to be named to the user."""
+    return Column(name, (), "other", what, lambda: iter(()))

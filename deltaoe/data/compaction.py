@@ -1,0 +1,159 @@
+"""Compaction: many small shards to few large ones, and rows that nothing refers to any more left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from deltaoe.data.features import Digests, FeatureStore
+from deltaoe.data.hdf5 import get_strings, opened
+from deltaoe.data.index import KeyTable
+from deltaoe.data.shards import FOREIGN_VIEW, content_keys, read_vectors, write_shard
+from deltaoe.data.writing import writing
+
+_ROWS = 32_768
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """Shards and bytes before and after; features and file observations that were left behind."""
+
+    shards: tuple[int, int]
+    size: tuple[int, int]
+    dropped_features: int
+    dropped_files: int
+
+
+def compact_store(
+    store: FeatureStore,
+    listed: Digests,
+    base: bytes,
+    drop_missing_folders: bool,
+    progress: Callable[[int, int], None],
+) -> Compacted:
+    """Rewrite a store. A reader or a crash at any moment finds every row that was kept, in old shards or new ones.
+
+    Args:
+        store: to rewrite.
+        listed: (n, 32) digests that data sets list: kept whatever became of their files.
+        base: the folder that relative paths are relative to.
+        drop_missing_folders: what to do with files whose whole folder is not there: see
+            :func:`deltaoe.workflows.keep.compact`.
+        progress: told features done, of how many.
+
+    Raises:
+        StoreError: a shard cannot be read or written, or another process is writing.
+    """
+    with writing(store.folder):
+        store.refresh()
+        old = list(store.shards)
+        before = (len(old), sum(shard.size for shard in old))
+        files, rows = store.live_files(), store.live_rows()
+        kept_files = _FileColumns(store, files, base, drop_missing_folders)
+        keep = _kept_rows(rows, listed, kept_files.digest)
+        _write(store, rows, keep, kept_files, progress)
+        # Only now, when everything kept lies in new shards, the old ones may go.
+        for shard in old:
+            shard.path.unlink(missing_ok=True)
+        store.refresh()
+    after = (len(store.shards), sum(shard.size for shard in store.shards))
+    return Compacted(
+        shards=(before[0], after[0]),
+        size=(before[1], after[1]),
+        dropped_features=0 if rows is None else int(np.count_nonzero(~keep)),
+        dropped_files=(0 if files is None else len(files)) - len(kept_files.paths),
+    )
+
+
+class _FileColumns:
+    """The observations of files that are kept: the latest of each file that is still there."""
+
+    def __init__(self, store: FeatureStore, files: KeyTable | None, base: bytes, drop: bool) -> None:
+        self.paths: list[bytes] = []
+        self.problems: list[str] = []
+        picked: list[int] = []
+        folders: dict[bytes, bool] = {}
+        shard = np.zeros(0, np.int64) if files is None else files.columns["shard"]
+        for number in np.unique(shard):
+            with opened(store.shards[int(number)].path, "features") as file:
+                names = get_strings(file["files"], "path")
+            assert files is not None  # noqa: S101 - for the type checker
+            of_shard = np.flatnonzero(shard == number)
+            for i in of_shard[np.argsort(files.columns["row"][of_shard])].tolist():
+                name = names[int(files.columns["row"][i])]
+                if _is_there(os.path.join(base, name), folders, drop):
+                    picked.append(i)
+                    self.paths.append(name)
+                    self.problems.append(store.problem(int(files.columns["problem"][i])))
+        rows = np.asarray(picked, dtype=np.int64)
+        empty = np.zeros(0, np.int64)
+        self.size = empty if files is None else files.columns["size"][rows].astype(np.int64)
+        self.mtime_ns = empty if files is None else files.columns["mtime_ns"][rows].astype(np.int64)
+        self.digest: Digests = (
+            np.zeros((0, 32), np.uint8) if files is None else files.columns["digest"][rows].astype(np.uint8)
+        )
+
+
+def _is_there(path: bytes, folders: dict[bytes, bool], drop: bool) -> bool:
+    if os.path.lexists(path):
+        return True
+    folder = os.path.dirname(path)
+    if folder not in folders:
+        folders[folder] = os.path.isdir(folder)
+    return not folders[folder] and not drop
+
+
+def _kept_rows(rows: KeyTable | None, listed: Digests, of_files: Digests) -> npt.NDArray[np.bool_]:
+    if rows is None:
+        return np.zeros(0, dtype=bool)
+    wanted = np.concatenate([listed, of_files])
+    alive = KeyTable(content_keys(wanted, 0), {})
+    known = alive.find(content_keys(rows.keys[:, :32], 0)) >= 0
+    return np.asarray(known & (rows.columns["view"] != FOREIGN_VIEW))
+
+
+def _write(
+    store: FeatureStore,
+    rows: KeyTable | None,
+    keep: npt.NDArray[np.bool_],
+    files: _FileColumns,
+    progress: Callable[[int, int], None],
+) -> None:
+    total = int(np.count_nonzero(keep))
+    if rows is None:
+        order = np.zeros(0, dtype=np.int64)
+    else:
+        order = np.flatnonzero(keep)
+        order = order[np.lexsort((rows.columns["row"][order], rows.columns["shard"][order]))]
+    target = store.next_shard()
+    number = int(target.stem.partition("-")[2])
+    for start in range(0, max(total, len(files.paths)), _ROWS):
+        part, some = order[start : start + _ROWS], slice(start, start + _ROWS)
+        vectors = np.empty((len(part), store.space.dim), dtype=store.space.dtype)
+        digests, views = np.zeros((len(part), 32), np.uint8), np.zeros(len(part), np.uint16)
+        if rows is not None and len(part):
+            shard = rows.columns["shard"][part]
+            for n in np.unique(shard):
+                here = shard == n
+                vectors[here] = read_vectors(
+                    store.shards[int(n)].path, rows.columns["row"][part[here]].astype(np.int64)
+                )
+            digests, views = rows.keys[part, :32], rows.columns["view"][part].astype(np.uint16)
+        write_shard(
+            store.folder / f"shard-{number:08d}.h5",
+            store.space,
+            digests=digests,
+            views=views,
+            vectors=vectors,
+            paths=files.paths[some],
+            sizes=files.size[some],
+            mtimes=files.mtime_ns[some],
+            file_digests=files.digest[some],
+            problems=files.problems[some],
+        )
+        number += 1
+        progress(min(start + _ROWS, total), total)

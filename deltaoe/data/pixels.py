@@ -1,0 +1,232 @@
+"""From a picture to the pixels that a model sees, with Pillow and NumPy alone.
+
+Worker processes import this module, and PyTorch would cost each of them seconds and hundreds of megabytes. So the
+resizing and cutting of open_clip's preprocessing is done here, equal to the bit; its arithmetic on the numbers
+(scaling to 0…1, mean, deviation) is left to the process that holds the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deltaoe.data.images import ImageError, decode
+from deltaoe.errors import ConfigError, ModelError
+
+# Augmented views are remembered by this number: change what pixels come out of one, and it must change too.
+VIEW_POLICY = 1
+
+# What CoOp trains on, torchvision's defaults: shares of the picture's area, and width : height.
+_AREA = (0.08, 1.0)
+_ASPECT = (3 / 4, 4 / 3)
+_TRIES = 10
+
+# Pictures more extreme than this are cut to it around their centre before they are resized: the centre crop that
+# follows keeps 1:1 of it, and resizing the shorter side of a 1×20000 strip to 224 would take gigabytes.
+_MOST_EXTREME_ASPECT = 16
+
+_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_RESIZE_MODES = ("shortest", "longest", "squash")
+_SETTINGS = frozenset({"size", "mode", "mean", "std", "interpolation", "resize_mode", "fill_color"})
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a model wants its pictures cut.
+
+    Attributes:
+        height: H, rows of pixels; ``width``: W, columns.
+        interpolation: ``bicubic`` or ``bilinear``.
+        resize_mode: ``shortest`` covers H × W and cuts the rest off, ``longest`` fits into it and pads,
+            ``squash`` stretches.
+        fill_color: 0…255 for all of red, green and blue, or for each; what ``longest`` pads with.
+
+    Raises:
+        ModelError: one of them has no usable value.
+    """
+
+    height: int
+    width: int
+    interpolation: str = "bicubic"
+    resize_mode: str = "shortest"
+    fill_color: int | tuple[int, int, int] = 0
+
+    def __post_init__(self) -> None:
+        fill = self.fill_color if isinstance(self.fill_color, tuple) else (self.fill_color,) * 3
+        sides = (self.height, self.width)
+        for name, value, good in (
+            ("size", sides, all(type(side) is int and side >= 1 for side in sides)),
+            ("interpolation", self.interpolation, self.interpolation in list(_RESAMPLING)),
+            ("resize_mode", self.resize_mode, self.resize_mode in _RESIZE_MODES),
+            ("fill_color", fill, len(fill) == 3 and all(type(v) is int and 0 <= v <= 255 for v in fill)),
+        ):
+            if not good:
+                raise _unusable(f"{name} {value!r}")
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Geometry:
+        """What an open_clip ``preprocess_cfg`` says, with open_clip's own defaults.
+
+        Raises:
+            ModelError: it says something that open_clip does not take, or that this version does not know.
+        """
+        for name in settings:
+            if name not in _SETTINGS:
+                raise _unusable(f"a setting {name!r} that this version does not know")
+        if settings.get("mode", "RGB") != "RGB":
+            raise _unusable(f"mode {settings['mode']!r}")
+        size, fill = settings.get("size", 224), settings.get("fill_color") or 0
+        sides = size if isinstance(size, list | tuple) else (size, size)
+        if len(sides) != 2:
+            raise _unusable(f"size {size!r}")
+        height, width = sides
+        resize_mode = settings.get("resize_mode") or "shortest"
+        interpolation = settings.get("interpolation") or "bicubic"
+        # open_clip draws among several in training, means bicubic otherwise, and does not pass on what the
+        # settings say where the shorter side is to cover an oblong.
+        if interpolation == "random" or (
+            resize_mode == "shortest" and height != width and interpolation == "bilinear"
+        ):
+            interpolation = "bicubic"
+        if isinstance(fill, list | tuple):
+            fill = tuple(fill) * 3 if len(fill) == 1 else tuple(fill)
+        return cls(height, width, interpolation, resize_mode, fill)
+
+    def centred(self, image: Image.Image) -> NDArray[np.uint8]:
+        """View 0 of an RGB picture, (H, W, 3): what open_clip's transform for inference makes of it, as bytes.
+
+        Only strips differ: of more than 16:1 they are cut to that first (``shortest``), and they keep a pixel of
+        their shorter side where open_clip fails for want of one (``longest``).
+        """
+        if self.resize_mode == "squash":
+            return np.array(self._resized(image, self.width, self.height))
+        if self.resize_mode == "longest":
+            return np.array(self._fitted(image))
+        return np.array(self._covering(image))
+
+    def augmented(self, image: Image.Image, digest: bytes, view: int) -> NDArray[np.uint8]:
+        """View 1, 2, … of an RGB picture, (H, W, 3): a random part of it, resized, and mirrored half the time.
+
+        The part has 8 to 100 % of the area and an aspect of 3:4 to 4:3, as CoOp trains with. What is drawn depends
+        on the content's digest and the view's number alone: it is the same on every machine and in any order.
+
+        Raises:
+            ConfigError: the view's number is not positive.
+        """
+        if view < 1:
+            raise ConfigError(f"augmented views are numbered from 1, not {view}")
+        left, top, width, height, mirrored = random_part(image.size, digest, view)
+        part = image.crop((left, top, left + width, top + height))
+        pixels = np.array(self._resized(part, self.width, self.height))
+        return np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels
+
+    def views(self, image: Image.Image, digest: bytes, indices: Sequence[int]) -> NDArray[np.uint8]:
+        """Several views of an RGB picture, (len(indices), H, W, 3): 0 is the centred one, others are augmented."""
+        out = np.empty((len(indices), self.height, self.width, 3), dtype=np.uint8)
+        for slot, view in enumerate(indices):
+            out[slot] = self.centred(image) if view == 0 else self.augmented(image, digest, view)
+        return out
+
+    def decode(self, data: bytes, digest: bytes, indices: Sequence[int]) -> NDArray[np.uint8]:
+        """Views of the picture in a file's bytes, (len(indices), H, W, 3): work for another process.
+
+        Args:
+            data: the file.
+            digest: of the file, SHA-256; decides what the augmented views show.
+            indices: 0 for the centred view, 1 and above for augmented ones.
+
+        Raises:
+            ImageError: it is no usable picture; the reason in a few words.
+            ConfigError: an index is negative.
+        """
+        image = decode(data)
+        try:
+            return self.views(image, digest, indices)
+        except MemoryError as cause:
+            raise ImageError("too large for this machine's memory") from cause
+
+    def _resized(self, image: Image.Image, width: int, height: int) -> Image.Image:
+        return image.resize((width, height), _RESAMPLING[self.interpolation])
+
+    def _covering(self, image: Image.Image) -> Image.Image:
+        image = _less_extreme(image)
+        if self.height == self.width:
+            # torchvision's arithmetic for squares: the longer side is truncated, not rounded.
+            short, long = sorted(image.size)
+            longer = int(self.width * long / short)
+            width, height = (self.width, longer) if image.width <= image.height else (longer, self.height)
+        else:
+            ratio = min(image.height / self.height, image.width / self.width)
+            width, height = round(image.width / ratio), round(image.height / ratio)
+        image = self._resized(image, width, height)
+        left, top = round((width - self.width) / 2), round((height - self.height) / 2)
+        return image.crop((left, top, left + self.width, top + self.height))
+
+    def _fitted(self, image: Image.Image) -> Image.Image:
+        ratio = max(image.height / self.height, image.width / self.width)
+        # One pixel at least: the shorter side of a very long strip would be rounded to nothing.
+        width, height = (max(1, round(side / ratio)) for side in image.size)
+        fill = self.fill_color
+        ground = Image.new("RGB", (self.width, self.height), (fill,) * 3 if isinstance(fill, int) else fill)
+        ground.paste(
+            self._resized(image, width, height), ((self.width - width) // 2, (self.height - height) // 2)
+        )
+        return ground
+
+
+def random_part(size: tuple[int, int], digest: bytes, view: int) -> tuple[int, int, int, int, bool]:
+    """Which part of a picture an augmented view shows.
+
+    Args:
+        size: width and height of the picture.
+        digest: of its content.
+        view: the view's number.
+
+    Returns:
+        Left, top, width and height of the part in pixels, and whether it is mirrored.
+    """
+    key = hashlib.blake2b(b"%d:%d:%b" % (VIEW_POLICY, view, digest), digest_size=16).digest()
+    # NumPy keeps this stream of raw integers as it is, which it does not promise of what it derives from them.
+    raw = np.random.Philox(key=int.from_bytes(key, "little")).random_raw
+
+    def uniform(low: float, high: float) -> float:
+        return low + (high - low) * ((raw() >> 11) * 2.0**-53)
+
+    def below(bound: int) -> int:
+        return (raw() * bound) >> 64
+
+    mirrored = below(2) == 1
+    total_width, total_height = size
+    for _ in range(_TRIES):
+        area = total_width * total_height * uniform(*_AREA)
+        ratio = math.exp(uniform(*(math.log(aspect) for aspect in _ASPECT)))
+        width, height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < width <= total_width and 0 < height <= total_height:
+            return below(total_width - width + 1), below(total_height - height + 1), width, height, mirrored
+    # Pictures of an extreme shape hold no such part; then it is the largest in their middle.
+    width = min(total_width, round(total_height * _ASPECT[1]))
+    height = min(total_height, round(total_width / _ASPECT[0]))
+    return (total_width - width) // 2, (total_height - height) // 2, width, height, mirrored
+
+
+def _less_extreme(image: Image.Image) -> Image.Image:
+    short, long = sorted(image.size)
+    if long <= _MOST_EXTREME_ASPECT * short:
+        return image
+    keep = [min(side, _MOST_EXTREME_ASPECT * short) for side in image.size]
+    left, top = ((side - kept) // 2 for side, kept in zip(image.size, keep, strict=True))
+    return image.crop((left, top, left + keep[0], top + keep[1]))
+
+
+def _unusable(what: str) -> ModelError:
+    return ModelError(
+        f"the model's preprocessing has {what[:200]}, which cannot be used",
+        hint="check preprocess_cfg in the model's open_clip_config.json",
+    )

@@ -1,0 +1,186 @@
+"""One shard of a feature store: what is in the file, written whole and read in parts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from deltaoe.data.files import replacing
+from deltaoe.data.hdf5 import created, get_digests, get_strings, opened, put_digests, put_strings
+from deltaoe.data.pixels import VIEW_POLICY
+from deltaoe.data.space import FeatureSpace
+from deltaoe.errors import StoreError
+
+NO_DIGEST = bytes(32)
+PATH_KEY_BYTES = 16
+FOREIGN_VIEW = 65535
+# Rows further apart than this are read by themselves; nearer ones with what lies between, at memory speed.
+_GAP_ROWS = 64
+
+
+class Shard(NamedTuple):
+    """A shard that was read: its file, how many features and file observations it holds, and its bytes."""
+
+    path: Path
+    features: int
+    files: int
+    size: int
+
+    @property
+    def number(self) -> int:
+        """Its place in the order of writing."""
+        return int(self.path.stem.partition("-")[2])
+
+
+class ShardIndex(NamedTuple):
+    """A shard's columns without its vectors and paths."""
+
+    row_keys: npt.NDArray[np.uint8]
+    view: npt.NDArray[np.uint16]
+    file_keys: npt.NDArray[np.uint8]
+    size: npt.NDArray[np.int64]
+    mtime_ns: npt.NDArray[np.int64]
+    digest: npt.NDArray[np.uint8]
+    problems: dict[int, str]
+
+
+def path_keys(paths: Sequence[bytes]) -> npt.NDArray[np.uint8]:
+    """BLAKE2b of each of n paths, (n, 16): what a file is found by, without keeping a million names in memory."""
+    blake2b, width = hashlib.blake2b, PATH_KEY_BYTES
+    joined = b"".join([blake2b(path, digest_size=width).digest() for path in paths])
+    return np.frombuffer(joined, dtype=np.uint8).reshape(len(paths), width)
+
+
+def content_keys(
+    digests: npt.NDArray[np.uint8], views: int | npt.NDArray[np.uint16]
+) -> npt.NDArray[np.uint8]:
+    """What a feature is found by: digest and view, (n, 34)."""
+    keys = np.empty((len(digests), 34), dtype=np.uint8)
+    keys[:, :32] = digests
+    number = np.broadcast_to(np.asarray(views, dtype=">u2"), (len(digests),))
+    keys[:, 32:] = np.ascontiguousarray(number).view(np.uint8).reshape(-1, 2)
+    return keys
+
+
+def write_shard(
+    target: Path,
+    space: FeatureSpace,
+    *,
+    digests: npt.NDArray[np.uint8],
+    views: npt.NDArray[np.uint16],
+    vectors: npt.NDArray[np.floating],
+    paths: Sequence[bytes],
+    sizes: npt.NDArray[np.int64],
+    mtimes: npt.NDArray[np.int64],
+    file_digests: npt.NDArray[np.uint8],
+    problems: Sequence[str],
+) -> None:
+    """Write n features (n, D) and m file observations as one file, atomically.
+
+    Raises:
+        StoreError: the disk does not take it, or a feature is not finite.
+    """
+    if not np.isfinite(vectors).all():
+        raise StoreError(
+            "the model gave features that are not finite", hint="try --precision fp32, or another model"
+        )
+    with replacing(target) as temporary, created(temporary, "features") as out:
+        out.attrs["space"] = space.id
+        out.attrs["view_policy"] = VIEW_POLICY
+        group = out.create_group("features")
+        put_digests(group, "digest", digests)
+        group.create_dataset("view", data=views.astype(np.uint16))
+        group.create_dataset("vector", data=vectors.astype(space.dtype).reshape(len(digests), space.dim))
+        group = out.create_group("files")
+        put_strings(group, "path", paths)
+        put_digests(group, "key", path_keys(paths))
+        put_strings(group, "problem", [problem.encode("utf-8", "surrogateescape") for problem in problems])
+        put_digests(group, "digest", file_digests)
+        group.create_dataset("size", data=sizes)
+        group.create_dataset("mtime_ns", data=mtimes)
+
+
+def read_index(file: h5py.File, space: FeatureSpace) -> ShardIndex:
+    """All of a shard but vectors and paths.
+
+    Raises:
+        StoreError: it belongs to another space, or its parts do not fit together.
+    """
+    if file.attrs.get("space") != space.id:
+        raise StoreError(f"it holds features of another space ({file.attrs.get('space')})")
+    old = int(file.attrs["version"]) < 2
+    group = file["features"]
+    digests = get_digests(group, "digest")
+    vectors = group["vector"]
+    if vectors.shape != (len(digests), space.dim) or vectors.dtype != space.dtype:
+        raise StoreError("its features do not fit its digests")
+    view = np.zeros(len(digests), dtype=np.uint16) if old else group["view"][()]
+    group = file["files"]
+    count = len(group["size"])
+    keys = path_keys(get_strings(group, "path")) if old else get_digests(group, "key", PATH_KEY_BYTES)
+    if not old and file.attrs["view_policy"] != VIEW_POLICY:
+        # Views of another version's augmentation are not what this one means by them: out of everybody's way.
+        view = np.where(view == 0, 0, FOREIGN_VIEW).astype(np.uint16)
+    index = ShardIndex(
+        row_keys=content_keys(digests, view),
+        view=view,
+        file_keys=keys,
+        size=group["size"][()],
+        mtime_ns=group["mtime_ns"][()],
+        digest=get_digests(group, "digest"),
+        problems=_problems(group, count),
+    )
+    columns = (index.size, index.mtime_ns)
+    fits = (
+        view.shape == (len(digests),)
+        and view.dtype == np.uint16
+        and len(keys) == len(index.digest) == count
+        and all(column.shape == (count,) and column.dtype == np.int64 for column in columns)
+        and group["path_offsets"].shape == (count + 1,)
+    )
+    if not fits:
+        raise StoreError("its columns do not fit together")
+    return index
+
+
+def _problems(group: h5py.Group, count: int) -> dict[int, str]:
+    offsets = group["problem_offsets"][()]
+    buffer = bytes(group["problem"][()])
+    steps = np.diff(offsets)
+    if offsets.shape != (count + 1,) or offsets[0] != 0 or offsets[-1] != len(buffer) or (steps < 0).any():
+        raise StoreError("damaged string table /files/problem")
+    return {
+        int(i): buffer[offsets[i] : offsets[i + 1]].decode("utf-8", "replace") for i in np.flatnonzero(steps)
+    }
+
+
+def read_vectors(path: Path, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.floating]:
+    """Vectors of these rows, ascending, of one shard, as they are kept: (n, D).
+
+    Raises:
+        StoreError: the shard cannot be read.
+    """
+    with opened(path, "features") as file:
+        vectors = file["features/vector"]
+        out = np.empty((len(rows), vectors.shape[1]), dtype=vectors.dtype)
+        cuts = np.flatnonzero(np.diff(rows) > _GAP_ROWS) + 1
+        start = 0
+        for stop in [*cuts.tolist(), len(rows)]:
+            if start < stop:
+                first, last = int(rows[start]), int(rows[stop - 1])
+                span = vectors[first : last + 1]
+                out[start:stop] = span if len(span) == stop - start else span[rows[start:stop] - first]
+            start = stop
+        return out
+
+
+def read_paths(path: Path) -> list[bytes]:
+    """The paths of all file observations of a shard, in its order. Raises StoreError."""
+    with opened(path, "features") as file:
+        return get_strings(file["files"], "path")

@@ -1,0 +1,61 @@
+"""The right to write a folder: one process at a time, and the others are told who it is and since when."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from deltaoe.data.files import TEMPORARY_PREFIX, cannot_write, write_json
+from deltaoe.errors import StoreError
+
+_OWNER = "writer.json"
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, with a note beside it that says who holds it.
+
+    The operating system frees the lock of a process that dies, so a stale one recovers by itself; the note of a
+    dead owner and its temporary files are cleared by the next one.
+
+    Raises:
+        StoreError: another process is writing, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "writer.lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StoreError(
+            f"another deltaoe process is writing to {folder}{_owner(folder / _OWNER)}",
+            hint="wait for it, or stop it; what it has finished is kept",
+        ) from None
+    except OSError as cause:
+        raise cannot_write(folder, cause) from cause
+    try:
+        # Under the lock, a temporary file can only be a killed writer's.
+        for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
+            leftover.unlink(missing_ok=True)
+        write_json(folder / _OWNER, {"pid": os.getpid(), "host": platform.node(), "since": time.time()})
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            (folder / _OWNER).unlink(missing_ok=True)
+        lock.release()
+
+
+def _owner(note: Path) -> str:
+    try:
+        owner = json.loads(note.read_text(encoding="utf-8"))
+        minutes = max(0.0, time.time() - float(owner["since"])) / 60
+        age = f"{minutes:.0f} minutes" if minutes >= 2 else f"{60 * minutes:.0f} seconds"
+        return f" (process {int(owner['pid'])} on {owner['host']}, for {age})"
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""  # the other has only just begun, or has just ended

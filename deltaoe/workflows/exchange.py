@@ -1,0 +1,242 @@
+"""Features in from elsewhere, and out to others, as one file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from deltaoe.data.archive import archive_rows, is_archive, read_archive, write_archive
+from deltaoe.data.dataset import DataSet
+from deltaoe.data.exchange import Foreign, read_foreign, write_npy, write_npz, write_parquet
+from deltaoe.data.features import BLOCK_ROWS, FeatureStore
+from deltaoe.data.labels import check_name
+from deltaoe.data.space import FeatureSpace
+from deltaoe.data.workspace import Workspace
+from deltaoe.errors import ConfigError, DataError, MismatchError
+from deltaoe.workflows.progress import Event, OnEvent, silent
+
+_WRITERS = {".npz": write_npz, ".npy": write_npy, ".parquet": write_parquet}
+_ARCHIVES = (".h5", ".hdf5")
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """How to read somebody else's file; see ``deltaoe store import --help``."""
+
+    name: str = ""
+    model: str = "unknown"
+    dtype: str = "float16"
+    paths: Path | None = None
+    labels: str | None = None
+    features: str | None = None
+    classes: Path | None = None
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The data set made; how many features are new to the store; what else was in the file, by name; notes."""
+
+    data: DataSet
+    space: FeatureSpace
+    new: int
+    notes: list[str]
+
+
+def import_features(
+    path: Path, workspace: Workspace, options: ImportOptions | None = None, on: OnEvent = silent
+) -> Imported:
+    """Take in image features that were made elsewhere, as a data set of their own.
+
+    Args:
+        path: ``.npz``, ``.npy``, ``.parquet``, ``.h5``, a folder in clip-retrieval's layout, or an export of ours.
+        workspace: where to.
+        options: how to read it.
+        on: told how far it is.
+
+    Raises:
+        DataError, ConfigError: the file cannot be read as features; names what is wrong with it.
+        StoreError: the workspace cannot be written.
+    """
+    options = options or ImportOptions()
+    check_name(options.name)
+    if options.dtype not in ("float16", "float32"):
+        raise ConfigError(f"features are kept as float16 or float32, not {options.dtype!r}")
+    workspace.check_writable()
+    if path.suffix.lower() in _ARCHIVES and is_archive(path):
+        return _import_archive(path, workspace, options, on)
+    foreign = read_foreign(
+        path, paths=options.paths, labels=options.labels, features=options.features, classes=options.classes
+    )
+    space = FeatureSpace.imported(options.model, foreign.dim, options.dtype)
+    store = workspace.store(space)
+    before, digests = store.feature_rows, np.zeros((foreign.count, 32), dtype=np.uint8)
+    with store.writer() as writer:
+        start = 0
+        for raw in foreign.blocks():
+            block = raw / np.linalg.norm(raw.astype(np.float64), axis=1, keepdims=True).astype(np.float32)
+            kept = np.ascontiguousarray(block.astype(space.dtype))
+            for row, feature in enumerate(block):
+                # All that is known of an imported image's content is its feature: equal features are one image.
+                digest = hashlib.sha256(b"deltaoe import\0" + kept[row].tobytes()).digest()
+                digests[start + row] = np.frombuffer(digest, dtype=np.uint8)
+                writer.add_features(digest, feature[None], (0,))
+            start += len(block)
+            on(Event("Importing", start, foreign.count))
+            if writer.pending >= BLOCK_ROWS:
+                writer.flush()
+    data = _data_set(path, foreign, digests, space, options)
+    workspace.save_dataset(data)
+    return Imported(data, space, store.feature_rows - before, _notes(foreign, digests))
+
+
+def _data_set(
+    path: Path, foreign: Foreign, digests: npt.NDArray[np.uint8], space: FeatureSpace, options: ImportOptions
+) -> DataSet:
+    labels = foreign.labels if foreign.labels is not None else np.full(foreign.count, -1, dtype=np.int64)
+    names = foreign.class_names
+    if names is None:
+        names = tuple(f"class {i}" for i in range(int(labels.max(initial=-1)) + 1))
+    order = np.argsort(np.asarray(names, dtype=object), kind="stable") if names else np.zeros(0, np.int64)
+    place = np.empty(len(names) + 1, dtype=np.int64)
+    place[order] = np.arange(len(names))
+    place[-1] = -1
+    texts = foreign.text_features
+    width = len(str(foreign.count))
+    return DataSet(
+        root="",
+        inputs=() if options.name else (os.path.abspath(path),),
+        name=options.name,
+        space_id=space.id,
+        model=space.model,
+        layout="table",
+        class_names=tuple(names[i] for i in order),
+        domain_names=(),
+        paths=foreign.paths or [f"row {i:0{width}d}" for i in range(foreign.count)],
+        digests=digests,
+        class_of=place[labels],
+        domain_of=np.full(foreign.count, -1, dtype=np.int64),
+        text_features=None if texts is None or not names else _unit(texts)[order],
+    )
+
+
+def _unit(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    length = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    unit: npt.NDArray[np.float32] = (rows / length).astype(np.float32)
+    return unit
+
+
+def _notes(foreign: Foreign, digests: npt.NDArray[np.uint8]) -> list[str]:
+    notes = []
+    ours = {"digests", "digest", "class", "view"}  # what an export of ours says beside the features
+    unused = [name for name in foreign.ignored if name not in ours]
+    if unused:
+        notes.append(f"not used: {', '.join(unused)}")
+    distinct = len(np.unique(digests, axis=0))
+    if distinct < len(digests):
+        notes.append(f"{len(digests) - distinct} features equal another one and count as the same image")
+    return notes
+
+
+def _import_archive(path: Path, workspace: Workspace, options: ImportOptions, on: OnEvent) -> Imported:
+    data, space = read_archive(path)
+    store = workspace.store(space)
+    before, done = store.feature_rows, 0
+    with store.writer() as writer:
+        for digests, views, features in archive_rows(path):
+            for digest, view, feature in zip(digests, views.tolist(), features, strict=True):
+                writer.add_features(digest.tobytes(), feature[None], (view,))
+            done += len(digests)
+            on(Event("Importing", done))
+            if writer.pending >= BLOCK_ROWS:
+                writer.flush()
+    name = options.name or data.name
+    data = dataclasses.replace(data, name=name, inputs=() if name else (os.path.abspath(path),))
+    if not bool(store.has(data.digests).all()):
+        raise DataError(f"{path} lists images whose features are not in it", hint="export it again")
+    workspace.save_dataset(data)
+    return Imported(data, space, store.feature_rows - before, [])
+
+
+def export_features(
+    target: Path, workspace: Workspace, wanted: str | None = None, on: OnEvent = silent
+) -> DataSet:
+    """Write a data set's features to one file; its suffix says which kind.
+
+    Args:
+        target: ``.h5`` keeps everything (views, domains, text features) and can be imported without loss; ``.npz``,
+            ``.npy`` and ``.parquet`` are for others.
+        workspace: where from.
+        wanted: the data set: an extracted input or ``data:NAME``; the last one with classes by default.
+        on: told how far it is.
+
+    Raises:
+        ConfigError: no such kind of file.
+        DataError: no such data set.
+        MismatchError: its features are no longer in the workspace.
+        StoreError: the file cannot be written.
+    """
+    kind = target.suffix.lower()
+    if kind not in (*_WRITERS, *_ARCHIVES):
+        raise ConfigError(
+            f"cannot tell what kind of file {target} shall be",
+            hint=f"let its name end in {', '.join((*_ARCHIVES[:1], *_WRITERS))}",
+        )
+    data = workspace.dataset(wanted)
+    if data is None:
+        raise DataError(
+            f"there is no data set with classes in {workspace.folder}",
+            hint="name one: --data ./images, or run deltaoe extract first",
+        )
+    space = workspace.known_space(data.space_id)
+    if space is None:
+        raise MismatchError(
+            f"the features of {data.title} are no longer in {workspace.folder}",
+            hint="extract or import them again",
+        )
+    store = workspace.store(space)
+    if kind in _ARCHIVES:
+        _export_archive(target, data, store, on)
+    else:
+        _WRITERS[kind](
+            target,
+            _blocks(store, data.digests, 0, on),
+            count=len(data),
+            dim=space.dim,
+            dtype=np.dtype(space.dtype),
+            paths=data.paths,
+            labels=data.class_of if data.labelled else None,
+            class_names=data.class_names if data.labelled else None,
+            digests=data.digests,
+        )
+    return data
+
+
+def _export_archive(target: Path, data: DataSet, store: FeatureStore, on: OnEvent) -> None:
+    distinct = np.unique(data.digests, axis=0)
+    parts = [distinct]
+    while len(parts[-1]):
+        view = len(parts)
+        parts.append(distinct[store.has(distinct, view)])
+    digests = np.concatenate(parts)
+    views = np.concatenate([np.full(len(part), view, np.uint16) for view, part in enumerate(parts)])
+
+    def blocks() -> Iterator[npt.NDArray[np.float32]]:
+        for view, part in enumerate(parts):
+            yield from _blocks(store, part, view, on)
+
+    write_archive(target, data, store.space, digests, views, blocks())
+
+
+def _blocks(
+    store: FeatureStore, digests: npt.NDArray[np.uint8], view: int, on: OnEvent
+) -> Iterator[npt.NDArray[np.float32]]:
+    for start in range(0, len(digests), BLOCK_ROWS):
+        yield store.features(digests[start : start + BLOCK_ROWS], view)
+        on(Event("Exporting", min(start + BLOCK_ROWS, len(digests)), len(digests)))
