@@ -33,12 +33,14 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def process_pool() -> ProcessPoolExecutor:
-    """As many fresh processes as this one may use CPUs. They leave Ctrl-C to this process, and end when it ends."""
+def process_pool(workers: int | None = None) -> ProcessPoolExecutor:
+    """So many fresh processes, by default one per usable CPU. They leave Ctrl-C to this one, and end when it ends."""
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    return ProcessPoolExecutor(usable_cpus(), mp_context=get_context("spawn"), initializer=_serve_parent)
+    return ProcessPoolExecutor(
+        workers or usable_cpus(), mp_context=get_context("spawn"), initializer=_serve_parent
+    )
 
 
 def _serve_parent() -> None:

@@ -187,6 +187,7 @@ class _Run:
         self._writer, self._tally, self._on, self._options = writer, tally, on, options
         self._waiting: list[Picture] = []
         self._waiting_rows = 0
+        self._waiting_digests: set[bytes] = set()
 
     def encode(self, todo: npt.NDArray[np.int64], clip: FrozenClip) -> None:
         """Read, decode and encode the files ``todo``."""
@@ -228,6 +229,8 @@ class _Run:
                 raise
 
     def _wanted(self, digest: bytes) -> tuple[int, ...]:
+        if digest in self._waiting_digests:
+            return ()
         return tuple(v for v in range(self._options.views + 1) if not self._writer.has(digest, v))
 
     def _record(self, picture: Picture) -> FileRecord:
@@ -241,19 +244,18 @@ class _Run:
             self._tally.problems[i] = picture.problem
             if picture.lasting:
                 self._writer.add(self._keys[i], self._record(picture))
-        elif picture.pixels is None and not self._copy_waits(picture):
+        elif picture.pixels is None and picture.digest not in self._waiting_digests:
             self._tally.settle(i, picture.digest)
             self._writer.add(self._keys[i], self._record(picture))
         else:
+            # A copy of one that waits, too: a file must not be on record before the features of its content are.
             self._waiting.append(picture)
+            self._waiting_digests.add(picture.digest)
             self._waiting_rows += 0 if picture.pixels is None else len(picture.views)
-
-    def _copy_waits(self, picture: Picture) -> bool:
-        # A file must not be on record before the features of its content are.
-        return any(other.digest == picture.digest for other in self._waiting)
 
     def _run_model(self, encoder: BatchEncoder) -> None:
         waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
+        self._waiting_digests = set()
         decoded = [picture.pixels for picture in waiting if picture.pixels is not None]
         features = encoder(np.concatenate(decoded)) if decoded else np.zeros((0, 0), np.float32)
         start = 0

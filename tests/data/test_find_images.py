@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deltaoe.data.images import SUFFIXES, Ignored, ImageError, find_images, read_bytes
+from deltaoe.data.images import SUFFIXES, ImageError, read_bytes
+from deltaoe.data.inputs import FileList, Ignored, find_files
 from deltaoe.errors import DataError
 
 
@@ -18,8 +19,16 @@ def make(root: Path, *names: str) -> None:
         path.write_bytes(name.encode())
 
 
-def found(root: Path, ignored: Ignored | None = None) -> list[str]:
-    return [file.relative for file in find_images(root, ignored)]
+def listed(root: Path) -> FileList:
+    return find_files([str(root)])
+
+
+def found(root: Path) -> list[str]:
+    return listed(root).relative
+
+
+def fates(files: FileList) -> list[tuple[str, str | None]]:
+    return [(relative, files.problems.get(row)) for row, relative in enumerate(files.relative)]
 
 
 @pytest.fixture
@@ -59,10 +68,23 @@ def test_order_does_not_depend_on_the_disk(tmp_path, monkeypatch):
 def test_a_file_is_described_as_it_is(tmp_path):
     make(tmp_path, "cat/1.png")
     os.utime(tmp_path / "cat/1.png", ns=(1, 1_700_000_000_123_456_789))
-    (file,) = find_images(tmp_path)
-    assert file.path == tmp_path / "cat/1.png"
-    assert (file.relative, file.size, file.problem) == ("cat/1.png", len("cat/1.png"), None)
-    assert file.mtime_ns == (tmp_path / "cat/1.png").stat().st_mtime_ns
+    files = listed(tmp_path)
+    assert len(files) == 1
+    assert files.roots == [str(tmp_path)]
+    assert files.path(0) == str(tmp_path / "cat/1.png")
+    assert (files.relative, list(files.size), files.problems) == (["cat/1.png"], [len("cat/1.png")], {})
+    assert list(files.mtime_ns) == [(tmp_path / "cat/1.png").stat().st_mtime_ns]
+
+
+def test_times_beyond_64_bits_of_nanoseconds_differ_still(tmp_path):
+    """They end in the year 2262; a camera with a broken clock, or a file system, does not."""
+    make(tmp_path, "1.png", "2.png")
+    late = [2**63 + 10**9, 2**63 + 2 * 10**9]
+    for name, when in zip(("1.png", "2.png"), late, strict=True):
+        os.utime(tmp_path / name, ns=(0, when))
+        if (tmp_path / name).stat().st_mtime_ns != when:
+            pytest.skip("this file system's time ends earlier")
+    assert [when % 2**64 for when in listed(tmp_path).mtime_ns] == late
 
 
 def test_suffixes_count_in_any_case(tmp_path):
@@ -76,9 +98,12 @@ def test_suffixes_count_in_any_case(tmp_path):
 def test_everything_else_is_counted(tmp_path):
     make(tmp_path, "a.png", "notes.txt", "archive.png.zip", "png", "c/.DS_Store", ".hidden.png", ".git/x.png")
     make(tmp_path, "__MACOSX/a.png", "c/@eaDir/b.png", "c/Thumbs.db", ".png")
-    ignored = Ignored()
-    assert found(tmp_path, ignored) == ["a.png"]
-    assert ignored == Ignored(hidden=6, other_files=4)
+    assert found(tmp_path) == ["a.png"]
+    assert listed(tmp_path).ignored == Ignored(hidden=6, other_files=4)
+    make(tmp_path, "System Volume Information/a.png", "c/lost+found/b.png", "$RECYCLE.BIN/a.png", "._a.png")
+    make(tmp_path, ".thumbnails/a.png")
+    assert found(tmp_path) == ["a.png"]
+    assert listed(tmp_path).ignored == Ignored(hidden=11, other_files=4)
 
 
 def test_a_folder_named_like_a_picture_is_a_folder(tmp_path):
@@ -87,17 +112,35 @@ def test_a_folder_named_like_a_picture_is_a_folder(tmp_path):
     assert found(tmp_path) == ["x.jpg/1.png"]
 
 
-def test_a_single_file_counts_whatever_its_suffix(tmp_path):
-    make(tmp_path, "scan.dat")
-    (file,) = find_images(tmp_path / "scan.dat")
-    assert (file.path, file.relative) == (tmp_path / "scan.dat", "scan.dat")
+def test_progress_is_told(tmp_path):
+    for i in range(2500):
+        (tmp_path / f"{i}.png").touch()
+    told: list[int] = []
+    assert len(find_files([str(tmp_path)], on_found=told.append)) == 2500
+    assert told == [1000, 2000]
 
 
-@pytest.mark.parametrize("name", ["nowhere", "file.png/below"])
-def test_a_root_that_is_not_there(tmp_path, name):
-    make(tmp_path, "file.png")
-    with pytest.raises(DataError, match="cannot read"):
-        found(tmp_path / name)
+def test_a_folder_as_deep_as_a_path_can_be(tmp_path, monkeypatch):
+    """Far beyond Python's recursion limit."""
+    monkeypatch.chdir(tmp_path)
+    folders = ["/".join("d" * depth) for depth in range(1, 2001)]
+    made = []
+    try:
+        try:
+            for folder in folders:
+                os.mkdir(folder)
+                made.append(folder)
+            Path(folders[-1], "1.png").touch()
+        except OSError as cause:
+            pytest.skip(f"this system has shorter paths: {cause}")
+        files = find_files(["."])
+        assert files.roots == [""]
+        assert files.relative == [folders[-1] + "/1.png"]
+        assert os.path.isfile(files.path(0))
+        Path(folders[-1], "1.png").unlink()
+    finally:  # pytest's own clean-up recurses
+        for folder in reversed(made):
+            os.rmdir(folder)
 
 
 # Links
@@ -111,9 +154,9 @@ def test_links_to_files_and_class_folders_are_followed(tmp_path):
     (root / "cat").symlink_to(tmp_path / "elsewhere/cats", target_is_directory=True)
     (root / "again").symlink_to(tmp_path / "elsewhere/cats", target_is_directory=True)
     (root / "z.png").symlink_to(tmp_path / "elsewhere/2.png")
-    files = list(find_images(root))
-    assert [file.relative for file in files] == ["again/1.png", "cat/1.png", "z.png"]
-    assert files[2].size == len("elsewhere/2.png")  # the target's, not the link's
+    files = listed(root)
+    assert files.relative == ["again/1.png", "cat/1.png", "z.png"]
+    assert files.size[2] == len("elsewhere/2.png")  # the target's, not the link's
     (tmp_path / "link").symlink_to(root, target_is_directory=True)
     assert len(found(tmp_path / "link")) == 3
 
@@ -123,13 +166,9 @@ def test_a_broken_link_to_a_picture_is_reported(tmp_path):
     make(tmp_path, "a.png")
     (tmp_path / "gone.png").symlink_to("nowhere.png")
     (tmp_path / "gone.txt").symlink_to("nowhere.txt")
-    ignored = Ignored()
-    files = list(find_images(tmp_path, ignored))
-    assert [(file.relative, file.problem) for file in files] == [
-        ("a.png", None),
-        ("gone.png", "no such file or folder"),
-    ]
-    assert ignored == Ignored(other_files=1)
+    files = listed(tmp_path)
+    assert fates(files) == [("a.png", None), ("gone.png", "no such file or folder")]
+    assert files.ignored == Ignored(other_files=1)
 
 
 @pytest.mark.usefixtures("needs_links")
@@ -140,16 +179,13 @@ def test_loops_end(tmp_path):
     (tmp_path / "b" / "other").symlink_to("../a", target_is_directory=True)
     (tmp_path / "self").symlink_to("self", target_is_directory=True)
     (tmp_path / "self.png").symlink_to("self.png")
-    files = list(find_images(tmp_path))
-    assert [file.relative for file in files if file.problem is None] == [
-        "a/1.png",
-        "a/other/2.png",
-        "b/2.png",
-        "b/other/1.png",
-    ]
-    (loop,) = (file for file in files if file.problem is not None)
-    assert loop.relative == "self.png"
-    assert "link" in loop.problem
+    files = listed(tmp_path)
+    good = ["a/1.png", "a/other/2.png", "b/2.png", "b/other/1.png"]
+    assert files.relative == [*good, "self.png"]
+    assert "link" in files.problems.pop(4)
+    assert not files.problems
+    # a/up, a/other/other, b/other/up, b/other/other lead to where we are; "self" leads nowhere.
+    assert files.ignored == Ignored(other_files=1, repeated=4)
 
 
 # What cannot be read
@@ -160,8 +196,8 @@ def test_loops_end(tmp_path):
 def test_pipes_and_devices_are_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "zero.png").symlink_to("/dev/zero")
-    files = [(file.relative, file.problem) for file in find_images(tmp_path)]
-    assert files == [("pipe.png", "not a regular file"), ("zero.png", "not a regular file")]
+    wanted = [("pipe.png", "not a regular file"), ("zero.png", "not a regular file")]
+    assert fates(listed(tmp_path)) == wanted
 
 
 @pytest.mark.parametrize(
@@ -223,7 +259,8 @@ def test_hostile_names(tmp_path):
                 file.write(name)
     except OSError as cause:
         pytest.skip(f"this file system does not take such names: {cause}")
-    files = list(find_images(tmp_path))
-    assert {os.fsencode(file.relative) for file in files} == set(names)
-    for file in files:
-        assert read_bytes(file.path) == os.fsencode(file.relative)
+    files = listed(tmp_path)
+    assert {os.fsencode(relative) for relative in files.relative} == set(names)
+    for row, relative in enumerate(files.relative):
+        with open(files.path(row), "rb") as file:
+            assert file.read() == os.fsencode(relative)
