@@ -96,7 +96,16 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """All benchmarks, or the ones named: ``nox -s bench -- features photos``."""
     prepare(session, "test")
-    for name in session.posargs or ["features", "prompt_encoding", "extract", "photos", "demo"]:
+    for name in session.posargs or [
+        "features",
+        "prompt_encoding",
+        "extract",
+        "precision",
+        "store",
+        "warm",
+        "photos",
+        "demo",
+    ]:
         run(session, "python", f"benchmarks/{name}.py")
 
 

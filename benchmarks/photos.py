@@ -105,7 +105,7 @@ def measure(
 def split(data: DataSet, held_out: str, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of the shots, of the other source images, and of the held-out domain."""
     held = data.rows_in([held_out])
-    drawn = few_shot_split(np.where(held, -1, data.class_of).tolist(), data.digests, count, seed)
+    drawn = few_shot_split(np.where(held, -1, data.class_of).tolist(), data.keys(), count, seed)
     return drawn.shots, drawn.rest, np.flatnonzero(held)
 
 

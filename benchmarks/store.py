@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -205,6 +204,7 @@ def append_npy_once(place: Place) -> float:
 
 def open_store(place: Place) -> float:
     """Seconds until the store can answer."""
+    import_store(place)
     start = time.perf_counter()
     opened(place)
     return time.perf_counter() - start
@@ -329,7 +329,7 @@ MEASURED_ABOVE = {
 }
 
 
-def run(way: str, place: Place) -> float:
+def run(way: str, place: Place) -> int:
     """Do one thing in this process and print its seconds and its peak memory in bytes."""
     import resource
 
@@ -340,20 +340,21 @@ def run(way: str, place: Place) -> float:
 
 
 def measure(place: Place, repeats: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Median seconds and peak memory of everything, in turns."""
+    """Best seconds and highest peak memory of everything, in turns."""
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     peaks: dict[str, list[float]] = {way: [] for way in WAYS}
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}  # as the command sets it
     for _ in range(repeats):
         for way in WAYS:
             command = [sys.executable, __file__, "--way", way, "--folder", str(place.folder)]
             command += ["--rows", str(place.rows), "--dim", str(place.dim)]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
             took, peak = json.loads(done.stdout)
             seconds[way].append(took)
             peaks[way].append(peak)
     return (
-        {way: statistics.median(values) for way, values in seconds.items()},
-        {way: statistics.median(values) for way, values in peaks.items()},
+        {way: min(values) for way, values in seconds.items()},
+        {way: max(values) for way, values in peaks.items()},
     )
 
 
@@ -389,17 +390,17 @@ def time_rows(place: Place, seconds: dict[str, float]) -> list[list[str]]:
 
 def memory_rows(place: Place, peaks: dict[str, float]) -> list[list[str]]:
     """Peak memory above imports, and sizes on disk and of what is never held."""
-    table = []
-    for way, floor in MEASURED_ABOVE.items():
-        above = peaks[way] - peaks[floor]
-        table.append([f"{way.removesuffix('_store')}: peak above imports", above])
-    stored = sum(path.stat().st_size for path in place.store.rglob("*") if path.is_file())
-    table.append(["on disk, with file records and index", stored])
-    table.append(["on disk, float16 vectors alone", place.rows * place.dim * 2])
-    table.append([f"never held: images × {LABELS:,} labels, float32", place.rows * LABELS * 4])
-    return [
-        [str(label), f"{float(size) / 1e6:,.1f}", f"{float(size) / place.rows:,.1f}"] for label, size in table
+    sizes = [
+        (f"{way.removesuffix('_store')}: peak above imports", peaks[way] - peaks[floor])
+        for way, floor in MEASURED_ABOVE.items()
     ]
+    stored = sum(path.stat().st_size for path in place.store.rglob("*") if path.is_file())
+    sizes += [
+        ("on disk, with file records", stored),
+        ("on disk, float16 vectors alone", place.rows * place.dim * 2),
+        (f"never held: images × {LABELS:,} labels, float32", place.rows * LABELS * 4),
+    ]
+    return [[label, f"{size / 1e6:,.1f}", f"{size / place.rows:,.1f}"] for label, size in sizes]
 
 
 def main() -> int:
@@ -425,11 +426,14 @@ def main() -> int:
             print(f"{needed / 1e9:.1f} GB are needed in {folder}: pass --folder DIR", file=sys.stderr)
             return 2
         seconds, peaks = measure(place, options.repeats)
-        title = f"{place.rows:,} rows of {place.dim} float16, median of {options.repeats}, files cached"
+        title = f"{place.rows:,} rows of {place.dim} float16, best of {options.repeats}, files cached"
         times, memory = time_rows(place, seconds), memory_rows(place, peaks)
-    sides = options.markdown and options.markdown.with_suffix(".memory.md")
     show(title, ["seconds", "rate", "GB/s", "ours ÷ this, rate"], times, options.markdown)
-    show("memory and disk", ["MB", "bytes per row"], memory, sides)
+    above = options.markdown.read_text(encoding="utf-8") if options.markdown else ""
+    show("memory and disk", ["MB", "bytes per row"], memory, options.markdown)
+    if options.markdown:
+        below = options.markdown.read_text(encoding="utf-8")
+        options.markdown.write_text(f"{above}\n{below}", encoding="utf-8")
     return 0
 
 

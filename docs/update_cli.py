@@ -8,7 +8,19 @@ import sys
 from pathlib import Path
 
 TARGET = Path(__file__).parent / "reference" / "cli.md"
-COMMANDS = ((), ("extract",), ("tune",), ("score",), ("demo",))
+COMMANDS = (
+    (),
+    ("extract",),
+    ("tune",),
+    ("score",),
+    ("store",),
+    ("store", "info"),
+    ("store", "verify"),
+    ("store", "compact"),
+    ("store", "export"),
+    ("store", "import"),
+    ("demo",),
+)
 # A terminal's width and colours must not matter.
 ENVIRONMENT = {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb", "TERMINAL_WIDTH": "100"}
 

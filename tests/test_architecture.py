@@ -35,6 +35,7 @@ OWNERS = {
     "open_clip": {"models"},
     "huggingface_hub": {"models"},
     "faiss": {"models"},
+    "pyarrow": {"data"},
     "sklearn": {"functional"},
     "jinja2": {"report"},
     "typer": {"cli"},
@@ -173,7 +174,15 @@ def test_the_package_itself_loads_nothing():
 
 @pytest.mark.parametrize(
     "module",
-    ["deltaoe.data.workspace", "deltaoe.models.reference", "deltaoe.workflows.extract", "deltaoe_cli.main"],
+    [
+        "deltaoe.data.workspace",
+        "deltaoe.models.reference",
+        "deltaoe.workflows.decoding",
+        "deltaoe.workflows.exchange",
+        "deltaoe.workflows.extract",
+        "deltaoe.workflows.keep",
+        "deltaoe_cli.main",
+    ],
 )
 def test_what_a_cached_run_needs_loads_no_model_code(module):
     assert not loaded_by(f"import {module}") & {"torch", "faiss", "open_clip", "sklearn"}

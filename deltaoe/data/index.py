@@ -26,12 +26,15 @@ class KeyTable:
     def __init__(self, keys: Keys, columns: Mapping[str, npt.NDArray[Any]]) -> None:
         prefix = _prefix(keys)
         order = np.argsort(prefix, kind="stable")
+        same = _repeats(keys[order])
+        alike = prefix[order[1:]] == prefix[order[:-1]]
+        if (alike & ~same).any():
+            # Different keys with the same first eight bytes, by foul play: only the rest brings equal ones together.
+            order = np.lexsort((*keys[:, 8:].T, prefix))
+            same = _repeats(keys[order])
+        if same.any():
+            order = order[np.append(~same, True)]
         keys = keys[order]
-        # Equal keys lie side by side (but for a foul play with equal prefixes, which costs a few bytes here).
-        stale = np.zeros(len(keys), dtype=bool)
-        stale[:-1] = (keys[1:] == keys[:-1]).all(axis=1)
-        if stale.any():
-            order, keys = order[~stale], keys[~stale]
         self._prefix = prefix[order]
         self.keys = keys
         self.columns = {name: column[order] for name, column in columns.items()}
@@ -100,6 +103,11 @@ class GrowingTable:
             later = self._tables.pop()
             self._tables.append(self._tables.pop().followed_by(later))
         return self._tables[0] if self._tables else None
+
+
+def _repeats(keys: Keys) -> npt.NDArray[np.bool_]:
+    """Whether each row but the last is followed by its equal: (n - 1,)."""
+    return np.asarray((keys[1:] == keys[:-1]).all(axis=1))
 
 
 def _prefix(keys: Keys) -> npt.NDArray[np.uint64]:

@@ -27,8 +27,8 @@ class Listed:
     domains: list[str] | None = None
 
 
-def read_list(name: str, data: bytes, suffix: str = ".txt") -> Listed:
-    """The content of a list: one path per line, or a table with a header for ``.csv`` and ``.tsv``.
+def read_list(name: str, data: bytes, suffix: str = "") -> Listed:
+    """The content of a list: one path per line, or a table with a header for ``.csv`` and ``.tsv`` files.
 
     Text is UTF-8, a byte order mark aside; other bytes become lone surrogates, as in file names. Lines may end with
     CR LF; blank ones are skipped. If there is any NUL, that ends a path (``find -print0``).
@@ -36,7 +36,8 @@ def read_list(name: str, data: bytes, suffix: str = ".txt") -> Listed:
     Raises:
         DataError: it is UTF-16, or names no files, or the table has no column of paths or is ragged.
     """
-    if data[:2] in {b"\xff\xfe", b"\xfe\xff"} and b"\0" in data:
+    # Only of a file: what find prints may begin with a name of these bytes.
+    if suffix and data[:2] in {b"\xff\xfe", b"\xfe\xff"} and b"\0" in data:
         raise DataError(
             f"{name} is UTF-16 text",
             hint="save it as UTF-8; in PowerShell: ... | Out-File -Encoding utf8 FILE",

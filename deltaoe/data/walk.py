@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
 
 from deltaoe.data.images import SUFFIXES
@@ -165,8 +165,11 @@ class Gathering:
                 if (name[0] == "." or name in _SYSTEM) and not (rest is not None and rest.asks_for(name)):
                     ignored.hidden += 1
                     continue
-                if below is not None and not below.complete:
-                    if _is_folder(entry) and enter(entry.path, f"{prefix}{name}/", below):
+                if below is not None and not below.takes_files:
+                    if not _is_folder(entry):
+                        continue
+                    matched = matched or below.complete
+                    if enter(entry.path, f"{prefix}{name}/", None if below.complete else below):
                         break
                     continue
                 matched = True
@@ -201,11 +204,13 @@ class Pattern:
         parts: of the whole glob.
         matchers: of each part.
         states: how many parts can be behind us; more than one after a ``**``.
+        takes_files: nothing must follow, and what we are at may be a file: ``a/**`` begins with a folder ``a``.
     """
 
     parts: tuple[str, ...]
     matchers: tuple[_Matcher, ...]
     states: frozenset[int]
+    takes_files: bool = False
 
     @classmethod
     def of(cls, glob: str) -> Pattern:
@@ -223,14 +228,13 @@ class Pattern:
 
     def below(self, name: str) -> Pattern | None:
         """What is left behind an entry of this name; None if it does not fit."""
-        states = set()
-        for state in self.states:
-            if state < len(self.parts):
-                if self.parts[state] == "**":
-                    states.add(state)
-                elif self.matchers[state](name):
-                    states.add(state + 1)
-        return Pattern(self.parts, self.matchers, _reachable(self.parts, states)) if states else None
+        end = len(self.parts)
+        inside = {state for state in self.states if state < end and self.parts[state] == "**"}
+        behind = {state + 1 for state in self.states - inside if state < end and self.matchers[state](name)}
+        if not inside and not behind:
+            return None
+        takes_files = end in behind or end in _reachable(self.parts, inside)
+        return Pattern(self.parts, self.matchers, _reachable(self.parts, inside | behind), takes_files)
 
     def asks_for(self, name: str) -> bool:
         """Whether a hidden name is meant: as in a shell, by a part that has its dot, or by itself."""
@@ -238,7 +242,8 @@ class Pattern:
         return any(part == name or part[0] == name[0] == "." for part in parts)
 
 
-def _reachable(parts: tuple[str, ...], states: set[int]) -> frozenset[int]:
+def _reachable(parts: tuple[str, ...], states: Set[int]) -> frozenset[int]:
+    states = set(states)
     for state, part in enumerate(parts):
         if state in states and part == "**":  # which also stands for no folder at all
             states.add(state + 1)

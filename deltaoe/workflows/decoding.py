@@ -1,339 +1,295 @@
-"""Pictures read, hashed and decoded ahead of the model, in order, without ever waiting for a worker that is gone.
-
-Files are read and hashed in threads, which lets other threads run. Decoding happens in processes of its own: a
-decoder that crashes on a hostile file takes one of them along, not the run.
-"""
+"""Pictures decoded ahead of the model: files read and hashed in threads, decoded by a crew of processes."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
+import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 from deltaoe.data.images import ImageError, read_bytes
 from deltaoe.errors import first_line
-from deltaoe.runtime import process_pool, usable_cpus
+from deltaoe.runtime import usable_cpus
+from deltaoe.workflows.crew import Crew, Decode, Outcome, decode_here, ignore_pillow
 
-Pixels = npt.NDArray[np.uint8]
-Decode = Callable[[bytes, bytes, tuple[int, ...]], Pixels]
-
-# Starting processes takes half a second, in which threads decode more files than this.
-_WORTH_PROCESSES = 64
-# Files per message to a worker: a message costs about as much as decoding a thumbnail.
-_CHUNK_FILES = 8
-_CHUNK_BYTES = 4 << 20
-_BYTES_IN_FLIGHT = 256 << 20
-_CRASHED = "the decoder crashed on this file"
+_FEW_FILES = 64  # threads have decoded this many before the first process has loaded Pillow and NumPy
+_READERS = 8  # they wait for disks and networks rather than for a CPU
+_FILE_BYTES = _PIXEL_BYTES = 128 * 2**20  # in flight; one file beyond that goes when nothing else is
+_UNSEEN_VIEW = 2**20  # bytes of a view before the first is there: more than any CLIP takes
+_CHUNK_FILES, _CHUNK_BYTES = 8, 2 * 2**20  # per message to a process
+_CONTENTS = 8192  # looked up before one is decoded again; more than any batch that waits for the model
 
 
 class Picture(NamedTuple):
     """What became of one file.
 
     Attributes:
-        item: the caller's number of it.
-        digest: SHA-256 of its bytes; empty where it could not be read.
-        pixels: (V, H, W, 3); None where nothing had to be decoded, or could be.
-        views: which V views these are.
-        problem: why there is no picture, or empty.
-        lasting: whether that lies in the bytes and will be so again, unlike missing permissions.
+        item: as given.
+        digest: SHA-256 of the file's bytes; empty where it could not be read.
+        pixels: (V, H, W, 3), the views asked for; None where nothing had to be decoded, or it failed.
+        views: which.
+        problem: the reason why it is no usable picture, or empty.
+        lasting: the reason lies in the bytes and is worth remembering.
     """
 
     item: int
     digest: bytes
-    pixels: Pixels | None = None
-    views: tuple[int, ...] = ()
-    problem: str = ""
-    lasting: bool = False
-
-
-class _Job(NamedTuple):
-    data: bytes
-    digest: bytes
+    pixels: NDArray[np.uint8] | None
     views: tuple[int, ...]
+    problem: str
+    lasting: bool
 
 
-@dataclass
-class _Slot:
-    """One file on its way: reading, then perhaps waiting for a decoder, then done."""
-
-    item: int
-    reading: Future[tuple[bytes, bytes] | str]
-    job: _Job | None = None
-    twin: _Slot | None = None  # an earlier file with the same content, on its way too
-    decoding: _Chunk | None = None
-    place: int = 0
-    picture: Picture | None = None
-
-
-@dataclass
-class _Chunk:
-    """Files that are decoded as one message, and its answer."""
-
-    slots: list[_Slot] = field(default_factory=list)
-    size: int = 0
-    answer: Future[list[Pixels | str]] | None = None
+def _silent(message: str) -> None:
+    return
 
 
 def pictures(
-    items: Sequence[int],
+    items: Iterable[int],
     path_of: Callable[[int], str],
     wanted: Callable[[bytes], tuple[int, ...]],
     decode: Decode,
     *,
     workers: int,
     ahead: int,
-    notify: Callable[[str], None] = lambda message: None,
+    notify: Callable[[str], None] = _silent,
 ) -> Generator[Picture, None, None]:
-    """Read, hash and decode files; yield what became of them, in their order.
+    """Read files and decode those whose content is new, ahead of the caller and in the order of ``items``.
+
+    A content is decoded once: a copy comes behind it without pixels, and with the same problem if it has one. No
+    exception of ``decode`` ends the run, nor does a crash of its process. A file is blamed for a crash only if a
+    process dies on it twice, the second time while no other works. Close the generator to stop early: what has not
+    started is dropped.
 
     Args:
-        items: numbers of the files.
-        path_of: the path of one.
-        wanted: asked with a content's digest in the consuming thread; the views to decode, none where the
-            content is known. Of equal files on their way at the same time, only the first is decoded.
-        decode: file bytes, digest and views to pixels, or :class:`ImageError`; picklable.
-        workers: processes that decode; 0 decodes in threads of this one, as does a handful of files.
-        ahead: how many files may be on their way.
-        notify: told once if processes cannot be started here.
-
-    Closing it drops what has not begun, and leaves no process behind.
+        items: numbers of files, taken as needed.
+        path_of: a file's path.
+        wanted: which views of a content, by its digest, are to be decoded; ``()`` if it is known. Asked in order.
+        decode: (bytes of the file, digest, views) to (V, H, W, 3); it can be pickled, and raises ImageError.
+        workers: processes that decode; 0 for threads of this one, which also do the work where there are few files.
+        ahead: files between being read and being yielded, at most; fewer where they are large.
+        notify: given a sentence if processes cannot be started, and threads take their place.
     """
-    line = _Line(path_of, wanted, _Decoders(decode, workers if len(items) >= _WORTH_PROCESSES else 0, notify))
-    # Pillow warns about metadata that pixels don't depend on. The filter is process-wide, so it is set around
-    # the threads, not in them.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        try:
-            yield from line.run(iter(items), max(1, ahead))
-        finally:
-            line.close()
+    remaining = iter(items)
+    first = list(itertools.islice(remaining, _FEW_FILES))
+    threads = workers or usable_cpus()
+    crew = Crew(decode) if workers and len(first) == _FEW_FILES else None
+
+    def work(jobs: list[_Job]) -> list[Outcome]:
+        if crew is not None:
+            return crew.decode(jobs)
+        return [decode_here(decode, job.data, job.digest, job.views) for job in jobs]
+
+    readers = ThreadPoolExecutor(_READERS, thread_name_prefix="deltaoe-read")
+    decoders = ThreadPoolExecutor(threads, thread_name_prefix="deltaoe-decode")
+    window = _Window(
+        itertools.chain(first, remaining),
+        path_of,
+        wanted,
+        lambda path: readers.submit(_read, path),
+        lambda jobs: decoders.submit(work, jobs),
+        ahead=max(1, ahead),
+        chunk=1 if crew is None else _CHUNK_FILES,
+        busy=2 * threads,
+    )
+    try:
+        # Pillow warns about metadata that pixels don't depend on. The filter is process-wide, so it is set around
+        # the threads, not in them.
+        with warnings.catch_warnings():
+            ignore_pillow()
+            complained = False
+            while (picture := window.next()) is not None:
+                if crew is not None and crew.complaint and not complained:
+                    complained = True
+                    notify(crew.complaint)
+                yield picture
+    finally:
+        if crew is not None:
+            crew.close()
+        decoders.shutdown(wait=True, cancel_futures=True)
+        readers.shutdown(wait=True, cancel_futures=True)
 
 
-class _Line:
-    """The files on their way, first to last."""
-
-    def __init__(
-        self, path_of: Callable[[int], str], wanted: Callable[[bytes], tuple[int, ...]], decoders: _Decoders
-    ) -> None:
-        self._path_of, self._wanted, self._decoders = path_of, wanted, decoders
-        self._threads = min(8, 2 * usable_cpus())
-        self._readers = ThreadPoolExecutor(self._threads, thread_name_prefix="deltaoe-read")
-        self._slots: deque[_Slot] = deque()
-        self._unread: deque[_Slot] = deque()
-        self._in_flight: dict[bytes, _Slot] = {}
-        self._bytes = 0
-        self._chunk = _Chunk()
-
-    def run(self, items: Iterator[int], ahead: int) -> Iterator[Picture]:
-        more = True
-        while True:
-            while more and len(self._slots) < ahead and len(self._unread) < 2 * self._threads:
-                if self._bytes > _BYTES_IN_FLIGHT:
-                    break
-                item = next(items, None)
-                more = item is not None
-                if item is not None:
-                    slot = _Slot(item, self._readers.submit(_read, self._path_of(item)))
-                    self._slots.append(slot)
-                    self._unread.append(slot)
-            while self._unread and self._unread[0].reading.done():
-                self._after_reading(self._unread.popleft())
-            if not self._slots:
-                return
-            head = self._slots[0]
-            if head in self._unread:
-                head.reading.exception()  # waits
-                continue
-            yield self._finish(head)
-            self._slots.popleft()
-            self._forget(head)
-
-    def close(self) -> None:
-        self._readers.shutdown(wait=True, cancel_futures=True)
-        self._decoders.close()
-
-    def _after_reading(self, slot: _Slot) -> None:
-        result = slot.reading.result()
-        if isinstance(result, str):
-            slot.picture = Picture(slot.item, b"", problem=result)
-            return
-        data, digest = result
-        slot.reading = _DONE
-        twin = self._in_flight.get(digest)
-        if twin is not None:
-            slot.twin, slot.job = twin, _Job(b"", digest, ())
-            return
-        views = self._wanted(digest)
-        if not views:
-            slot.picture = Picture(slot.item, digest)
-            return
-        slot.job = _Job(data, digest, views)
-        self._in_flight[digest] = slot
-        self._bytes += len(data)
-        chunk = self._chunk
-        slot.decoding, slot.place = chunk, len(chunk.slots)
-        chunk.slots.append(slot)
-        chunk.size += len(data)
-        if len(chunk.slots) == _CHUNK_FILES or chunk.size >= _CHUNK_BYTES or not self._decoders.processes:
-            self._send()
-
-    def _send(self) -> None:
-        chunk, self._chunk = self._chunk, _Chunk()
-        self._decoders.start(chunk)
-
-    def _finish(self, slot: _Slot) -> Picture:
-        if slot.picture is not None:
-            return slot.picture
-        assert slot.job is not None  # noqa: S101 - for the type checker
-        digest = slot.job.digest
-        if slot.twin is not None:
-            twin = slot.twin.picture
-            assert twin is not None  # noqa: S101 - it came before
-            slot.picture = Picture(slot.item, digest, problem=twin.problem, lasting=twin.lasting)
-            return slot.picture
-        chunk = slot.decoding
-        assert chunk is not None  # noqa: S101 - for the type checker
-        if chunk is self._chunk:
-            self._send()
-        answer = self._decoders.result(chunk, slot.place)
-        if isinstance(answer, str):
-            slot.picture = Picture(slot.item, digest, problem=answer, lasting=True)
-            return slot.picture
-        slot.picture = Picture(slot.item, digest)  # which its twins need; the pixels go to the caller alone
-        return Picture(slot.item, digest, answer, slot.job.views)
-
-    def _forget(self, slot: _Slot) -> None:
-        if slot.job is not None and slot.twin is None:
-            self._bytes -= len(slot.job.data)
-            self._in_flight.pop(slot.job.digest, None)
-        slot.job = slot.decoding = None
+class _Reading(NamedTuple):
+    data: bytes
+    digest: bytes
+    problem: str
 
 
-class _Decoders:
-    """Threads or processes that decode, replaced when they die."""
-
-    def __init__(self, decode: Decode, workers: int, notify: Callable[[str], None]) -> None:
-        self._decode, self._notify = decode, notify
-        self._workers = workers
-        self._pool: Executor | None = None
-        self._chunks: list[_Chunk] = []
-        self._proved = False
-
-    @property
-    def processes(self) -> bool:
-        """Whether decoding happens in other processes."""
-        return self._workers > 0
-
-    def start(self, chunk: _Chunk) -> None:
-        """Begin to decode these files."""
-        try:
-            self._submit(chunk)
-        except (BrokenProcessPool, OSError):
-            self._recover()
-            self._submit(chunk)
-
-    def _submit(self, chunk: _Chunk) -> None:
-        if self._pool is None:
-            if self.processes:
-                self._pool = process_pool(self._workers)
-            else:
-                self._pool = ThreadPoolExecutor(usable_cpus(), thread_name_prefix="deltaoe-decode")
-        work = _work_apart if self.processes else _work
-        chunk.answer = self._pool.submit(work, self._decode, _jobs(chunk))
-        self._chunks = [c for c in self._chunks if c.answer is not None and not c.answer.done()] + [chunk]
-
-    def result(self, chunk: _Chunk, place: int) -> Pixels | str:
-        """The pixels of one file of a chunk, or why there are none."""
-        assert chunk.answer is not None  # noqa: S101 - for the type checker
-        try:
-            answers = chunk.answer.result()
-        except (BrokenProcessPool, OSError):
-            self._recover()
-            answers = chunk.answer.result()
-        self._proved = True
-        # Handed over: pixels of a chunk are not kept longer than its files need them.
-        answer, answers[place] = answers[place], ""
-        return answer
-
-    def _recover(self) -> None:
-        """After a worker's death: decode what it left behind, file by file, to learn which of them kills."""
-        left = [chunk for chunk in self._chunks if _broken(chunk)]
-        self._close_pool()
-        if not self._proved and self._alone([]) is None:
-            self._workers = 0
-            self._notify("worker processes cannot be started here: decoding in threads, which is slower")
-        for chunk in left:
-            answers = [self._alone([job]) for job in _jobs(chunk)]
-            chunk.answer = Future()
-            chunk.answer.set_result([_CRASHED if a is None else a[0] for a in answers])
-        self._chunks = []
-
-    def _alone(self, jobs: list[_Job]) -> list[Pixels | str] | None:
-        """The answer of a process that has nothing else to do; None if it died of it, twice."""
-        if not self.processes:
-            return _work(self._decode, jobs)
-        for _ in range(2):  # somebody else may have killed the first one
-            try:
-                if self._pool is None:
-                    self._pool = process_pool(1)
-                return self._pool.submit(_work_apart, self._decode, jobs).result()
-            except (BrokenProcessPool, OSError):
-                self._close_pool()
-        return None
-
-    def _close_pool(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
-
-    def close(self) -> None:
-        """End all of them."""
-        self._close_pool()
-
-
-def _broken(chunk: _Chunk) -> bool:
-    answer = chunk.answer
-    return answer is None or answer.cancelled() or not answer.done() or answer.exception() is not None
-
-
-def _jobs(chunk: _Chunk) -> list[_Job]:
-    return [slot.job for slot in chunk.slots if slot.job is not None]
-
-
-def _read(path: str) -> tuple[bytes, bytes] | str:
+def _read(path: str) -> _Reading:
     try:
         data = read_bytes(Path(path))
     except ImageError as cause:
-        return str(cause)
-    return data, hashlib.sha256(data).digest()
+        return _Reading(b"", b"", str(cause))
+    except Exception as cause:  # a zero byte in a path, or no memory
+        return _Reading(b"", b"", f"cannot be read: {first_line(cause)}")
+    return _Reading(data, hashlib.sha256(data).digest(), "")
 
 
-def _work(decode: Decode, jobs: Sequence[_Job]) -> list[Pixels | str]:
-    """Decode files one after the other; a string where one is no picture."""
-    answers: list[Pixels | str] = []
-    for job in jobs:
-        try:
-            answers.append(decode(*job))
-        except ImageError as cause:
-            answers.append(str(cause))
-        except Exception as cause:  # what no decoder should raise must not cost the other files
-            answers.append(f"cannot be decoded: {type(cause).__name__}: {first_line(cause, 120)}")
-    return answers
+@dataclass(slots=True)
+class _Job:
+    """One file on its way; ``size`` and ``room`` are what it takes of the two budgets."""
+
+    item: int
+    size: int
+    reading: Future[_Reading] | None
+    data: bytes = b""
+    digest: bytes = b""
+    views: tuple[int, ...] = ()
+    room: int = 0
+    decoding: Future[list[Outcome]] | None = None
+    twin: _Job | None = None
+    outcome: Outcome | None = None
+
+    @property
+    def is_read(self) -> bool:
+        return self.reading is None or self.reading.done()
 
 
-def _work_apart(decode: Decode, jobs: Sequence[_Job]) -> list[Pixels | str]:
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    return _work(decode, jobs)
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except (OSError, ValueError):  # reading it will say why
+        return 0
 
 
-_DONE: Future[tuple[bytes, bytes] | str] = Future()
-_DONE.set_result("")
+class _Window:
+    """The files from being read until they are yielded, kept in order by the thread that wants them."""
+
+    def __init__(
+        self,
+        items: Iterator[int],
+        path_of: Callable[[int], str],
+        wanted: Callable[[bytes], tuple[int, ...]],
+        read: Callable[[str], Future[_Reading]],
+        decode: Callable[[list[_Job]], Future[list[Outcome]]],
+        *,
+        ahead: int,
+        chunk: int,
+        busy: int,
+    ) -> None:
+        self._items, self._path_of, self._wanted = items, path_of, wanted
+        self._read, self._decode = read, decode
+        self._ahead, self._chunk_files, self._busy = ahead, chunk, busy
+        self._upcoming: tuple[int, str, int] | None = None
+        self._jobs: deque[_Job] = deque()
+        self._unsent: deque[_Job] = deque()  # those of them that nothing has been decided about
+        self._chunk: list[_Job] = []
+        self._chunks: deque[tuple[Future[list[Outcome]], list[_Job]]] = deque()  # sent
+        self._met: dict[bytes, _Job] = {}
+        self._file_bytes = self._pixel_bytes = 0
+        self._view_bytes = _UNSEEN_VIEW
+
+    def next(self) -> Picture | None:
+        """The next file, as soon as it is done; None behind the last."""
+        while True:
+            self._collect()
+            self._fill()
+            self._send()
+            if not self._jobs:
+                return None
+            head = self._jobs[0]
+            if head.outcome is not None:
+                break
+            pending: list[Future[Any]] = [] if head.decoding is None else [head.decoding]
+            if self._unsent and not self._unsent[0].is_read and self._unsent[0].reading is not None:
+                pending.append(self._unsent[0].reading)
+            wait(pending, return_when=FIRST_COMPLETED)
+        self._jobs.popleft()
+        self._pixel_bytes -= head.room
+        pixels, problem, lasting = head.outcome
+        head.outcome = Outcome(None, problem, lasting)  # for copies; the pixels are the caller's now
+        if head.twin is not None and head.twin.outcome is not None:
+            problem, lasting = head.twin.outcome[1:]
+        views = () if pixels is None else head.views
+        return Picture(head.item, head.digest, pixels, views, problem, lasting)
+
+    def _fill(self) -> None:
+        while len(self._jobs) < self._ahead:
+            if self._upcoming is None:
+                item = next(self._items, None)
+                if item is None:
+                    return
+                path = self._path_of(item)
+                self._upcoming = item, path, _size(path)
+            item, path, size = self._upcoming
+            if self._file_bytes and self._file_bytes + size > _FILE_BYTES:
+                return
+            self._upcoming = None
+            self._file_bytes += size
+            job = _Job(item, size, self._read(path))
+            self._jobs.append(job)
+            self._unsent.append(job)
+
+    def _send(self) -> None:
+        while self._unsent and self._unsent[0].is_read:
+            job = self._unsent[0]
+            if job.reading is not None:
+                self._decide(job, job.reading.result())
+                job.reading = None  # which holds the bytes
+            if job.views:
+                room = len(job.views) * self._view_bytes
+                if self._pixel_bytes and self._pixel_bytes + room > _PIXEL_BYTES:
+                    break
+                job.room = room
+                self._pixel_bytes += room
+                self._chunk.append(job)
+                if (
+                    len(self._chunk) == self._chunk_files
+                    or sum(j.size + j.room for j in self._chunk) >= _CHUNK_BYTES
+                ):
+                    self._send_chunk()
+            self._unsent.popleft()
+        if self._chunk and len(self._chunks) < self._busy:
+            self._send_chunk()
+
+    def _decide(self, job: _Job, read: _Reading) -> None:
+        data, job.digest, problem = read
+        self._file_bytes += len(data) - job.size  # it may have grown since its size was asked for
+        job.size = len(data)
+        twin = None if problem else self._met.get(job.digest)
+        if problem or twin is not None:
+            job.twin, job.outcome = twin, Outcome(None, problem)
+        else:
+            job.views = self._wanted(job.digest)
+            if job.views:
+                job.data = data
+                self._met[job.digest] = job
+                if len(self._met) > _CONTENTS + self._ahead:
+                    del self._met[next(iter(self._met))]
+            else:
+                job.outcome = Outcome(None)
+        if job.outcome is not None:
+            self._release_file(job)
+
+    def _send_chunk(self) -> None:
+        chunk, self._chunk = self._chunk, []
+        future = self._decode(chunk)
+        for job in chunk:
+            job.decoding = future
+        self._chunks.append((future, chunk))
+
+    def _collect(self) -> None:
+        while self._chunks and self._chunks[0][0].done():
+            future, chunk = self._chunks.popleft()
+            for job, outcome in zip(chunk, future.result(), strict=True):
+                job.outcome, job.decoding = outcome, None
+                self._release_file(job)
+                taken = 0 if outcome.pixels is None else outcome.pixels.nbytes
+                self._pixel_bytes += taken - job.room
+                job.room = taken
+                if taken:
+                    self._view_bytes = taken // len(job.views)
+
+    def _release_file(self, job: _Job) -> None:
+        self._file_bytes -= job.size
+        job.size, job.data = 0, b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import warnings
 from collections.abc import Sequence
@@ -77,6 +78,8 @@ def build_report(
 
 def _thumbnails(files: Sequence[str], on: OnEvent) -> list[bytes | None]:
     def draw(file: str) -> bytes | None:
+        if not os.path.isfile(file):  # an imported list may name a device, which would be read for ever
+            return None
         try:
             return thumbnail(read_bytes(Path(file)))
         except ImageError:  # scored from the cache, gone or changed since: the row stays, without a picture

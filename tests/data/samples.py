@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
+
 import numpy as np
 
 from deltaoe.data.detector import Detector
@@ -11,6 +14,15 @@ from deltaoe.data.space import FeatureSpace
 def unit_rows(count: int, dim: int, seed: int = 0) -> np.ndarray:
     rows = np.random.default_rng(seed).standard_normal((count, dim))
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def digest(number: int) -> bytes:
+    """The content digest of an image of this number."""
+    return hashlib.sha256(b"image %d" % number).digest()
+
+
+def digests(numbers: Iterable[int]) -> np.ndarray:
+    return np.frombuffer(b"".join(map(digest, numbers)), dtype=np.uint8).reshape(-1, 32)
 
 
 def make_space(dim: int = 16, **changes: object) -> FeatureSpace:

@@ -41,12 +41,14 @@ def test_command_reference_is_what_help_prints(reference: str) -> None:
 
 
 def test_commands_named_in_the_documentation_exist(reference: str) -> None:
-    sections = dict(re.findall(r"^## deltaoe ?(\w*)\n(.*?)(?=^## |\Z)", reference, re.MULTILINE | re.DOTALL))
+    sections = dict(re.findall(r"^## deltaoe ?([a-z ]*)\n(.*?)(?=^## |\Z)", reference, re.MULTILINE | re.DOTALL))
     lines = command_lines()
     assert len(lines) > 10
     for page, line in lines:
         words = line.split()
         command = words[1] if not words[1].startswith("-") else ""
+        if command == "store" and len(words) > 2:
+            command += f" {words[2]}"
         assert command in sections, f"{page}: {line}"
         for option in re.findall(r"--[a-z][a-z-]*", line):
             assert option in sections[command], f"{page}: {line}"
@@ -56,7 +58,7 @@ def test_every_command_is_documented(reference: str) -> None:
     prose = "".join(page.read_text(encoding="utf-8") for page in PAGES if page.name != "cli.md")
     for option in set(re.findall(r"│ \*?\s*(--[a-z-]+)", reference)):
         assert option in reference
-    for command in ("extract", "tune", "score", "demo"):
+    for command in ("extract", "tune", "score", "demo", "store verify", "store export", "store import"):
         assert f"deltaoe {command}" in prose
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from deltaoe.data.features import FeatureStore
-from deltaoe.data.images import ImageFile, find_images
+from deltaoe.data.images import decode
+from deltaoe.data.inputs import FileList, find_files
 from deltaoe.data.space import FeatureSpace
 from deltaoe.data.workspace import Workspace
 
@@ -19,28 +20,50 @@ DIM = 3
 SPACE = FeatureSpace("fake", "w", "c", "{}", "fp32", 1, DIM)
 
 
+class FakeGeometry:
+    """Pictures of a single pixel, the first; in view v its red is 20 v darker.
+
+    ``decoded`` lists the views asked for, a tuple per picture; it knows nothing of what other processes do.
+    """
+
+    def __init__(self) -> None:
+        self.decoded: list[tuple[int, ...]] = []
+
+    def decode(self, data: bytes, digest: bytes, views: Sequence[int]) -> np.ndarray:
+        pixel = np.array(decode(data).getpixel((0, 0)))
+        self.decoded.append(tuple(views))
+        return np.stack([pixel - (20 * view, 0, 0) for view in views]).astype(np.uint8)[:, None, None]
+
+
 class FakeClip:
-    """The feature of a picture is the direction of its first pixel's colour."""
+    """The feature of a picture is the direction of its first pixel's colour.
+
+    From call ``fail_at`` on, ``fails`` calls of the model raise ``error``.
+    """
 
     def __init__(
-        self, space: FeatureSpace = SPACE, *, fail_at: int = 0, error: type[BaseException] = RuntimeError
+        self,
+        space: FeatureSpace = SPACE,
+        *,
+        fail_at: int = 0,
+        fails: int = 1,
+        error: BaseException | None = None,
     ):
-        self.space, self.device = space, SimpleNamespace(type="cpu")
+        self.space, self.device, self.geometry = space, SimpleNamespace(type="cpu"), FakeGeometry()
         self.batches: list[int] = []
-        self.decoded = self.most_waiting = 0
-        self._fail_at, self._error, self._lock = fail_at, error, threading.Lock()
+        self.most_waiting = 0
+        self._calls, self._failing = 0, range(fail_at, fail_at + fails if fail_at else 0)
+        self._error = error or RuntimeError("the driver is gone")
 
-    def preprocess(self, image: Image.Image) -> torch.Tensor:
-        with self._lock:
-            self.decoded += 1
-            self.most_waiting = max(self.most_waiting, self.decoded - sum(self.batches))
-        return torch.tensor(image.getpixel((0, 0)), dtype=torch.float32)
-
-    def encode_images(self, batch: torch.Tensor) -> torch.Tensor:
-        if self._fail_at and len(self.batches) + 1 == self._fail_at:
-            raise self._error("out of memory")
-        self.batches.append(len(batch))
-        return torch.nn.functional.normalize(batch, dim=1)
+    def encode_pixels(self, pixels: np.ndarray) -> torch.Tensor:
+        self._calls += 1
+        waiting = sum(map(len, self.geometry.decoded)) - sum(self.batches)
+        self.most_waiting = max(self.most_waiting, waiting)
+        if self._calls in self._failing:
+            raise self._error
+        assert pixels.dtype == np.uint8 and pixels.shape[1:] == (1, 1, 3)
+        self.batches.append(len(pixels))
+        return torch.nn.functional.normalize(torch.from_numpy(pixels[:, 0, 0].astype(np.float32)), dim=1)
 
 
 class FakeSource:
@@ -58,6 +81,10 @@ class FakeSource:
         self.loaded += 1
         return self._clip
 
+    def space(self) -> FeatureSpace:
+        assert self._clip is not None, "the model is not needed"
+        return self._clip.space
+
     def remember(self) -> None:
         self.remembered += 1
 
@@ -72,10 +99,11 @@ def draw(path: Path, i: int) -> None:
     Image.new("RGB", (4, 4), colour(i)).save(path)
 
 
-def feature(i: int) -> np.ndarray:
-    pixel = np.array(colour(i), dtype=np.float64)
+def feature(i: int, view: int = 0) -> np.ndarray:
+    red, green, blue = colour(i)
+    pixel = np.array([red - 20 * view, green, blue], dtype=np.float64)
     return pixel / np.linalg.norm(pixel)
 
 
-def listed(folder: Path) -> list[ImageFile]:
-    return list(find_images(folder))
+def listed(folder: Path) -> FileList:
+    return find_files([str(folder)])
