@@ -2,6 +2,8 @@
 
 Each part is a process of its own, so that its peak memory is its own; a process that only imports the same modules
 gives what to subtract. Ours and its peers take turns. Files are in the system's cache, where writing left them.
+Rates are compared, ours ÷ the peer's, by the clock and by CPU seconds: where others use the machine, the latter
+say more.
 
     python benchmarks/store.py [--rows 1000000] [--dim 512] [--repeats 3] [--folder DIR] [--markdown FILE]
 """
@@ -60,6 +62,25 @@ class Place(NamedTuple):
         """Number and length of every block of rows."""
         for start in range(0, self.rows, BLOCK):
             yield start // BLOCK, min(BLOCK, self.rows - start)
+
+
+class Spent(NamedTuple):
+    """Seconds by the clock, and seconds of all threads on a CPU."""
+
+    seconds: float
+    cpu: float
+
+    def __sub__(self, other: Spent) -> Spent:
+        return Spent(self.seconds - other.seconds, self.cpu - other.cpu)
+
+    def plus(self, other: Spent) -> Spent:
+        """Both together."""
+        return Spent(self.seconds + other.seconds, self.cpu + other.cpu)
+
+
+def now() -> Spent:
+    """Both clocks."""
+    return Spent(time.perf_counter(), time.process_time())
 
 
 def space(dim: int) -> FeatureSpace:
@@ -132,133 +153,133 @@ def widened(half: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
     return out
 
 
-def import_store(place: Place) -> float:
+def import_store(place: Place) -> Spent:
     """Only imports."""
     import numpy as np  # noqa: F401
 
     import deltaoe.data.features  # noqa: F401
 
-    return 0.0
+    return Spent(0.0, 0.0)
 
 
-def import_scoring(place: Place) -> float:
+def import_scoring(place: Place) -> Spent:
     """Only imports, those of scoring."""
     import faiss  # noqa: F401
 
     import deltaoe.workflows.scoring  # noqa: F401
 
-    return 0.0
+    return Spent(0.0, 0.0)
 
 
-def append(place: Place) -> float:
+def append(place: Place) -> Spent:
     """Seconds of adding all rows, each with the record of a file, as extract does; a shard per 8192."""
     from deltaoe.data.features import FeatureStore, FileRecord
 
     shutil.rmtree(place.store, ignore_errors=True)
-    store, seconds = FeatureStore(place.store, space(place.dim)), 0.0
+    store, seconds = FeatureStore(place.store, space(place.dim)), Spent(0.0, 0.0)
     with store.writer() as writer:
         for number, count in place.sizes():
             block, keys = features(number, count, place.dim), digests(number, count).tobytes()
             names = [f"images/class_{i % 100:03d}/img_{number * BLOCK + i:07d}.jpg" for i in range(count)]
             paths = list(map(str.encode, names))
-            start = time.perf_counter()
+            start = now()
             for i, path in enumerate(paths):
                 writer.add(
                     path, FileRecord(100_000 + i, 10**18 + i, keys[32 * i : 32 * i + 32], ""), block[i]
                 )
             writer.flush()
-            seconds += time.perf_counter() - start
+            seconds = seconds.plus(now() - start)
     return seconds
 
 
-def append_npy(place: Place, *, sync_blocks: bool) -> float:
+def append_npy(place: Place, *, sync_blocks: bool) -> Spent:
     """Seconds of writing the vectors alone to one .npy file, synced after every block or once."""
     import numpy as np
 
     place.npy.unlink(missing_ok=True)
-    seconds = 0.0
+    seconds = Spent(0.0, 0.0)
     with place.npy.open("wb") as out:
         head = {"descr": "<f2", "fortran_order": False, "shape": (place.rows, place.dim)}
         np.lib.format.write_array_header_1_0(out, head)
         for number, count in place.sizes():
             block = features(number, count, place.dim)
-            start = time.perf_counter()
+            start = now()
             block.astype(np.float16).tofile(out)
             if sync_blocks:
                 os.fsync(out.fileno())
-            seconds += time.perf_counter() - start
-        start = time.perf_counter()
+            seconds = seconds.plus(now() - start)
+        start = now()
         os.fsync(out.fileno())
-    return seconds + time.perf_counter() - start
+    return seconds.plus(now() - start)
 
 
-def append_npy_blocks(place: Place) -> float:
+def append_npy_blocks(place: Place) -> Spent:
     """As durable as ours: synced after every block."""
     return append_npy(place, sync_blocks=True)
 
 
-def append_npy_once(place: Place) -> float:
+def append_npy_once(place: Place) -> Spent:
     """Synced at the end."""
     return append_npy(place, sync_blocks=False)
 
 
-def open_store(place: Place) -> float:
+def open_store(place: Place) -> Spent:
     """Seconds until the store can answer."""
     import_store(place)
-    start = time.perf_counter()
+    start = now()
     opened(place)
-    return time.perf_counter() - start
+    return now() - start
 
 
-def read(place: Place) -> float:
+def read(place: Place) -> Spent:
     """Seconds of reading all rows in the order on disk."""
     store, keys = opened(place), all_digests(place)
-    start, done = time.perf_counter(), 0
+    start, done = now(), 0
     for part, block in store.blocks(keys):
         done += len(part)
         assert block.shape == (len(part), place.dim)
     assert done == place.rows
-    return time.perf_counter() - start
+    return now() - start
 
 
-def read_npy(place: Place) -> float:
+def read_npy(place: Place) -> Spent:
     """The same from the memory-mapped file, made float32 and unit length."""
     import numpy as np
 
     mapped = np.load(place.npy, mmap_mode="r")
-    start = time.perf_counter()
+    start = now()
     for first in range(0, place.rows, BLOCK):
         widened(mapped[first : first + BLOCK])
-    return time.perf_counter() - start
+    return now() - start
 
 
-def copy_npy(place: Place) -> float:
+def copy_npy(place: Place) -> Spent:
     """Seconds of copying the memory-mapped bytes, and nothing else."""
     import numpy as np
 
     mapped = np.load(place.npy, mmap_mode="r")
-    start = time.perf_counter()
+    start = now()
     for first in range(0, place.rows, BLOCK):
         np.array(mapped[first : first + BLOCK])
-    return time.perf_counter() - start
+    return now() - start
 
 
-def pick(place: Place) -> float:
+def pick(place: Place) -> Spent:
     """Seconds of reading some rows in random order."""
     store, keys = opened(place), all_digests(place)[picked(place)]
-    start = time.perf_counter()
+    start = now()
     store.features(keys)
-    return time.perf_counter() - start
+    return now() - start
 
 
-def pick_npy(place: Place) -> float:
+def pick_npy(place: Place) -> Spent:
     """The same from the memory-mapped file."""
     import numpy as np
 
     mapped, rows = np.load(place.npy, mmap_mode="r"), picked(place)
-    start = time.perf_counter()
+    start = now()
     widened(mapped[rows])
-    return time.perf_counter() - start
+    return now() - start
 
 
 def scorer(dim: int) -> Scorer:
@@ -281,17 +302,17 @@ def scorer(dim: int) -> Scorer:
     )
 
 
-def score(place: Place) -> float:
+def score(place: Place) -> Spent:
     """Seconds of scoring all rows, reading included."""
     from deltaoe.workflows.scoring import score_stored
 
     store, keys, ready = opened(place), all_digests(place), scorer(place.dim)
-    start = time.perf_counter()
+    start = now()
     score_stored(ready, store, keys)
-    return time.perf_counter() - start
+    return now() - start
 
 
-def product(place: Place) -> float:
+def product(place: Place) -> Spent:
     """Seconds of the cosines alone, on one block over and over: what no exact score can do without."""
     import torch
 
@@ -299,23 +320,24 @@ def product(place: Place) -> float:
     block = torch.from_numpy(features(0, IMAGE_BLOCK, place.dim))
     out = torch.empty(IMAGE_BLOCK, LABELS)
     torch.mm(block, labels, out=out)
-    start = time.perf_counter()
+    start = now()
     for _ in range(place.rows // IMAGE_BLOCK):
         torch.mm(block, labels, out=out)
-    return (time.perf_counter() - start) * place.rows / (place.rows // IMAGE_BLOCK * IMAGE_BLOCK)
+    spent, done = now() - start, place.rows // IMAGE_BLOCK * IMAGE_BLOCK
+    return Spent(spent.seconds * place.rows / done, spent.cpu * place.rows / done)
 
 
-def check(place: Place) -> float:
+def check(place: Place) -> Spent:
     """Fail unless store and file hold the same rows."""
     import numpy as np
 
     rows = picked(place)
     ours = opened(place).features(all_digests(place)[rows])
     assert np.array_equal(ours, widened(np.load(place.npy, mmap_mode="r")[rows]))
-    return 0.0
+    return Spent(0.0, 0.0)
 
 
-WAYS: dict[str, Callable[[Place], float]] = {
+WAYS: dict[str, Callable[[Place], Spent]] = {
     way.__name__: way
     for way in (import_store, import_scoring, append, append_npy_blocks, append_npy_once, check, open_store)
 }
@@ -335,13 +357,13 @@ def run(way: str, place: Place) -> int:
 
     seconds = WAYS[way](place)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps([seconds, peak]))
+    print(json.dumps([*seconds, peak]))
     return 0
 
 
-def measure(place: Place, repeats: int) -> tuple[dict[str, float], dict[str, float]]:
+def measure(place: Place, repeats: int) -> tuple[dict[str, Spent], dict[str, float]]:
     """Best seconds and highest peak memory of everything, in turns."""
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    spent: dict[str, list[Spent]] = {way: [] for way in WAYS}
     peaks: dict[str, list[float]] = {way: [] for way in WAYS}
     environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}  # as the command sets it
     for _ in range(repeats):
@@ -349,16 +371,16 @@ def measure(place: Place, repeats: int) -> tuple[dict[str, float], dict[str, flo
             command = [sys.executable, __file__, "--way", way, "--folder", str(place.folder)]
             command += ["--rows", str(place.rows), "--dim", str(place.dim)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
-            took, peak = json.loads(done.stdout)
-            seconds[way].append(took)
+            seconds, cpu, peak = json.loads(done.stdout)
+            spent[way].append(Spent(seconds, cpu))
             peaks[way].append(peak)
     return (
-        {way: min(values) for way, values in seconds.items()},
+        {way: Spent(*map(min, zip(*values, strict=True))) for way, values in spent.items()},
         {way: max(values) for way, values in peaks.items()},
     )
 
 
-def time_rows(place: Place, seconds: dict[str, float]) -> list[list[str]]:
+def time_rows(place: Place, spent: dict[str, Spent]) -> list[list[str]]:
     """Every time of ours beside its peers'."""
     picks = min(PICKED, place.rows)
     plan = (
@@ -375,15 +397,25 @@ def time_rows(place: Place, seconds: dict[str, float]) -> list[list[str]]:
         ("cosines alone", "product", place.rows, "images/s"),
     )
     table: list[list[str]] = []
-    ours = 0.0
+    ours = Spent(0.0, 0.0)
     for label, way, count, unit in plan:
         is_peer = "npy" in way or way == "product"
-        ours = ours if is_peer else seconds[way]
-        rate = count / seconds[way]
+        took = spent[way]
+        ours = ours if is_peer else took
+        rate = count / took.seconds
         width = f"{rate * place.dim * 2 / 1e9:.2f}" if way != "open_store" else ""
-        ratio = f"{seconds[way] / ours:.2f}" if is_peer else ""
+        ratios = [f"{took.seconds / ours.seconds:.2f}", f"{took.cpu / ours.cpu:.2f}"] if is_peer else ["", ""]
+        name = f"  {label}" if is_peer else label
         table.append(
-            [f"  {label}" if is_peer else label, f"{seconds[way]:.3f}", f"{rate:,.0f} {unit}", width, ratio]
+            [
+                name,
+                f"{took.seconds:.3f}",
+                f"{rate:,.0f} {unit}",
+                width,
+                ratios[0],
+                f"{took.cpu:.3f}",
+                ratios[1],
+            ]
         )
     return table
 
@@ -425,10 +457,10 @@ def main() -> int:
         if free < needed:
             print(f"{needed / 1e9:.1f} GB are needed in {folder}: pass --folder DIR", file=sys.stderr)
             return 2
-        seconds, peaks = measure(place, options.repeats)
+        spent, peaks = measure(place, options.repeats)
         title = f"{place.rows:,} rows of {place.dim} float16, best of {options.repeats}, files cached"
-        times, memory = time_rows(place, seconds), memory_rows(place, peaks)
-    show(title, ["seconds", "rate", "GB/s", "ours ÷ this, rate"], times, options.markdown)
+        times, memory = time_rows(place, spent), memory_rows(place, peaks)
+    show(title, ["seconds", "rate", "GB/s", "ours ÷", "CPU", "ours ÷"], times, options.markdown)
     above = options.markdown.read_text(encoding="utf-8") if options.markdown else ""
     show("memory and disk", ["MB", "bytes per row"], memory, options.markdown)
     if options.markdown:

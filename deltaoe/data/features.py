@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from deltaoe.data.files import write_json
 from deltaoe.data.hdf5 import opened
-from deltaoe.data.index import GrowingTable, KeyTable
+from deltaoe.data.index import GrowingTable, KeyTable, Rows
 from deltaoe.data.shards import Shard, content_keys, path_keys, read_index, read_vectors, write_shard
 from deltaoe.data.space import FeatureSpace
 from deltaoe.data.writing import writing
@@ -84,8 +84,15 @@ class FeatureStore:
             self._clear()
             known = set()
         for path in present:
-            if path not in known:
+            if path in known:
+                continue
+            try:
                 self._index(path)
+            except StoreError:
+                if path.exists():
+                    raise
+                self.refresh()  # it was compacted away since we looked: what it held lies elsewhere now
+                return
 
     def __len__(self) -> int:
         """Number of distinct images with a feature."""
@@ -154,7 +161,7 @@ class FeatureStore:
 
     def blocks(
         self, digests: Digests, view: int = 0, rows: int = BLOCK_ROWS
-    ) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
+    ) -> Iterator[tuple[Rows, Features]]:
         """Features of these images in the order in which they lie on disk, at most ``rows`` at a time.
 
         Yields:
@@ -163,23 +170,27 @@ class FeatureStore:
         Raises:
             StoreError: as :meth:`features`.
         """
-        shard, row = self._locate(digests, view)
+        shards, shard, row = self._locate(digests, view)
         order = np.lexsort((row, shard))
         for start in range(0, len(order), rows):
             part = order[start : start + rows]
             try:
-                block = self._read(shard[part], row[part])
+                block = self._read(shards, shard[part], row[part])
             except StoreError:
-                if all(self.shards[i].path.exists() for i in np.unique(shard[part])):
+                if all(shards[i].path.exists() for i in np.unique(shard[part])):
                     raise
                 self.refresh()  # somebody has compacted the store: the same rows lie elsewhere now
                 if not bool(self.has(digests, view).all()):
                     raise
-                shard, row = self._locate(digests, view)
-                block = self._read(shard[part], row[part])
+                shards, shard, row = self._locate(digests, view)
+                block = self._read(shards, shard[part], row[part])
             yield part, block
 
-    def _locate(self, digests: Digests, view: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def _locate(self, digests: Digests, view: int) -> tuple[list[Shard], Rows, Rows]:
+        """The shards of this moment, and number of the shard and row in it of each feature.
+
+        A refresh may number shards anew: numbers are good for the list that they came with, and for no other.
+        """
         found, columns = self._rows.find(content_keys(digests, view))
         if not found.all():
             missing = digests[int(np.argmin(found))].tobytes().hex()[:12]
@@ -189,14 +200,15 @@ class FeatureStore:
                 hint="run `deltaoe extract` on its folder again" + (f" with --views {view}" if view else ""),
             )
         if not columns:
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        return columns["shard"].astype(np.int64), columns["row"].astype(np.int64)
+            return self.shards, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        return self.shards, columns["shard"].astype(np.int64), columns["row"].astype(np.int64)
 
-    def _read(self, shard: npt.NDArray[np.int64], row: npt.NDArray[np.int64]) -> Features:
+    def _read(self, shards: Sequence[Shard], shard: Rows, row: Rows) -> Features:
         out = np.empty((len(row), self.space.dim), dtype=np.float32)
         for number in np.unique(shard):
-            here = shard == number
-            out[here] = read_vectors(self.shards[number].path, row[here])
+            here = np.flatnonzero(shard == number)
+            here = here[np.argsort(row[here], kind="stable")]  # after a compaction, the order is another
+            out[here] = read_vectors(shards[number].path, row[here])
         if self.space.dtype == "float16":
             # Rounding to half precision moves the length by about 1e-4; cosines are meant between unit vectors.
             length = np.sqrt(np.einsum("ij,ij->i", out, out))

@@ -26,17 +26,19 @@ class KeyTable:
     def __init__(self, keys: Keys, columns: Mapping[str, npt.NDArray[Any]]) -> None:
         prefix = _prefix(keys)
         order = np.argsort(prefix, kind="stable")
-        same = _repeats(keys[order])
+        ordered = keys[order]
+        same = _repeats(ordered)
         alike = prefix[order[1:]] == prefix[order[:-1]]
         if (alike & ~same).any():
             # Different keys with the same first eight bytes, by foul play: only the rest brings equal ones together.
             order = np.lexsort((*keys[:, 8:].T, prefix))
-            same = _repeats(keys[order])
+            ordered = keys[order]
+            same = _repeats(ordered)
         if same.any():
-            order = order[np.append(~same, True)]
-        keys = keys[order]
+            latest = np.append(~same, True)
+            order, ordered = order[latest], ordered[latest]
         self._prefix = prefix[order]
-        self.keys = keys
+        self.keys = ordered
         self.columns = {name: column[order] for name, column in columns.items()}
 
     def __len__(self) -> int:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from deltaoe.data.dataset import DataSet
 from deltaoe.data.features import FeatureStore
-from deltaoe.data.files import cannot_write, write_json
+from deltaoe.data.files import TEMPORARY_PREFIX, cannot_write, write_json
 from deltaoe.data.space import FeatureSpace
+from deltaoe.data.writing import in_turn
 from deltaoe.errors import DataError, StoreError
 
 if TYPE_CHECKING:
@@ -62,11 +63,11 @@ class Workspace:
         Raises:
             StoreError: it does not.
         """
-        probe = self.folder / f"writable-{os.getpid()}"
+        probe = self.folder / f"{TEMPORARY_PREFIX}{os.getpid()}-probe"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             probe.touch()
-            probe.unlink()
+            probe.unlink(missing_ok=True)
         except OSError as cause:
             raise cannot_write(self.folder, cause) from cause
 
@@ -80,11 +81,11 @@ class Workspace:
 
     def file_keys(self, files: FileList) -> list[bytes]:
         """:meth:`file_key` of every file, as bytes."""
-        starts = [os.fsencode(os.path.join(self.file_key(root or os.curdir), "")) for root in files.roots]
+        starts = [os.fsencode(os.path.join(os.path.abspath(root or os.curdir), "")) for root in files.roots]
         here = os.fsencode(os.path.join(os.path.dirname(self.folder), ""))
-        starts = [b"" if start == here else start for start in starts]
+        # The whole path decides: a root may lie above the workspace, and some of its files beside it.
         keys = [
-            starts[root] + os.fsencode(relative)
+            (starts[root] + os.fsencode(relative)).removeprefix(here)
             for root, relative in zip(files.root_of, files.relative, strict=True)
         ]
         for i, relative in enumerate(files.relative):
@@ -123,7 +124,8 @@ class Workspace:
             inputs=tuple(self.file_key(given) for given in data.inputs),
         )
         name = _dataset_name(kept.inputs, kept.name, kept.space_id)
-        kept.save(self.folder / "datasets" / name)
+        with in_turn(self.folder / "datasets"):
+            kept.save(self.folder / "datasets" / name)
         if data.labelled:
             self.remember(dataset=name)
 
@@ -198,9 +200,9 @@ class Workspace:
     def remember(self, **values: Any) -> None:
         """Change entries of the state file, atomically. Raises StoreError."""
         state = self.state()
-        new = {**state, **values, "format": _FORMAT}
-        if new != state:
-            write_json(self.folder / "workspace.json", new)
+        if {**state, **values, "format": _FORMAT} != state:
+            with in_turn(self.folder):
+                write_json(self.folder / "workspace.json", {**self.state(), **values, "format": _FORMAT})
 
 
 def _dataset_name(inputs: Sequence[str], name: str, space_id: str) -> str:

@@ -16,6 +16,7 @@ from deltaoe.data.files import TEMPORARY_PREFIX, cannot_write, write_json
 from deltaoe.errors import StoreError
 
 _OWNER = "writer.json"
+_PATIENCE_SECONDS = 30.0
 
 
 @contextlib.contextmanager
@@ -28,10 +29,32 @@ def writing(folder: Path) -> Iterator[None]:
     Raises:
         StoreError: another process is writing, or the folder cannot be written.
     """
+    with _locked(folder, patience=0.0):
+        try:
+            write_json(folder / _OWNER, {"pid": os.getpid(), "host": platform.node(), "since": time.time()})
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                (folder / _OWNER).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def in_turn(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock for a file or two: others are waited for, and no note is left for them.
+
+    Raises:
+        StoreError: another process does not let go of it, or the folder cannot be written.
+    """
+    with _locked(folder, patience=_PATIENCE_SECONDS):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, *, patience: float) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / "writer.lock")
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=patience)
     except Timeout:
         raise StoreError(
             f"another deltaoe process is writing to {folder}{_owner(folder / _OWNER)}",
@@ -43,11 +66,8 @@ def writing(folder: Path) -> Iterator[None]:
         # Under the lock, a temporary file can only be a killed writer's.
         for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
             leftover.unlink(missing_ok=True)
-        write_json(folder / _OWNER, {"pid": os.getpid(), "host": platform.node(), "since": time.time()})
         yield
     finally:
-        with contextlib.suppress(OSError):
-            (folder / _OWNER).unlink(missing_ok=True)
         lock.release()
 
 
@@ -57,5 +77,5 @@ def _owner(note: Path) -> str:
         minutes = max(0.0, time.time() - float(owner["since"])) / 60
         age = f"{minutes:.0f} minutes" if minutes >= 2 else f"{60 * minutes:.0f} seconds"
         return f" (process {int(owner['pid'])} on {owner['host']}, for {age})"
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return ""  # the other has only just begun, or has just ended

@@ -188,6 +188,7 @@ class _Run:
         self._waiting: list[Picture] = []
         self._waiting_rows = 0
         self._waiting_digests: set[bytes] = set()
+        self._done = 0
 
     def encode(self, todo: npt.NDArray[np.int64], clip: FrozenClip) -> None:
         """Read, decode and encode the files ``todo``."""
@@ -209,23 +210,22 @@ class _Run:
             ahead=2 * encoder.batch_size + 8 * max(1, workers),
             notify=say,
         )
-        done = 0
         with closing(stream):
             try:
-                for picture in stream:
-                    done += 1
+                for taken, picture in enumerate(stream, start=1):
                     self._take(picture)
-                    last = done == len(todo)
+                    last = taken == len(todo)
                     if self._waiting_rows >= encoder.batch_size or last:
                         self._run_model(encoder)
                         seconds = max(time.monotonic() - started, 1e-9)
-                        info = {"images/s": done / seconds, "failed": len(self._tally.problems)}
-                        self._on(Event(_STAGE, done, len(todo), info))
+                        info = {"images/s": taken / seconds, "failed": len(self._tally.problems)}
+                        self._on(Event(_STAGE, taken, len(todo), info))
                     if self._writer.pending >= _SHARD_ROWS or time.monotonic() - flushed > _SHARD_SECONDS:
                         self._writer.flush()
                         flushed = time.monotonic()
             except KeyboardInterrupt:
-                say(f"stopping: {done} of {len(todo)} new files are done, the last of them are being stored")
+                done = f"{self._done} of {len(todo)} new files are done"
+                say(f"stopping: {done}, the last of them are being stored")
                 raise
 
     def _wanted(self, digest: bytes) -> tuple[int, ...]:
@@ -242,11 +242,13 @@ class _Run:
         i = picture.item
         if picture.problem:
             self._tally.problems[i] = picture.problem
+            self._done += 1
             if picture.lasting:
                 self._writer.add(self._keys[i], self._record(picture))
         elif picture.pixels is None and picture.digest not in self._waiting_digests:
             self._tally.settle(i, picture.digest)
             self._writer.add(self._keys[i], self._record(picture))
+            self._done += 1
         else:
             # A copy of one that waits, too: a file must not be on record before the features of its content are.
             self._waiting.append(picture)
@@ -269,3 +271,4 @@ class _Run:
                 start = stop
                 self._tally.encoded += 1
             self._tally.settle(picture.item, picture.digest)
+            self._done += 1

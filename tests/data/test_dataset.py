@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 
 import h5py
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from deltaoe.data.dataset import DataSet
+from deltaoe.data.hdf5 import check_checksum, opened
 from deltaoe.errors import ConfigError, StoreError
 
 
@@ -22,9 +24,10 @@ def make_dataset(**changes: object) -> DataSet:
         "class_names": ("cat", "dög"),
         "domain_names": ("photo", "sketch"),
         "paths": ("photo/cat/1.png", "sketch/dög/2.png", "3.png", os.fsdecode(b"photo/cat/\xff\n.png")),
-        "digests": tuple(bytes([i]) * 32 for i in range(4)),
+        "digests": np.arange(4, dtype=np.uint8)[:, None].repeat(32, axis=1),
         "class_of": np.array([0, 1, -1, 0]),
         "domain_of": np.array([0, 1, -1, 0]),
+        "inputs": ("images",),
     }
     return DataSet(**(values | changes))
 
@@ -34,6 +37,7 @@ def assert_equal(a: DataSet, b: DataSet) -> None:
         mine, theirs = getattr(a, field.name), getattr(b, field.name)
         if isinstance(mine, np.ndarray):
             assert mine.dtype == theirs.dtype
+            assert mine.shape == theirs.shape
             assert (mine == theirs).all()
         else:
             assert mine == theirs, field.name
@@ -57,11 +61,77 @@ def test_equal_listings_are_equal_files(saved, tmp_path):
 
 def test_an_empty_listing(tmp_path):
     none = np.empty(0, dtype=np.int64)
-    empty = make_dataset(paths=(), digests=(), class_of=none, domain_of=none, class_names=(), domain_names=())
+    no_digests = np.empty((0, 32), dtype=np.uint8)
+    empty = make_dataset(
+        paths=(), digests=no_digests, class_of=none, domain_of=none, class_names=(), domain_names=()
+    )
     empty.save(tmp_path / "d.h5")
     assert_equal(DataSet.load(tmp_path / "d.h5"), empty)
     assert not empty.labelled
     assert len(empty) == 0
+
+
+def test_names_inputs_and_text_features(tmp_path):
+    texts = np.random.default_rng(0).standard_normal((2, 5)).astype(np.float32)
+    inputs = ("a", os.fsdecode(b"/abs/\xff\n"), "", "list.txt")
+    data = make_dataset(name="my pets", root="", inputs=inputs, layout="table", text_features=texts)
+    data.save(tmp_path / "d.h5")
+    assert_equal(DataSet.load(tmp_path / "d.h5"), data)
+    assert make_dataset(inputs=()).inputs == ()
+    make_dataset(inputs=()).save(tmp_path / "d.h5")
+    assert DataSet.load(tmp_path / "d.h5").inputs == ()
+
+
+def test_what_it_is_called():
+    assert make_dataset().title == "images"
+    assert make_dataset(inputs=("a", "b")).title == "a, b"
+    assert make_dataset(inputs=()).title == "images"
+    assert make_dataset(name="pets").title == "data:pets"
+
+
+def test_digests_as_byte_strings():
+    assert make_dataset().keys() == [bytes([i]) * 32 for i in range(4)]
+
+
+def test_the_checksum_covers_it(saved):
+    with opened(saved, "dataset") as file:
+        check_checksum(file)
+    with h5py.File(saved, "r+") as file:
+        file["class_of"][1] = 0
+    with pytest.raises(StoreError, match=r"d\.h5 .*content has changed"), opened(saved, "dataset") as file:
+        check_checksum(file)
+
+
+def strings(file, name, values):
+    """Byte strings as the format's description says: one buffer, and where each begins."""
+    file[name] = np.frombuffer(b"".join(values), dtype=np.uint8)
+    file[f"{name}_offsets"] = np.cumsum([0, *map(len, values)], dtype=np.int64)
+
+
+def test_a_file_of_version_1(tmp_path):
+    head = {"space_id": "5a894de7ef734334", "model": "ViT-B-16/openai", "layout": "class"}
+    head |= {"class_names": ["cat", "dog"], "domain_names": []}
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        file.attrs["format"], file.attrs["version"] = "deltaoe.dataset", 1
+        file.attrs["head"] = json.dumps(head)
+        strings(file, "root", ["bilder/größe".encode()])
+        strings(file, "path", [b"cat/1.png", b"dog/\xff.png", b"3.png"])
+        file["digest"] = np.arange(96, dtype=np.uint8).reshape(3, 32)
+        file["class_of"] = np.array([0, 1, -1])
+        file["domain_of"] = np.array([-1, -1, -1])
+    data = DataSet.load(tmp_path / "d.h5")
+    assert data.root == "bilder/größe"
+    assert data.inputs == ("bilder/größe",)
+    assert (data.name, data.text_features, data.model) == ("", None, "ViT-B-16/openai")
+    assert (data.space_id, data.layout) == ("5a894de7ef734334", "class")
+    assert (data.class_names, data.domain_names) == (("cat", "dog"), ())
+    assert data.paths == ("cat/1.png", os.fsdecode(b"dog/\xff.png"), "3.png")
+    assert data.keys() == [bytes(range(32)), bytes(range(32, 64)), bytes(range(64, 96))]
+    assert (data.class_of.tolist(), data.domain_of.tolist()) == ([0, 1, -1], [-1, -1, -1])
+    with opened(tmp_path / "d.h5", "dataset") as file:
+        check_checksum(file)
+    data.save(tmp_path / "new.h5")
+    assert_equal(DataSet.load(tmp_path / "new.h5"), data)
 
 
 def test_many_classes_with_long_names(tmp_path):
@@ -118,6 +188,14 @@ DAMAGE = {
     "fewer classes": head(
         '{"space_id":"x","model":"m","layout":"class","class_names":["a"],"domain_names":["c","d"]}'
     ),
+    "a name of numbers": head(
+        '{"space_id":"x","model":"m","layout":"class","class_names":["a","b"],"domain_names":["c","d"],"name":5}'
+    ),
+    "inputs a group": lambda file: (file.__delitem__("inputs"), file.create_group("inputs")),
+    "inputs without offsets": lambda file: file.__delitem__("inputs_offsets"),
+    "texts of three classes": lambda file: file.create_dataset("text_features", data=np.zeros((3, 4), "f4")),
+    "texts in double": lambda file: file.create_dataset("text_features", data=np.zeros((2, 4))),
+    "texts a row": lambda file: file.create_dataset("text_features", data=np.zeros(2, "f4")),
     "no paths": lambda file: file.__delitem__("path"),
     "no root": retyped("root_offsets", np.array([0])),
     "paths a group": lambda file: (file.__delitem__("path"), file.create_group("path")),
@@ -149,7 +227,7 @@ def test_damage_is_refused_with_the_file_s_name(saved, change):
 
 def test_a_newer_version_says_so(saved):
     with h5py.File(saved, "r+") as file:
-        file.attrs["version"] = 2
+        file.attrs["version"] = 3
     with pytest.raises(StoreError, match="newer deltaoe"):
         DataSet.load(saved)
 

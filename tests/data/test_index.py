@@ -28,7 +28,9 @@ def batches(draw: st.DrawFn) -> tuple[int, list[Rows], list[bytes]]:
     """Rows that come in several batches, and keys to ask for; few distinct keys, many with equal first bytes."""
     width = draw(st.sampled_from(WIDTHS))
     starts = st.sampled_from([bytes(8), b"\xff" * 8, bytes(range(8)), bytes(7) + b"\1", b"\1" + bytes(7)])
-    ends = st.sampled_from([bytes(width - 8), *(bytes(width - 9) + bytes([i]) for i in range(width > 8 and 4))])
+    ends = st.sampled_from(
+        [bytes(width - 8), *(bytes(width - 9) + bytes([i]) for i in range(width > 8 and 4))]
+    )
     keys = st.one_of(st.builds(bytes.__add__, starts, ends), st.binary(min_size=width, max_size=width))
     rows = st.lists(st.tuples(keys, st.integers(0, 2**60)), max_size=12)
     asked = st.lists(keys, max_size=12)
@@ -37,9 +39,9 @@ def batches(draw: st.DrawFn) -> tuple[int, list[Rows], list[bytes]]:
 
 def check_table(table: KeyTable, wanted: dict[bytes, int], asked: list[bytes], width: int) -> None:
     assert len(table) == len(wanted)
-    assert {key.tobytes(): int(value) for key, value in zip(table.keys, table.columns["value"], strict=True)} == (
-        wanted
-    )
+    assert {
+        key.tobytes(): int(value) for key, value in zip(table.keys, table.columns["value"], strict=True)
+    } == (wanted)
     asked = [*asked, *wanted]
     rows = table.find(as_keys(asked, width))
     assert rows.dtype == np.int64

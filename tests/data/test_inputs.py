@@ -160,6 +160,27 @@ def test_what_several_inputs_name_counts_once(here):
     assert len(files.size) == len(files.mtime_ns) == 5
 
 
+def test_overlaps_of_any_two_inputs():
+    make("images/cat/1.jpg", "images/2.jpg", "images2/3.jpg")
+    assert rows(find_files(["images/cat", "images"])) == [("images/cat", "1.jpg"), ("images", "2.jpg")]
+    assert rows(find_files(["images", "images/cat"])) == [("images", "2.jpg"), ("images", "cat/1.jpg")]
+    assert rows(find_files(["images/2.jpg", "images2", "images/2.jpg"])) == [
+        ("images", "2.jpg"),
+        ("images2", "3.jpg"),
+    ]
+    Path("list.txt").write_text("images/2.jpg\nimages/2.jpg\n")
+    files = find_files(["list.txt"])
+    assert (rows(files), files.ignored) == ([("images", "2.jpg")], Ignored(repeated=1))
+
+
+@pytest.mark.skipif(os.sep != "/", reason="two slashes begin a network's name")
+def test_slashes_at_the_start_are_one(here):
+    make("images/1.jpg")
+    files = find_files([f"/{here}/images/1.jpg", f"{here}/images//1.jpg", f"//{here}/images"])
+    assert rows(files) == [(f"{here}/images", "1.jpg")]
+    assert files.ignored.repeated == 2
+
+
 def test_a_class_goes_with_the_first_naming():
     make("1.jpg", "2.jpg", "a.csv", "b.csv")
     Path("a.csv").write_text("path,class\n2.jpg,cat\n")
@@ -354,6 +375,13 @@ def test_an_empty_list(name, content):
     assert caught.value.hint
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_named_like_a_list_is_not_opened():
+    os.mkfifo("list.txt")
+    files = find_files(["list.txt"])
+    assert (rows(files), files.problems) == ([("", "list.txt")], {0: "not a regular file"})
+
+
 def test_a_list_that_cannot_be_read(monkeypatch):
     make("list.txt")
 
@@ -479,10 +507,18 @@ def test_globs_take_images_and_walk_folders():
     assert find_files(["images/*"]).ignored == Ignored(hidden=3, other_files=1)
     assert rows(find_files(["images/*/*.jpg"])) == [("images/cat", "1.jpg")]
     assert rows(find_files(["images/**/*.jpg"])) == [("images/cat", "1.jpg"), ("images/cat", "deep/2.jpg")]
+    assert rows(find_files(["images/*/**"])) == [("images", name) for name in everything[1:]]
     assert rows(find_files(["images/*/"])) == [("images", name) for name in everything[1:]]
     assert rows(find_files(["*/.hidden/*"])) == [("images/.hidden", "5.jpg")]
     assert rows(find_files(["images/._*"])) == [("images", "._6.jpg")]
     assert find_files(["images/**/*.jpg"]).ignored == Ignored(hidden=3)
+
+
+def test_a_glob_that_matches_a_folder_of_nothing():
+    Path("bare").mkdir()
+    for pattern in ("b*", "b*/**", "**"):
+        with pytest.raises(DataError, match=r"no images in .*\*: it is empty"):
+            find_files([pattern])
 
 
 def test_a_name_that_is_there_is_no_pattern():

@@ -34,9 +34,16 @@ def test_ids_are_pairwise_different_and_fit_a_folder_name():
         assert set(identity) <= set("0123456789abcdef")
 
 
+def test_the_id_of_a_space_with_another_normalisation():
+    """It says so, where an l2 space has the id that it had before there was a word for it."""
+    assert make_space(normalisation="none").id not in {make_space().id, make_space(normalisation="l1").id}
+
+
 def test_the_id_of_a_known_space_never_changes():
     """Caches on users' disks lie under it."""
     assert make_space().id == "913c0b3c0604099a"
+    assert make_space(dtype="float32").id == "9b6c42cdc6b56263"
+    assert FeatureSpace.imported("ViT-B-16/openai", 512, "float16").id == "efe8e5dc3872331f"
 
 
 def test_plain_values_and_back():
@@ -51,11 +58,18 @@ def test_a_field_of_a_wrong_type(name, value):
         FeatureSpace.from_dict(make_space().to_dict() | {name: value})
 
 
+def test_version_1_did_not_speak_of_normalisation():
+    values = make_space().to_dict()
+    assert values.pop("normalisation") == "l2"
+    assert FeatureSpace.from_dict(values) == make_space()
+
+
 @pytest.mark.parametrize("name", FIELDS)
 def test_fields_missing_or_unknown(name):
     values = make_space().to_dict()
-    with pytest.raises(StoreError):
-        FeatureSpace.from_dict({k: v for k, v in values.items() if k != name})
+    if name != "normalisation":
+        with pytest.raises(StoreError):
+            FeatureSpace.from_dict({k: v for k, v in values.items() if k != name})
     with pytest.raises(StoreError):
         FeatureSpace.from_dict(values | {f"{name}2": values[name]})
 
@@ -65,3 +79,16 @@ def test_differences_are_named_without_the_name_and_with_short_digests():
     other = dataclasses.replace(space, model="other", weights="v" * 64, dim=32)
     assert space.differences(other) == [f"weights {'w' * 12} / {'v' * 12}", "dim 16 / 32"]
     assert space.differences(dataclasses.replace(space, model="other")) == []
+
+
+def test_features_made_elsewhere_have_a_space_of_their_own():
+    space = FeatureSpace.imported("ViT-B-16/openai", 512, "float32")
+    assert space.is_imported
+    assert not make_space().is_imported
+    assert FeatureSpace.from_dict(space.to_dict()) == space
+    others = [
+        FeatureSpace.imported("ViT-B-32/openai", 512, "float32"),
+        FeatureSpace.imported("ViT-B-16/openai", 256, "float32"),
+        FeatureSpace.imported("ViT-B-16/openai", 512, "float16"),
+    ]
+    assert len({space.id, *(other.id for other in others)}) == 4

@@ -51,7 +51,7 @@ def add(writer, numbers) -> None:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """All files but those that say who is writing."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.stem == "writer"}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.stem != "writer"}
 
 
 @pytest.fixture
@@ -200,16 +200,95 @@ def test_a_second_writer_is_refused_and_the_first_goes_on(store):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no such signal there")
-def test_a_writer_in_another_process_is_respected(tmp_path):
+def test_a_writer_in_another_process_is_named_and_its_death_frees_the_lock(tmp_path):
     command = [sys.executable, "-c", WRITER, tmp_path / "f", "1", HERE]
+    note, leftover = tmp_path / "f" / "writer.json", tmp_path / "f" / f"{TEMPORARY_PREFIX}77-ab.h5"
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"writing\n"
         store = FeatureStore(tmp_path / "f", make_space(DIM))
-        with pytest.raises(StoreError, match="another deltaoe process is writing"), store.writer():
+        host = re.escape(platform.node())
+        owner = rf"writing to .*f \(process {process.pid} on {host}, for \d+ seconds\)"
+        with pytest.raises(StoreError, match=owner) as caught, store.writer():
             pytest.fail("two writers")
-        process.kill()
+        assert "wait for it, or stop it" in caught.value.hint
+        leftover.write_bytes(b"half a shard")
+        process.send_signal(signal.SIGKILL)
+    assert json.loads(note.read_text())["pid"] == process.pid  # it had no time to tidy up
     with store.writer() as writer:
+        assert not leftover.exists()
+        assert json.loads(note.read_text())["pid"] == os.getpid()
         add(writer, [999_999])
+    assert not note.exists()
+    assert digest(999_999) in FeatureStore(store.folder, store.space)
+
+
+def test_how_long_the_other_has_been_writing(store):
+    with store.writer():
+        note = store.folder / "writer.json"
+        owner = json.loads(note.read_text())
+        assert owner["pid"] == os.getpid()
+        assert abs(owner["since"] - time.time()) < 60
+        note.write_text(json.dumps({"pid": 5, "host": "h", "since": time.time() - 7 * 3600 - 20}))
+        with pytest.raises(StoreError, match=r"\(process 5 on h, for 420 minutes\)"), store.writer():
+            pytest.fail("two writers")
+        note.write_text(json.dumps({"pid": 5, "host": "h", "since": time.time() + 3600}))
+        with pytest.raises(StoreError, match="for 0 seconds"), store.writer():  # a clock that was set back
+            pytest.fail("two writers")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b'{"pid": 1, "host": "h", "since": "x"}',
+        b'{"pid": [], "host": "h", "since": 1}',
+        b'{"pid": Infinity, "host": "h", "since": 1}',
+        b"[" * 100_000,
+        None,
+    ],
+)
+def test_a_note_that_says_nothing_is_no_obstacle(store, content):
+    note = store.folder / "writer.json"
+    with store.writer():
+        note.unlink()
+        if content is not None:
+            note.write_bytes(content)
+        with pytest.raises(StoreError, match=r"another deltaoe process is writing to \S+$"), store.writer():
+            pytest.fail("two writers")
+    with store.writer() as writer:  # nor is one that was left behind
+        add(writer, [10])
+    assert not note.exists()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_features_that_are_not_finite_are_refused(store, bad):
+    before = contents(store.folder)
+    rows = unit_rows(2, DIM)
+    rows[1, 3] = bad
+    with pytest.raises(StoreError, match="not finite") as caught, store.writer() as writer:
+        writer.add(b"a.png", FileRecord(1, 2, digest(50), ""), rows[0])
+        writer.add(b"b.png", FileRecord(1, 2, digest(51), ""), rows[1])
+    assert "--precision fp32" in caught.value.hint
+    assert contents(store.folder) == before
+    again = FeatureStore(store.folder, store.space)
+    assert again.has(digests([50, 51])).tolist() == [False, False]
+    assert again.file(b"b.png") is None
+    with again.writer() as writer:
+        add(writer, [50])
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_was_made_read_only(store):
+    store.folder.chmod(0o500)
+    try:
+        with pytest.raises(StoreError, match="cannot write"), store.writer():
+            pytest.fail("nowhere to write")
+    finally:
+        store.folder.chmod(0o700)
 
 
 def test_a_writer_sees_what_another_finished_before_it(store):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from samples import make_space
 
 from deltaoe.data.dataset import DataSet
+from deltaoe.data.inputs import find_files
 from deltaoe.data.workspace import NAME, VARIABLE, Workspace
 from deltaoe.errors import DataError, StoreError
 
@@ -22,7 +24,17 @@ def listing(root: Path, space_id: str, classes: tuple[str, ...] = ("cat",)) -> D
     layout = "class" if classes else "flat"
     kinds = ONE if classes else ONE - 1
     return DataSet(
-        str(root), space_id, "m/t", layout, classes, (), ("cat/1.png",), (bytes(32),), kinds, ONE - 1
+        root=str(root),
+        space_id=space_id,
+        model="m/t",
+        layout=layout,
+        class_names=classes,
+        domain_names=(),
+        paths=("cat/1.png",),
+        digests=np.zeros((1, 32), dtype=np.uint8),
+        class_of=kinds,
+        domain_of=ONE - 1,
+        inputs=(str(root),),
     )
 
 
@@ -94,6 +106,49 @@ def test_file_keys(tmp_path, monkeypatch):
     assert workspace.file_key(Path("project/x/../1.png")) == "1.png"
 
 
+def test_the_keys_of_many_files_are_those_of_each(tmp_path, monkeypatch):
+    """However they were named, and whether the workspace lies beside, above or below them."""
+    names = [
+        "a/1.png",
+        "a/b/2.png",
+        "a/b/..3.png",
+        "a/x./4.png",
+        "project/5.png",
+        "project/deep/6.png",
+        "7.png",
+    ]
+    names += ["project2/8.png", "a/ü\n'.png", os.fsdecode(b"a/\xff\xfe.png"), "a/..b/9.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "a" / "list.txt").write_text("../7.png\nb/2.png\nmissing.png\n../project/deep/6.png\n")
+    cases = [
+        ["."],
+        [str(tmp_path)],
+        ["a", "project"],
+        ["./a/../a/", "project//deep"],
+        ["a/list.txt"],
+        ["a/**/*.png", "7.png", "project/5.png"],
+        ["7.png"],
+        ["a/b/2.png", "project/deep/6.png"],
+        [str(tmp_path / "project2"), "a/list.txt"],
+    ]
+    for home in (tmp_path, tmp_path / "project", tmp_path / "project" / "deep", tmp_path / "elsewhere"):
+        workspace = Workspace(home / NAME)
+        for inputs in cases:
+            files = find_files(inputs)
+            keys = workspace.file_keys(files)
+            assert len(keys) == len(files) > 0
+            assert keys == [os.fsencode(workspace.file_key(files.path(i))) for i in range(len(files))]
+    monkeypatch.chdir(tmp_path / "project")
+    files = find_files([".", "..", "../a/b"])
+    for home in (tmp_path, tmp_path / "project"):
+        workspace = Workspace(home / NAME)
+        keys = workspace.file_keys(files)
+        assert keys == [os.fsencode(workspace.file_key(files.path(i))) for i in range(len(files))]
+        assert {b"5.png", b"project/5.png"} & set(keys)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="roots look different there")
 def test_a_workspace_in_the_root_folder():
     assert Workspace(Path("/.deltaoe")).file_key(Path("/a/1.png")) == "a/1.png"
@@ -144,9 +199,9 @@ def test_a_listing_by_its_folder(tmp_path, monkeypatch):
         workspace.store(space).folder.mkdir(parents=True)
     workspace.save_dataset(listing(tmp_path / "images", new.id))
     workspace.save_dataset(listing(tmp_path / "images", old.id, ("other",)))
-    for path, age in zip(sorted((tmp_path / NAME / "datasets").iterdir()), (1, 2), strict=True):
+    for path, age in zip(sorted((tmp_path / NAME / "datasets").glob("*.h5")), (1, 2), strict=True):
         os.utime(path, ns=(age, age))
-    newest = max((tmp_path / NAME / "datasets").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    newest = max((tmp_path / NAME / "datasets").glob("*.h5"), key=lambda path: path.stat().st_mtime_ns)
     wanted = DataSet.load(newest).space_id
     assert workspace.dataset(tmp_path / "images").space_id == wanted
     monkeypatch.chdir(tmp_path)
@@ -155,6 +210,81 @@ def test_a_listing_by_its_folder(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="has not been extracted") as caught:
         workspace.dataset(tmp_path / "elsewhere")
     assert "deltaoe extract" in caught.value.hint
+
+
+def test_a_single_folder_s_listing_keeps_the_file_name_of_version_1(tmp_path):
+    workspace, space = Workspace(tmp_path / NAME), make_space()
+    workspace.save_dataset(listing(tmp_path / "bilder" / "größe", space.id))
+    key = "bilder/größe".encode() + b"\0" + space.id.encode()
+    wanted = hashlib.sha256(key).hexdigest()[:16] + ".h5"
+    assert [path.name for path in (tmp_path / NAME / "datasets").glob("*.h5")] == [wanted]
+    assert workspace.state()["dataset"] == wanted
+
+
+def with_space(workspace: Workspace, **changes: str) -> str:
+    """A space that has a cache here; its id."""
+    space = make_space(**changes)
+    workspace.store(space).folder.mkdir(parents=True, exist_ok=True)
+    return space.id
+
+
+def test_a_data_set_by_its_name(tmp_path):
+    workspace = Workspace(tmp_path / NAME)
+    space_id = with_space(workspace)
+    pets = dataclasses.replace(listing(tmp_path / "images", space_id), name="my pets")
+    workspace.save_dataset(pets)
+    workspace.save_dataset(dataclasses.replace(listing(tmp_path / "x", space_id, ("x",)), name="x"))
+    plain = listing(tmp_path / "pets", space_id, ("plain",))
+    workspace.save_dataset(plain)
+    assert workspace.dataset_names() == ["my pets", "x"]
+    for wanted in ("data:my pets", "my pets"):
+        found = workspace.dataset(wanted)
+        assert (found.name, found.root, found.inputs) == ("my pets", pets.root, pets.inputs)
+    assert workspace.dataset(tmp_path / "pets").class_names == ("plain",)
+    with pytest.raises(DataError, match="data:cats has not been extracted or imported") as caught:
+        workspace.dataset("data:cats")
+    assert "data:my pets, data:x" in caught.value.hint
+    # The same name again, from other inputs, is the same data set.
+    workspace.save_dataset(dataclasses.replace(pets, root=str(tmp_path / "y"), inputs=(str(tmp_path / "y"),)))
+    assert workspace.dataset("data:my pets").root == str(tmp_path / "y")
+    assert len(workspace.datasets()) == 3
+
+
+def test_data_sets_of_several_inputs_and_of_none(tmp_path):
+    workspace = Workspace(tmp_path / NAME)
+    space_id = with_space(workspace)
+    inputs = (str(tmp_path / "a"), "/elsewhere/b.txt")
+    both = dataclasses.replace(listing(tmp_path, space_id, ("both",)), inputs=inputs)
+    one = dataclasses.replace(listing(tmp_path / "a", space_id, ("one",)), inputs=inputs[:1])
+    imported = dataclasses.replace(
+        listing(tmp_path, space_id, ("k",)),
+        root="",
+        inputs=(),
+        name="imp",
+        text_features=np.ones((1, 3), "f4"),
+    )
+    for data in (both, one, imported):
+        workspace.save_dataset(data)
+    assert sorted(data.class_names for data in workspace.datasets()) == [("both",), ("k",), ("one",)]
+    assert workspace.dataset("a").class_names == ("one",)
+    found = workspace.dataset("data:imp")
+    assert (found.root, found.inputs) == ("", ())
+    assert found.text_features.tolist() == [[1, 1, 1]]
+    (found,) = (data for data in workspace.datasets() if data.class_names == ("both",))
+    assert found.inputs == inputs
+    assert found.root == str(tmp_path)
+
+
+def test_the_latest_of_two_spaces_counts_for_a_name_too(tmp_path):
+    workspace = Workspace(tmp_path / NAME)
+    ids = [with_space(workspace), with_space(workspace, weights="v" * 64)]
+    for age, space_id in zip((2, 1), ids, strict=True):
+        before = set((tmp_path / NAME / "datasets").glob("*.h5"))
+        workspace.save_dataset(dataclasses.replace(listing(tmp_path / "i", space_id), name="n"))
+        (new,) = set((tmp_path / NAME / "datasets").glob("*.h5")) - before
+        os.utime(new, ns=(age, age))
+    assert workspace.dataset("data:n").space_id == ids[0]
+    assert workspace.dataset_names() == ["n"]
 
 
 def test_a_project_may_move(tmp_path):
@@ -173,7 +303,7 @@ def test_a_project_may_move(tmp_path):
 def test_a_listing_that_was_removed_is_no_default(tmp_path):
     workspace = Workspace(tmp_path / NAME)
     workspace.save_dataset(listing(tmp_path / "images", make_space().id))
-    for path in (tmp_path / NAME / "datasets").iterdir():
+    for path in (tmp_path / NAME / "datasets").glob("*.h5"):
         path.unlink()
     assert workspace.dataset() is None
 
