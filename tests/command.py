@@ -32,7 +32,7 @@ class Finished:
 
 
 class Run(Protocol):
-    """Runs ``deltaoe`` with these arguments; ``rc`` is the exit code it must end with."""
+    """Runs ``deltaoe`` with these arguments; ``rc`` is the exit code it must end with, ``stdin`` what it can read."""
 
     def __call__(
         self,
@@ -42,6 +42,7 @@ class Run(Protocol):
         model: Path | str | None = ...,
         env: Mapping[str, str] | None = None,
         before: Sequence[str] = (),
+        stdin: bytes = b"",
         timeout: float = 300,
     ) -> Finished: ...
 

@@ -58,13 +58,14 @@ def run(tiny_model: Path) -> Run:
         model: Path | str | None = tiny_model,
         env: Mapping[str, str] | None = None,
         before: Sequence[str] = (),
+        stdin: bytes = b"",
         timeout: float = 300,
     ) -> Finished:
         process = subprocess.run(
             [*before, COMMAND, *arguments],
             cwd=cwd,
             env=environment(model) | dict(env or {}),
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             timeout=timeout,
         )

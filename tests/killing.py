@@ -20,14 +20,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SHARD_ROWS, COMPACT_ROWS, FEW_FILES, BATCH = 3, 7, 4, 4
+SHARD_ROWS, COMPACT_ROWS, FEW_FILES, BATCH = 6, 7, 4, 3
+_NOTHING: dict[str, Any] = {"error": "", "moments": 0, "writing": 0.0}
 
 
 class Ended(NamedTuple):
-    """How a child ended: whether it was killed, after how many seconds, and how many moments it passed."""
+    """How a child ended: killed or not, after how many seconds, of which it wrote, and how many moments it passed."""
 
     killed: bool
     seconds: float
+    writing: float
     moments: int
 
 
@@ -38,21 +40,28 @@ class Killer:
         self._process, self._mark = process, mark
 
     def __call__(
-        self, do: str, workspace: Path, *, after: float | None = None, at: int | None = None, **options: Any
+        self,
+        do: str,
+        workspace: Path,
+        *,
+        after: float | None = None,
+        batch: bool = False,
+        at: int | None = None,
+        **options: Any,
     ) -> Ended:
         """``do`` is "extract" (``images=``, ``workers=``, ``views=``) or "compact".
 
-        The child is killed ``after`` so many seconds, or before its ``at``-th change to the file system (in the
-        middle of writing a file is one, too), or not at all.
+        The child is killed ``after`` so many seconds from its start or from its first ``batch``, or before its
+        ``at``-th change to the file system (in the middle of writing a file is one, too), or not at all.
         """
-        order = {"do": do, "workspace": str(workspace), "after": after, "at": at} | options
+        order = {"do": do, "workspace": str(workspace), "after": after, "batch": batch, "at": at} | options
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None and stdout is not None
         stdin.write(json.dumps(order, default=str) + "\n")
         stdin.flush()
         answer = json.loads(stdout.readline())
         assert answer["error"] == "", answer["error"]
-        return Ended(answer["killed"], answer["seconds"], answer["moments"])
+        return Ended(answer["killed"], answer["seconds"], answer["writing"], answer["moments"])
 
     def decoders(self) -> list[int]:
         """Decoding processes of this one's children that are alive."""
@@ -169,12 +178,25 @@ def _prepare(model: Path) -> dict[str, Any]:
     return {"extract": do_extract, "compact": do_compact}
 
 
-def _child(act: Any, order: dict[str, Any], report: int) -> None:
-    answer: dict[str, Any] = {"error": "", "moments": 0}
+def _child(act: Any, order: dict[str, Any], batch: int, report: int) -> None:
+    from deltaoe.workflows import ingest
+
+    run_model, first = ingest._Run._run_model, 0.0
+
+    def announced(run: Any, encoder: Any) -> None:
+        nonlocal first
+        if not first:
+            first = time.monotonic()
+            os.write(batch, b"!")
+        run_model(run, encoder)
+
+    ingest._Run._run_model = announced  # type: ignore[method-assign]
+    answer = dict(_NOTHING)
     try:
         moments = _Moments(order["workspace"], order["at"]) if order["at"] is not None else None
         act(order)
         answer["moments"] = moments.count if moments else 0
+        answer["writing"] = time.monotonic() - first if first else 0.0
     except BaseException:
         answer["error"] = traceback.format_exc()
     os.write(report, json.dumps(answer).encode()[:60_000])
@@ -185,24 +207,28 @@ def _serve(model: Path) -> None:
     acts = _prepare(model)
     for line in iter(sys.stdin.readline, ""):
         order = json.loads(line)
-        receive, report = os.pipe()
         began = time.monotonic()
+        (begun, batch), (receive, report) = os.pipe(), os.pipe()
         child = os.fork()
         if child == 0:
-            _child(acts[order["do"]], order, report)
+            _child(acts[order["do"]], order, batch, report)
+        os.close(batch)
         os.close(report)
         if order["after"] is not None:
-            select.select([receive], [], [], order["after"])  # it may be done before
+            # Whatever is awaited, the pipes also tell that the child is done before.
+            if order["batch"]:
+                select.select([begun], [], [])
+            select.select([receive], [], [], order["after"])
             os.kill(child, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         seconds = time.monotonic() - began
+        os.close(begun)
         with os.fdopen(receive, "rb") as pipe:
             told = pipe.read()
-        answer = json.loads(told) if told else {"error": "", "moments": 0}
+        answer = json.loads(told) if told else dict(_NOTHING)
         if status not in (0, -signal.SIGKILL):
             answer["error"] = f"the child ended with {status}"
-        answer |= {"killed": not told, "seconds": seconds}
-        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.write(json.dumps(answer | {"killed": not told, "seconds": seconds}) + "\n")
         sys.stdout.flush()
 
 

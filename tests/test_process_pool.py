@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,20 @@ def test_it_works_in_other_processes() -> None:
         done = [pool.submit(os.getpid) for _ in range(6)]
         pids = {job.result() for job in done}
     assert os.getpid() not in pids and len(pids) <= usable_cpus()
+
+
+def test_there_are_as_many_as_asked_for() -> None:
+    with process_pool(1) as pool:
+        pids = {job.result() for job in [pool.submit(os.getpid) for _ in range(4)]}
+    assert len(pids) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_is_left_to_the_parent() -> None:
+    with process_pool(1) as pool:
+        pid = pool.submit(os.getpid).result()
+        os.kill(pid, signal.SIGINT)
+        assert pool.submit(os.getpid).result() == pid
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc to look")

@@ -31,7 +31,7 @@ Decode = Callable[[bytes, bytes, tuple[int, ...]], NDArray[np.uint8]]
 
 _START_SECONDS = 60.0  # a program that is no Python would never answer
 _TRIES = 2
-_NICENESS = 5
+_LONGEST_HEAD = 2**24  # four letters are a larger number
 _OOM_SCORE = 500
 
 
@@ -87,7 +87,7 @@ class Crew:
     def decode(self, jobs: Sequence[Job]) -> list[Outcome]:
         """What becomes of each job.
 
-        The file at which a process ended is tried once more, in another process and while no other works, so that
+        The file at which a process ended is tried once more, in a fresh process and while no other works, so that
         it takes neither the blame for a process killed from outside nor for memory that others needed.
         """
         done: list[Outcome] = []
@@ -98,7 +98,7 @@ class Crew:
                 break
             try:
                 with self._gate.together():
-                    self._ask(rest, done)
+                    self._ask(self._take(), rest, done)
             except _NotStartedError as cause:
                 self.complaint = f"decoding in this process, others cannot be started ({cause})"
             except _EndedError:
@@ -117,15 +117,14 @@ class Crew:
         done: list[Outcome] = []
         try:
             with self._gate.alone():
-                self._ask([job], done)
+                self._ask(self._fresh(), [job], done)  # an idle one may have been killed with the first
         except _EndedError as cause:
             return Outcome(None, f"the decoder crashed on this file ({cause})", True)
         except _NotStartedError:  # not in this process, which it may end too
             return Outcome(None, "the decoder ended on this file, and cannot be started again")
         return done[0]
 
-    def _ask(self, jobs: Sequence[Job], done: list[Outcome]) -> None:
-        worker = self._take()
+    def _ask(self, worker: _Worker, jobs: Sequence[Job], done: list[Outcome]) -> None:
         try:
             worker.decode(jobs, done)
         except (OSError, EOFError, ValueError) as cause:
@@ -138,6 +137,9 @@ class Crew:
         with self._lock:
             if self._idle and not self._closed:
                 return self._idle.pop()
+        return self._fresh()
+
+    def _fresh(self) -> _Worker:
         problem = _NotStartedError()
         for _ in range(_TRIES):
             try:
@@ -203,8 +205,11 @@ class _Worker:
         try:
             _send(self._to, len(decode), decode)
             answer = _receive(self._from)
-        except (OSError, EOFError, ValueError) as cause:
+        except (OSError, EOFError) as cause:
             raise _NotStartedError(self.end(patience=1.0)) from cause
+        except ValueError as cause:  # a sitecustomize.py, perhaps
+            self.end()
+            raise _NotStartedError(f"{sys.executable} prints something when it starts") from cause
         finally:
             watchdog.cancel()
         if answer:
@@ -283,7 +288,10 @@ def _send(stream: BufferedWriter, head: object, *bodies: bytes | memoryview) -> 
 
 
 def _receive(stream: BufferedReader) -> Any:
-    return json.loads(_exactly(stream, int.from_bytes(_exactly(stream, 4), "little")))
+    length = int.from_bytes(_exactly(stream, 4), "little")
+    if length > _LONGEST_HEAD:
+        raise ValueError(f"{length} bytes are no head")
+    return json.loads(_exactly(stream, length))
 
 
 def _exactly(stream: BufferedReader, count: int) -> bytes:
@@ -303,18 +311,17 @@ def serve() -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for taken in (0, 1):  # what a C library prints there must not come between
         os.dup2(nothing, taken)
-    if hasattr(os, "nice"):
-        os.nice(_NICENESS)
     with suppress(OSError):  # where memory runs out, rather this process than the one with the model
         Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE), encoding="ascii")
     ignore_pillow()
-    try:
-        decode = pickle.loads(_exactly(source, _receive(source)))  # noqa: S301 - from the process that started this
-    except Exception as cause:
-        _send(target, first_line(cause))
-        return
-    _send(target, "")
     with suppress(EOFError, BrokenPipeError):  # there is nobody to work for any more
+        code = _exactly(source, _receive(source))
+        try:
+            decode = pickle.loads(code)  # noqa: S301 - from the process that started this
+        except Exception as cause:
+            _send(target, first_line(cause))
+            return
+        _send(target, "")
         while True:
             jobs = [(head, _exactly(source, head[2])) for head in _receive(source)]
             for (digest, views, _), data in jobs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -10,6 +11,22 @@ from typing import Any
 import pytest
 from command import Fails, Finished, Run, contents, unwrapped
 from tiny import make_model, make_noise, make_pictures
+
+# Root may write anywhere; this takes that right away.
+RIGHTS = "-dac_override,-dac_read_search"
+MORTAL = ("setpriv", "--bounding-set", RIGHTS, "--inh-caps", RIGHTS)
+
+
+@pytest.fixture
+def mortal() -> tuple[str, ...]:
+    """What to put in front of a command so that file permissions bind it."""
+    if os.name == "nt":
+        pytest.skip("file permissions of POSIX")
+    if os.geteuid() != 0:
+        return ()
+    if shutil.which("setpriv") is None:
+        pytest.skip("run by root, and there is no setpriv to give that up")
+    return MORTAL
 
 
 @pytest.fixture(scope="session")

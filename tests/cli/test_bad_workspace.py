@@ -11,33 +11,7 @@ from pathlib import Path
 
 import pytest
 from command import Fails, Run, contents
-
-# Root may write anywhere; this takes that right away.
-RIGHTS = "-dac_override,-dac_read_search"
-MORTAL = ("setpriv", "--bounding-set", RIGHTS, "--inh-caps", RIGHTS)
-
-
-def only(folder: Path, pattern: str) -> Path:
-    (found,) = (folder / ".deltaoe").glob(pattern)
-    return found
-
-
-def set_mode(folder: Path, mode: int) -> None:
-    for where, _, _ in os.walk(folder):
-        Path(where).chmod(mode)
-
-
-@pytest.fixture
-def mortal() -> tuple[str, ...]:
-    """What to put in front of a command so that file permissions bind it."""
-    if os.name == "nt":
-        pytest.skip("file permissions of POSIX")
-    if os.geteuid() != 0:
-        return ()
-    if shutil.which("setpriv") is None:
-        pytest.skip("run by root, and there is no setpriv to give that up")
-    return MORTAL
-
+from folders import only, set_mode
 
 def test_shard_cut_in_half(project: Path, run: Run, fails: Fails) -> None:
     shard = only(project, "features/*/shard-*.h5")

@@ -49,6 +49,7 @@ def check_table(table: KeyTable, wanted: dict[bytes, int], asked: list[bytes], w
     assert found == [wanted.get(key) for key in asked]
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(batches())
 def test_a_table_is_a_dictionary_whose_last_entry_counts(case):
     width, several, asked = case
@@ -56,6 +57,7 @@ def test_a_table_is_a_dictionary_whose_last_entry_counts(case):
     check_table(as_table(rows, width), dict(rows), asked, width)
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(batches())
 def test_two_tables_as_one(case):
     width, several, asked = case
@@ -66,6 +68,7 @@ def test_two_tables_as_one(case):
     assert both.columns["wide"].tolist() == [[value % 251, 7] for value in both.columns["value"].tolist()]
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(batches())
 def test_a_growing_table_is_a_dictionary_too(case):
     width, several, asked = case
@@ -136,24 +139,22 @@ def test_many_keys_as_digests_are():
     assert len(table.whole()) == 60_000
 
 
-@settings(max_examples=10)
-@given(st.integers(1, 40))
-def test_many_appends_move_each_row_a_few_times_only(size):
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_many_appends_move_each_row_a_few_times_only(size, monkeypatch):
     """A store of thousands of shards is opened by as many appends: each must not copy all that came before."""
     table, moved, appends = GrowingTable(), 0, 512
-    with pytest.MonkeyPatch.context() as patch:
-        join = KeyTable.followed_by
+    join = KeyTable.followed_by
 
-        def counted(first: KeyTable, later: KeyTable) -> KeyTable:
-            nonlocal moved
-            moved += len(first) + len(later)
-            return join(first, later)
+    def counted(first: KeyTable, later: KeyTable) -> KeyTable:
+        nonlocal moved
+        moved += len(first) + len(later)
+        return join(first, later)
 
-        patch.setattr(KeyTable, "followed_by", counted)
-        keys = np.random.default_rng(size).integers(0, 256, (appends * size, 16), dtype=np.uint8)
-        for start in range(0, len(keys), size):
-            values = np.arange(start, start + size)
-            table.append(KeyTable(keys[start : start + size], {"value": values}))
+    monkeypatch.setattr(KeyTable, "followed_by", counted)
+    keys = np.random.default_rng(size).integers(0, 256, (appends * size, 16), dtype=np.uint8)
+    for start in range(0, len(keys), size):
+        values = np.arange(start, start + size)
+        table.append(KeyTable(keys[start : start + size], {"value": values}))
     found, columns = table.find(keys)
     assert found.all()
     assert (columns["value"] == np.arange(len(keys))).all()

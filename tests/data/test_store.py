@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import digest, digests, make_space, unit_rows
 
@@ -356,6 +356,7 @@ def long_shard(tmp_path_factory):
         return folder / "shard-00000001.h5", file["features/vector"][()]
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(st.one_of(st.integers(0, 499), st.integers(0, 7), st.integers(300, 304)), max_size=12))
 def test_rows_of_a_shard_are_those_that_numpy_takes(long_shard, asked):
     path, vectors = long_shard

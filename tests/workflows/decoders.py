@@ -1,84 +1,66 @@
-"""Functions for tests of decoding, which other processes must be able to import; what they do, a file's bytes say."""
+"""Decoders for test_decoding.py, in a module that other processes can import. A file's first word says what happens.
+
+The second word tells files apart and is the value of all pixels.
+"""
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import signal
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 from deltaoe.data.images import ImageError
 
+SIDE = 2
 
-class Decoder:
-    """Turns the first word of a file, a number, into pixels; other words do harm, or tell what the process is like.
 
-    Args:
-        log: a file that gets a line per call as it begins, and one as it ends: ``begin <bytes>``, ``end <bytes>``.
-        edge: H and W of the pixels.
-    """
-
-    def __init__(self, log: Path, edge: int = 2) -> None:
-        self.log, self.edge, self.parent = log, edge, os.getpid()
-
-    def __call__(self, data: bytes, digest: bytes, views: tuple[int, ...]) -> np.ndarray:
-        self._note("begin", data)
-        value = self._value(data.decode().split())
-        self._note("end", data)
-        return np.stack([pixels_of(value + view, self.edge) for view in views])
-
-    def _value(self, words: list[str]) -> int:
-        if words[0] in DEADLY:
-            assert os.getpid() != self.parent, "a deadly file must not be decoded in the caller's own process"
-            DEADLY[words[0]]()
-        if words[0] == "broken":
-            raise ImageError(" ".join(words[1:]))
-        if words[0] == "odd":
-            raise ZeroDivisionError("a bug of ours")
-        if words[0] == "memory":
+def decode(data: bytes, digest: bytes, views: tuple[int, ...]) -> np.ndarray:
+    word, value, *rest = data.decode().split()
+    where = Path(rest[0]) if rest else Path()
+    match word:
+        case "broken":
+            raise ImageError("broken image: on purpose")
+        case "wordless":
+            raise ImageError
+        case "bug":
+            raise ZeroDivisionError("a bug\nin two lines")
+        case "large":
             raise MemoryError
-        if words[0] == "slow":
-            time.sleep(float(words[1]))
-            return 0
-        if words[0] == "sleepy":  # but for the first time
-            again = self.log.read_text().count("begin sleepy") > 1
-            time.sleep(0 if again else 60)
-            return 0
-        if words[0] == "pid":
-            return os.getpid()
-        if words[0] == "prints":
-            os.write(1, b"libtiff: odd directory\n")
-            return 1
-        if words[0] == "loaded":
-            return sum(2**bit for bit, name in enumerate(words[1:]) if name in sys.modules)
-        return int(words[0])
-
-    def _note(self, what: str, data: bytes) -> None:
-        with self.log.open("ab", buffering=0) as file:
-            file.write(what.encode() + b" " + data + b"\n")
-
-
-def _kill() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _exit() -> None:
-    os._exit(3)
-
-
-DEADLY = {"kill": _kill, "exit": _exit, "segv": faulthandler._sigsegv}
+        case "segv" | "kill" | "abrt":
+            os.kill(os.getpid(), getattr(signal, f"SIG{word.upper()}"))
+            time.sleep(60)
+        case "exit":
+            os._exit(3)
+        case "once" if not where.exists():
+            where.touch()
+            os._exit(3)
+        case "sleep":
+            if rest:
+                where.touch()
+            time.sleep(600)
+        case "slow":
+            time.sleep(0.05)
+        case "chatty":
+            os.write(1, b"a C library says hello\n")
+            print("and so does a Python one", flush=True)  # noqa: T201
+            warnings.warn_explicit("odd metadata", UserWarning, "Image.py", 1, module="PIL.Image")
+        case "torch":
+            value = str(int("torch" in sys.modules))
+        case "score":
+            value = Path("/proc/self/oom_score_adj").read_text()
+        case "here":
+            value = str(os.getpid())
+        case "wide":
+            return np.full((len(views), 512, 512, 3), int(value) % 256, np.uint8)
+    pixels = np.frombuffer(int(value).to_bytes(4, "little") * 3, np.uint8).reshape(1, 2, 2, 3)
+    return np.concatenate([pixels + np.uint8(view) for view in views])
 
 
-def pixels_of(value: int, edge: int = 2) -> np.ndarray:
-    """(edge, edge, 3) pixels that are a number below 2^24."""
-    return np.broadcast_to(np.array([value >> 16, value >> 8 & 255, value & 255], np.uint8), (edge, edge, 3))
-
-
-def number_in(pixels: np.ndarray) -> int:
-    """The inverse of ``pixels_of``."""
-    red, green, blue = map(int, pixels[0, 0])
-    return (red << 16) + (green << 8) + blue
+def value_of(pixels: np.ndarray) -> int:
+    """The file's second word, from view 0."""
+    return int.from_bytes(pixels[0].tobytes()[:4], "little")

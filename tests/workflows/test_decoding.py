@@ -1,620 +1,685 @@
-"""Files to pixels ahead of the model: in order, each content once, within bounds, and whatever dies on the way."""
+"""Pictures ahead of the model: each file once and in its place, whatever happens to the processes that decode."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+import types
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import decoders
 import numpy as np
 import pytest
-from decoders import Decoder, number_in
+from decoders import value_of
 
-from deltaoe.data.images import ImageError, read_bytes
 from deltaoe.workflows import crew, decoding
 from deltaoe.workflows.decoding import Picture, pictures
 
-PROC = Path("/proc/self")
-needs_proc = pytest.mark.skipif(not PROC.is_dir(), reason="needs /proc to find processes")
-needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="needs the signals of POSIX")
-both_ways = pytest.mark.parametrize("workers", [0, 2])
+PATIENCE = 120  # seconds, on a busy machine; a test that reaches it has found a hang
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to look")
+either = pytest.mark.parametrize("workers", [0, 1], ids=["threads", "processes"])
 
 
 @pytest.fixture(autouse=True)
-def deadline() -> Iterator[None]:
-    """What hangs is an error, and an interrupted generator still closes; again and again, should that hang too."""
-    if not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    def late(number: int, frame: object) -> None:
-        raise TimeoutError("this test hangs")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, 120, 10)
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
-
-
-@pytest.fixture(autouse=True)
-def few_files_are_enough(monkeypatch) -> None:
-    """Processes from the first file on."""
+def at_once(monkeypatch):
     monkeypatch.setattr(decoding, "_FEW_FILES", 1)
 
 
 class Files:
-    """A folder of files, and what was decoded of them."""
+    """Files of given words, and what a run asked for and said."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.decoder = folder, Decoder(folder / "log")
-        self.paths: list[str] = []
+    def __init__(self, folder: Path, words: Sequence[str]) -> None:
+        self.paths = [folder / f"{i:04d}.jpg" for i in range(len(words))]
+        for i, (path, word) in enumerate(zip(self.paths, words, strict=True)):
+            path.write_text(word if " " in word else f"{word} {i}", encoding="utf-8")
+        self.asked: list[int] = []
+        self.said: list[str] = []
+        self.known: set[bytes] = set()
 
-    def write(self, contents: Sequence[str | bytes | None]) -> None:
-        """One file each; None is a name without a file."""
-        for i, content in enumerate(contents):
-            path = self.folder / f"{i:04d}"
-            if content is not None:
-                path.write_bytes(content if isinstance(content, bytes) else content.encode())
-            self.paths.append(str(path))
+    def path(self, i: int) -> str:
+        self.asked.append(i)
+        return str(self.paths[i])
 
-    def noted(self, what: str = "begin") -> list[str]:
-        """Contents whose decoding began, or ended, in that order."""
-        if not self.decoder.log.exists():
-            return []
-        lines = [line.partition(" ") for line in self.decoder.log.read_text().splitlines()]
-        return [content for kind, _, content in lines if kind == what]
+    def digest(self, i: int) -> bytes:
+        return hashlib.sha256(self.paths[i].read_bytes()).digest()
 
-    def stream(self, *, wanted=lambda digest: (0,), decode=None, workers=2, ahead=32, **rest):
+    def wanted(self, digest: bytes) -> tuple[int, ...]:
+        return () if digest in self.known else (0,)
+
+    def stream(self, *, workers: int, ahead: int = 16, decode=decoders.decode, wanted=None):
         return pictures(
             range(len(self.paths)),
-            self.paths.__getitem__,
-            wanted,
-            decode or self.decoder,
+            self.path,
+            wanted or self.wanted,
+            decode,
             workers=workers,
             ahead=ahead,
-            **rest,
+            notify=self.said.append,
         )
+
+    def run(self, **options) -> list[Picture]:
+        """All pictures; a hang is a failure."""
+        result = in_time(lambda: list(self.stream(**options)))
+        assert [picture.item for picture in result] == list(range(len(self.paths)))
+        assert not [t.name for t in threading.enumerate() if t.name.startswith("deltaoe-")]
+        return result
 
 
 @pytest.fixture
-def files(tmp_path) -> Files:
-    return Files(tmp_path)
+def files(tmp_path) -> Callable[..., Files]:
+    return lambda *words: Files(tmp_path, words)
 
 
-def numbers(found: Sequence[Picture]) -> list[int | str]:
-    """The number in each picture, or its problem."""
-    return [p.problem if p.pixels is None else number_in(p.pixels[0]) for p in found]
+def in_time(work):
+    done: Future = Future()
 
-
-def children() -> set[int]:
-    """This process's own children, those that ended and were not waited for included."""
-    found = set()
-    for entry in Path("/proc").iterdir():
+    def run():
         try:
-            if entry.name.isdigit() and parent_of(entry) == os.getpid():
-                found.add(int(entry.name))
-        except (FileNotFoundError, ProcessLookupError):
+            done.set_result(work())
+        except Exception as cause:
+            done.set_exception(cause)
+
+    threading.Thread(target=run, daemon=True).start()  # pytest could not end beside another that hangs
+    return done.result(PATIENCE)
+
+
+def children(parent: int | None = None) -> list[int]:
+    """Processes that decode, as the system lists them."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, ppid = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+            command = (folder / "cmdline").read_bytes()
+        except OSError:
             continue
+        if int(ppid) == (parent or os.getpid()) and state != "Z" and b"deltaoe.workflows.crew" in command:
+            found.append(int(folder.name))
     return found
 
 
-def parent_of(entry: Path) -> int:
-    return int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
-# What comes out
+def assert_good(result: Sequence[Picture], numbers: Sequence[int]) -> None:
+    for i in numbers:
+        picture = result[i]
+        assert (picture.problem, picture.lasting, picture.views) == ("", False, (0,))
+        assert value_of(picture.pixels) == i
 
 
-@both_ways
-def test_each_file_comes_out_once_and_in_order(files, workers):
-    files.write([str(i) for i in range(150)])
-    found = list(files.stream(workers=workers))
-    assert [p.item for p in found] == list(range(150))
-    assert numbers(found) == list(range(150))
-    for p in found:
-        assert p.digest == hashlib.sha256(str(p.item).encode()).digest()
-        assert (p.pixels.shape, p.pixels.dtype) == ((1, 2, 2, 3), np.uint8)
-        assert p[3:] == ((0,), "", False)
-    assert sorted(files.noted()) == sorted(map(str, range(150)))
+# Each once, in order
 
 
-def test_no_files():
-    assert list(pictures([], str, lambda digest: (0,), Decoder(Path()), workers=2, ahead=9)) == []
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_each_file_gets_its_own_pixels_in_order(files, workers):
+    given = files(*["slow" if i % 7 == 0 else "good" for i in range(60)])
+    result = given.run(workers=workers)
+    assert_good(result, range(60))
+    assert [picture.digest for picture in result] == [given.digest(i) for i in range(60)]
+    assert given.asked == list(range(60)) and given.said == []
 
 
-@both_ways
-def test_items_are_any_numbers_and_each_is_asked_for_once(files, workers):
-    files.write([str(i) for i in range(30)])
-    items = [29, 3, 17, 0, 28]
-    found = list(
-        pictures(
-            iter(items), files.paths.__getitem__, lambda digest: (0,), files.decoder, workers=workers, ahead=2
-        )
-    )
-    assert [p.item for p in found] == numbers(found) == items
+@either
+@pytest.mark.parametrize("ahead", [0, 1, 2, 1000])
+def test_any_look_ahead(files, workers, ahead):
+    assert_good(files(*["good"] * 20).run(workers=workers, ahead=ahead), range(20))
 
 
-@both_ways
-def test_the_views_asked_for_and_no_others(files, workers):
-    files.write([str(i) for i in range(0, 900, 30)])
-    wishes = [(), (0,), (1, 7), (0, 1, 2, 3)]
-    asked: list[bytes] = []
-    consumer = threading.get_ident()
-
-    def wanted(digest: bytes) -> tuple[int, ...]:
-        assert threading.get_ident() == consumer
-        asked.append(digest)
-        return wishes[len(asked) % 4]
-
-    found = list(files.stream(wanted=wanted, workers=workers))
-    assert asked == [hashlib.sha256(str(30 * i).encode()).digest() for i in range(30)]
-    for i, picture in enumerate(found):
-        views = wishes[(i + 1) % 4]
-        assert picture.views == views
-        if views:
-            assert [number_in(p) for p in picture.pixels] == [30 * i + view for view in views]
-        else:
-            assert picture == (i, asked[i], None, (), "", False)
-    assert len(files.noted()) == sum(1 for i in range(30) if (i + 1) % 4)
+@either
+def test_views_that_were_asked_for(files, workers):
+    views = {0: (0,), 1: (0, 1, 2), 2: (3,), 3: (2, 1)}
+    given = files(*["good"] * 4)
+    by_digest = {given.digest(i): views[i] for i in views}
+    for i, picture in enumerate(given.run(workers=workers, wanted=by_digest.__getitem__)):
+        wanted = decoders.decode(given.paths[i].read_bytes(), b"", views[i])
+        assert picture.views == views[i]
+        assert picture.pixels.dtype == np.uint8 and np.array_equal(picture.pixels, wanted)
 
 
-@both_ways
-def test_pixels_are_the_callers_own(files, workers):
-    files.write([str(i) for i in range(20)])
-    for picture in files.stream(workers=workers):
-        picture.pixels[:] = 0  # neither read-only nor anybody else's
+@either
+def test_nothing_to_do(files, workers):
+    assert files().run(workers=workers) == []
+
+
+@either
+def test_known_contents_are_not_decoded(files, workers):
+    given = files("good", "broken", "exit", "good")  # of which two must not reach a decoder
+    given.known = {given.digest(1), given.digest(2)}
+    result = given.run(workers=workers)
+    assert_good(result, [0, 3])
+    for i in (1, 2):
+        assert result[i] == Picture(i, given.digest(i), None, (), "", False)
+
+
+@needs_proc
+def test_without_anything_new_no_process_is_started(files, monkeypatch):
+    monkeypatch.setattr(crew.subprocess, "Popen", lambda *a, **k: pytest.fail("a process was started"))
+    given = files(*["good"] * 70)
+    given.known = {given.digest(i) for i in range(70)}
+    assert {picture.problem for picture in given.run(workers=2)} == {""}
+
+
+def test_few_files_are_decoded_here_and_many_elsewhere(files, monkeypatch):
+    monkeypatch.setattr(decoding, "_FEW_FILES", 64)
+    for count, here in ((63, True), (64, False)):
+        given = files(*[f"here {i}" for i in range(count)])
+        pids = {value_of(picture.pixels) for picture in given.run(workers=1)}
+        assert (pids == {os.getpid()}) == here and len(pids) == 1
+
+
+def test_workers_are_as_many_as_asked_for(files):
+    given = files(*["slow"] * 30, *[f"here {i}" for i in range(60)])
+    result = given.run(workers=2, ahead=90)
+    assert 1 <= len({value_of(picture.pixels) for picture in result[30:]} - {os.getpid()}) <= 2
 
 
 # Copies
 
 
-@both_ways
-@pytest.mark.parametrize("ahead", [1, 4, 200])
-def test_a_content_is_decoded_once(files, workers, ahead):
-    """Copies side by side, some files apart, and farther apart than the window is long."""
-    contents = [1, 1, 2, 1, 3, 4, 5, 2, *range(10, 60), 1, 59, 2]
-    files.write([str(content) for content in contents])
-    found = list(files.stream(workers=workers, ahead=ahead))
-    met: set[int] = set()
-    for picture, content in zip(found, contents, strict=True):
-        assert picture.digest == hashlib.sha256(str(content).encode()).digest()
-        if content in met:
-            assert picture[2:] == (None, (), "", False)
-        else:
-            assert number_in(picture.pixels[0]) == content
-        met.add(content)
-    assert sorted(files.noted()) == sorted(map(str, met))
+@either
+def test_a_copy_waits_for_its_twin(files, workers):
+    given = files("slow 0", "slow 0", "good", "slow 0", "good")
+    result = given.run(workers=workers)
+    assert_good(result, [0, 2, 4])
+    for i in (1, 3):
+        assert result[i] == Picture(i, given.digest(0), None, (), "", False)
 
 
-@both_ways
-@pytest.mark.parametrize("ahead", [1, 4, 200])
-def test_a_copy_of_a_broken_file_is_broken_too(files, workers, ahead):
-    broken = [0, 1, 5, 39]
-    files.write(["broken no picture" if i in broken else str(i) for i in range(40)])
-    found = list(files.stream(workers=workers, ahead=ahead))
-    assert numbers(found) == ["no picture" if i in broken else i for i in range(40)]
-    assert [p.item for p in found if p.lasting] == broken
-    assert files.noted().count("broken no picture") == 1
+@either
+@pytest.mark.parametrize("word", ["broken", "bug", "missing"])
+def test_a_copy_has_its_twins_problem(files, workers, word):
+    given = files(*[f"{word} 0", "good"] * 6)
+    if word == "missing":
+        for path in given.paths[::2]:
+            path.unlink()
+    result = given.run(workers=workers, ahead=4)  # some twins are in flight, some have passed
+    assert_good([*result[:2], *result[2:]], [1])
+    assert result[0].problem and len({picture[1:] for picture in result[::2]}) == 1
 
 
-def test_contents_are_forgotten_in_time(files, monkeypatch):
-    """Of a million files not every digest is kept; who has a store knows better, and says so."""
+def test_a_copy_of_what_crashed_costs_no_further_process(files, monkeypatch):
+    started, popen = [], crew.subprocess.Popen
+    monkeypatch.setattr(crew.subprocess, "Popen", lambda *a, **k: started.append(a) or popen(*a, **k))
+    result = files(*["exit 0"] * 5).run(workers=1)
+    assert {picture.problem for picture in result} == {"the decoder crashed on this file (exit code 3)"}
+    assert len(started) == 2
+
+
+def test_a_copy_far_behind_is_decoded_once_as_the_caller_may_still_hold_the_first(files):
+    given = files("good 0", *["good"] * 30, "good 0")
+    assert given.run(workers=0, ahead=2)[-1].pixels is None
+
+
+def test_of_very_many_contents_some_are_forgotten(files, monkeypatch):
     monkeypatch.setattr(decoding, "_CONTENTS", 3)
-    files.write([str(i) for i in [7, *range(20, 40), 7]])
-    assert numbers(list(files.stream(workers=0, ahead=4)))[-1] == 7
-    assert files.noted().count("7") == 2
-
-
-# Files that are no pictures
-
-
-@both_ways
-def test_files_that_cannot_be_read(files, monkeypatch, workers):
-    files.write(["0", None, "2", "3", "4", "5"])
-    os.mkdir(files.paths[4] + "d")
-    files.paths[4] += "d"
-    files.paths[5] += "\0"
-    real = read_bytes
-
-    def read(path: Path) -> bytes:
-        if str(path) == files.paths[3]:
-            raise RuntimeError("odd disk")
-        return real(path)
-
-    monkeypatch.setattr(decoding, "read_bytes", read)
-    found = list(files.stream(workers=workers))
-    assert numbers(found)[:5] == [0, "no such file or folder", 2, "cannot be read: odd disk", "is a directory"]
-    assert "null" in found[5].problem
-    for picture in (found[1], *found[3:]):
-        assert (picture.digest, picture.pixels, picture.lasting) == (b"", None, False)
-    assert sorted(files.noted()) == ["0", "2"]
-
-
-@both_ways
-def test_what_decoding_raises_becomes_the_problem_of_its_file(files, workers):
-    files.write([str(i) for i in range(30)])
-    for i, content in ((3, "broken not an image"), (4, "odd"), (11, "memory")):
-        Path(files.paths[i]).write_text(content)
-    found = list(files.stream(workers=workers))
-    assert [p.item for p in found if p.problem] == [3, 4, 11]
-    assert found[3][2:] == (None, (), "not an image", True)
-    # What we do not understand, or for want of memory, may go better next time.
-    assert found[4][2:] == (None, (), "cannot be decoded: ZeroDivisionError: a bug of ours", False)
-    assert "memory" in found[11].problem and not found[11].lasting
-    assert all(p.problem or number_in(p.pixels[0]) == p.item for p in found)
-
-
-def test_what_a_library_prints_does_not_come_between(files):
-    files.write(["prints"] + [str(i) for i in range(20)] + ["prints too"])
-    assert numbers(list(files.stream()))[1:21] == list(range(20))
+    given = files("good 0", *["good"] * 10, "good 0")
+    result = given.run(workers=0, ahead=2)
+    assert value_of(result[11].pixels) == 0
 
 
 # Bounds
 
 
-class Reads:
-    """Counts the files that are read."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.count = 0
-        self._lock = threading.Lock()
-        monkeypatch.setattr(decoding, "read_bytes", self)
-
-    def __call__(self, path: Path) -> bytes:
-        with self._lock:
-            self.count += 1
-        return read_bytes(path)
+def test_no_more_than_so_many_files_ahead(files):
+    given = files(*["good"] * 50)
+    for number, _ in enumerate(given.stream(workers=0, ahead=7)):
+        time.sleep(0.001)
+        assert len(given.asked) <= number + 7
 
 
-def settled(count: Callable[[], int]) -> int:
-    """A number, when it has stopped growing."""
-    last = -1
-    while (now := count()) != last:
-        last = now
-        time.sleep(0.1)
-    return last
+def test_no_more_bytes_of_files_than_so_many(files, monkeypatch):
+    monkeypatch.setattr(decoding, "_FILE_BYTES", 1000)
+    given = files(*[f"good {i:02d} {'x' * 240}" for i in range(30)])
+    assert given.paths[0].stat().st_size == 248
+    go = threading.Event()
+
+    def waiting(data, digest, views):
+        go.wait(PATIENCE)
+        return decoders.decode(data, digest, views)
+
+    pool = ThreadPoolExecutor(1)
+    done = pool.submit(lambda: list(given.stream(workers=0, ahead=1000, decode=waiting)))
+    until(lambda: len(given.asked) == 5)  # the fifth for its size only
+    time.sleep(0.1)
+    assert len(given.asked) == 5
+    go.set()
+    assert_good(done.result(PATIENCE), range(30))
+    pool.shutdown()
 
 
-@both_ways
-@pytest.mark.parametrize("ahead", [1, 3, 20])
-def test_no_more_files_are_read_ahead_than_asked_for(files, monkeypatch, workers, ahead):
-    reads = Reads(monkeypatch)
-    files.write([str(i) for i in range(100)])
-    most = 0
-    for yielded, _ in enumerate(files.stream(workers=workers, ahead=ahead)):
-        most = max(most, (settled(lambda: reads.count) if yielded < 3 else reads.count) - yielded)
-    assert reads.count == 100
-    assert most == ahead
+def test_a_file_beyond_all_bounds_passes(files, monkeypatch):
+    monkeypatch.setattr(decoding, "_FILE_BYTES", 1000)
+    monkeypatch.setattr(decoding, "_PIXEL_BYTES", 100)
+    given = files("good", f"good 1 {'x' * 5000}", "good", f"wide 3 {'x' * 9000}", "good")
+    for workers in (0, 1):
+        result = given.run(workers=workers)
+        assert_good(result, [0, 1, 2, 4])
+        assert result[3].pixels.shape == (1, 512, 512, 3)
 
 
-@both_ways
-def test_no_more_bytes_of_files_are_held_than_allowed(files, monkeypatch, workers):
-    reads = Reads(monkeypatch)
-    monkeypatch.setattr(decoding, "_FILE_BYTES", 3500)
-    files.write([f"{'slow 1' if i == 0 else i} {'x' * 990}" for i in range(40)])
-    for i in range(40):
-        assert 900 < os.stat(files.paths[i]).st_size < 1100
-    stream, early = files.stream(workers=workers, ahead=100), []
-    watcher = threading.Timer(0.6, lambda: early.append(reads.count))
-    watcher.start()
-    with closing(stream):
-        first = next(stream)
-        watcher.join()
-        assert first.item == 0
-        if early[0] > 3:  # those behind the slow one are decoded meanwhile, and their bytes are free again
-            assert len(files.noted("end")) >= early[0] - 3
-        assert numbers(list(stream)) == list(range(1, 40))
+def test_no_more_pixels_than_so_many(files, monkeypatch):
+    monkeypatch.setattr(decoding, "_UNSEEN_VIEW", 12)
+    monkeypatch.setattr(decoding, "_PIXEL_BYTES", 5 * 12)
+    decoded = itertools.count()
+    latest = [0]
+
+    def counting(data, digest, views):
+        latest[0] = next(decoded) + 1
+        return decoders.decode(data, digest, views)
+
+    given = files(*["good"] * 40)
+    for number, _ in enumerate(given.stream(workers=0, ahead=1000, decode=counting)):
+        time.sleep(0.002)
+        assert latest[0] - number <= 5
 
 
-@both_ways
-def test_no_more_pixels_wait_than_allowed(files, monkeypatch, workers):
-    files.decoder.edge = 32
-    one = 32 * 32 * 3
-    monkeypatch.setattr(decoding, "_PIXEL_BYTES", 5 * one)
-    monkeypatch.setattr(decoding, "_UNSEEN_VIEW", one)
-    files.write([str(i) for i in range(60)])
-    found, most = [], 0
-    for picture in files.stream(workers=workers, ahead=100):
-        found.append(picture)
-        if len(found) < 5:
-            most = max(most, settled(lambda: len(files.noted("end"))) - len(found) + 1)
-    assert numbers(found) == list(range(60))
-    assert 2 <= most <= 5
+# Files that are no pictures
 
 
-@both_ways
-@pytest.mark.parametrize("bound", ["_FILE_BYTES", "_PIXEL_BYTES"])
-def test_what_is_larger_than_all_bounds_goes_alone(files, monkeypatch, workers, bound):
-    monkeypatch.setattr(decoding, bound, 1)
-    files.write(["100", "100", "broken x", None, *map(str, range(101, 116))])
-    found = list(files.stream(workers=workers, wanted=lambda digest: (0, 1, 2)))
-    assert [p.item for p in found] == list(range(19))
-    assert [number_in(p.pixels[2]) for p in found[4:]] == list(range(103, 118))
+@either
+def test_files_that_cannot_be_read(files, workers, tmp_path):
+    given = files(*["good"] * 6)
+    given.paths[1].unlink()
+    given.paths[2].unlink()
+    given.paths[2].mkdir()
+    given.paths[4] = tmp_path / "zero\0byte"
+    result = given.run(workers=workers)
+    assert_good(result, [0, 3, 5])
+    assert result[1] == Picture(1, b"", None, (), "no such file or folder", False)
+    assert result[2].problem == "is a directory"
+    assert result[4].problem.startswith("cannot be read: ")
+    assert not any(picture.lasting or picture.digest for picture in (result[2], result[4]))
 
 
-@both_ways
-def test_a_file_that_grows_after_it_was_listed_upsets_no_account(files, monkeypatch, workers):
-    monkeypatch.setattr(decoding, "_FILE_BYTES", 100)
-    monkeypatch.setattr(decoding, "_size", lambda path: 1)
-    files.write([f"{i} {'x' * 70}" for i in range(40)])
-    assert numbers(list(files.stream(workers=workers))) == list(range(40))
+@either
+def test_what_a_decoder_raises_is_a_problem_of_its_file(files, workers):
+    given = files("good", "broken", "bug", "large", "wordless", "good")
+    result = given.run(workers=workers)
+    assert_good(result, [0, 5])
+    assert [(p.problem, p.lasting) for p in result[1:5]] == [
+        ("broken image: on purpose", True),
+        ("cannot be decoded: ZeroDivisionError: a bug", False),
+        ("too large for this machine's memory", False),
+        ("not a usable picture", True),
+    ]
+    assert [p.digest for p in result] == [given.digest(i) for i in range(6)]
+    assert {p.pixels is None and p.views == () for p in result[1:5]} == {True}
 
 
-# Processes
+def test_file_names_that_are_no_text(tmp_path):
+    names = [b"caf\xe9.jpg", b"new\nline.jpg", b"<script>'.jpg", b"x" * 255]
+    for i, name in enumerate(names):
+        try:
+            (tmp_path / os.fsdecode(name)).write_text(f"good {i}")
+        except OSError:
+            pytest.skip("this file system takes no such names")
+    paths = [os.path.join(tmp_path, os.fsdecode(name)) for name in names]
+    for workers in (0, 1):
+        result = list(
+            pictures(range(4), paths.__getitem__, lambda _: (0,), decoders.decode, workers=workers, ahead=4)
+        )
+        assert_good(result, range(4))
 
 
-@needs_proc
-def test_work_is_done_in_other_processes_that_have_not_loaded_torch(files):
-    assert "torch" in sys.modules  # in this one
-    loaded = "loaded torch open_clip h5py faiss sklearn deltaoe.workflows.ingest numpy"
-    files.write([f"pid {i}" for i in range(60)] + [loaded, *["slow 0.01"] * 3])
-    before = children()
-    with closing(files.stream()) as stream:
-        found = numbers([next(stream) for _ in range(61)])
-        helpers = children() - before
-    assert 1 <= len(helpers) <= 2
-    assert set(found[:60]) <= helpers
-    assert found[60] == 2**6  # NumPy alone
-    assert children() == before
+# Processes that end
 
-
-@needs_proc
-@pytest.mark.parametrize(("workers", "few"), [(0, 1), (2, 41)])
-def test_no_processes_where_none_are_asked_for_or_there_are_few_files(files, monkeypatch, workers, few):
-    monkeypatch.setattr(decoding, "_FEW_FILES", few)
-    files.write([f"pid {i}" for i in range(40)])
-    assert set(numbers(list(files.stream(workers=workers)))) == {os.getpid()}
-
-
-@needs_proc
-def test_no_processes_where_nothing_is_to_be_decoded(files):
-    files.write([str(i) for i in range(100)])
-    before = children()
-    for _ in files.stream(wanted=lambda digest: ()):
-        assert children() == before
-
-
-@needs_proc
-@pytest.mark.parametrize("whom", ["one", "all"])
-def test_killing_processes_from_outside_loses_nothing_and_blames_nobody(files, whom):
-    files.write([str(i) for i in range(240)])
-    before, found, killed = children(), [], 0
-    for picture in files.stream(ahead=24):
-        found.append(picture)
-        if picture.item % 40 == 0:
-            helpers = sorted(children() - before)
-            for pid in helpers if whom == "all" else helpers[:1]:
-                os.kill(pid, signal.SIGKILL)
-                killed += 1
-    assert numbers(found) == list(range(240))
-    assert killed >= 6
-    assert children() == before
-
-
-@needs_proc
-def test_a_process_killed_while_the_others_have_nothing_to_do(files):
-    """They are all killed, as by an administrator; those that were idle must not be taken for the file's victims."""
-    files.write(["sleepy"] + [f"slow 0.0{i}" for i in range(1, 8)])
-    before = children()
-
-    def kill() -> None:
-        while len(files.noted("end")) < 7:
-            time.sleep(0.05)
-        time.sleep(0.2)  # now only the first file is being decoded
-        for pid in children() - before:
-            os.kill(pid, signal.SIGKILL)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    found = list(files.stream(workers=4))
-    killer.join()
-    assert numbers(found) == [0] * 8
-    assert files.noted().count("sleepy") == 2
-
-
-HOW = {"kill": "signal SIGKILL", "exit": "exit code 3", "segv": "signal SIGSEGV"}
-
-
-def crashed(picture: Picture) -> bool:
-    return "the decoder crashed on this file" in picture.problem
-
-
-@needs_signals
-@pytest.mark.parametrize("way", HOW)
-def test_a_file_that_kills_is_the_only_one_to_blame(files, way):
-    files.write([f"{way} {i}" if i == 41 else str(i) for i in range(100)])
-    found = list(files.stream())
-    assert numbers(found) == [f"the decoder crashed on this file ({HOW[way]})" if i == 41 else i for i in range(100)]
-    assert found[41].lasting
-    assert found[41].digest == hashlib.sha256(f"{way} 41".encode()).digest()
-    assert files.noted().count(f"{way} 41") == 2
-
-
-@needs_signals
-@pytest.mark.parametrize("where", [(20, 21), (3, 77), (0, 99)])
-def test_two_files_that_kill(files, where):
-    files.write([f"exit {i}" if i in where else str(i) for i in range(100)])
-    found = list(files.stream())
-    assert [p.item for p in found if crashed(p)] == list(where)
-    assert [p for p in numbers(found) if isinstance(p, int)] == [i for i in range(100) if i not in where]
-
-
-@needs_signals
-def test_nothing_but_files_that_kill(files):
-    files.write([f"exit {i}" for i in range(5)])
-    found = list(files.stream())
-    assert [p.item for p in found] == list(range(5))
-    assert all(crashed(p) for p in found)
-
-
-@needs_signals
-def test_a_copy_of_a_file_that_kills_is_not_tried(files):
-    files.write([str(i) for i in range(10)] + ["kill", "kill", "11"])
-    found = list(files.stream())
-    assert [p.item for p in found if crashed(p) and p.lasting] == [10, 11]
-    assert files.noted().count("kill") == 2
-
-
-# Where no process can be started
-
-
-def assert_threads_do_it(files: Files, said: str) -> None:
-    files.write([str(i) for i in range(40)])
-    told: list[str] = []
-    assert numbers(list(files.stream(notify=told.append))) == list(range(40))
-    assert len(told) == 1
-    assert said in told[0]
-
-
-@needs_signals
-@pytest.mark.parametrize(
-    ("program", "said"),
+crashes = pytest.mark.parametrize(
+    ("word", "how"),
     [
-        ("/nowhere/python", "No such file"),
-        ("false", "exit code 1"),
-        ("#!/bin/sh\nkill -9 $$\n", "signal SIGKILL"),
-        ("#!/bin/sh\necho Welcome to Python\nexec sleep 600\n", "prints something"),
-        ('#!/bin/sh\necho Welcome to Python\nexec {python} "$@"\n', "prints something"),
+        ("segv", "signal SIGSEGV"),
+        ("abrt", "signal SIGABRT"),
+        ("kill", "signal SIGKILL"),
+        ("exit", "exit code 3"),
     ],
-    ids=["missing", "ends", "dies", "greets", "greets and goes on"],
 )
-def test_threads_where_processes_cannot_be_started(files, tmp_path, monkeypatch, program, said):
-    if program.startswith("#!"):
-        program = script(tmp_path, program.replace("{python}", sys.executable))
-    monkeypatch.setattr(sys, "executable", program)
-    assert_threads_do_it(files, said)
 
 
-@needs_signals
-def test_threads_where_a_process_never_answers(files, tmp_path, monkeypatch):
-    monkeypatch.setattr(crew, "_START_SECONDS", 0.5)
-    monkeypatch.setattr(sys, "executable", script(tmp_path, "#!/bin/sh\nexec sleep 600\n"))
-    assert_threads_do_it(files, "signal SIGKILL")
+def crashed(how: str) -> tuple[str, bool]:
+    return f"the decoder crashed on this file ({how})", True
 
 
-def script(folder: Path, text: str) -> str:
-    path = folder / "python"
-    path.write_text(text)
-    path.chmod(0o700)
-    return str(path)
+@crashes
+def test_a_poison_file_costs_itself_alone(files, word, how):
+    words = ["good"] * 30
+    words[11] = word
+    given = files(*words)
+    result = given.run(workers=2)
+    assert_good(result, [i for i in range(30) if i != 11])
+    assert (result[11].problem, result[11].lasting) == crashed(how)
+    assert result[11].digest == given.digest(11) and result[11].pixels is None and result[11].views == ()
+    assert given.said == []
 
 
-def test_threads_where_the_function_cannot_be_sent(files):
-    whole = files.decoder
-    files.decoder = type("Local", (Decoder,), {})(whole.log)
-    assert_threads_do_it(files, "Local")
+@pytest.mark.parametrize("places", [(0, 1), (3, 19), (8, 9, 10)], ids=str)
+def test_several_poison_files(files, places):
+    words = [("segv", "exit")[i % 2] if i in places else "good" for i in range(20)]
+    result = files(*words).run(workers=2, ahead=20)
+    assert_good(result, [i for i in range(20) if i not in places])
+    for i in places:
+        assert (result[i].problem, result[i].lasting) == crashed(("signal SIGSEGV", "exit code 3")[i % 2])
 
 
-def test_threads_where_the_function_cannot_be_imported(files, monkeypatch):
-    """As one of a notebook's or an unguarded script's ``__main__``."""
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parent])
-    assert_threads_do_it(files, "decoders")
+def test_nothing_but_poison(files):
+    result = files(*["exit"] * 2).run(workers=2)
+    assert {(picture.problem, picture.lasting) for picture in result} == {crashed("exit code 3")}
 
 
-# Stopping early
+def test_a_file_is_not_blamed_for_one_crash(files, tmp_path):
+    words = ["good"] * 20
+    words[4], words[5] = f"once 4 {tmp_path / 'four'}", f"once 5 {tmp_path / 'five'}"
+    assert_good(files(*words).run(workers=2), range(20))
+    assert (tmp_path / "four").exists() and (tmp_path / "five").exists()
 
 
 @needs_proc
-@both_ways
-def test_closing_early_drops_what_has_not_begun(files, workers):
-    files.write([str(i) for i in range(2)] + [f"slow 0.2 {i}" for i in range(100)])
-    before = children()
-    stream = files.stream(workers=workers, ahead=100)
-    next(stream)
-    stream.close()
-    begun = len(files.noted())
-    assert begun < 30
-    assert children() == before
-    assert next(stream, None) is None
-    assert not [t for t in threading.enumerate() if t.name.startswith("deltaoe-")]
-    time.sleep(0.5)
-    assert len(files.noted()) == begun
+def test_a_process_killed_from_outside_costs_nothing(files):
+    given = files(*["slow"] * 40)
+    result = []
+
+    def consume():
+        for picture in given.stream(workers=2):
+            result.append(picture)
+            if picture.item in (5, 30):
+                for pid in children():
+                    os.kill(pid, signal.SIGKILL)
+
+    in_time(consume)
+    assert_good(result, range(40))
 
 
 @needs_proc
-def test_ctrl_c_comes_through_while_a_file_is_being_decoded(files):
-    files.write([f"slow 60 {i}" for i in range(4)])
-    before = children()
-    main = threading.main_thread().ident
-    assert main is not None
-
-    def interrupt() -> None:
-        while len(files.noted()) < 2:
-            time.sleep(0.02)
-        signal.pthread_kill(main, signal.SIGINT)
-
-    threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        list(files.stream())
-    assert files.noted("end") == []
-    assert children() == before
+def test_a_process_killed_while_idle_costs_nothing(files):
+    given = files(*["good"] * 40)
+    stream = given.stream(workers=1, ahead=8)
+    result = [next(stream)]
+    time.sleep(0.05)
+    for pid in children():
+        os.kill(pid, signal.SIGKILL)
+    result += in_time(lambda: list(stream))
+    assert_good(result, range(40))
 
 
-SCRIPT = """
-import sys
-from pathlib import Path
-from decoders import Decoder
-from deltaoe.workflows.decoding import pictures
+ODD_ENDS = {
+    "half a header": "t.write(b'9'); t.flush(); sys.exit(7)",
+    "half the pixels": "c._send(t, ([1, 2, 2, 3], '', False), b'12345'); sys.exit(7)",
+    "no answer": "sys.exit(7)",
+}
 
-if __name__ != "__main__":
-    sys.exit("a process must not run its parent's script")  # which has no guard
-paths = sorted(map(str, Path("files").iterdir()))
-stream = pictures(
-    range(100), paths.__getitem__, lambda digest: (0,), Decoder(Path("log")), workers=2, ahead=50
-)
-try:
-    for i in range(3):
-        next(stream)
-    print("going", flush=True)
-    {ending}
-except KeyboardInterrupt:
-    stream.close()
+
+@pytest.mark.parametrize("end", ODD_ENDS.values(), ids=ODD_ENDS)
+def test_a_process_that_dies_in_the_middle_of_a_result(files, monkeypatch, end):
+    monkeypatch.setattr(crew, "_PROGRAM", WORKER + end)
+    result = files(*["good"] * 2).run(workers=1)
+    assert {(picture.problem, picture.lasting) for picture in result} == {crashed("exit code 7")}
+
+
+def test_a_process_that_talks_nonsense_is_ended(files, monkeypatch):
+    monkeypatch.setattr(crew, "_PROGRAM", WORKER + "t.write(b'\\1\\0\\0\\0?'); t.flush(); time.sleep(600)")
+    result = files("good").run(workers=1)
+    assert (result[0].problem, result[0].lasting) == crashed("signal SIGKILL")
+
+
+WORKER = """
+import sys, os, time
+sys.path[:] = {}
+import deltaoe.workflows.crew as c
+s, t = os.fdopen(0, "rb"), os.fdopen(1, "wb")
+c._exactly(s, c._receive(s)); c._send(t, ""); [c._exactly(s, head[2]) for head in c._receive(s)]
 """
-READ = "for picture in stream: assert not picture.problem"
+
+
+def test_a_file_that_crashed_is_tried_again_while_no_other_is_decoded(files, tmp_path):
+    gate, log = crew._Gate(), []
+
+    def work(i):
+        with gate.together():
+            log.append(+1)
+            time.sleep(0.002)
+            log.append(-1)
+
+    def alone(i):
+        with gate.alone():
+            log.append(0)
+            time.sleep(0.002)
+            log.append(0)
+
+    with ThreadPoolExecutor(6) as pool:
+        for job in [pool.submit(alone if i % 5 == 0 else work, i) for i in range(60)]:
+            job.result(PATIENCE)
+    assert log.count(0) == 24
+    for i, entry in enumerate(log):
+        if entry == 0:
+            assert sum(log[:i]) == 0
+    assert max(itertools.accumulate(log)) > 1
+    entries = [i for i, entry in enumerate(log) if entry == 0]
+    assert all(b == a + 1 for a, b in zip(entries[::2], entries[1::2], strict=True))
+
+
+# No processes to be had
+
+
+def no_python(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nowhere"))
+    return decoders.decode, "no such file"
+
+
+def no_answer(monkeypatch, tmp_path):
+    monkeypatch.setattr(crew, "_PROGRAM", "raise SystemExit(9)")
+    return decoders.decode, "exit code 9"
+
+
+def too_late(monkeypatch, tmp_path):
+    monkeypatch.setattr(crew, "_PROGRAM", "import time; time.sleep(600)")
+    monkeypatch.setattr(crew, "_START_SECONDS", 0.2)
+    return decoders.decode, "signal SIGKILL"
+
+
+def no_name(monkeypatch, tmp_path):
+    return lambda *given: decoders.decode(*given), "pickle"
+
+
+def not_there(monkeypatch, tmp_path):
+    module = types.ModuleType("only_here")
+    exec("def decode(*given):\n    import decoders\n    return decoders.decode(*given)", module.__dict__)  # noqa: S102
+    monkeypatch.setitem(sys.modules, "only_here", module)
+    return module.decode, "No module named 'only_here'"
+
+
+@pytest.mark.parametrize("why", [no_python, no_answer, too_late, no_name, not_there])
+def test_threads_take_the_place_of_processes_that_cannot_be_started(files, why, monkeypatch, tmp_path, capfd):
+    decode, reason = why(monkeypatch, tmp_path)
+    given = files(*["good"] * 20, "broken")
+    result = given.run(workers=2, decode=decode)
+    assert_good(result, range(20))
+    assert result[20].problem == "broken image: on purpose"
+    (said,) = given.said
+    assert said.startswith("decoding in this process, others cannot be started (")
+    assert reason.lower() in said.lower()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_that_crashed_is_not_tried_in_this_process(files, monkeypatch, tmp_path):
+    started, popen = [], crew.subprocess.Popen
+
+    def once(*arguments, **options):
+        started.append(1)
+        if len(started) > 1:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return popen(*arguments, **options)
+
+    monkeypatch.setattr(crew.subprocess, "Popen", once)
+    given = files("good", "exit", "good", "good")
+    result = given.run(workers=1)
+    assert_good(result, [0, 2, 3])
+    assert not result[1].lasting
+    assert result[1].problem == "the decoder ended on this file, and cannot be started again"
+    assert len(given.said) == 1
+
+
+# Ending early
 
 
 @needs_proc
-@pytest.mark.parametrize(
-    ("way", "ending"),
-    [
-        ("closed", "stream.close()"),
-        ("read", READ),
-        ("left", "raise SystemExit(0)"),
-        ("dropped", "del stream"),
-        ("interrupted", READ),
-        ("killed", READ),
-    ],
-)
-def test_a_program_that_stops_leaves_no_process_and_no_noise(tmp_path, way, ending):
-    (tmp_path / "files").mkdir()
-    slow = "slow 0.3" if way in {"interrupted", "killed"} else ""
-    for i in range(100):
-        (tmp_path / "files" / f"{i:03d}").write_text(f"{slow} {i}" if i > 10 else str(i))
-    here = Path(__file__).parent
-    process = subprocess.Popen(
-        [sys.executable, "-X", "dev", "-c", SCRIPT.format(ending=ending)],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])])},
+def test_closing_ends_all_processes_at_once(files, tmp_path):
+    given = files(
+        *["good"] * 5, *[f"sleep {i} {tmp_path / f'asleep{i}'}" for i in range(5, 9)], *["good"] * 20
+    )
+    stream = given.stream(workers=2, ahead=40)
+    assert next(stream).item == 0
+    until(lambda: any(tmp_path.glob("asleep*")))
+    assert children()
+    in_time(stream.close)
+    assert children() == []
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("deltaoe-")]
+
+
+@either
+def test_an_error_of_the_caller_ends_it(files, workers):
+    given = files(*["slow"] * 60)
+
+    def wanted(digest):
+        if len(given.asked) > 25:
+            raise OSError("the store is gone")
+        return (0,)
+
+    with pytest.raises(OSError, match="the store is gone"):
+        in_time(lambda: list(given.stream(workers=workers, wanted=wanted)))
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("deltaoe-")]
+    assert len(given.asked) < 60
+
+
+def script(tmp_path: Path, body: str, words: Sequence[str], *, guard: bool = True) -> subprocess.Popen:
+    """A user's program over files of these words, in a session of its own."""
+    Files(tmp_path, words)
+    lines = [
+        "import os, sys, time, decoders",
+        "from deltaoe.workflows.decoding import pictures",
+        f"def start(): return pictures(range({len(words)}), lambda i: f'{tmp_path}/{{i:04d}}.jpg', lambda d: (0,),"
+        " decoders.decode, workers=2, ahead=20, notify=print)",
+        "if __name__ == '__main__':" if guard else "if True:",
+        *(f"    {line}" for line in body.splitlines()),
+    ]
+    path = tmp_path / "program.py"
+    path.write_text("\n".join(lines))
+    return subprocess.Popen(
+        [sys.executable, "-W", "always", path],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
-    with process:
-        assert process.stdout is not None and process.stderr is not None
-        going = process.stdout.readline()
-        if way == "interrupted":
-            process.send_signal(signal.SIGINT)
-        if way == "killed":
-            process.kill()
-        # Whoever still has the standard error keeps this from coming to an end.
-        noise = process.stderr.read()
-    assert (going, noise) == ("going\n", "")
-    assert process.returncode == (-signal.SIGKILL if way == "killed" else 0)
+
+
+def ended(process: subprocess.Popen) -> tuple[int, str, str]:
+    try:
+        out, err = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+    return process.returncode, out, err
+
+
+def test_a_script_without_a_guard_and_with_torch_runs_once(tmp_path):
+    (tmp_path / "torch.py").touch()  # takes less time than the real one
+    body = "import torch\nprint('once')\nprint({decoders.value_of(p.pixels) for p in start()})"
+    process = script(tmp_path, body, [f"torch 0 {i}" for i in range(70)], guard=False)
+    assert ended(process) == (0, "once\n{0}\n", "")
+
+
+@pytest.mark.parametrize(
+    "last", ["stream.close()", "del stream", "kept = [stream, sys]", "sys.exit(0)", "1 / 0"]
+)
+def test_an_interpreter_that_ends_before_the_pictures_do(tmp_path, last):
+    body = f"stream = start()\nprint(next(stream).item)\n{last}"
+    code, out, err = ended(script(tmp_path, body, ["good"] * 100))
+    assert out == "0\n"
+    if last == "1 / 0":
+        assert code == 1 and err.endswith("ZeroDivisionError: division by zero\n") and err.count("Error") == 1
+    else:
+        assert (code, err) == (0, "")
+
+
+@needs_proc
+@pytest.mark.parametrize("whole_group", [False, True], ids=["to the program", "as a terminal does"])
+def test_ctrl_c_comes_through_at_once(tmp_path, whole_group):
+    body = (
+        "try:\n"
+        "    for p in start(): print(p.item, flush=True)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted')"
+    )
+    asleep = tmp_path / "asleep"
+    with script(
+        tmp_path, body, [*["good"] * 66, *[f"sleep {i} {asleep}{i}" for i in range(66, 70)]]
+    ) as process:
+        until(lambda: any(tmp_path.glob("asleep*")))
+        workers = children(process.pid)
+        assert workers
+        (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
+        code, out, err = ended(process)
+    assert (code, out.splitlines()[-1], err) == (0, "interrupted", "")
+    until(lambda: not any(map(alive, workers)))
+
+
+@needs_proc
+def test_processes_end_with_one_that_was_killed(tmp_path):
+    body = "for p in start(): print(p.item, flush=True); time.sleep(0.5)"
+    with script(tmp_path, body, ["good"] * 100) as process:
+        process.stdout.readline()
+        workers = children(process.pid)
+        assert workers and all(map(alive, workers))
+        process.kill()
+        ended(process)
+    until(lambda: not any(map(alive, workers)))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+# What the processes are like
+
+
+@either
+def test_what_decoders_print_and_warn_of_is_not_heard(files, workers, capfd, monkeypatch):
+    given = files("chatty", "good", "chatty")
+    assert_good(given.run(workers=workers), range(3))
+    if workers:
+        assert capfd.readouterr() == ("", "")
+
+
+def test_the_processes_load_no_torch(files):
+    pytest.importorskip("torch")  # and have it loaded here
+    values = [
+        value_of(picture.pixels) for picture in files(*[f"torch 0 {i}" for i in range(9)]).run(workers=1)
+    ]
+    assert values == [0] * 9
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/oom_score_adj"), reason="a file of Linux")
+def test_where_memory_runs_out_they_go_first(files):
+    assert value_of(files("score").run(workers=1)[0].pixels) > int(
+        Path("/proc/self/oom_score_adj").read_text()
+    )
+
+
+def test_a_partial_is_a_decoder_too(files):
+    given = files(*["good"] * 3)
+    assert_good(given.run(workers=1, decode=functools.partial(decoders.decode)), range(3))

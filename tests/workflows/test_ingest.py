@@ -408,7 +408,9 @@ def test_warnings_of_pillow_do_not_stop_a_run(tmp_path, workspace):
 # Nothing lost
 
 
-@pytest.mark.parametrize("error", [RuntimeError("the driver is gone"), KeyboardInterrupt(), OSError(5)], ids=repr)
+@pytest.mark.parametrize(
+    "error", [RuntimeError("the driver is gone"), KeyboardInterrupt(), OSError(5)], ids=repr
+)
 def test_what_was_encoded_before_a_failure_is_kept(images, workspace, error):
     with pytest.raises(type(error)):
         run(images, workspace, FakeClip(fail_at=3, error=error), batch_size=6)

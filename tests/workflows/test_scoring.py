@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 from scipy.stats import rankdata
 
 from deltaoe.data.detector import Detector
-from deltaoe.data.features import FeatureStore, FileRecord
+from deltaoe.data.features import FeatureStore, FileRecord, as_digests
 from deltaoe.data.space import FeatureSpace
 from deltaoe.errors import StoreError
 from deltaoe.workflows import scoring
@@ -109,10 +109,10 @@ def test_a_detector_from_disk_scores_alike(tmp_path):
 def stored(tmp_path):
     h = unit_rows(23, 16, 2)
     store = FeatureStore(tmp_path, FeatureSpace("m", "w", "c", "{}", "fp32", 1, 16))
-    digests = [bytes([i]) * 32 for i in range(len(h))]
+    digests = as_digests([bytes([i]) * 32 for i in range(len(h))])
     with store.writer() as writer:
         for i, (digest, row) in enumerate(zip(digests, h, strict=True)):
-            writer.add(str(i), FileRecord(1, 2, digest, ""), row)
+            writer.add(b"%d" % i, FileRecord(1, 2, digest.tobytes(), ""), row)
             if i % 9 == 8:
                 writer.flush()
     return store, digests
@@ -120,8 +120,9 @@ def stored(tmp_path):
 
 @pytest.mark.parametrize("block", [1, 5, 22, 23, 24, 2048])
 def test_blocks_of_images(stored, monkeypatch, block):
+    """Whatever the order asked in: they are read as they lie on disk, and put back into it."""
     store, digests = stored
-    asked = [*digests[::-1], digests[4], digests[4]]
+    asked = np.concatenate([np.random.default_rng(3).permutation(digests), digests[[4, 4]]])
     scorer = Scorer(make_detector(unit_rows(9, 16, 0), 0.1, 2))
     wanted = scorer(store.features(asked))
     monkeypatch.setattr(scoring, "IMAGE_BLOCK", block)
@@ -136,10 +137,10 @@ def test_blocks_of_images(stored, monkeypatch, block):
 def test_no_images_and_a_missing_one(stored):
     store, digests = stored
     scorer = Scorer(make_detector(unit_rows(9, 16, 0), 0.1, 2))
-    scores, labels, cosines = score_stored(scorer, store, [])
+    scores, labels, cosines = score_stored(scorer, store, as_digests([]))
     assert (scores.shape, labels.shape, cosines.shape) == ((0,), (0, 3), (0, 3))
     with pytest.raises(StoreError, match="no feature"):
-        score_stored(scorer, store, [digests[0], bytes([200]) * 32])
+        score_stored(scorer, store, as_digests([digests[0].tobytes(), bytes([200]) * 32]))
 
 
 # Published numbers

@@ -17,6 +17,7 @@ from deltaoe.errors import ConfigError, DataError, MismatchError, ModelError
 from deltaoe.models.reference import ModelRef
 from deltaoe.models.tuning import Recipe
 from deltaoe.workflows.extract import ExtractOptions, extract
+from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.scoring import Scorer
 from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.tune import TuneOptions, tune
@@ -37,7 +38,13 @@ def project(tmp_path_factory):
             shutil.copy(root / "images" / name / f"{i:02d}.png", root / "images" / name / f"copy-{i:02d}.png")
     shutil.copy(root / "images" / CLASSES[0] / "03.png", root / "images" / CLASSES[1] / "stray.png")
     workspace = Workspace(root / ".deltaoe")
-    options = ExtractOptions(model=f"local-dir:{model}", device="cpu", offline=True)
+    options = ExtractOptions(
+        model=f"local-dir:{model}",
+        device="cpu",
+        offline=True,
+        precision="fp32",
+        ingest=IngestOptions(workers=0),
+    )
     return workspace, extract(root / "images", workspace, options).data
 
 
@@ -55,14 +62,15 @@ def tuned(project):
 
 def test_what_was_learned_from_calibrates_nothing(project, tuned):
     workspace, data = project
-    shots = {data.digests[i] for i in tuned.split.shots}
-    rest = [data.digests[i] for i in tuned.split.rest]
+    keys = data.keys()
+    shots = {keys[i] for i in tuned.split.shots}
+    rest = [keys[i] for i in tuned.split.rest]
     assert len(shots) == len(tuned.split.shots) == 3 * 4
     assert len(set(rest)) == len(rest)
     assert not shots & set(rest)
     # 12 distinct pictures per class; the stray one counts in none of its two.
     assert len(rest) == 3 * 12 - 1 - 12
-    assert data.digests[data.paths.index("blue_waves/03.png")] not in shots | set(rest)
+    assert keys[data.paths.index("blue_waves/03.png")] not in shots | set(rest)
     assert len(tuned.split.conflicting) == 3
     assert any("also lies under another class" in note for note in tuned.notes)
     store = workspace.store(tuned.detector.space)
@@ -73,8 +81,9 @@ def test_what_was_learned_from_calibrates_nothing(project, tuned):
 def test_the_copy_of_a_shot_scores_like_it_but_calibrates_nothing(project, tuned):
     """Were copies of shots among the calibration images, there would be twice as many of them."""
     _, data = project
-    shots = {data.digests[i] for i in tuned.split.shots}
-    copies = [i for i, digest in enumerate(data.digests) if digest in shots]
+    keys = data.keys()
+    shots = {keys[i] for i in tuned.split.shots}
+    copies = [i for i, key in enumerate(keys) if key in shots]
     assert len(copies) == 2 * len(tuned.split.shots)
     assert not set(copies) & set(tuned.split.rest.tolist())
 
@@ -110,7 +119,12 @@ def test_two_workspaces_give_the_same_detector(project, tuned, tmp_path):
     )
     workspace = Workspace(tmp_path / "moved" / ".deltaoe")
     model = f"local-dir:{root / 'model'}"
-    extract(tmp_path / "moved" / "images", workspace, ExtractOptions(model=model, device="cpu", batch_size=5))
+    small = IngestOptions(batch_size=5, workers=0)
+    extract(
+        tmp_path / "moved" / "images",
+        workspace,
+        ExtractOptions(model=model, device="cpu", offline=True, precision="fp32", ingest=small),
+    )
     again = tune(workspace, options())
     assert np.abs(again.detector.text_features - tuned.detector.text_features).max() < 1e-5
     assert again.detector.calibration == pytest.approx(tuned.detector.calibration, abs=1e-6)
@@ -159,7 +173,7 @@ def test_features_that_are_gone(project, tmp_path):
     shutil.rmtree(workspace.store(workspace.known_space(project[1].space_id)).folder)
     with pytest.raises(MismatchError, match="no longer in") as caught:
         tune(workspace, options())
-    assert "deltaoe extract" in caught.value.hint
+    assert "extract or import them again" in caught.value.hint
 
 
 def test_nothing_extracted(tmp_path):
