@@ -22,8 +22,9 @@ import torch
 from numpy.typing import NDArray
 from shown import show
 
-from deltaoe.data.images import SUFFIXES, decode
+from deltaoe.data.images import decode
 from deltaoe.data.pixels import Geometry
+from deltaoe.data.walk import SUFFIXES
 from deltaoe.functional.energy import delta_energy
 from deltaoe.functional.metrics import auroc
 from deltaoe.models.batching import BatchEncoder

@@ -129,9 +129,10 @@ def _write(
     else:
         order = np.flatnonzero(keep)
         order = order[np.lexsort((rows.columns["row"][order], rows.columns["shard"][order]))]
+    # There is a new shard even for nothing: a number that comes back would be taken for the old file by readers.
     target = store.next_shard()
     number = int(target.stem.partition("-")[2])
-    for start in range(0, max(total, len(files.paths)), _ROWS):
+    for start in range(0, max(total, len(files.paths), 1), _ROWS):
         part, some = order[start : start + _ROWS], slice(start, start + _ROWS)
         vectors = np.empty((len(part), store.space.dim), dtype=store.space.dtype)
         digests, views = np.zeros((len(part), 32), np.uint8), np.zeros(len(part), np.uint16)

@@ -10,6 +10,7 @@ The format is specified in ``docs/reference/store-format.md``.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,6 +72,7 @@ class FeatureStore:
         self._files = GrowingTable()
         self._rows = GrowingTable()
         self._problems: list[str] = [""]
+        self._most_views = 0
 
     def refresh(self) -> None:
         """Take in what other processes have written, or compacted, since.
@@ -83,16 +85,14 @@ class FeatureStore:
         if not known <= set(present):
             self._clear()
             known = set()
-        for path in present:
-            if path in known:
-                continue
-            try:
-                self._index(path)
-            except StoreError:
-                if path.exists():
-                    raise
-                self.refresh()  # it was compacted away since we looked: what it held lies elsewhere now
-                return
+        new = [path for path in present if path not in known]
+        try:
+            self._index(new)
+        except StoreError:
+            if all(path.exists() for path in new):
+                raise
+            self._clear()
+            self.refresh()  # one was compacted away since we looked: what it held lies elsewhere now
 
     def __len__(self) -> int:
         """Number of distinct images with a feature."""
@@ -139,7 +139,7 @@ class FeatureStore:
     def views(self, digests: Digests) -> int:
         """How many augmented views *all* of these images have: views 1 … V are there."""
         count = 0
-        while len(digests) and bool(self.has(digests, count + 1).all()):
+        while count < self._most_views and len(digests) and bool(self.has(digests, count + 1).all()):
             count += 1
         return count
 
@@ -205,10 +205,10 @@ class FeatureStore:
 
     def _read(self, shards: Sequence[Shard], shard: Rows, row: Rows) -> Features:
         out = np.empty((len(row), self.space.dim), dtype=np.float32)
-        for number in np.unique(shard):
-            here = np.flatnonzero(shard == number)
-            here = here[np.argsort(row[here], kind="stable")]  # after a compaction, the order is another
-            out[here] = read_vectors(shards[number].path, row[here])
+        order = np.lexsort((row, shard))  # as it comes, but after a compaction
+        for here in np.split(order, np.flatnonzero(np.diff(shard[order])) + 1):
+            if len(here):
+                out[here] = read_vectors(shards[int(shard[here[0]])].path, row[here])
         if self.space.dtype == "float16":
             # Rounding to half precision moves the length by about 1e-4; cosines are meant between unit vectors.
             length = np.sqrt(np.einsum("ij,ij->i", out, out))
@@ -251,35 +251,40 @@ class FeatureStore:
 
     def append(self, path: Path) -> None:
         """Take in a shard that was just written under its final name."""
-        self._index(path)
+        self._index([path])
 
-    def _index(self, path: Path) -> None:
-        with opened(path, "features") as file:
-            index = read_index(file, self.space)
-        number = len(self.shards)
-        self.shards.append(Shard(path, len(index.row_keys), len(index.file_keys), path.stat().st_size))
-        codes = np.zeros(len(index.file_keys), dtype=np.int32)
-        for position, problem in index.problems.items():
-            codes[position] = len(self._problems)
-            self._problems.append(problem)
-        if len(index.row_keys):
-            rows = np.arange(len(index.row_keys), dtype=np.int32)
-            columns: dict[str, npt.NDArray[Any]] = {
-                "view": index.view,
-                "shard": np.full_like(rows, number),
-                "row": rows,
-            }
-            self._rows.append(KeyTable(index.row_keys, columns))
-        if len(index.file_keys):
-            rows = np.arange(len(index.file_keys), dtype=np.int32)
-            columns = {
+    def _index(self, paths: Sequence[Path]) -> None:
+        rows: list[tuple[npt.NDArray[np.uint8], dict[str, npt.NDArray[Any]]]] = []
+        files: list[tuple[npt.NDArray[np.uint8], dict[str, npt.NDArray[Any]]]] = []
+        shards: list[Shard] = []
+        for path in paths:
+            with opened(path, "features") as file:
+                index = read_index(file, self.space)
+                size = os.path.getsize(path)
+            number = len(self.shards) + len(shards)
+            shards.append(Shard(path, len(index.row_keys), len(index.file_keys), size))
+            self._most_views = max(self._most_views, int(index.view.max(initial=0)))
+            codes = np.zeros(len(index.file_keys), dtype=np.int32)
+            for position, problem in index.problems.items():
+                codes[position] = len(self._problems)
+                self._problems.append(problem)
+            rows.append((index.row_keys, {"view": index.view, **_places(number, len(index.row_keys))}))
+            seen: dict[str, npt.NDArray[Any]] = {
                 "size": index.size,
                 "mtime_ns": index.mtime_ns,
                 "digest": index.digest,
                 "problem": codes,
             }
-            columns |= {"shard": np.full_like(rows, number), "row": rows}
-            self._files.append(KeyTable(index.file_keys, columns))
+            files.append((index.file_keys, {**seen, **_places(number, len(index.file_keys))}))
+        self.shards += shards  # all of them could be read
+        for table, parts in ((self._rows, rows), (self._files, files)):
+            if sum(len(keys) for keys, _ in parts):
+                columns = {name: np.concatenate([part[name] for _, part in parts]) for name in parts[0][1]}
+                table.append(KeyTable(np.concatenate([keys for keys, _ in parts]), columns))
+
+
+def _places(shard: int, count: int) -> dict[str, npt.NDArray[Any]]:
+    return {"shard": np.full(count, shard, dtype=np.int32), "row": np.arange(count, dtype=np.int32)}
 
 
 class StoreWriter:

@@ -89,10 +89,12 @@ def created(path: Path, kind: str) -> Iterator[h5py.File]:
 
 
 def checksum(file: h5py.File) -> str:
-    """SHA-256 over all datasets in the order of their names: name, type, shape and bytes of each."""
+    """SHA-256 over all attributes but itself and all datasets, each in the order of their names."""
     names: list[str] = []
     file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
     digest = hashlib.sha256()
+    for name in sorted(set(file.attrs) - {_CHECKSUM}):
+        digest.update(f"{name}\0{file.attrs[name]}\0".encode())
     for name in sorted(names):
         data = file[name]
         digest.update(f"{name}\0{data.dtype.str}\0{data.shape}\0".encode())

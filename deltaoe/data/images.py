@@ -16,10 +16,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from deltaoe.errors import first_line
 
 DECODE_POLICY = 1
-SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"}
-    | {".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
-)
 MAX_MEGAPIXELS = 178  # where Pillow itself begins to call a file a decompression bomb
 
 

@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from deltaoe.data.images import SUFFIXES
 from deltaoe.data.lists import LIST_SUFFIXES, Listed, read_list
-from deltaoe.data.walk import FileList, Gathering, Ignored, Pattern, is_pattern, reason
+from deltaoe.data.walk import SUFFIXES, FileList, Gathering, Ignored, Pattern, is_pattern, reason
 from deltaoe.errors import ConfigError, DataError
 
 __all__ = ["FileList", "Ignored", "find_files"]

@@ -104,7 +104,7 @@ def label_table(classes: Sequence[str], domains: Sequence[str] | None) -> Labell
 
 def _place(parts: Sequence[str], level: int) -> tuple[str | None, str | None]:
     folder = parts[level] if 0 <= level < len(parts) else None
-    return folder, parts[0] if level == 1 and parts else None
+    return folder, parts[0] if level == 1 and len(parts) > 1 else None
 
 
 def _labelling(

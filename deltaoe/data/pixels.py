@@ -18,10 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deltaoe.data.images import ImageError, decode
+from deltaoe.data.space import VIEW_POLICY
 from deltaoe.errors import ConfigError, ModelError
-
-# Augmented views are remembered by this number: change what pixels come out of one, and it must change too.
-VIEW_POLICY = 1
 
 # What CoOp trains on, torchvision's defaults: shares of the picture's area, and width : height.
 _AREA = (0.08, 1.0)

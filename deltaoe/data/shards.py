@@ -13,15 +13,14 @@ import numpy.typing as npt
 
 from deltaoe.data.files import replacing
 from deltaoe.data.hdf5 import created, get_digests, get_strings, opened, put_digests, put_strings
-from deltaoe.data.pixels import VIEW_POLICY
-from deltaoe.data.space import FeatureSpace
+from deltaoe.data.space import VIEW_POLICY, FeatureSpace
 from deltaoe.errors import StoreError
 
 NO_DIGEST = bytes(32)
 PATH_KEY_BYTES = 16
 FOREIGN_VIEW = 65535
 # Rows further apart than this are read by themselves; nearer ones with what lies between, at memory speed.
-_GAP_ROWS = 64
+_GAP_ROWS = 128
 
 
 class Shard(NamedTuple):

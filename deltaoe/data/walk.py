@@ -11,12 +11,15 @@ from array import array
 from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
 
-from deltaoe.data.images import SUFFIXES
 from deltaoe.errors import DataError
 
 _Inode = tuple[int, int]
 _Matcher = Callable[[str], object]
 _SYSTEM = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
+SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"}
+    | {".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
+)
 _BARE_SUFFIXES = frozenset(suffix[1:] for suffix in SUFFIXES)
 _MAGIC = re.compile(r"[*?[]")
 

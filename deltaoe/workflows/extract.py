@@ -94,7 +94,7 @@ def extract(
     ref = ModelRef.parse(options.model, options.pretrained)
     files = find_files(given, stdin=stdin, on_found=lambda n: on(Event("Listing files", n)))
     layout = options.layout or ("table" if files.classes is not None else detect_layout(files.relative))
-    _label(files, layout, renames)  # fail on a wrong CSV before the hours of work
+    labelling = _label(files, layout, renames)  # fails on a wrong CSV before the hours of work
     source = ModelSource(
         ref,
         workspace,
@@ -106,8 +106,10 @@ def extract(
     )
     result = ingest(files, workspace, source, on, options.ingest)
     source.remember()  # also where all was cached, and only this note was lost
-    usable = files if len(result.rows) == len(files) else files.part(result.rows)
-    labelling = _label(usable, layout, _with_images(renames, files, usable, layout))
+    usable = files
+    if len(result.rows) < len(files):
+        usable = files.part(result.rows)
+        labelling = _label(usable, layout, _with_images(renames, files, usable, layout))
     data = _data_set(given, usable, labelling, result, str(ref), options.name)
     workspace.save_dataset(data)
     counts = Counter(labelling.class_of.tolist())

@@ -13,6 +13,7 @@ import pytest
 from command import Fails, Run, contents
 from folders import only, set_mode
 
+
 def test_shard_cut_in_half(project: Path, run: Run, fails: Fails) -> None:
     shard = only(project, "features/*/shard-*.h5")
     os.truncate(shard, shard.stat().st_size // 2)

@@ -28,9 +28,7 @@ BROKEN = "bad\x1b[31m\n<b>.jpg"
 
 
 @pytest.fixture(scope="module")
-def many_shards(
-    tmp_path_factory: pytest.TempPathFactory, pictures: Path, tiny_model: Path, run: Run
-) -> Path:
+def many_shards(tmp_path_factory: pytest.TempPathFactory, pictures: Path, tiny_model: Path, run: Run) -> Path:
     """A project whose cache grew in nine steps, with scores of ``unknown``. Not to be changed: copy it."""
     folder = tmp_path_factory.mktemp("grown") / "project"
     shutil.copytree(pictures, folder / "images")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from deltaoe.data.images import SUFFIXES, ImageError, read_bytes
+from deltaoe.data.images import ImageError, read_bytes
 from deltaoe.data.inputs import FileList, Ignored, find_files
+from deltaoe.data.walk import SUFFIXES
 from deltaoe.errors import DataError
 
 

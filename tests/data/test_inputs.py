@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from deltaoe.data.images import SUFFIXES
 from deltaoe.data.inputs import FileList, Ignored, find_files
+from deltaoe.data.walk import SUFFIXES
 from deltaoe.errors import ConfigError, DataError
 
 
@@ -302,6 +302,7 @@ names = st.binary(min_size=1, max_size=30).filter(
 
 @pytest.mark.skipif(os.sep != "/", reason="names of this system are no bytes")
 @given(st.lists(names, min_size=1, max_size=8, unique=True), st.booleans())
+@example([b"\xfe\xff"], True)  # with the NUL behind it, this could be UTF-16
 @settings(deadline=None, max_examples=60)
 def test_lists_bring_every_name_back(found, with_nul):
     if not with_nul:
