@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SHARD_ROWS, COMPACT_ROWS, FEW_FILES, BATCH = 6, 7, 4, 3
+SHARD_ROWS, COMPACT_ROWS, FEW_FILES, BATCH = 4, 7, 4, 2
 _NOTHING: dict[str, Any] = {"error": "", "moments": 0, "writing": 0.0}
 
 

@@ -1,14 +1,19 @@
-"""Ctrl-C, kill -9 and two runs at once: what was finished stays, and the next run goes on from there."""
+"""Ctrl-C, kill -9, a full disk and two runs at once: what was finished stays, and the next run goes on from there."""
 
 from __future__ import annotations
 
 import contextlib
+import io
+import os
 import random
+import re
+import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -20,21 +25,28 @@ from filelock import FileLock
 from PIL import Image
 from tiny import make_pictures
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")]
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 
-COUNT = 60
+COUNT = 80  # from 64 files on, processes decode
 
 
 @pytest.fixture(scope="module")
 def slow_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures that are small on disk and take their time to decode, so that there is a middle to stop in."""
     root = tmp_path_factory.mktemp("slow") / "images"
+    drawn = io.BytesIO()
     for i in range(COUNT):
+        if i % 10 == 0:  # drawing takes longer than decoding
+            picture = Image.new("L", (1600, 1600), 3 * i)
+            picture.paste(255 - 3 * i, (0, 0, 16 * i + 80, 800))
+            drawn = io.BytesIO()
+            picture.save(drawn, "PNG", compress_level=1)
         folder = root / ("even", "odd")[i % 2]
         folder.mkdir(parents=True, exist_ok=True)
-        picture = Image.new("L", (3000, 3000), 4 * i)
-        picture.paste(255 - 4 * i, (0, 0, 50 * i, 1500))
-        picture.save(folder / f"{i:02d}.png", compress_level=1)
+        (folder / f"{i:02d}.png").write_bytes(
+            drawn.getvalue() + bytes([i])
+        )  # what follows the end is ignored
     return root
 
 
@@ -88,50 +100,122 @@ def stored(workspace: Path) -> dict[bytes, np.ndarray]:
     for shard in sorted(workspace.glob("features/*/shard-*.h5")):
         with h5py.File(shard) as file:
             digests, vectors = file["features/digest"][()], file["features/vector"][()]
-            assert len(digests) == len(vectors)
-            found |= {row.tobytes(): vector for row, vector in zip(digests, vectors, strict=True)}
+            rows = {row.tobytes(): vector for row, vector in zip(digests, vectors, strict=True)}
+            assert len(rows) == len(digests) and not rows.keys() & found.keys()
+            found |= rows
     return found
 
 
-def test_ctrl_c_then_kills_then_to_the_end(place: Path, start: Start, run: Run) -> None:
-    process = start("extract", "images", "--batch-size", "2", cwd=place)
-    read_until(process, "Encoding images 2/60")
+def decoders(process: subprocess.Popen[str]) -> list[int]:
+    """Processes that decode for a running command."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == process.pid and b"workflows.crew" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
+def wait_for(what: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
+    """Poll until it is so, for a minute, or until the process has ended."""
+    deadline = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < deadline
+        if process is not None and process.poll() is not None:
+            return
+        time.sleep(0.005)
+
+
+def written_to(workspace: Path) -> bool:
+    return any(workspace.glob("features/*/writer.json"))
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; a zombie has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@linux
+def test_ctrl_c_then_to_the_end(place: Path, start: Start, run: Run) -> None:
+    process = start("extract", "images", "--batch-size", "2", "--workers", "2", cwd=place)
+    read_until(process, f"Encoding images 2/{COUNT}")
+    workers = decoders(process)
+    assert workers
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, "")
-    assert err == "interrupted; what was finished is kept, run the same command to go on\n"
+    stopping, interrupted = err.splitlines()
+    told = re.fullmatch(rf"stopping: (\d+) of {COUNT} new files are done, .*being stored", stopping)
+    assert told is not None
+    assert interrupted == "interrupted; what was finished is kept, run the same command to go on"
     kept = stored(place / ".deltaoe")
-    assert 2 <= len(kept) < COUNT
+    assert len(kept) == int(told[1]) and 2 <= len(kept) < COUNT
     assert not list(place.rglob(".deltaoe-tmp-*"))
+    assert all(map(gone, workers))
 
-    rng = random.Random(5)
-    for delay in (rng.uniform(0, 0.3), rng.uniform(0, 0.3), None):  # None: while a shard is being written
+    whole = run("extract", "images", "--json", cwd=place).json
+    assert (whole["images"], whole["unchanged"], whole["failed"]) == (COUNT, len(kept), [])
+    now = stored(place / ".deltaoe")
+    assert len(now) == COUNT and all(np.array_equal(now[digest], vector) for digest, vector in kept.items())
+
+
+@linux
+@pytest.mark.parametrize("seed", [5, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(6, 12))])
+def test_kills(place: Path, start: Start, run: Run, seed: int) -> None:
+    workspace, rng = place / ".deltaoe", random.Random(seed)
+    run("extract", "images/odd", cwd=place)
+    kept, seconds = stored(workspace), 1.0
+    for moment in ("writer", "random", "random", "random", "file"):
         process = start("extract", "images", "--batch-size", "2", cwd=place)
-        read_until(process, "Encoding")
-        began = time.monotonic()
-        while process.poll() is None:
-            if delay is None and any((place / ".deltaoe").glob("features/*/.deltaoe-tmp-*")):
-                break
-            if delay is not None and time.monotonic() - began > delay:
-                break
+        wait_for(lambda: written_to(workspace), process)
+        workers = decoders(process)
+        if moment == "random":
+            time.sleep(rng.uniform(0, seconds))
+        elif moment == "file":  # of the shard, or that of the list of all images
+            wait_for(lambda: any(workspace.rglob(".deltaoe-tmp-*")), process)
         process.kill()
         process.communicate(timeout=60)
-        assert process.returncode == -signal.SIGKILL
-        now = stored(place / ".deltaoe")
+        if process.returncode == 0:
+            seconds /= 2
+        now = stored(workspace)
         assert all(np.array_equal(now[digest], vector) for digest, vector in kept.items())
+        wait_for(lambda pids=workers: all(map(gone, pids)))
+        kept = now
 
     told = run("extract", "images", "--json", cwd=place).json
     assert told["images"] == told["encoded"] + told["unchanged"] == COUNT
-    assert told["unchanged"] >= len(kept) and told["failed"] == []
+    assert told["unchanged"] == len(kept) and told["failed"] == []
     assert not list(place.rglob(".deltaoe-tmp-*"))
 
     run("extract", "images", "--workspace", "undisturbed", cwd=place)
-    resumed, undisturbed = stored(place / ".deltaoe"), stored(place / "undisturbed")
+    resumed, undisturbed = stored(workspace), stored(place / "undisturbed")
     assert len(undisturbed) == COUNT and resumed.keys() == undisturbed.keys()
     for digest, vector in undisturbed.items():
         np.testing.assert_allclose(resumed[digest], vector, atol=1e-3)  # half precision, other batches
 
 
+@linux
+def test_a_decoding_process_that_somebody_kills(place: Path, start: Start) -> None:
+    process = start("extract", "images", "--batch-size", "2", "--workers", "2", cwd=place)
+    killed: set[int] = set()
+    while process.poll() is None and len(killed) < 3:
+        for pid in decoders(process)[:1]:
+            if pid not in killed:
+                time.sleep(0.2)  # it has got something to do by then
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    killed.add(pid)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, len(killed)) == (0, 3), err
+    assert "could not be used" not in err and re.search(rf"images +{COUNT}: {COUNT} encoded", out)
+    assert len(stored(place / ".deltaoe")) == COUNT
+
+
+@pytest.mark.slow
 def test_ctrl_c_while_tuning_and_while_scoring(project: Path, start: Start, run: Run) -> None:
     run("score", "images", "--report", "html", cwd=project)
     before = contents(project)
@@ -165,3 +249,60 @@ def test_two_at_once(place: Path, start: Start, fails: Fails) -> None:
     says = ("another deltaoe process is writing to", "what it has finished is kept")
     with FileLock(lock):
         fails("extract", "more", cwd=place, says=says)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """An empty file system of 128 KiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("may not mount a small file system here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_is_full_keeps_what_it_has(fresh: Path, small_disk: Path, run: Run, fails: Fails) -> None:
+    workspace = small_disk / "cache"
+    run("extract", "images/blue_waves", "--workspace", workspace, cwd=fresh)
+    kept = stored(workspace)
+    disk = os.statvfs(small_disk)
+    (small_disk / "ballast").write_bytes(
+        bytes(max(0, disk.f_bavail - 3) * disk.f_bsize)
+    )  # room for the note, no more
+    says = ("cannot write", "shard-00000002.h5", "no space left on device", "free space")
+    command = ("extract", fresh / "images", "--workspace", workspace)
+    fails(*command, cwd=small_disk, says=says)
+    assert stored(workspace).keys() == kept.keys()
+    assert not list(workspace.rglob(".deltaoe-tmp-*"))
+    (small_disk / "ballast").unlink()
+    told = run(*command, "--json", cwd=small_disk).json
+    assert (told["encoded"], told["unchanged"]) == (96 - len(kept), len(kept))
+
+
+def test_a_file_that_may_not_grow(fresh: Path, tiny_model: Path, run: Run) -> None:
+    """Like a full disk, where none can be mounted: files end at 4 KiB, a shard is larger."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    run("extract", "images/blue_waves", cwd=fresh)
+    before = contents(fresh)
+    done = subprocess.run(
+        [COMMAND, "extract", "images"],
+        cwd=fresh,
+        env=environment(tiny_model),
+        capture_output=True,
+        text=True,
+        preexec_fn=limit,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert (
+        len(re.findall("^error: cannot write .*shard-00000002.h5: file too large", done.stderr, re.MULTILINE))
+        == 1
+    )
+    assert "Traceback" not in done.stderr
+    assert contents(fresh) == before

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
 
 from deltaoe.data.features import FeatureStore
@@ -15,6 +15,9 @@ from deltaoe.data.images import decode
 from deltaoe.data.inputs import FileList, find_files
 from deltaoe.data.space import FeatureSpace
 from deltaoe.data.workspace import Workspace
+
+if TYPE_CHECKING:
+    import torch
 
 DIM = 3
 SPACE = FeatureSpace("fake", "w", "c", "{}", "fp32", 1, DIM)
@@ -56,6 +59,8 @@ class FakeClip:
         self._error = error or RuntimeError("the driver is gone")
 
     def encode_pixels(self, pixels: np.ndarray) -> torch.Tensor:
+        import torch  # here, as processes that decode import this module
+
         self._calls += 1
         waiting = sum(map(len, self.geometry.decoded)) - sum(self.batches)
         self.most_waiting = max(self.most_waiting, waiting)

@@ -472,6 +472,9 @@ def test_an_unknown_exception_while_decoding_costs_one_file_and_is_not_remembere
     assert list(result.failed) == [5]
     assert "ZeroDivisionError: a bug of ours" in result.failed[5]
     assert len(result.rows) == 19
+    assert known(workspace, images / "05.png") is None
+    again = run(images, workspace, FakeClip())
+    assert (again.encoded, again.failed) == (1, {})
 
 
 def test_work_reaches_the_disk_while_it_goes_on(images, workspace, monkeypatch):
