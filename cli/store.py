@@ -132,7 +132,7 @@ def verify(
     with screen.progress() as progress:
         result = run(_workspace(workspace), repair=repair, on=progress.event)
     for path, reason in result.damage:
-        screen.warn(f"{path}: {reason}")
+        screen.warn(reason if str(path) in reason else f"{path}: {reason}")
     for path in result.aside:
         screen.note(f"set aside: {path}")
     screen.table(

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -31,6 +32,8 @@ Decode = Callable[[bytes, bytes, tuple[int, ...]], NDArray[np.uint8]]
 
 _START_SECONDS = 60.0  # a program that is no Python would never answer
 _TRIES = 2
+_TRIES_LATER = 10  # if others have started before: then what stops one should pass
+_PAUSE = 0.1  # seconds between them
 _LONGEST_HEAD = 2**24  # four letters are a larger number
 _OOM_SCORE = 500
 
@@ -79,7 +82,7 @@ class Crew:
         self.complaint = ""
         self._decode = decode
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed = self._proven = False
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
         self._gate = _Gate()
@@ -140,13 +143,15 @@ class Crew:
         return self._fresh()
 
     def _fresh(self) -> _Worker:
-        problem = _NotStartedError()
-        for _ in range(_TRIES):
+        tried = 0
+        while True:
             try:
                 return self._start()
-            except _NotStartedError as cause:
-                problem = cause
-        raise problem
+            except _NotStartedError:
+                tried += 1
+                if tried >= (_TRIES_LATER if self._proven else _TRIES):
+                    raise
+            time.sleep(_PAUSE)
 
     def _start(self) -> _Worker:
         with self._lock:
@@ -163,6 +168,7 @@ class Crew:
         except _NotStartedError:
             self._forget(worker)
             raise
+        self._proven = True
         return worker
 
     def _forget(self, worker: _Worker) -> None:

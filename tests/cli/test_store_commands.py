@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -198,10 +199,11 @@ def test_one_writer_at_a_time(grown: Path, run: Run, fails: Fails) -> None:
     with FileLock(folder / "writer.lock"):
         (folder / "writer.json").write_text(json.dumps(note))
         says = (
-            f"another deltaoe process is writing to {folder} (process 4321 on the-other-one, for 10 minutes)",
+            f"another deltaoe process is writing to {folder} (process 4321 on the-other-one, for 1",
             "wait for it, or stop it; what it has finished is kept",
         )
-        fails("extract", "new", cwd=grown, says=says)
+        refused = fails("extract", "new", cwd=grown, says=says)
+        assert re.search(r"for 1\d minutes\)", refused.stderr)
         fails("store", "compact", cwd=grown, says=says)
         # Whoever only reads need not wait.
         told = run("extract", "images", "--json", cwd=grown).json

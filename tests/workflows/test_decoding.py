@@ -512,7 +512,26 @@ def test_threads_take_the_place_of_processes_that_cannot_be_started(files, why, 
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_file_that_crashed_is_not_tried_in_this_process(files, monkeypatch, tmp_path):
+def test_once_some_have_started_others_are_tried_more_often(files, monkeypatch):
+    started, popen = [], crew.subprocess.Popen
+
+    def sometimes(*arguments, **options):
+        started.append(1)
+        if 1 < len(started) < 6:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return popen(*arguments, **options)
+
+    monkeypatch.setattr(crew.subprocess, "Popen", sometimes)
+    monkeypatch.setattr(crew, "_PAUSE", 0.001)
+    given = files("good", "exit", "good")
+    result = given.run(workers=1)
+    assert_good(result, [0, 2])
+    assert (result[1].problem, result[1].lasting) == crashed("exit code 3")
+    assert given.said == []
+
+
+def test_a_file_that_crashed_is_not_tried_in_this_process(files, monkeypatch):
+    monkeypatch.setattr(crew, "_PAUSE", 0.001)
     started, popen = [], crew.subprocess.Popen
 
     def once(*arguments, **options):

@@ -244,7 +244,7 @@ def test_only_missing_views_are_computed(images, workspace):
     run(images, workspace, FakeClip(), files=listed(images).part(range(10)))
     clip = FakeClip()
     result = run(images, workspace, clip, views=2)
-    assert clip.geometry.decoded == [(2,)] * 5 + [(1, 2)] * 5 + [(0, 1, 2)] * 10
+    assert sorted(clip.geometry.decoded) == [(0, 1, 2)] * 10 + [(1, 2)] * 5 + [(2,)] * 5
     assert (result.encoded, result.reused) == (20, 0)
     for view in range(3):
         assert_features(result, range(20), view)
