@@ -253,7 +253,7 @@ class _Run:
             # A copy of one that waits, too: a file must not be on record before the features of its content are.
             self._waiting.append(picture)
             self._waiting_digests.add(picture.digest)
-            self._waiting_rows += 0 if picture.pixels is None else len(picture.views)
+            self._waiting_rows += max(1, len(picture.views))  # copies do not wait for ever, either
 
     def _run_model(self, encoder: BatchEncoder) -> None:
         waiting, self._waiting, self._waiting_rows = self._waiting, [], 0

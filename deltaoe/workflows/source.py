@@ -70,9 +70,11 @@ class ModelSource:
         if self._clip is not None:
             return self.space()
         space = self._remembered()
-        if self._expected is None or self._expected.is_imported:
+        if self._expected is None:
             return space
         if space is None:
+            if self._expected.is_imported:
+                return None
             # The expected space's own model is taken at its word until it is loaded; another one must prove itself.
             return self._expected if str(self.ref) == self._expected.model else None
         self._compare(space)

@@ -172,16 +172,7 @@ def test_of_an_imported_space_name_and_dimension_are_compared(workspace, folders
 
 
 @pytest.mark.parametrize("wrong", ["name", "dimension"])
-@pytest.mark.parametrize(
-    "cached",
-    [
-        False,
-        pytest.param(
-            True, marks=pytest.mark.xfail(strict=True, reason="known_space() compares no imported space")
-        ),
-    ],
-    ids=["loaded", "cached"],
-)
+@pytest.mark.parametrize("cached", [False, True], ids=["loaded", "cached"])
 def test_another_model_than_the_imported_one_is_refused(workspace, folders, wrong, cached):
     name, dim = f"local-dir:{folders[0]}", 16
     expected = FeatureSpace.imported(
