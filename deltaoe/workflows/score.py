@@ -137,7 +137,8 @@ def score(
         files=scored.files,
         detector=detector,
         origin=origin,
-        model=str(source.ref),
+        # The features of a data set were there: no model is used.
+        model=str(source.ref) if listed is None else detector.space.model,
         encoded=scored.encoded,
         reused=scored.reused,
         notes=_notes(table, detector, listed),

@@ -22,17 +22,16 @@ class Case:
 
 CASES = [
     # Folders
-    Case("extract nope", 1, ("cannot read nope: no such file or folder", "check the path")),
+    Case("extract nope", 1, ("no such file or folder: nope", "check the path")),
     Case("extract empty", 1, ("no images in empty: it is empty", "images are files ending in")),
     Case("extract texts", 1, ("no images in texts (1 other files, 1 hidden entries)", ".webp")),
-    Case("extract picture.png", 1, ("picture.png is a file, not a folder", "score also takes single files")),
     Case("extract", 2, ("Missing argument",)),
     Case("score", 2, ("Missing argument",)),
-    Case("score nope", 1, ("cannot read nope", "check the path")),
-    Case("score picture.png nope.png", 1, ("cannot read nope.png",)),
+    Case("score nope", 1, ("no such file or folder: nope", "check the path")),
+    Case("score picture.png nope.png", 1, ("no such file or folder: nope.png", "did you mean picture.png?")),
     Case("score empty", 1, ("no images in empty",)),
-    Case("tune --data nope", 1, ("nope has not been extracted in", "run: deltaoe extract nope")),
-    Case("score unknown --data nope", 1, ("nope has not been extracted in",)),
+    Case("tune --data nope", 1, ("nope has not been extracted or imported in", "run: deltaoe extract nope")),
+    Case("score unknown --data nope", 1, ("nope has not been extracted or imported in",)),
     # Class names
     Case("extract images --classes nope.csv", 2, ("cannot read nope.csv",)),
     Case("extract images --classes empty", 2, ("cannot read empty: is a directory",)),

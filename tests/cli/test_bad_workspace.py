@@ -17,10 +17,10 @@ from folders import only, set_mode
 def test_shard_cut_in_half(project: Path, run: Run, fails: Fails) -> None:
     shard = only(project, "features/*/shard-*.h5")
     os.truncate(shard, shard.stat().st_size // 2)
-    says = (f"cannot read {shard} as a deltaoe features file", "move that file away and run the same")
+    says = (f"cannot read {shard} as a deltaoe features file", "`deltaoe store verify --repair`")
     for command in (("extract", "images"), ("tune",), ("score", "unknown")):
         fails(*command, cwd=project, says=says)
-    shard.rename(project / "moved-away")  # as the message asks
+    run("store", "verify", "--repair", cwd=project, rc=1)  # as the message asks
     assert run("extract", "images", "--json", cwd=project).json["encoded"] == 96
 
 
@@ -66,7 +66,11 @@ def test_description_of_another_space(project: Path, fails: Fails) -> None:
 
 def test_listing_cut_in_half(project: Path, run: Run, fails: Fails) -> None:
     os.truncate(only(project, "datasets/*.h5"), 1000)
-    says = ("as a deltaoe dataset file", "move that file away and run the same `deltaoe extract` again")
+    says = (
+        "as a deltaoe dataset file",
+        "`deltaoe store verify --repair`",
+        "the same `deltaoe extract` again",
+    )
     fails("tune", cwd=project, says=says)
     assert run("extract", "images", "--json", cwd=project).json["unchanged"] == 96  # and writes it anew
 

@@ -1,4 +1,4 @@
-"""What the commands take: files, globs, lists, standard input, several folders, in any mixture; hostile names in all."""
+"""What the commands take: files, globs, lists, standard input, several folders, in any mixture; hostile names."""
 
 from __future__ import annotations
 
@@ -56,19 +56,31 @@ def test_files_globs_and_several_folders(project: Path, run: Run) -> None:
     assert set(told.json["images_per_class"].values()) == {5}
     assert "4 files are named more than once; each counts once" in told.stderr
 
-    folders = ("images/red_stripes", "./images/blue_waves/", "images/red_stripes/05.png", "images/red_stripes")
+    folders = (
+        "images/red_stripes",
+        "./images/blue_waves/",
+        "images/red_stripes/05.png",
+        "images/red_stripes",
+    )
     told = run("extract", *folders, "--name", "folders", "--json", cwd=project)
     assert (told.json["images"], told.json["unchanged"]) == (48, 48)
     assert "25 files are named more than once" in told.stderr
     assert told.json["folder"] == str(project / "images")
     paths = listed(project, "data:folders")
-    assert paths.keys() == {f"{name}/{i:02d}.png" for name in ("red_stripes", "blue_waves") for i in range(24)}
+    assert paths.keys() == {
+        f"{name}/{i:02d}.png" for name in ("red_stripes", "blue_waves") for i in range(24)
+    }
     assert "Loading model" not in told.stderr
 
 
 def test_lists(project: Path, run: Run, fails: Fails) -> None:
     (project / "lists").mkdir()
-    lines = ["../images/red_stripes/00.png", "", "../images/blue_waves/01.png", "../images/blue_waves/gone.png"]
+    lines = [
+        "../images/red_stripes/00.png",
+        "",
+        "../images/blue_waves/01.png",
+        "../images/blue_waves/gone.png",
+    ]
     (project / "lists" / "some.txt").write_bytes("\ufeff".encode() + "\r\n".join(lines).encode())
     told = run("extract", "lists/some.txt", "--json", "--strict", cwd=project, rc=1)
     assert (told.json["images"], told.json["unchanged"]) == (2, 2)
@@ -156,7 +168,9 @@ def test_hostile_names_all_the_way(pictures: Path, tmp_path: Path, run: Run) -> 
             assert np.abs(row - right).max() < 1e-3
         done = run("score", f"data:{kind}", "--text-features", "texts.npz", "--out", kind, cwd=there)
         assert "Loading model" not in done.stderr and "\x1b" not in done.stdout + done.stderr
-        with (there / kind / "scores.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        with (there / kind / "scores.csv").open(
+            encoding="utf-8", errors="surrogateescape", newline=""
+        ) as file:
             rows = list(csv.DictReader(file))
         assert [os.fsencode(row["path"]) for row in rows] == names
         assert {row["class"] for row in rows} <= {"=cmd", "b"}

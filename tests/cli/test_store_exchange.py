@@ -1,4 +1,4 @@
-"""``deltaoe store`` export and import: features out and in, and what can be done with those that were made elsewhere."""
+"""``deltaoe store`` export and import: features out and in, and what can be done with those made elsewhere."""
 
 from __future__ import annotations
 
@@ -102,9 +102,7 @@ def test_an_export_holds_views_and_text_features(fresh: Path, tmp_path: Path, ru
     best = cosines.argmax(axis=1)
     without = cosines.copy()
     without[np.arange(40), best] = 0
-    expected = 0.5 * (
-        np.log(np.exp(cosines / 0.5).sum(axis=1)) - np.log(np.exp(without / 0.5).sum(axis=1))
-    )
+    expected = 0.5 * (np.log(np.exp(cosines / 0.5).sum(axis=1)) - np.log(np.exp(without / 0.5).sum(axis=1)))
     assert [record["class"] for record in done.json["images"]] == [carried.class_names[i] for i in best]
     assert np.allclose([record["score"] for record in done.json["images"]], expected, atol=1e-3)
 
@@ -130,7 +128,9 @@ def test_tune_and_score_on_imported_features(
     # Images, by the detector made of somebody's features: said to rest on trust.
     done = run("score", project / "images", "--json", cwd=here, model=None)
     (note,) = done.json["notes"]
-    assert f"imported as {model}" in note and "taken on trust" in note and note in " ".join(done.stderr.split())
+    assert (
+        f"imported as {model}" in note and "taken on trust" in note and note in " ".join(done.stderr.split())
+    )
     stored = run("score", "data:mine", "--out", "stored", "--json", cwd=here, model=None)
     assert stored.json["notes"] == [] and "Loading" not in stored.stderr
     # Here the trust is deserved: both are the same images.
@@ -155,7 +155,7 @@ def test_files_that_are_refused(tmp_path: Path, run: Run, fails: Fails) -> None:
     np.savez(tmp_path / "nan.npz", features=rows, paths=names)
     for name, says in (
         ("pickles.npz", ("pickles.npz", "features", "object")),
-        ("nan.npz", ("nan.npz", "photo 7.jpg", "not finite")),
+        ("nan.npz", ("nan.npz", "photo 7.jpg", "holds NaN")),
         ("gone.npz", ("gone.npz", "no such file or folder")),
     ):
         fails("store", "import", name, "--name", "x", cwd=tmp_path, says=says, writes=True)

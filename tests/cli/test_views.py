@@ -35,7 +35,11 @@ def test_views_and_precision_add_to_what_is_there(fresh: Path, run: Run) -> None
         names: list[str] = []
         mine.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
         assert names
-        for name in names:
+        for name in set(names) - {
+            "files/key",
+            "files/path",
+            "files/path_offsets",
+        }:  # relative to another folder
             assert np.array_equal(mine[name][()], theirs[name][()]), name
 
     third = run(*extract, "--views", "3", cwd=fresh).json
