@@ -6,6 +6,7 @@ Children are forked from a process with one thread: with OMP_NUM_THREADS=1 no pa
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import select
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 SHARD_ROWS, COMPACT_ROWS, FEW_FILES, BATCH = 4, 7, 4, 2
+_TOO_LONG = 120.0
 _NOTHING: dict[str, Any] = {"error": "", "moments": 0, "writing": 0.0}
 
 
@@ -192,6 +194,7 @@ def _child(act: Any, order: dict[str, Any], batch: int, report: int) -> None:
 
     ingest._Run._run_model = announced  # type: ignore[method-assign]
     answer = dict(_NOTHING)
+    faulthandler.dump_traceback_later(_TOO_LONG / 2)
     try:
         moments = _Moments(order["workspace"], order["at"]) if order["at"] is not None else None
         act(order)
@@ -214,11 +217,12 @@ def _serve(model: Path) -> None:
             _child(acts[order["do"]], order, batch, report)
         os.close(batch)
         os.close(report)
-        if order["after"] is not None:
-            # Whatever is awaited, the pipes also tell that the child is done before.
-            if order["batch"]:
-                select.select([begun], [], [])
-            select.select([receive], [], [], order["after"])
+        # Whatever is awaited, the pipes also tell that the child is done before.
+        waited = [begun] if order["batch"] else []
+        stuck = waited and not select.select(waited, [], [], _TOO_LONG)[0]
+        ended = select.select([receive], [], [], _TOO_LONG if order["after"] is None else order["after"])[0]
+        stuck = stuck or (order["after"] is None and not ended)
+        if stuck or not ended:
             os.kill(child, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         seconds = time.monotonic() - began
@@ -228,6 +232,10 @@ def _serve(model: Path) -> None:
         answer = json.loads(told) if told else dict(_NOTHING)
         if status not in (0, -signal.SIGKILL):
             answer["error"] = f"the child ended with {status}"
+        if stuck:
+            answer["error"] = (
+                f"the child did not come to an end in {_TOO_LONG:g} seconds (see its stack on stderr)"
+            )
         sys.stdout.write(json.dumps(answer | {"killed": not told, "seconds": seconds}) + "\n")
         sys.stdout.flush()
 

@@ -159,7 +159,12 @@ class Workspace:
 
     def datasets(self) -> list[DataSet]:
         """All data sets. Raises StoreError if one cannot be read."""
-        return [self._load(path) for path in sorted((self.folder / "datasets").glob("*.h5"))]
+        return [self._load(path) for path in self.listings()]
+
+    def listings(self) -> list[Path]:
+        """The files of all data sets; not what a writer, running or killed, has not finished."""
+        found = sorted((self.folder / "datasets").glob("[!.]*.h5"))
+        return [path for path in found if not path.name.startswith(TEMPORARY_PREFIX)]
 
     def dataset_names(self) -> list[str]:
         """Names that users gave to data sets, sorted."""

@@ -99,7 +99,7 @@ def verify(workspace: Workspace, *, repair: bool = False, on: OnEvent = silent) 
         except StoreError as error:
             damage.append((path, str(error)))
         on(Event("Verifying", done, len(every)))
-    for path in sorted((workspace.folder / "datasets").glob("*.h5")):
+    for path in workspace.listings():
         try:
             with opened(path, "dataset") as file:
                 check_checksum(file)

@@ -108,7 +108,7 @@ def test_single_files_each_once_in_the_order_given(project: Path, run: Run) -> N
     )
     paths = [record["path"] for record in done.json["images"]]
     # Named both from here and from the root, files are shown from the root.
-    assert [os.path.relpath(path, project) for path in paths] == [
+    assert [os.path.relpath(project / path, project) for path in paths] == [
         "unknown/noise/2.png",
         "unknown/noise/0.png",
         "unknown/noise/1.png",

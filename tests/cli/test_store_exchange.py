@@ -156,7 +156,7 @@ def test_files_that_are_refused(tmp_path: Path, run: Run, fails: Fails) -> None:
     for name, says in (
         ("pickles.npz", ("pickles.npz", "features", "object")),
         ("nan.npz", ("nan.npz", "photo 7.jpg", "holds NaN")),
-        ("gone.npz", ("gone.npz", "no such file or folder")),
+        ("gone.npz", ("gone.npz", "no such file or")),
     ):
         fails("store", "import", name, "--name", "x", cwd=tmp_path, says=says, writes=True)
     fails("score", "data:x", cwd=tmp_path, says=("data:x has not been extracted or imported",))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from corpus import Case, cases, corpus
 
-from deltaoe.data.images import Ignored, ImageError, decode, find_images, read_bytes
+from deltaoe.data.images import ImageError, decode, read_bytes
+from deltaoe.data.inputs import FileList, find_files
 from deltaoe.data.pixels import Geometry
+from deltaoe.errors import DataError
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
 
@@ -50,6 +53,13 @@ def test_what_a_model_sees_of_it(case, mode, tmp_path):
         assert np.abs(quarter(pixels[0]) - case.colour).max() <= case.within + 1
 
 
+def walked(folder: Path) -> FileList:
+    try:
+        return find_files([str(folder)])
+    except DataError:  # nothing there that is called an image
+        return FileList()
+
+
 @pytest.mark.parametrize(
     "case",
     [case for case in CASES if case.reason is not None],
@@ -57,7 +67,7 @@ def test_what_a_model_sees_of_it(case, mode, tmp_path):
 )
 def test_no_picture(case, tmp_path):
     case = written(case, tmp_path)
-    problem = next((file.problem for file in find_images(tmp_path)), None)
+    problem = walked(tmp_path).problems.get(0)
     if problem is None:  # what the walk has a word against is never opened
         with pytest.raises(ImageError) as caught:
             decode(read_bytes(case.path))
@@ -67,11 +77,10 @@ def test_no_picture(case, tmp_path):
 
 def test_the_walk_finds_what_it_should(tmp_path):
     made = [case for case in corpus(tmp_path) if case.skip is None]
-    ignored = Ignored()
-    found = list(find_images(tmp_path, ignored))
-    assert [file.relative for file in found] == sorted(case.name for case in made if case.found)
-    assert ignored == Ignored()
-    assert {file.path for file in found} == {case.path for case in made if case.found}
+    found = walked(tmp_path)
+    assert found.relative == sorted(case.name for case in made if case.found)
+    assert (found.ignored.hidden, found.ignored.other_files) == (0, 0)
+    assert {Path(found.path(i)) for i in range(len(found))} == {case.path for case in made if case.found}
 
 
 def test_the_corpus_is_worth_its_name(tmp_path):
