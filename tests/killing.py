@@ -61,7 +61,9 @@ class Killer:
         assert stdin is not None and stdout is not None
         stdin.write(json.dumps(order, default=str) + "\n")
         stdin.flush()
-        answer = json.loads(stdout.readline())
+        line = stdout.readline()
+        assert line, "the process that forks has ended: its stderr tells why"
+        answer = json.loads(line)
         assert answer["error"] == "", answer["error"]
         return Ended(answer["killed"], answer["seconds"], answer["writing"], answer["moments"])
 

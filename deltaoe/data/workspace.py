@@ -163,8 +163,7 @@ class Workspace:
 
     def listings(self) -> list[Path]:
         """The files of all data sets; not what a writer, running or killed, has not finished."""
-        found = sorted((self.folder / "datasets").glob("[!.]*.h5"))
-        return [path for path in found if not path.name.startswith(TEMPORARY_PREFIX)]
+        return sorted((self.folder / "datasets").glob("[!.]*.h5"))
 
     def dataset_names(self) -> list[str]:
         """Names that users gave to data sets, sorted."""

@@ -69,7 +69,9 @@ def test_it_prints_the_commands_and_runs_them(first: Finished, folder: Path) -> 
         "deltaoe score ./unknown --report html",
     ]
     assert (
-        "Extracted images" in first.stdout and "Tuned on" in first.stdout and "Scored unknown" in first.stdout
+        "Extracted ./images" in first.stdout
+        and "Tuned on" in first.stdout
+        and "Scored ./unknown" in first.stdout
     )
     assert re.search(r"called unknown .*5%", first.stderr) or "at most 5% false alarms" in first.stderr
     assert str(folder / "report.html") in first.stderr

@@ -83,7 +83,8 @@ class Images:
         gone, other, twin = self._rng.sample(paths, 3)
         gone.unlink()
         self._write(other, self._picture())
-        self._write(self.root / "a" / f"copy-{self._made}.ppm", twin.read_bytes())
+        # Right behind the other, so that both wait for the model at the same time if both are new.
+        self._write(twin.with_name(f"{twin.stem}-{self._made}.ppm"), twin.read_bytes())
         self._write(self.root / "b" / f"broken-{self._made}.ppm", BROKEN)
 
 
@@ -201,7 +202,7 @@ def chain(kill: Killer, place: Path, seed: int, kills: int, workers: int, views:
         attempts += 1
         assert attempts < 5 * kills, "runs end before they are killed"
         images.add(max(0, PENDING - len(images.digests() - now.digests())))
-        if rng.random() < 0.5:
+        if rng.random() < 0.7:
             images.change()
         wanted = images.digests() - now.digests()
         # Every other one over the whole run, every other one from the first batch on.
