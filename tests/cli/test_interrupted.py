@@ -7,7 +7,6 @@ import io
 import os
 import random
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -297,6 +296,8 @@ def test_a_disk_that_is_full_keeps_what_it_has(fresh: Path, small_disk: Path, ru
 
 def test_a_file_that_may_not_grow(fresh: Path, tiny_model: Path, run: Run) -> None:
     """Like a full disk, where none can be mounted: files end at 4 KiB, a shard is larger."""
+
+    import resource  # not there on Windows
 
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
