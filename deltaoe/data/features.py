@@ -339,6 +339,9 @@ class StoreWriter:
         new = np.ones(len(digests), dtype=bool)
         for view in np.unique(views):
             new[views == view] = ~self._store.has(digests[views == view], int(view))
+        if not self._files and not new.any():  # imported once more
+            self._features = {}
+            return
         records = list(self._files.values())
         target = self._store.next_shard()
         write_shard(

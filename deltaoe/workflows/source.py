@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _PRECISIONS = ("fp32", "bf16", "fp16")
 _DTYPES = ("float16", "float32")
+_UNNAMED = "unknown"  # what an import calls a model that it was not told
 
 
 class ModelSource:
@@ -122,6 +123,8 @@ class ModelSource:
             MismatchError: its feature space is not the expected one.
         """
         if self._clip is None:
+            if self._expected is not None and self._expected.is_imported:
+                self._check_named(self._expected.model)
             from deltaoe.models.clip import FrozenClip
             from deltaoe.runtime import keep_freed_memory, native_precision, resolve_device
 
@@ -168,6 +171,13 @@ class ModelSource:
             spaces = dict(self._workspace.state().get("spaces", {}))
             spaces |= {place: space.id, f"{place} {space.precision} {space.dtype}": space.id}
             self._workspace.remember(spaces=spaces)
+
+    def _check_named(self, model: str) -> None:
+        if model == _UNNAMED:  # no model can be right then, whatever --model says
+            raise MismatchError(
+                f"{self._owner} was imported without the name of the model that made it",
+                hint="import it again with --model NAME; prompts are tuned with that model's text tower",
+            )
 
     def _way_back(self, model: str, hint: str) -> str:
         made = f"{self._owner} was made with {model}"

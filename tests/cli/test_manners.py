@@ -27,7 +27,16 @@ finally:
 """
 
 
-@pytest.mark.parametrize("arguments", [("--help",), *((name, "--help") for name in COMMANDS), ("--version",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        *((name, "--help") for name in COMMANDS),
+        *(("store", name, "--help") for name in ("info", "verify", "compact", "export", "import")),
+        ("store", "--help"),
+        ("--version",),
+    ],
+)
 def test_help_loads_nothing_heavy(arguments: tuple[str, ...], tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", PROBE, *arguments]
     done = subprocess.run(command, cwd=tmp_path, env=environment(None), capture_output=True, encoding="utf-8")

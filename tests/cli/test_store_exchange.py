@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import Fails, Run
+from command import Fails, Run, contents
 from folders import features, shards, vectors
 from outputs import table
 from sklearn.metrics import roc_auc_score
@@ -36,6 +36,10 @@ def test_out_and_in_again(kind: str, template: Path, tmp_path: Path, run: Run) -
     told = run("store", "import", file, "--name", "mine", "--json", cwd=tmp_path).json
     assert (told["data"], told["images"], told["new"], told["notes"]) == ("data:mine", 96, 96, [])
 
+    kept = contents(tmp_path / ".deltaoe")
+    told = run("store", "import", file, "--name", "mine", "--json", cwd=tmp_path).json
+    assert told["new"] == 0 and contents(tmp_path / ".deltaoe").keys() == kept.keys()  # no shard of nothing
+
     source, mine = data_set(template, str(template / "images")), data_set(tmp_path, "data:mine")
     assert list(mine.paths) == list(source.paths)
     assert mine.class_names == source.class_names and np.array_equal(mine.class_of, source.class_of)
@@ -50,7 +54,9 @@ def test_out_and_in_again(kind: str, template: Path, tmp_path: Path, run: Run) -
         assert len(vectors(shards(tmp_path))) == 96
 
 
-def test_an_export_holds_views_and_text_features(fresh: Path, tmp_path: Path, run: Run, fails: Fails) -> None:
+def test_an_export_holds_views_and_text_features(
+    fresh: Path, tmp_path: Path, tiny_model: Path, run: Run, fails: Fails
+) -> None:
     rng = np.random.default_rng(3)
     names = ["cat", "aardvark", "=1+1"]
     given = rng.normal(size=(40, 8)).astype(np.float32)
@@ -87,6 +93,11 @@ def test_an_export_holds_views_and_text_features(fresh: Path, tmp_path: Path, ru
     assert carried.text_features is not None
     right = (texts / np.linalg.norm(texts, axis=1, keepdims=True))[[2, 1, 0]]
     assert np.allclose(carried.text_features, right, atol=1e-6)
+
+    # Nobody said which model made them, so no text tower can be right.
+    for model in (None, tiny_model):
+        says = ("the cache of data:foreign was imported without the name of the model", "with --model NAME")
+        fails("tune", "--data", "data:foreign", "--shots", "2", cwd=there, model=model, says=says)
 
     # Zero-shot with the text features that came along: no model, no text encoder, and the textbook's numbers.
     done = run(
