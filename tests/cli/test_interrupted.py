@@ -246,6 +246,7 @@ def test_ctrl_c_while_tuning_and_while_scoring(project: Path, start: Start, run:
         assert {name for name in before if after[name] != before[name]} <= {str(project / "scores.csv")}
 
 
+@pytest.mark.slow
 def test_two_at_once(place: Path, start: Start, fails: Fails) -> None:
     outcomes = []
     for process in [start("extract", "images/odd", cwd=place) for _ in range(2)]:
