@@ -11,6 +11,7 @@ exclude_patterns = [
     "_build",
     "explanation/photos-table.md",
     "explanation/demo-table.md",
+    "explanation/store-table.md",
     "explanation/demo-seeds.md",
 ]
 html_theme = "furo"

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.data.files import replacing
-from deltaoe.data.hdf5 import created, get_digests, get_strings, opened, put_digests, put_strings
+from deltaoe.data.hdf5 import created, encoded, get_digests, get_strings, opened, put_digests, put_strings
 from deltaoe.data.labels import Layout
 from deltaoe.errors import ConfigError, StoreError
 
@@ -102,7 +102,7 @@ class DataSet:
             put_strings(out, "inputs", [os.fsencode(given) for given in self.inputs])
             if self.text_features is not None:
                 out.create_dataset("text_features", data=self.text_features)
-            put_strings(out, "path", [os.fsencode(p) for p in self.paths])
+            put_strings(out, "path", encoded(self.paths))
             put_digests(out, "digest", self.digests)
             out.create_dataset("class_of", data=self.class_of)
             out.create_dataset("domain_of", data=self.domain_of)

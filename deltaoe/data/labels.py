@@ -114,12 +114,11 @@ def _labelling(
     domain_names = tuple(sorted({domain for _, domain in named.values() if domain is not None}))
     class_index: dict[str | None, int] = {name: i for i, name in enumerate(class_names)}
     domain_index: dict[str | None, int] = {name: i for i, name in enumerate(domain_names)}
-    place = {
-        key: (class_index.get(name, -1), domain_index.get(domain, -1))
-        for key, (name, domain) in named.items()
-    }
-    both = np.array([place[key] for key in keys], dtype=np.int64).reshape(-1, 2)
-    return Labelling(layout, class_names, domain_names, both[:, 0].copy(), both[:, 1].copy())
+    number = {key: i for i, key in enumerate(named)}
+    classes = np.array([class_index.get(name, -1) for name, _ in named.values()], dtype=np.int64)
+    domains = np.array([domain_index.get(domain, -1) for _, domain in named.values()], dtype=np.int64)
+    place = np.fromiter(map(number.__getitem__, keys), dtype=np.int64, count=len(keys))
+    return Labelling(layout, class_names, domain_names, classes[place], domains[place])
 
 
 def tidy(folder: str) -> str:

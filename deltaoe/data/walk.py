@@ -95,12 +95,15 @@ class Gathering:
     """A :class:`FileList` while it grows; ``on_found`` hears the number of files at every thousandth."""
 
     def __init__(self, on_found: Callable[[int], None]) -> None:
-        self.files = FileList()
+        self.files = files = FileList()
         self._on_found = on_found
+        # Looked up once: they are called for every file of a million.
+        self._add_root, self._add_path = files.root_of.append, files.relative.append
+        self._add_size, self._add_time = files.size.append, files.mtime_ns.append
+        self._count = 0
 
     def add(self, group: int, path: str, info: os.stat_result | None, problem: str | None = None) -> None:
         """One more file; without ``info`` there must be a problem, with it what is no regular file is one."""
-        files = self.files
         if info is None:
             size = changed = 0
         else:
@@ -108,16 +111,17 @@ class Gathering:
             if not stat.S_ISREG(info.st_mode):  # reading a pipe or a device may never end
                 problem = "a folder, not a file" if stat.S_ISDIR(info.st_mode) else "not a regular file"
         if problem is not None:
-            files.problems[len(files.relative)] = problem
-        files.root_of.append(group)
-        files.relative.append(path)
-        files.size.append(size)
+            self.files.problems[self._count] = problem
+        self._add_root(group)
+        self._add_path(path)
+        self._add_size(size)
         try:
-            files.mtime_ns.append(changed)
+            self._add_time(changed)
         except OverflowError:  # file systems go beyond the year 2262; wrapped, a change still shows
-            files.mtime_ns.append((changed + 2**63) % 2**64 - 2**63)
-        if len(files.relative) % 1000 == 0:
-            self._on_found(len(files.relative))
+            self._add_time((changed + 2**63) % 2**64 - 2**63)
+        self._count += 1
+        if self._count % 1000 == 0:
+            self._on_found(self._count)
 
     def walk(self, group: int, folder: str, prefix: str = "", pattern: Pattern | None = None) -> bool:
         """Add the image files below ``folder``, depth first, names sorted, as ``prefix`` and the path below it.
@@ -134,6 +138,7 @@ class Gathering:
         # because folders may be deeper than Python's stack.
         trail: list[tuple[list[os.DirEntry[str]], str, _Inode, Pattern | None]] = []
         inside: set[_Inode] = set()
+        add = self.add
 
         def enter(path: str, prefix: str, rest: Pattern | None) -> bool:
             try:
@@ -183,7 +188,7 @@ class Gathering:
                         self.add(group, prefix + name, None, reason(cause))
                         continue
                     if not stat.S_ISDIR(info.st_mode):
-                        self.add(group, prefix + name, info)
+                        add(group, prefix + name, info)
                         continue
                 elif not _is_folder(entry):
                     ignored.other_files += 1

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from deltaoe.data.dataset import DataSet
 from deltaoe.data.features import FeatureStore
 from deltaoe.data.files import TEMPORARY_PREFIX, cannot_write, write_json
+from deltaoe.data.hdf5 import encoded
 from deltaoe.data.space import FeatureSpace
 from deltaoe.data.writing import in_turn
 from deltaoe.errors import DataError, StoreError
@@ -24,6 +25,7 @@ NAME = ".deltaoe"
 DATA_PREFIX = "data:"
 VARIABLE = "DELTAOE_WORKSPACE"
 _FORMAT = 1
+_UNTIDY = ("..", "//", "./")
 
 
 class Workspace:
@@ -83,14 +85,23 @@ class Workspace:
         """:meth:`file_key` of every file, as bytes."""
         starts = [os.fsencode(os.path.join(os.path.abspath(root or os.curdir), "")) for root in files.roots]
         here = os.fsencode(os.path.join(os.path.dirname(self.folder), ""))
-        # The whole path decides: a root may lie above the workspace, and some of its files beside it.
-        keys = [
-            (starts[root] + os.fsencode(relative)).removeprefix(here)
-            for root, relative in zip(files.root_of, files.relative, strict=True)
-        ]
-        for i, relative in enumerate(files.relative):
-            if ".." in relative or "//" in relative or "./" in relative or os.sep != "/":
-                keys[i] = os.fsencode(self.file_key(files.path(i)))
+        if any(here.startswith(start) for start in starts):
+            # The whole path decides: a root may lie above the workspace, and some of its files beside it.
+            keys = [
+                (starts[root] + relative).removeprefix(here)
+                for root, relative in zip(files.root_of, encoded(files.relative), strict=True)
+            ]
+        else:
+            starts = [start.removeprefix(here) for start in starts]
+            keys = [
+                starts[root] + relative
+                for root, relative in zip(files.root_of, encoded(files.relative), strict=True)
+            ]
+        joined = "\0".join(files.relative)
+        if os.sep != "/" or any(untidy in joined for untidy in _UNTIDY):
+            for i, relative in enumerate(files.relative):
+                if os.sep != "/" or any(untidy in relative for untidy in _UNTIDY):
+                    keys[i] = os.fsencode(self.file_key(files.path(i)))
         return keys
 
     def spaces(self) -> list[FeatureSpace]:

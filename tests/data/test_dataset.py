@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from deltaoe.data.dataset import DataSet
-from deltaoe.data.hdf5 import check_checksum, opened
+from deltaoe.data.hdf5 import check_checksum, encoded, opened
 from deltaoe.errors import ConfigError, StoreError
 
 
@@ -80,6 +80,11 @@ def test_names_inputs_and_text_features(tmp_path):
     assert make_dataset(inputs=()).inputs == ()
     make_dataset(inputs=()).save(tmp_path / "d.h5")
     assert DataSet.load(tmp_path / "d.h5").inputs == ()
+
+
+@pytest.mark.parametrize("names", [(), ("",), ("a.png",), ("", "é\udcff.png", ""), ("a\0b", "c"), ("\0",)])
+def test_names_become_bytes(names):
+    assert encoded(names) == [os.fsencode(name) for name in names]
 
 
 def test_what_it_is_called():
