@@ -21,8 +21,9 @@ from deltaoe.data.space import FeatureSpace, canonical_json
 from deltaoe.errors import DataError, first_line
 from deltaoe.functional import conformal
 
-_FORMAT = 1
+_FORMAT = 2  # 1 had neither background labels nor shots, and a calibration without classes
 _KEY = "deltaoe"  # one metadata entry only: safetensors does not keep an order among several
+_ROWS = ("background", "shots", "calibration_classes")  # kept where they have any
 _HEAD = {
     "class_names": list,
     "temperature": float,
@@ -32,6 +33,10 @@ _HEAD = {
     "settings": dict,
     "facts": dict,
 }
+
+
+def _no_rows(width: int, kind: type[np.generic]) -> npt.NDArray[Any]:
+    return np.zeros((0, width), dtype=kind)
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,12 @@ class Detector:
         space: the image feature space the prompts belong to.
         logit_scale: CLIP's factor on cosines, with which it was tuned.
         context: (length, width) float32 learned context vectors; None for zero-shot prompts.
+        background: (M, D) float32, unit rows: prompts of labels that are in none of the classes, over which the
+            energies run as well (METHOD §4); no rows for the paper's own score.
+        background_names: their M names.
+        shots: (S, 32) uint8, digests of the images that it learned from: they are no test of it.
+        calibration_classes: (n,) int64, the class that each calibration image was taken for, in the order of
+            ``calibration``; empty if that is not known.
         settings: every option and seed it was made with, plain JSON values.
         facts: what was seen while making it (losses, counts), plain JSON values.
     """
@@ -59,6 +70,10 @@ class Detector:
     space: FeatureSpace
     logit_scale: float
     context: npt.NDArray[np.float32] | None = None
+    background: npt.NDArray[np.float32] = field(default_factory=lambda: _no_rows(0, np.float32))
+    background_names: tuple[str, ...] = ()
+    shots: npt.NDArray[np.uint8] = field(default_factory=lambda: _no_rows(32, np.uint8))
+    calibration_classes: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     settings: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -75,9 +90,13 @@ class Detector:
         """The score below which an image is unknown at ``alpha``; None if the calibration is too small."""
         return conformal.threshold(self.calibration, alpha)
 
-    def calibrated(self, scores: npt.ArrayLike) -> Detector:
-        """This detector with other calibration scores."""
-        return dataclasses.replace(self, calibration=np.sort(np.asarray(scores, dtype=np.float64)))
+    def calibrated(self, scores: npt.ArrayLike, classes: npt.ArrayLike = ()) -> Detector:
+        """This detector with other calibration scores (n,), and the classes (n,) of their images if given."""
+        values, homes = np.asarray(scores, dtype=np.float64), np.asarray(classes, dtype=np.int64)
+        order = np.lexsort((homes, values)) if len(homes) else np.argsort(values, kind="stable")
+        return dataclasses.replace(
+            self, calibration=values[order], calibration_classes=homes[order] if len(homes) else homes
+        )
 
     def to_bytes(self) -> bytes:
         """The file's content: equal detectors give equal bytes."""
@@ -90,6 +109,7 @@ class Detector:
             "space": self.space.to_dict(),
             "settings": dict(self.settings),
             "facts": dict(self.facts),
+            "background_names": list(self.background_names),
         }
         tensors: dict[str, npt.NDArray[Any]] = {
             "text_features": np.ascontiguousarray(self.text_features),
@@ -97,6 +117,9 @@ class Detector:
         }
         if self.context is not None:
             tensors["context"] = np.ascontiguousarray(self.context)
+        for name in _ROWS:
+            if len(getattr(self, name)):
+                tensors[name] = np.ascontiguousarray(getattr(self, name))
         content: bytes = save(tensors, metadata={_KEY: canonical_json(head)})
         return content
 
@@ -132,6 +155,8 @@ class Detector:
                 space=FeatureSpace.from_dict(head["space"]),
                 logit_scale=float(head["logit_scale"]),
                 context=tensors.pop("context", None),
+                background_names=tuple(head.get("background_names", ())),
+                **{name: tensors.pop(name) for name in _ROWS if name in tensors},
                 settings=head["settings"],
                 facts=head["facts"],
             )
@@ -165,6 +190,16 @@ class Detector:
             raise DataError("its calibration scores are not a list of numbers")
         if not np.isfinite(self.calibration).all() or (np.diff(self.calibration) < 0).any():
             raise DataError("its calibration scores are not finite and ascending")
+        self._check_background()
+        n = len(self.calibration_classes)
+        if n and (
+            self.calibration_classes.shape != self.calibration.shape
+            or self.calibration_classes.dtype != np.int64
+            or not ((self.calibration_classes >= 0) & (self.calibration_classes < classes)).all()
+        ):
+            raise DataError("its calibration classes do not fit its calibration scores")
+        if self.shots.ndim != 2 or self.shots.shape[1] != 32 or self.shots.dtype != np.uint8:
+            raise DataError("its shots are no list of digests")
         if not (math.isfinite(self.temperature) and self.temperature > 0 and 1 <= self.top_c <= classes):
             raise DataError("its temperature or top-c is out of range")
         if not (math.isfinite(self.logit_scale) and self.logit_scale >= 0):
@@ -173,6 +208,15 @@ class Detector:
             self.context.dtype == np.float32 and self.context.ndim == 2 and np.isfinite(self.context).all()
         ):
             raise DataError("its context is not a list of float32 vectors")
+
+    def _check_background(self) -> None:
+        rows, names = self.background, self.background_names
+        if len(names) != len(rows) or not all(isinstance(name, str) for name in names):
+            raise DataError("its background has not one name per prompt")
+        if len(rows) and (rows.ndim != 2 or rows.shape[1] != self.space.dim or rows.dtype != np.float32):
+            raise DataError(f"its background has shape {rows.shape} and type {rows.dtype}")
+        if len(rows) and not np.allclose(np.linalg.norm(rows.astype(np.float64), axis=1), 1, atol=1e-3):
+            raise DataError("its background is not unit length")
 
 
 def _check_head(head: Any) -> None:
