@@ -20,10 +20,11 @@ from deltaoe.data.files import write_bytes
 from deltaoe.data.space import FeatureSpace, canonical_json
 from deltaoe.errors import DataError, first_line
 from deltaoe.functional import conformal
+from deltaoe.functional.background import centred
 
 _FORMAT = 2  # 1 had neither background labels nor shots, and a calibration without classes
 _KEY = "deltaoe"  # one metadata entry only: safetensors does not keep an order among several
-_ROWS = ("background", "shots", "calibration_classes")  # kept where they have any
+_ROWS = ("background", "centre", "shots", "calibration_classes")  # kept where they have any
 _HEAD = {
     "class_names": list,
     "temperature": float,
@@ -55,6 +56,8 @@ class Detector:
         background: (M, D) float32, unit rows: prompts of labels that are in none of the classes, over which the
             energies run as well (METHOD §4); no rows for the paper's own score.
         background_names: their M names.
+        centre: (D,) float32, what is taken out of all prompts before they are compared with images
+            (:func:`deltaoe.functional.background.centred`); empty for the prompts as they are.
         shots: (S, 32) uint8, digests of the images that it learned from: they are no test of it.
         calibration_classes: (n,) int64, the class that each calibration image was taken for, in the order of
             ``calibration``; empty if that is not known.
@@ -72,6 +75,7 @@ class Detector:
     context: npt.NDArray[np.float32] | None = None
     background: npt.NDArray[np.float32] = field(default_factory=lambda: _no_rows(0, np.float32))
     background_names: tuple[str, ...] = ()
+    centre: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     shots: npt.NDArray[np.uint8] = field(default_factory=lambda: _no_rows(32, np.uint8))
     calibration_classes: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -81,6 +85,14 @@ class Detector:
     def tuned(self) -> bool:
         """Whether its prompts were learned."""
         return self.context is not None
+
+    @property
+    def prompts(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """What images are compared with: class prompts (K, D) and background (M, D), centred if it has a centre."""
+        if not len(self.centre):
+            return self.text_features, self.background.reshape(-1, self.text_features.shape[1])
+        background = self.background.reshape(-1, self.text_features.shape[1])
+        return centred(self.text_features, self.centre), centred(background, self.centre)
 
     def p_values(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Conformal p-values (N,) of scores (N,); see :mod:`deltaoe.functional.conformal`."""
@@ -155,7 +167,7 @@ class Detector:
                 space=FeatureSpace.from_dict(head["space"]),
                 logit_scale=float(head["logit_scale"]),
                 context=tensors.pop("context", None),
-                background_names=tuple(head.get("background_names", ())),
+                background_names=tuple(head["background_names"] if head["format"] > 1 else ()),
                 **{name: tensors.pop(name) for name in _ROWS if name in tensors},
                 settings=head["settings"],
                 facts=head["facts"],
@@ -210,7 +222,11 @@ class Detector:
             raise DataError("its context is not a list of float32 vectors")
 
     def _check_background(self) -> None:
-        rows, names = self.background, self.background_names
+        rows, names, centre = self.background, self.background_names, self.centre
+        if len(centre) and (
+            centre.shape != (self.space.dim,) or centre.dtype != np.float32 or not np.isfinite(centre).all()
+        ):
+            raise DataError("its centre is no vector of float32")
         if len(names) != len(rows) or not all(isinstance(name, str) for name in names):
             raise DataError("its background has not one name per prompt")
         if len(rows) and (rows.ndim != 2 or rows.shape[1] != self.space.dim or rows.dtype != np.float32):
@@ -224,6 +240,7 @@ def _check_head(head: Any) -> None:
         raise DataError("it is no detector")
     if head["format"] > _FORMAT:
         raise DataError("it was written by a newer deltaoe")
-    for name, kind in _HEAD.items():
+    kinds = _HEAD if head["format"] == 1 else {**_HEAD, "background_names": list}
+    for name, kind in kinds.items():
         if type(head[name]) is not kind and not (kind is float and type(head[name]) is int):
             raise DataError(f"its {name} is not of type {kind.__name__}")

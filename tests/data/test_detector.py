@@ -73,6 +73,8 @@ CONTENT = make_detector().to_bytes()
         {},
         {"context": None},
         {"calibration": 0},
+        {"background": unit_rows(5, 16, seed=3), "background_names": ("v", "w", "x", "y", "é")},
+        {"centre": np.full(16, 0.1, dtype=np.float32), "shots": np.full((4, 32), 7, dtype=np.uint8)},
         {"class_names": ("café", "a\nb", os.fsdecode(b"\xff"))},
         {
             "temperature": 1,
@@ -114,6 +116,9 @@ def test_equal_detectors_are_equal_files():
         {"logit_scale": 99.0},
         {"text_features": unit_rows(3, 16, seed=2)},
         {"calibration": 39},
+        {"background": unit_rows(1, 16, seed=3), "background_names": ("v",)},
+        {"centre": np.full(16, 0.1, dtype=np.float32)},
+        {"shots": np.full((4, 32), 7, dtype=np.uint8)},
         {"class_names": ("class 1", "class 0", "class 2")},
     ],
 )
@@ -129,7 +134,58 @@ def test_calibration_is_sorted_and_decides():
     assert detector.threshold(0.1) is None
 
 
+def test_calibration_keeps_the_class_beside_its_score(tmp_path):
+    detector = make_detector().calibrated([3.0, 1.0, 2.0, 1.0], [2, 1, 0, 0])
+    assert detector.calibration.tolist() == [1.0, 1.0, 2.0, 3.0]
+    assert detector.calibration_classes.tolist() == [0, 1, 0, 2]
+    detector.save(tmp_path / "d")
+    assert Detector.load(tmp_path / "d").calibration_classes.tolist() == [0, 1, 0, 2]
+
+
+def test_prompts_less_their_centre():
+    centre = np.full(16, 0.1, dtype=np.float32)
+    background = unit_rows(2, 16, seed=3)
+    detector = make_detector(background=background, background_names=("v", "w"), centre=centre)
+    for found, given in zip(detector.prompts, (detector.text_features, background), strict=True):
+        wanted = given.astype(np.float64) - 0.1
+        wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+    as_they_are = make_detector().prompts
+    assert as_they_are[0] is not None and np.array_equal(as_they_are[0], make_detector().text_features)
+    assert as_they_are[1].shape == (0, 16)
+
+
+def test_a_detector_of_format_1(tmp_path):
+    table, head, body = parts(CONTENT)
+    del head["background_names"]
+    (tmp_path / "d").write_bytes(joined(table, head | {"format": 1}, body))
+    found = Detector.load(tmp_path / "d")
+    assert found.to_bytes() == CONTENT
+    assert len(found.background) == len(found.shots) == len(found.calibration_classes) == 0
+
+
 # What is refused
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"background": unit_rows(2, 16, seed=3)},
+        {"background_names": ("v",)},
+        {"background": unit_rows(1, 15, seed=3), "background_names": ("v",)},
+        {"background": 2 * unit_rows(1, 16, seed=3), "background_names": ("v",)},
+        {"background": unit_rows(1, 16, seed=3).astype(np.float64), "background_names": ("v",)},
+        {"centre": np.zeros(15, dtype=np.float32)},
+        {"centre": np.full(16, np.nan, dtype=np.float32)},
+        {"shots": np.zeros((2, 31), dtype=np.uint8)},
+        {"shots": np.zeros((2, 32), dtype=np.int64)},
+        {"calibration_classes": np.zeros(3, dtype=np.int64)},
+        {"calibration_classes": np.full(40, 3)},
+        {"calibration_classes": np.full(40, -1)},
+    ],
+)
+def test_rows_that_do_not_fit(refused, changes):
+    refused(make_detector(**changes).to_bytes())
 
 
 @pytest.mark.parametrize(
@@ -172,13 +228,14 @@ def test_a_header_of_any_length(refused, length):
 
 def test_a_newer_format_says_so(refused):
     table, head, body = parts(CONTENT)
-    assert "newer deltaoe" in refused(joined(table, head | {"format": 2, "temperature": "cold"}, body))
+    assert "newer deltaoe" in refused(joined(table, head | {"format": 3, "temperature": "cold"}, body))
 
 
 HEAD = parts(CONTENT)[1]
 ODD = [None, True, -1, 0, 2.5, 10**400, float("inf"), float("nan"), "", "2", [], {}]
 ODD += [[1, 2, 3], ["a", "b"], ["a", "b", "a"], {"a": 1, "b": 2, "c": 3}]
 ALLOWED = {"temperature": ["2.5"], "logit_scale": ["0", "2.5"]}
+ALLOWED["background_names"] = ["[]"]
 ALLOWED |= {name: ["{}", "{'a': 1, 'b': 2, 'c': 3}"] for name in ("settings", "facts")}
 
 
