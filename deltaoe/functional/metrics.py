@@ -1,7 +1,8 @@
 r"""Detection metrics. One convention everywhere: in-distribution is the positive class, higher = more ID.
 
 Ranks and curves are scikit-learn's; only the operating point of FPR@95 is defined here, because
-conventions in the wild differ and change the number.
+conventions in the wild differ and change the number. Calibration error and the intervals of shares and of
+means over seeds stand at the end; intervals of detection metrics are in :mod:`deltaoe.functional.bootstrap`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binomtest
+from scipy.stats import t as student_t
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from deltaoe.errors import ConfigError, DataError
@@ -48,9 +51,95 @@ def fpr_at_tpr(id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike, tpr: float =
         raise ConfigError(f"the true-positive rate must be above 0 and at most 1, not {tpr}")
     truth, scores = _joined(id_scores, ood_scores)
     ordered = np.sort(scores[truth == 1])
+    return float(np.mean(scores[truth == 0] >= ordered[len(ordered) - images_kept(tpr, len(ordered))]))
+
+
+def images_kept(tpr: float, count: int) -> int:
+    """The fewest of ``count`` ≥ 1 images that are a share of at least ``tpr``."""
     # 1e-9: tpr·n is meant exactly, but 0.55·100 is 55.00000000000001 in floating point.
-    kept = max(1, math.ceil(tpr * len(ordered) - 1e-9))
-    return float(np.mean(scores[truth == 0] >= ordered[len(ordered) - kept]))
+    return max(1, math.ceil(tpr * count - 1e-9))
+
+
+def expected_calibration_error(confidence: npt.ArrayLike, correct: npt.ArrayLike, bins: int = 15) -> float:
+    r"""ECE = Σ_m |B_m|/N · |accuracy(B_m) − confidence(B_m)| (Guo et al., ICML 2017) **[source]**.
+
+    B_m are the images whose confidence lies in ((m − 1)/M, m/M]; a confidence of 0 is in the first bin.
+
+    Args:
+        confidence: (N,), in [0, 1]: the probability given to the predicted class.
+        correct: (N,), whether the prediction was right, as booleans or 0 and 1.
+        bins: M ≥ 1 bins of equal width.
+
+    Returns:
+        In [0, 1]; 0 is calibrated. A bin without images adds nothing.
+
+    Raises:
+        ConfigError: ``bins`` is below 1.
+        DataError: there are no images, the shapes differ, or a value is out of range.
+    """
+    if bins < 1:
+        raise ConfigError(f"the calibration error needs at least 1 bin, not {bins}", hint="15 is usual")
+    sure, right = (np.asarray(v, dtype=np.float64) for v in (confidence, correct))
+    if sure.ndim != 1 or sure.shape != right.shape or not len(sure):
+        raise DataError(
+            "the calibration error needs one confidence and one outcome per image, "
+            f"not shapes {sure.shape} and {right.shape}"
+        )
+    if not ((sure >= 0) & (sure <= 1)).all():
+        raise DataError("a confidence lies outside 0 to 1", hint="give softmax probabilities, not logits")
+    if not np.isin(right, (0, 1)).all():
+        raise DataError("an outcome is neither right (1) nor wrong (0)")
+    place = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], sure, side="left")
+    return float(np.abs(np.bincount(place, weights=right - sure)).sum() / len(sure))
+
+
+def proportion_interval(hits: int, total: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a share ``hits / total`` (Wilson, JASA 1927), by scipy.
+
+    Returns:
+        (low, high), within [0, 1]. Unlike hits/total ± z·s, it has a width also for 0 and for all hits.
+
+    Raises:
+        ConfigError: ``level`` is not in (0, 1).
+        DataError: not 0 ≤ ``hits`` ≤ ``total``, or ``total`` is 0.
+    """
+    check_level(level)
+    if not 0 <= hits <= total or not total:
+        raise DataError(f"{hits} of {total} is not a share")
+    found = binomtest(hits, total).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def mean_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    r"""Mean of a few runs and the half width of Student's t-interval, t_{n−1}·s/√n.
+
+    Args:
+        values: (n,), one number per seed.
+        level: the share of such intervals that hold the true mean, if the values are normal.
+
+    Returns:
+        (mean, half width); the half width of a single value is NaN, for nothing is known about its spread.
+
+    Raises:
+        ConfigError: ``level`` is not in (0, 1).
+        DataError: there are no values or one is not finite.
+    """
+    check_level(level)
+    runs = np.asarray(values, dtype=np.float64).ravel()
+    if not len(runs) or not np.isfinite(runs).all():
+        raise DataError("a mean over seeds needs at least one value and finite ones")
+    if len(runs) == 1:
+        return float(runs[0]), math.nan
+    error = runs.std(ddof=1) / math.sqrt(len(runs))
+    return float(runs.mean()), float(student_t.ppf((1 + level) / 2, len(runs) - 1) * error)
+
+
+def check_level(level: float) -> None:
+    """Raise ConfigError unless 0 < ``level`` < 1."""
+    if not 0 < level < 1:
+        raise ConfigError(
+            f"the level of an interval must lie between 0 and 1, not {level}", hint="0.95 is usual"
+        )
 
 
 def _joined(

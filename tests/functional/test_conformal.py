@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import references
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import betabinom, binom
 
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.functional.conformal import check_alpha, images_needed, p_values, threshold
@@ -135,6 +136,34 @@ def test_false_alarms_on_fresh_images_keep_the_promise(n, alpha):
     low, high = binom.interval(0.99, trials, expected)
     assert low <= alarms <= high
     assert alarms <= binom.ppf(0.995, trials, alpha)
+
+
+@pytest.mark.parametrize(
+    ("n", "alpha"), [(19, 0.05), (99, 0.05), (30, 0.1), (200, 0.01), (7, 0.25), (45, 0.3)]
+)
+def test_false_alarms_over_200_fresh_draws_follow_the_exact_law(n, alpha):
+    """200 calibration sets, 100 fresh images each, all from one distribution: a 99 % band.
+
+    The images of one repetition share a calibration set, so their alarms are dependent and a binomial band
+    would be far too narrow. Exactly: with k = ⌊α(n + 1)⌋ an image is called unknown iff it lies below the k-th
+    lowest calibration score. The share of the distribution below that is Beta(k, n + 1 − k), whatever the
+    distribution, and given it the images are independent. So alarms are beta-binomial(100, k, n + 1 − k) in
+    one repetition, and their sum over independent repetitions is that law convolved 200 times with itself.
+    """
+    repetitions, fresh = 200, 100
+    rng = np.random.default_rng(900 + n)
+    alarms = 0
+    for _ in range(repetitions):
+        calibration, images = rng.gamma(2.0, size=n), rng.gamma(2.0, size=fresh)
+        alarms += int((p_values(images, calibration) <= alpha).sum())
+    k = math.floor(Fraction(str(alpha)) * (n + 1))
+    one = betabinom.pmf(np.arange(fresh + 1), fresh, k, n + 1 - k)
+    size = repetitions * fresh + 1
+    law = np.fft.irfft(np.fft.rfft(one, 2 * size) ** repetitions, 2 * size)[:size].cumsum()
+    assert law[-1] == pytest.approx(1, abs=1e-9)
+    low, high = np.searchsorted(law, [0.005, 0.995])
+    assert low <= alarms <= high
+    assert low / (repetitions * fresh) < alpha  # the promise itself lies in or above the band
 
 
 def test_ties_make_it_careful_not_careless():
