@@ -26,9 +26,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from deltaoe.functional.energy import delta_energy_from_top, log_floor
 from deltaoe.functional.metrics import auroc, fpr_at_tpr
-from deltaoe.functional.scores import SCORES
+from deltaoe.functional.scores import SCORES, Evidence
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "clip-features"
 TOLERANCE = 1e-4
@@ -128,16 +127,14 @@ def keep_background(features: Features, fraction: float) -> Tensor:
 def our_scores(features: Features, row: Row) -> list[Floats]:
     """One row's scores of every image set, from `deltaoe.functional`."""
     if row.background is None:
-        score = SCORES[row.score]
-        return [score(h @ features.text.T, row.temperature, row.top_c).numpy() for h in features.image_sets]
-    # Energies over ID + background, T_c among the ID prompts only: they come first, so indices agree.
-    prompts = torch.cat([features.text, keep_background(features, row.background)])
-    found = []
-    for h in features.image_sets:
-        top = (h @ features.text.T).topk(row.top_c, dim=-1)
-        floor = log_floor(h, prompts, top.indices, row.temperature)
-        found.append(delta_energy_from_top(top.values, floor, row.temperature).numpy())
-    return found
+        score = SCORES[row.score].compute
+        seen = (Evidence.of_cosines(h @ features.text.T) for h in features.image_sets)
+        return [score(images, row.temperature, row.top_c).numpy() for images in seen]
+    background = keep_background(features, row.background)
+    score = SCORES["delta_energy"]
+    text = features.text
+    seen = (Evidence(h, text, background, text, background) for h in features.image_sets)
+    return [score(images, row.temperature, row.top_c).numpy() for images in seen]
 
 
 def numpy_scores(features: Features, row: Row) -> list[Floats]:

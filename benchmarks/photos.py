@@ -27,7 +27,7 @@ from deltaoe.data.dataset import DataSet
 from deltaoe.data.workspace import Workspace
 from deltaoe.functional import conformal, metrics
 from deltaoe.functional.sampling import few_shot_split
-from deltaoe.functional.scores import SCORES
+from deltaoe.functional.scores import SCORES, Evidence
 from deltaoe.models.clip import FrozenClip
 from deltaoe.models.reference import ModelRef
 from deltaoe.models.tuning import Recipe, default_epochs, fit_context
@@ -91,8 +91,8 @@ def measure(
         cosines = photos.features[rows] @ text.T
         out[f"accuracy {where}"] = (cosines.argmax(dim=1) == photos.labels[rows]).double().mean().item()
         for name, (tau, c) in settings.items():
-            inside = SCORES[name](cosines, tau, c).numpy()
-            beyond = SCORES[name](outside, tau, c).numpy()
+            inside = SCORES[name].compute(Evidence.of_cosines(cosines), tau, c).numpy()
+            beyond = SCORES[name].compute(Evidence.of_cosines(outside), tau, c).numpy()
             out[f"AUROC {name} {where}"] = metrics.auroc(inside, beyond)
             out[f"FPR@95 {name} {where}"] = metrics.fpr_at_tpr(inside, beyond)
     scores = SCORES["delta_energy"](photos.features[rest] @ text.T, temperature, top_c).numpy()

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from deltaoe.errors import DeltaoeError, StoreError
 
-from . import demo, extract, score, store, tune
+from . import background, demo, evaluate, extract, score, store, tune
 
 INTERRUPTED = 130
 
@@ -88,6 +88,8 @@ def _deltaoe(
 extract.register(app)
 tune.register(app)
 score.register(app)
+evaluate.register(app)
+background.register(app)
 store.register(app)
 demo.register(app)
 

@@ -62,6 +62,19 @@ Precision = Annotated[
 ]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Read files again that failed before.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any file failed.")]
+Background = Annotated[
+    str | None,
+    typer.Option(
+        "--background",
+        help="Labels that are none of the classes: imagenet, none, a list of names, or .npz with their features. "
+        "Default: imagenet, or none where text features were given.",
+        show_default=False,
+    ),
+]
+BackgroundFraction = Annotated[
+    float,
+    typer.Option("--background-fraction", help="Share of them to keep: those least like the classes."),
+]
 
 
 def number_or_auto(option: str, text: str) -> int | None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -37,6 +37,8 @@ deltaoe score ./unknown --labels names.txt   (no tuning, no extracted data)
 deltaoe score data:flowers --text-features classes.npz   (imported features, no model)
 
 deltaoe score ./inbox --alpha 0.01 --fail-on-unknown
+
+deltaoe score ./inbox --fdr 0.1   (at most a tenth of what is called unknown is a false alarm)
 """
 
 
@@ -115,11 +117,40 @@ def score(
     ] = None,
     temperature: Annotated[
         float | None,
-        typer.Option("--temperature", help="Zero-shot τ, cosine units. Default: 0.1.", show_default=False),
+        typer.Option("--temperature", help="Zero-shot τ, cosine units. Default: 0.05.", show_default=False),
     ] = None,
     top_c: Annotated[
         int | None, typer.Option("--top-c", help="Zero-shot c. Default: 1.", show_default=False)
     ] = None,
+    select: Annotated[
+        bool,
+        typer.Option("--select", help="Zero-shot τ and c that tell held-out classes best from the others."),
+    ] = False,
+    background: options.Background = None,
+    background_fraction: options.BackgroundFraction = 0.5,
+    fdr: Annotated[
+        float | None,
+        typer.Option(
+            "--fdr",
+            help="Instead of --alpha: accepted share of false alarms among the images called unknown.",
+            show_default=False,
+        ),
+    ] = None,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Calibrate each class by itself, where images allow.")
+    ] = False,
+    neighbours: Annotated[
+        int | None,
+        typer.Option(
+            "--neighbours",
+            help="Look only so many labels up and bound the score; for very many labels.",
+            show_default=False,
+        ),
+    ] = None,
+    index: Annotated[
+        Literal["flat", "hnsw", "ivf"],
+        typer.Option("--index", help="How labels are found; hnsw and ivf are approximate."),
+    ] = "flat",
     fail_on_unknown: Annotated[
         bool, typer.Option("--fail-on-unknown", help="Exit with 1 if any image is unknown.")
     ] = False,
@@ -137,9 +168,11 @@ def score(
 ) -> None:
     """Run ``deltaoe score``; the help text above says what it does."""
     from deltaoe.data.workspace import Workspace
+    from deltaoe.workflows.background import BackgroundOptions
     from deltaoe.workflows.ingest import IngestOptions
     from deltaoe.workflows.score import ScoreOptions
     from deltaoe.workflows.score import score as run
+    from deltaoe.workflows.verdicts import Rule
 
     from .output import Screen, titled
 
@@ -162,7 +195,11 @@ def score(
             inputs,
             Workspace.locate(workspace),
             ScoreOptions(
-                alpha=alpha,
+                rule=Rule(alpha=alpha, fdr=fdr, per_class=per_class),
+                background=BackgroundOptions(background, background_fraction),
+                select=select,
+                neighbours=neighbours,
+                index=index,
                 detector=detector,
                 zero_shot=zero_shot,
                 labels=labels,
@@ -191,7 +228,6 @@ def score(
         screen.warn(sentence)
     screen.failures(result.table.failed)
     counts = result.table.counts
-    threshold = result.table.threshold
     screen.table(
         "Scored " + titled(inputs),
         [
@@ -199,10 +235,8 @@ def score(
             ("unknown", str(counts["unknown"])),
             *([("undecided", str(counts["undecided"]))] if counts["undecided"] else []),
             ("failed", str(counts["failed"])),
-            (
-                "threshold",
-                "none" if threshold is None else f"ΔEnergy ≥ {threshold:.6g} is known (α = {alpha:g})",
-            ),
+            ("threshold", _threshold(result)),
+            ("score", result.detector.score_title),
             ("detector", f"{result.origin}; {len(result.detector.calibration)} calibration images"),
             *((name, str(path)) for name, path in targets.items()),
         ],
@@ -213,13 +247,24 @@ def score(
         raise typer.Exit(1)
 
 
+def _threshold(result: ScoreResult) -> str:
+    rule, threshold = result.rule, result.table.threshold
+    level = f"α = {rule.alpha:g}" if rule.fdr is None else f"false discovery rate {rule.fdr:g}"
+    if threshold is not None:
+        return f"ΔEnergy ≥ {threshold:.6g} is known ({level})"
+    return f"one per class ({level})" if rule.per_class else "none"
+
+
 def _head(result: ScoreResult) -> dict[str, Any]:
     return {
         "deltaoe": version("deltaoe"),
         "score": "delta_energy",
         "temperature": result.detector.temperature,
         "top_c": result.detector.top_c,
+        "background_labels": len(result.detector.background),
         "alpha": result.table.alpha,
+        "fdr": result.rule.fdr,
+        "per_class": result.rule.per_class,
         "threshold": result.table.threshold,
         "calibration_images": len(result.detector.calibration),
         "detector": result.origin,

@@ -95,6 +95,8 @@ def tune(
     allow_fewer: Annotated[
         bool, typer.Option("--allow-fewer", help="Classes with fewer images than shots give all they have.")
     ] = False,
+    background: options.Background = None,
+    background_fraction: options.BackgroundFraction = 0.5,
     model: options.Model = None,
     pretrained: options.Pretrained = None,
     out: Annotated[
@@ -109,6 +111,7 @@ def tune(
     """Run ``deltaoe tune``; the help text above says what it does."""
     from deltaoe.data.workspace import Workspace
     from deltaoe.models.tuning import Recipe
+    from deltaoe.workflows.background import BackgroundOptions
     from deltaoe.workflows.tune import TuneOptions
     from deltaoe.workflows.tune import tune as run
 
@@ -134,6 +137,7 @@ def tune(
                 context_length=context_length,
                 context_phrase=context,
                 recipe=Recipe(**{name: value for name, value in chosen.items() if value is not None}),
+                background=BackgroundOptions(background, background_fraction),
                 data=data,
                 domains=tuple(domain or ()),
                 allow_fewer=allow_fewer,
@@ -159,7 +163,7 @@ def tune(
                 "last epoch",
                 f"CE {last.cross_entropy:.4f}, EBM {last.ebm:.4f}, E2 ≤ E1 {last.premise_share:.1%}",
             ),
-            ("score", f"ΔEnergy, τ = {detector.temperature:g}, c = {detector.top_c}"),
+            ("score", detector.score_title),
             ("calibration", f"{calibration} images that were not shots"),
             *(
                 (f"threshold at α = {alpha:g}", "needs more images" if value is None else f"{value:.6g}")

@@ -87,6 +87,16 @@ class Detector:
         return self.context is not None
 
     @property
+    def score_title(self) -> str:
+        """Its score in words: ΔEnergy, τ, c and what else it compares with."""
+        parts = [f"ΔEnergy, τ = {self.temperature:g}, c = {self.top_c}"]
+        if len(self.background):
+            parts.append(f"{len(self.background)} background labels")
+        if len(self.centre):
+            parts.append("prompts centred")
+        return ", ".join(parts)
+
+    @property
     def prompts(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """What images are compared with: class prompts (K, D) and background (M, D), centred if it has a centre."""
         if not len(self.centre):

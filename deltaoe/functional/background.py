@@ -45,9 +45,7 @@ def likeness(background: Rows, labels: Rows, quantile: float = QUANTILE) -> npt.
     return out
 
 
-def nearest_label(
-    background: Rows, labels: Rows
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+def nearest_label(background: Rows, labels: Rows) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Index of the class nearest to each of (M, D) background labels, and their cosine: both (M,)."""
     near, cosine = np.empty(len(background), dtype=np.int64), np.empty(len(background))
     for start in range(0, len(background), _BLOCK):
@@ -105,9 +103,7 @@ def centre_of(labels: Rows, background: Rows) -> Rows:
     if len(background):
         total = labels.sum(axis=0, dtype=np.float64) + background.sum(axis=0, dtype=np.float64)
         return np.asarray(total / (len(labels) + len(background)), dtype=np.float32)
-    return np.asarray(
-        labels.sum(axis=0, dtype=np.float64) / (len(labels) + _PRIOR_LABELS), dtype=np.float32
-    )
+    return np.asarray(labels.sum(axis=0, dtype=np.float64) / (len(labels) + _PRIOR_LABELS), dtype=np.float32)
 
 
 def centred(prompts: Rows, centre: Rows) -> Rows:

@@ -83,44 +83,6 @@ def delta_energy(cosines: Tensor, temperature: float, top_c: int) -> Tensor:
     return temperature * _direct_change(top.values / temperature, rest)
 
 
-def log_floor(
-    features: Tensor, labels: Tensor, exclude: Tensor, temperature: float, *, block: int = 8192
-) -> Tensor:
-    r"""log Σ_{j∉T_c} exp(<h, z_j>/τ), streamed over blocks of labels so that no N×K matrix is ever formed.
-
-    Args:
-        features: (N, D), unit rows h; half precision is computed in single.
-        labels: (K, D), unit rows z; each block is cast to the features' precision.
-        exclude: (N, c), the label indices T_c left out of each row's sum.
-        temperature: τ > 0, cosine units.
-        block: labels per step; memory is N × ``block``.
-
-    Returns:
-        (N,), float64; −inf where every label is excluded.
-
-    Raises:
-        ConfigError: τ is not a positive finite number.
-    """
-    check_temperature(temperature)
-    features = at_least_single(features)
-    rows = torch.arange(len(features), device=features.device).unsqueeze(1).expand_as(exclude)
-    largest = torch.full((len(features),), -torch.inf, dtype=torch.float64, device=features.device)
-    total = torch.zeros_like(largest)
-    for start in range(0, len(labels), block):
-        scaled = features @ labels[start : start + block].to(features.dtype).T / temperature
-        local = exclude - start
-        inside = (local >= 0) & (local < scaled.shape[1])
-        scaled[rows[inside], local[inside]] = -torch.inf
-        peak = scaled.amax(dim=-1)
-        new = torch.maximum(largest, peak.double())
-        # A block may hold nothing but excluded labels; a finite stand-in keeps −inf − (−inf) out.
-        anchor = torch.where(torch.isfinite(new), new, 0.0)
-        grown = torch.exp(scaled - anchor.to(scaled.dtype).unsqueeze(1)).sum(dim=-1, dtype=torch.float64)
-        total = total * torch.exp(largest - anchor) + grown
-        largest = new
-    return torch.where(total > 0, largest + torch.log(total), -torch.inf)
-
-
 def delta_energy_from_top(top_cosines: Tensor, floor: Tensor, temperature: float) -> Tensor:
     r"""ΔEnergy from the c largest cosines and the log-sum-exp of all others **[derived]**.
 
@@ -128,7 +90,8 @@ def delta_energy_from_top(top_cosines: Tensor, floor: Tensor, temperature: float
 
     Args:
         top_cosines: (N, c), the cosines of T_c.
-        floor: (N,), from :func:`log_floor` at the same temperature and T_c.
+        floor: (N,), log Σ_{j∉T_c} exp(s_j/τ), from
+            :func:`deltaoe.functional.label_sums.nearest_and_floor` at the same temperature and T_c.
         temperature: τ > 0, cosine units.
 
     Returns:

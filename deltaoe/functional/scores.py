@@ -1,41 +1,199 @@
-r"""Scores that tell known from unknown. One signature, and higher means more in-distribution for all.
+r"""Scores that tell known from unknown: one table, one signature, and higher means more in-distribution for all.
 
-Each takes cosines (..., K), a temperature τ in cosine units and c, and returns (...).
+Every score takes an :class:`Evidence` of N images, a temperature τ in cosine units and c, and returns (N,). CLIP's
+own logits are cosines over 0.01, so that a temperature of 1 in a paper on logits is τ = 0.01 here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from deltaoe.functional.energy import at_least_single, check_temperature, delta_energy, energy
+from deltaoe.errors import ConfigError
+from deltaoe.functional.energy import (
+    at_least_single,
+    check_temperature,
+    check_top_c,
+    delta_energy,
+    delta_energy_from_top,
+    energy,
+)
+from deltaoe.functional.gallery import Gallery
 
-Score = Callable[[Tensor, float, int], Tensor]
+CLIP_TEMPERATURE = 0.01
+# NegLabel divides 10,000 negative labels into 100 groups.
+_GROUP = 100
+_SHUFFLE_SEED = 0
+
+Need = Literal["background", "gallery"]
 
 
-def mcm(cosines: Tensor, temperature: float, top_c: int = 1) -> Tensor:
+@dataclass(frozen=True)
+class Evidence:
+    """What a score may look at, of N images. All rows are unit vectors of one precision, on one device.
+
+    Attributes:
+        features: (N, D).
+        text: (K, D), the classes' prompts as the text tower gave them.
+        background: (M, D), prompts of labels that are no class, likewise; M may be 0.
+        prompts: (K, D), the classes' prompts as the detector compares them (perhaps centred).
+        compared: (M, D), the background's, likewise.
+        gallery: in-distribution images to compare with, for the scores that need them.
+    """
+
+    features: Tensor
+    text: Tensor
+    background: Tensor
+    prompts: Tensor
+    compared: Tensor
+    gallery: Gallery | None = None
+
+    @cached_property
+    def cosines(self) -> Tensor:
+        """(N, K), of images and ``text``."""
+        return self.features @ self.text.T
+
+    @cached_property
+    def background_cosines(self) -> Tensor:
+        """(N, M), of images and ``background``."""
+        return self.features @ self.background.T
+
+    @classmethod
+    def of_cosines(cls, cosines: Tensor) -> Evidence:
+        """Evidence that is nothing but (N, K) cosines, as if the prompts were the axes of the space."""
+        axes = torch.eye(cosines.shape[-1], dtype=cosines.dtype, device=cosines.device)
+        return cls(cosines, axes, axes[:0], axes, axes[:0])
+
+
+@dataclass(frozen=True)
+class Score:
+    """One score.
+
+    Attributes:
+        name: as options and tables spell it.
+        title: for people.
+        paper: who published it.
+        temperature: τ as published, in cosine units; None: the detector's, or it has none.
+        top_c: c as published; None: the detector's, or it has none.
+        needs: what :class:`Evidence` must have.
+        compute: (evidence, τ, c) to (N,).
+    """
+
+    name: str
+    title: str
+    paper: str
+    compute: Callable[[Evidence, float, int], Tensor]
+    temperature: float | None = None
+    top_c: int | None = None
+    needs: frozenset[Need] = frozenset()
+
+    def __call__(self, evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
+        """The score of N images, (N,), at the published τ and c where it has them, else at the ones given.
+
+        Raises:
+            ConfigError: τ or c is out of range, or the evidence lacks what the score needs.
+        """
+        if "background" in self.needs and not len(evidence.background):
+            raise ConfigError(
+                f"{self.title} needs background labels", hint="use --background imagenet or FILE"
+            )
+        if "gallery" in self.needs and evidence.gallery is None:
+            raise ConfigError(f"{self.title} needs in-distribution images to compare with")
+        tau = self.temperature if self.temperature is not None else temperature
+        return self.compute(evidence, tau, self.top_c or top_c)
+
+
+def delta_energy_open(evidence: Evidence, temperature: float, top_c: int) -> Tensor:
+    r"""ΔEnergy over classes and background, T_c among the classes only (METHOD §4) **[derived]**.
+
+    With no background and no centre it is :func:`deltaoe.functional.energy.delta_energy`, the paper's score.
+    """
+    cosines = at_least_single(evidence.features @ evidence.prompts.T)
+    if not len(evidence.compared):
+        return delta_energy(cosines, temperature, top_c)
+    check_top_c(top_c, cosines.shape[-1])
+    check_temperature(temperature)
+    top = cosines.topk(top_c, dim=-1)
+    others = cosines.scatter(-1, top.indices, -torch.inf)
+    beside = at_least_single(evidence.features @ evidence.compared.T)
+    floor = torch.logsumexp(torch.cat([others, beside], dim=-1).double() / temperature, dim=-1)
+    return delta_energy_from_top(top.values, floor, temperature)
+
+
+def delta_energy_plain(evidence: Evidence, temperature: float, top_c: int) -> Tensor:
+    """ΔEnergy as the paper has it: the classes' prompts alone **[source]**."""
+    return delta_energy(evidence.cosines, temperature, top_c)
+
+
+def mcm(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
     r"""Largest softmax probability at τ: MCM (Ming et al., NeurIPS 2022) at its τ = 1.
 
     At CLIP's own τ = 0.01 the same formula is MSP (Hendrycks & Gimpel, ICLR 2017). ``top_c`` is not used.
     """
     check_temperature(temperature)
-    scaled = at_least_single(cosines) / temperature
+    scaled = at_least_single(evidence.cosines) / temperature
     return torch.exp(scaled.amax(dim=-1) - torch.logsumexp(scaled, dim=-1))
 
 
-def max_logit(cosines: Tensor, temperature: float = 1.0, top_c: int = 1) -> Tensor:
+def max_logit(evidence: Evidence, temperature: float = 1.0, top_c: int = 1) -> Tensor:
     r"""Largest cosine: MaxLogit (Hendrycks et al., ICML 2022). ``temperature`` and ``top_c`` are not used."""
-    return cosines.amax(dim=-1)
+    return evidence.cosines.amax(dim=-1)
 
 
-def negative_energy(cosines: Tensor, temperature: float, top_c: int = 1) -> Tensor:
+def negative_energy(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
     r"""−E_0, the energy score (Liu et al., NeurIPS 2020). ``top_c`` is not used."""
-    return -energy(cosines, temperature)
+    return -energy(evidence.cosines, temperature)
 
 
-SCORES: Mapping[str, Score] = MappingProxyType(
-    {"delta_energy": delta_energy, "mcm": mcm, "max_logit": max_logit, "energy": negative_energy}
+def neglabel(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
+    r"""Share of the softmax that falls on the classes, beside negative labels: NegLabel (Jiang et al., ICLR 2024).
+
+    The negative labels are shuffled once and divided into groups of 100, as published; the score is the mean over
+    the groups, and labels that fill no whole group are left out. Fewer than 100 are one group. ``top_c`` is not used.
+    """
+    check_temperature(temperature)
+    own = torch.logsumexp(at_least_single(evidence.cosines) / temperature, dim=-1, keepdim=True)
+    scaled = at_least_single(evidence.background_cosines) / temperature
+    count = scaled.shape[-1]
+    groups = max(1, count // _GROUP)
+    size = min(count, _GROUP)
+    shuffle = torch.randperm(count, generator=torch.Generator().manual_seed(_SHUFFLE_SEED))
+    chosen = shuffle[: groups * size].to(scaled.device)
+    beside = torch.logsumexp(scaled[:, chosen].view(-1, groups, size), dim=-1)
+    return torch.sigmoid(own - beside).mean(dim=-1)
+
+
+def knn(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
+    """Minus the distance to the k-th nearest in-distribution image: KNN (Sun et al., ICML 2022)."""
+    assert evidence.gallery is not None  # noqa: S101 - Score has looked
+    return evidence.gallery.negative_knn_distance(evidence.features)
+
+
+def mahalanobis(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
+    """Minus the Mahalanobis distance to the nearest class mean, one covariance for all (Lee et al., NeurIPS 2018)."""
+    assert evidence.gallery is not None  # noqa: S101 - Score has looked
+    return evidence.gallery.negative_mahalanobis(evidence.features)
+
+
+_BACKGROUND: frozenset[Need] = frozenset({"background"})
+_GALLERY: frozenset[Need] = frozenset({"gallery"})
+_ALL = (
+    Score(
+        "delta_energy", "ΔEnergy", "Zhu et al., NeurIPS 2025; background and centre: ours", delta_energy_open
+    ),
+    Score("delta_energy_plain", "ΔEnergy, classes alone", "Zhu et al., NeurIPS 2025", delta_energy_plain),
+    Score("mcm", "MCM", "Ming et al., NeurIPS 2022", mcm, 1.0),
+    Score("msp", "MSP", "Hendrycks & Gimpel, ICLR 2017", mcm, CLIP_TEMPERATURE),
+    Score("max_logit", "MaxLogit", "Hendrycks et al., ICML 2022", max_logit),
+    Score("energy", "Energy", "Liu et al., NeurIPS 2020", negative_energy, CLIP_TEMPERATURE),
+    Score("neglabel", "NegLabel", "Jiang et al., ICLR 2024", neglabel, CLIP_TEMPERATURE, None, _BACKGROUND),
+    Score("knn", "KNN", "Sun et al., ICML 2022", knn, None, None, _GALLERY),
+    Score("mahalanobis", "Mahalanobis", "Lee et al., NeurIPS 2018", mahalanobis, None, None, _GALLERY),
 )
+SCORES: Mapping[str, Score] = MappingProxyType({score.name: score for score in _ALL})

@@ -1,28 +1,46 @@
-"""Exact nearest labels with FAISS: the top-c similarities of the paper, over label sets of any size."""
+"""Nearest labels with FAISS, over label sets of any size: exact, or approximate by request."""
 
 from __future__ import annotations
+
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.errors import ConfigError
 from deltaoe.functional.energy import check_top_c
+
+IndexKind = Literal["flat", "hnsw", "ivf"]
+_LINKS = 32  # of HNSW
+_SAMPLES_PER_LIST = 39  # FAISS wants as many labels to train each list of IVF
+_PROBED = 16  # one list in so many is searched
+
+Rows = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
 
 
 class LabelIndex:
-    """Inner-product search over label features, (K, D) float32 unit rows. Exact."""
+    """Inner-product search over label features.
 
-    def __init__(self, labels: npt.NDArray[np.float32]) -> None:
+    Args:
+        labels: (K, D) unit rows.
+        kind: ``flat`` is exact; ``hnsw`` and ``ivf`` may miss a neighbour: measure :meth:`recall`.
+        gpu: search on the first GPU, where FAISS has one; else this changes nothing.
+    """
+
+    def __init__(self, labels: Rows, kind: IndexKind = "flat", *, gpu: bool = False) -> None:
         import faiss
 
-        self._index = faiss.IndexFlatIP(labels.shape[1])
-        self._index.add(np.ascontiguousarray(labels, dtype=np.float32))
+        labels = np.ascontiguousarray(labels, dtype=np.float32)
+        self._labels, self.exact = labels, kind == "flat"
+        self._index: Any = _build(faiss, labels, kind)
+        if gpu and kind != "hnsw" and getattr(faiss, "get_num_gpus", lambda: 0)():
+            self._index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, self._index)
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
 
-    def search(
-        self, features: npt.NDArray[np.float32], top_c: int
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    def search(self, features: Rows, top_c: int) -> tuple[Rows, Indices]:
         """The ``top_c`` labels nearest to each image.
 
         Args:
@@ -36,5 +54,44 @@ class LabelIndex:
             ConfigError: ``top_c`` is outside 1..K.
         """
         check_top_c(top_c, len(self))
-        cosines, labels = self._index.search(np.ascontiguousarray(features, dtype=np.float32), top_c)
+        features = np.ascontiguousarray(features, dtype=np.float32)
+        cosines, labels = self._index.search(features, top_c)
+        if not self.exact:
+            _complete(self._labels, features, cosines, labels)
         return cosines, labels
+
+    def recall(self, features: Rows, top_c: int) -> float:
+        """Share of the true ``top_c`` nearest labels of these images that the search finds."""
+        if self.exact:
+            return 1.0
+        _, found = self.search(features, top_c)
+        _, truth = LabelIndex(self._labels).search(features, top_c)
+        return float((truth[:, :, None] == found[:, None, :]).any(axis=2).mean())
+
+
+def _build(faiss: Any, labels: Rows, kind: IndexKind) -> Any:
+    count, dim = labels.shape
+    if kind == "flat":
+        index = faiss.IndexFlatIP(dim)
+    elif kind == "hnsw":
+        index = faiss.IndexHNSWFlat(dim, _LINKS, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efSearch = 4 * _LINKS
+    elif kind == "ivf":
+        lists = max(1, min(int(4 * count**0.5), count // _SAMPLES_PER_LIST))
+        index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
+        index.nprobe = max(1, lists // _PROBED)
+        index.train(labels)
+    else:
+        raise ConfigError(f"there is no index {kind!r}", hint="the indexes are: flat, hnsw, ivf")
+    index.add(labels)
+    return index
+
+
+def _complete(labels: Rows, features: Rows, cosines: Rows, found: Indices) -> None:
+    """Fill the places of rows for which an approximate search has found too few labels, by looking at all."""
+    rows = np.flatnonzero((found < 0).any(axis=1))
+    if len(rows):
+        every = features[rows] @ labels.T
+        order = np.argsort(-every, axis=1, kind="stable")[:, : found.shape[1]]
+        found[rows] = order
+        cosines[rows] = np.take_along_axis(every, order, axis=1)

@@ -71,6 +71,9 @@ def extract(
     options: ExtractOptions | None = None,
     on: OnEvent = silent,
     stdin: BinaryIO | None = None,
+    *,
+    source: ModelSource | None = None,
+    keep: bool = True,
 ) -> ExtractResult:
     """Extract the features of all images that the inputs name, and list them with their classes.
 
@@ -80,6 +83,9 @@ def extract(
         options: how.
         on: told what happens.
         stdin: read for ``-``.
+        source: the model, where it is shared with other inputs; the options' model, device, precision and dtype are
+            then not looked at.
+        keep: list the images as a data set of the workspace. Their features are kept in any case.
 
     Raises:
         DataError: no such input, no images, none usable.
@@ -91,11 +97,11 @@ def extract(
     check_name(options.name)
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     renames = read_classes_csv(options.classes) if options.classes else {}
-    ref = ModelRef.parse(options.model, options.pretrained)
+    ref = source.ref if source is not None else ModelRef.parse(options.model, options.pretrained)
     files = find_files(given, stdin=stdin, on_found=lambda n: on(Event("Listing files", n)))
     layout = options.layout or ("table" if files.classes is not None else detect_layout(files.relative))
     labelling = _label(files, layout, renames)  # fails on a wrong CSV before the hours of work
-    source = ModelSource(
+    source = source or ModelSource(
         ref,
         workspace,
         device=options.device,
@@ -111,7 +117,8 @@ def extract(
         usable = files.part(result.rows)
         labelling = _label(usable, layout, _with_images(renames, files, usable, layout))
     data = _data_set(given, usable, labelling, result, str(ref), options.name)
-    workspace.save_dataset(data)
+    if keep:
+        workspace.save_dataset(data)
     counts = Counter(labelling.class_of.tolist())
     return ExtractResult(
         data=data,

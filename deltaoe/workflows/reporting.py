@@ -44,7 +44,7 @@ def build_report(
             label=table.class_names[table.labels[i, 0]],
             score=float(table.scores[i]),
             p_value=None if table.p_values is None else float(table.p_values[i]),
-            margin=None if table.threshold is None else float(table.scores[i] - table.threshold),
+            margin=table.margin(i),
             top=[
                 (table.class_names[label], float(cosine))
                 for label, cosine in zip(table.labels[i], table.cosines[i], strict=True)
@@ -98,6 +98,8 @@ def _thumbnails(files: Sequence[str], on: OnEvent) -> list[bytes | None]:
 def _manifest(result: ScoreResult, now: datetime) -> list[tuple[str, list[tuple[str, str]]]]:
     table, detector = result.table, result.detector
     threshold = "none" if table.threshold is None else f"{table.threshold:.6g}"
+    if result.rule.per_class:
+        threshold = "one per class"
     return [
         (
             "Run",
@@ -112,9 +114,11 @@ def _manifest(result: ScoreResult, now: datetime) -> list[tuple[str, list[tuple[
         (
             "Verdict",
             [
-                ("score", f"ΔEnergy, τ = {detector.temperature:g}, c = {detector.top_c}"),
+                ("score", detector.score_title),
                 ("threshold", threshold),
-                ("alpha", f"{table.alpha:g}"),
+                ("alpha", f"{table.alpha:g}")
+                if result.rule.fdr is None
+                else ("false discovery rate", f"{result.rule.fdr:g}"),
                 ("calibration images", str(len(detector.calibration))),
             ],
         ),

@@ -2,51 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, BinaryIO
-
-import numpy as np
-import numpy.typing as npt
+from dataclasses import dataclass
+from typing import BinaryIO
 
 from deltaoe.data.dataset import DataSet
 from deltaoe.data.detector import Detector
-from deltaoe.data.exchange import read_texts
 from deltaoe.data.features import Digests, FeatureStore
 from deltaoe.data.inputs import find_files
-from deltaoe.data.labels import check_template, read_labels
 from deltaoe.data.table import ScoreTable
 from deltaoe.data.workspace import DATA_PREFIX, Workspace
-from deltaoe.errors import ConfigError, DataError, MismatchError
-from deltaoe.functional.conformal import check_alpha, images_needed
-from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
-from deltaoe.workflows.ingest import IngestOptions, ingest
+from deltaoe.errors import ConfigError, MismatchError
+from deltaoe.workflows.choosing import ScoreOptions, saved_detector, source_of, zero_shot
+from deltaoe.workflows.ingest import ingest
 from deltaoe.workflows.progress import Event, OnEvent, silent
 from deltaoe.workflows.source import ModelSource
-
-
-@dataclass(frozen=True)
-class ScoreOptions:
-    """How to score; see ``deltaoe score --help``."""
-
-    alpha: float = 0.05
-    detector: Path | None = None
-    zero_shot: bool = False
-    labels: Path | None = None
-    data: str | None = None
-    text_features: Path | None = None
-    template: str | None = None
-    temperature: float | None = None
-    top_c: int | None = None
-    model: str | None = None
-    pretrained: str | None = None
-    precision: str = "auto"
-    ingest: IngestOptions = field(default_factory=IngestOptions)
-    device: str = "auto"
-    offline: bool = False
+from deltaoe.workflows.verdicts import Rule, judge
 
 
 @dataclass(frozen=True)
@@ -58,6 +30,7 @@ class ScoreResult:
     """
 
     table: ScoreTable
+    rule: Rule
     files: Sequence[str]
     detector: Detector
     origin: str
@@ -100,18 +73,19 @@ def score(
         ModelError, StoreError: the model or the workspace cannot be used.
     """
     options = options or ScoreOptions()
-    check_alpha(options.alpha)
+    options.rule.check()
+    options.background.check()
     options.ingest.check()
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     listed = _data_set(given, workspace)
-    chosen = _saved_detector(workspace, options)
+    chosen = saved_detector(workspace, options)
     if chosen is not None:
         detector, origin = chosen
-        source = _source(workspace, options, detector.space.model, on, detector)
+        source = source_of(workspace, options, detector.space.model, on, detector)
     else:
-        detector, origin, source = _zero_shot(workspace, options, on, listed)
+        detector, origin, source = zero_shot(workspace, options, on, listed)
 
-    # Here, as in _zero_shot: torch takes seconds to import, and a mistake should be answered at once.
+    # Here, as in zero_shot: torch takes seconds to import, and a mistake should be answered at once.
     from deltaoe.workflows.scoring import Scorer, score_stored
 
     scored = (
@@ -119,21 +93,25 @@ def score(
         if listed is None
         else _known(listed, workspace, detector)
     )
-    scores, labels, cosines = score_stored(Scorer(detector), scored.store, scored.digests, on)
-    calibrated = len(detector.calibration) > 0
+    scorer = Scorer(detector, device=options.device, neighbours=options.neighbours, index=options.index)
+    found = score_stored(scorer, scored.store, scored.digests, on)
+    judged = judge(detector, found.scores, found.labels[:, 0], options.rule)
     table = ScoreTable(
         class_names=detector.class_names,
         paths=scored.shown,
-        scores=scores,
-        labels=labels,
-        cosines=cosines,
-        p_values=detector.p_values(scores) if calibrated else None,
-        threshold=detector.threshold(options.alpha),
-        alpha=options.alpha,
+        scores=found.scores,
+        labels=found.labels,
+        cosines=found.cosines,
+        p_values=judged.p_values,
+        threshold=judged.threshold,
+        alpha=options.rule.alpha,
         failed=scored.failed,
+        thresholds=judged.thresholds,
+        bounds=found.bounds,
     )
     return ScoreResult(
         table=table,
+        rule=options.rule,
         files=scored.files,
         detector=detector,
         origin=origin,
@@ -141,7 +119,7 @@ def score(
         model=str(source.ref) if listed is None else detector.space.model,
         encoded=scored.encoded,
         reused=scored.reused,
-        notes=_notes(table, detector, listed),
+        notes=_notes(detector, listed, scorer.recall) + judged.notes,
     )
 
 
@@ -203,143 +181,15 @@ def _known(data: DataSet, workspace: Workspace, detector: Detector) -> _Scored:
     )
 
 
-def _saved_detector(workspace: Workspace, options: ScoreOptions) -> tuple[Detector, str] | None:
-    own_prompts = {
-        "--zero-shot": options.zero_shot,
-        "--labels": options.labels is not None,
-        "--template": options.template is not None,
-        "--data": options.data is not None,
-        "--text-features": options.text_features is not None,
-    }
-    asked = [name for name, given in own_prompts.items() if given]
-    if options.detector is not None and asked:
-        raise ConfigError(
-            f"--detector and {asked[0]} exclude each other", hint="a detector has its own classes"
-        )
-    path = options.detector or (None if asked else workspace.current_detector())
-    if path is None:
-        return None
-    changed = [
-        name
-        for name, value in (("--temperature", options.temperature), ("--top-c", options.top_c))
-        if value is not None
-    ]
-    if changed:
-        raise ConfigError(
-            f"{changed[0]} is fixed in a tuned detector: its calibration was computed with it",
-            hint=f"tune again with {changed[0]}, or score with --zero-shot",
-        )
-    return Detector.load(path), f"tuned detector {os.path.relpath(path)}"
-
-
-def _zero_shot(
-    workspace: Workspace, options: ScoreOptions, on: OnEvent, scored: DataSet | None
-) -> tuple[Detector, str, ModelSource]:
-    if options.template is not None:
-        check_template(options.template)
-    data = workspace.dataset(options.data)
-    default = data.model if data else scored.model if scored else DEFAULT_MODEL
-    source = _source(workspace, options, default, on, None)
-    given = _given_texts(options, data)
-
-    from deltaoe.workflows.zero_shot import (
-        TEMPLATE,
-        calibrate,
-        distinct_rows,
-        given_detector,
-        zero_shot_detector,
-    )
-
-    settings: Any = {"temperature": options.temperature, "top_c": options.top_c}
-    if given is not None:
-        names, features, origin = given
-        home = data if data is not None and options.text_features is None else scored or data
-        space = workspace.known_space(home.space_id) if home else source.known_space() or source.space()
-        detector = given_detector(names, features, space, **settings)
-    else:
-        names = read_labels(options.labels) if options.labels else data.class_names if data else ()
-        if not names:
-            raise DataError(
-                "there are no class names to score against",
-                hint="extract images with class folders first (deltaoe extract DIR), or pass --labels FILE, "
-                "one name per line",
-            )
-        template = options.template or TEMPLATE
-        if scored is not None and (space := workspace.known_space(scored.space_id)) and space.is_imported:
-            raise DataError(
-                f"there are no text features to score {scored.title} against: it was imported",
-                hint="pass --text-features FILE, or import the classes' text features with the images'",
-            )
-        detector = zero_shot_detector(names, template, source, workspace, on, **settings)
-        origin = f"zero-shot prompts {template!r}"
-    if data is not None and _calibrates(data, detector):
-        detector = calibrate(detector, data, workspace.store(detector.space), distinct_rows(data), on)
-        origin += f", calibrated on {data.title}"
-    return detector, origin, source
-
-
-def _given_texts(
-    options: ScoreOptions, data: DataSet | None
-) -> tuple[tuple[str, ...], npt.NDArray[np.float32], str] | None:
-    """Class names and text features that need no text tower, and where they come from."""
-    if options.text_features is not None:
-        if options.labels is not None or options.template is not None:
-            raise ConfigError(
-                "--text-features excludes --labels and --template", hint="the file has its own names"
-            )
-        names, features = read_texts(options.text_features)
-        return names, features, f"text features of {options.text_features}"
-    if data is None or data.text_features is None or options.labels or options.template:
-        return None
-    return data.class_names, data.text_features, f"text features imported with {data.title}"
-
-
-def _calibrates(data: DataSet, detector: Detector) -> bool:
-    """Whether the extracted images are in-distribution for these prompts, in the same feature space.
-
-    With labels of the user's own they are if every class of theirs is among the labels.
-    """
-    return (
-        data.labelled
-        and data.space_id == detector.space.id
-        and set(data.class_names) <= set(detector.class_names)
-    )
-
-
-def _source(
-    workspace: Workspace, options: ScoreOptions, default: str, on: OnEvent, detector: Detector | None
-) -> ModelSource:
-    return ModelSource(
-        ModelRef.parse(options.model or default, options.pretrained),
-        workspace,
-        device=options.device,
-        offline=options.offline,
-        on=on,
-        precision=options.precision,
-        expected=detector.space if detector else None,
-    )
-
-
-def _notes(table: ScoreTable, detector: Detector, listed: DataSet | None) -> list[str]:
+def _notes(detector: Detector, listed: DataSet | None, recall: float | None) -> list[str]:
     notes = []
+    if recall is not None:
+        notes.append(
+            f"The approximate index finds {recall:.1%} of the nearest labels; scores are not certified."
+        )
     if detector.space.is_imported and listed is None:
         notes.append(
             f"The detector was made with features imported as {detector.space.model}; that they were made like "
             "those of these images is taken on trust."
         )
-    return notes + _calibration_notes(table, detector)
-
-
-def _calibration_notes(table: ScoreTable, detector: Detector) -> list[str]:
-    n, needed = len(detector.calibration), images_needed(table.alpha)
-    if n == 0:
-        return [
-            "There is no calibration, so nothing is called known or unknown: extract images of the known "
-            "classes first, or pass a tuned detector. Scores and their order are valid."
-        ]
-    if table.threshold is None:
-        return [
-            f"Calibration has {n} images; alpha {table.alpha:g} needs at least {needed}, so nothing is called known "
-            f"or unknown. Extract more images, or use --alpha {math.ceil(10_000 / (n + 1)) / 10_000:g} or larger."
-        ]
-    return []
+    return notes

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from deltaoe.data.dataset import DataSet
@@ -16,12 +18,17 @@ from deltaoe.data.labels import require_classes
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError, MismatchError, ModelError
 from deltaoe.functional.sampling import FewShotSplit, few_shot_split
+from deltaoe.models.clip import FrozenClip
+from deltaoe.models.prompts import PromptLearner
 from deltaoe.models.reference import ModelRef
 from deltaoe.models.tuning import Recipe, Step, default_epochs, fit_context
 from deltaoe.runtime import check_seed, generator
+from deltaoe.workflows.background import BackgroundOptions, choose_background
 from deltaoe.workflows.progress import Event, OnEvent, silent
 from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.zero_shot import calibrate
+
+_NAMES_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,7 @@ class TuneOptions:
     context_length: int | None = None
     context_phrase: str | None = None
     recipe: Recipe = field(default_factory=Recipe)
+    background: BackgroundOptions = field(default_factory=BackgroundOptions)
     data: str | None = None
     domains: tuple[str, ...] = ()
     allow_fewer: bool = False
@@ -69,6 +77,7 @@ def tune(workspace: Workspace, options: TuneOptions | None = None, on: OnEvent =
     data = current_data(workspace, options.data)
     require_classes(data.class_names, data.title)
     options.recipe.check(len(data.class_names))
+    options.background.check()
     split, notes = draw_shots(data, options)
     workspace.check_writable()
     source = _source(workspace, data, options, on)
@@ -104,6 +113,12 @@ def tune(workspace: Workspace, options: TuneOptions | None = None, on: OnEvent =
         text = learner().cpu().numpy()
     if not np.isfinite(text).all():
         raise ModelError("tuning diverged in its last step", hint="lower --learning-rate or --ebm-weight")
+    background = choose_background(
+        options.background,
+        data.class_names,
+        text,
+        lambda names: _encode(clip, learner, names, on),
+    )
     detector = Detector(
         class_names=data.class_names,
         text_features=text,
@@ -114,7 +129,11 @@ def tune(workspace: Workspace, options: TuneOptions | None = None, on: OnEvent =
         space=dataclasses.replace(store.space, model=str(source.ref)),
         logit_scale=clip.logit_scale,
         context=learner.context.detach().cpu().numpy(),
-        settings=_settings(data, options, epochs, len(learner.context)),
+        background=background.features,
+        background_names=background.names,
+        shots=data.digests[split.shots],
+        settings=_settings(data, options, epochs, len(learner.context))
+        | background.settings(options.background),
         facts={
             "shots": len(split.shots),
             "cross_entropy": last.cross_entropy,
@@ -129,6 +148,21 @@ def tune(workspace: Workspace, options: TuneOptions | None = None, on: OnEvent =
     if options.out is None:
         workspace.remember(detector=path.stem)
     return TuneResult(detector, path, data, split, last, notes)
+
+
+def _encode(
+    clip: FrozenClip, learner: PromptLearner, names: Sequence[str], on: OnEvent
+) -> npt.NDArray[np.float32]:
+    """Features of other names behind the learned context."""
+    out = []
+    with torch.no_grad():
+        for start in range(0, len(names), _NAMES_AT_ONCE):
+            part = names[start : start + _NAMES_AT_ONCE]
+            other = clip.prompt_learner(part, len(learner.context), None, generator(0))
+            other.context.copy_(learner.context)
+            out.append(other().cpu().numpy())
+            on(Event("Encoding background", start + len(part), len(names)))
+    return np.concatenate(out)
 
 
 def current_data(workspace: Workspace, wanted: str | None) -> DataSet:

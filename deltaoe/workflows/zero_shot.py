@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,16 +15,21 @@ from deltaoe.data.space import FeatureSpace
 from deltaoe.data.texts import load_texts, prompts_key, save_texts
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import MismatchError
+from deltaoe.functional.background import centre_of
 from deltaoe.functional.energy import check_temperature, check_top_c
 from deltaoe.functional.sampling import few_shot_split
+from deltaoe.functional.selection import TEMPERATURES, TOP_CS, choose
+from deltaoe.workflows.background import Background, BackgroundOptions, choose_background
 from deltaoe.workflows.progress import Event, OnEvent
 from deltaoe.workflows.scoring import Scorer, score_stored
 from deltaoe.workflows.source import ModelSource
 
 TEMPLATE = "a photo of a {}."
-# Without tuning, real CLIP features favour a small τ and c = 1 (docs/explanation/method.md).
-TEMPERATURE = 0.1
+# docs/explanation/defaults.md says how they were found.
+TEMPERATURE = 0.05
 TOP_C = 1
+_SELECTION_SEED = 0
+_SELECTION_IMAGES = 20_000
 
 
 def zero_shot_detector(
@@ -35,17 +41,27 @@ def zero_shot_detector(
     *,
     temperature: float | None = None,
     top_c: int | None = None,
+    background: BackgroundOptions | None = None,
 ) -> Detector:
     """A detector with one prompt per class, not calibrated yet.
 
     Raises:
-        ConfigError: τ or c is out of range.
+        ConfigError: τ, c or the background is out of range.
+        DataError: the background's file cannot be read.
         ModelError, StoreError: the model or the workspace cannot be used.
     """
+    options = background or BackgroundOptions()
     _check(temperature, top_c, len(class_names))
-    features = text_features(class_names, template, source, workspace, on)
+    options.check()
+
+    def encode(names: Sequence[str]) -> npt.NDArray[np.float32]:
+        return text_features(names, template, source, workspace, on)
+
+    features = encode(class_names)
+    chosen = choose_background(options, class_names, features, encode)
     space = source.known_space() or source.space()
-    return _detector(class_names, features, space, temperature, top_c, {"template": template})
+    settings = {"template": template, **chosen.settings(options)}
+    return _detector(class_names, features, space, temperature, top_c, chosen, settings)
 
 
 def given_detector(
@@ -55,11 +71,13 @@ def given_detector(
     *,
     temperature: float | None = None,
     top_c: int | None = None,
+    background: BackgroundOptions | None = None,
 ) -> Detector:
     """A detector of text features (K, D) that somebody else has computed, not calibrated yet.
 
     Raises:
-        ConfigError: τ or c is out of range.
+        ConfigError: τ or c is out of range, or the background is of names without features.
+        DataError: the background's file cannot be read.
         MismatchError: the features have not the dimension of the space of the images.
     """
     _check(temperature, top_c, len(class_names))
@@ -69,8 +87,11 @@ def given_detector(
             f"{space.dim if space else 'are gone'}",
             hint="take both from the same model",
         )
+    options = background or BackgroundOptions()
     length = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
-    return _detector(class_names, (features / length).astype(np.float32), space, temperature, top_c, {})
+    text = (features / length).astype(np.float32)
+    chosen = choose_background(options, class_names, text, None)
+    return _detector(class_names, text, space, temperature, top_c, chosen, chosen.settings(options))
 
 
 def _check(temperature: float | None, top_c: int | None, classes: int) -> None:
@@ -84,6 +105,7 @@ def _detector(
     space: FeatureSpace,
     temperature: float | None,
     top_c: int | None,
+    background: Background,
     settings: dict[str, object],
 ) -> Detector:
     temperature = TEMPERATURE if temperature is None else temperature
@@ -96,6 +118,9 @@ def _detector(
         calibration=np.empty(0),
         space=space,
         logit_scale=0.0,
+        background=background.features,
+        background_names=background.names,
+        centre=centre_of(features, background.features),
         settings={**settings, "temperature": temperature, "top_c": top_c},
     )
 
@@ -119,12 +144,49 @@ def text_features(
     return features
 
 
+def selected(
+    detector: Detector,
+    data: DataSet,
+    store: FeatureStore,
+    rows: npt.NDArray[np.int64],
+    *,
+    temperature: float | None,
+    top_c: int | None,
+) -> Detector:
+    """The detector at the τ and c that tell images of held-out classes best from the others.
+
+    Those given are fixed. What was tried is in its facts. Raises DataError with fewer than three classes.
+    """
+    place = {name: i for i, name in enumerate(detector.class_names)}
+    home = np.array([place[name] for name in data.class_names], dtype=np.int64)
+    rows = np.random.default_rng(_SELECTION_SEED).permutation(rows)[:_SELECTION_IMAGES]
+    tried = choose(
+        store.features(data.digests[rows]),
+        home[data.class_of[rows]],
+        detector.text_features,
+        detector.background,
+        centre=len(detector.centre) > 0,
+        generator=np.random.default_rng(_SELECTION_SEED),
+        temperatures=TEMPERATURES if temperature is None else (temperature,),
+        top_cs=TOP_CS if top_c is None else (top_c,),
+    )
+    best = tried[0]
+    chosen = {"temperature": best.temperature, "top_c": best.top_c}
+    listed = [f"τ={t.temperature:g} c={t.top_c}: {t.auroc:.4f} ± {t.error:.4f}" for t in tried]
+    return dataclasses.replace(
+        detector,
+        **chosen,
+        settings={**detector.settings, **chosen, "select": "held-out classes"},
+        facts={**detector.facts, "held_out_class_auroc": listed},
+    )
+
+
 def calibrate(
     detector: Detector, data: DataSet, store: FeatureStore, rows: npt.NDArray[np.int64], on: OnEvent
 ) -> Detector:
     """The detector with the scores of these rows of the data set as its calibration."""
-    scores, _, _ = score_stored(Scorer(detector), store, data.digests[rows], on)
-    return detector.calibrated(scores)
+    scored = score_stored(Scorer(detector), store, data.digests[rows], on)
+    return detector.calibrated(scored.scores, scored.labels[:, 0])
 
 
 def distinct_rows(data: DataSet) -> npt.NDArray[np.int64]:

@@ -11,10 +11,9 @@ import references
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy.special import logsumexp
 
 from deltaoe.errors import ConfigError
-from deltaoe.functional.energy import crop, delta_energy, delta_energy_from_top, energy, log_floor
+from deltaoe.functional.energy import crop, delta_energy, delta_energy_from_top, energy
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 few = settings(max_examples=25, deadline=None, derandomize=True)
@@ -274,113 +273,6 @@ def test_leading_dimensions_are_kept(temperature):
     assert batched.flatten().tolist() == pytest.approx(one_by_one, abs=FLOAT64)
 
 
-# Streaming over labels
-
-
-@st.composite
-def label_sets(draw):
-    """Features, labels, cosines, the top c of each row, τ and a block size."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    classes = draw(st.integers(1, 12))
-    features = references.unit_rows(rng, draw(st.integers(1, 4)), 5)
-    labels = references.unit_rows(rng, classes, 5)
-    cosines = features @ labels.T
-    top_c = draw(st.integers(1, classes))
-    chosen = np.argsort(-cosines, axis=1)[:, :top_c].copy()
-    return features, labels, cosines, chosen, draw(TEMPERATURES), draw(st.integers(1, classes + 2))
-
-
-@quick
-@given(label_sets())
-def test_streamed_equals_dense_for_any_block(case):
-    features, labels, cosines, chosen, temperature, block = case
-    floor = log_floor(
-        torch.from_numpy(features),
-        torch.from_numpy(labels),
-        torch.from_numpy(chosen),
-        temperature,
-        block=block,
-    )
-    weights = np.ones_like(cosines)
-    np.put_along_axis(weights, chosen, 0.0, axis=1)
-    with np.errstate(divide="ignore"):
-        expected = logsumexp(cosines / temperature, b=weights, axis=1)
-    np.testing.assert_allclose(floor.numpy(), expected, rtol=1e-12, atol=1e-12)
-
-    top = torch.from_numpy(np.take_along_axis(cosines, chosen, axis=1))
-    streamed = delta_energy_from_top(top, floor, temperature)
-    assert streamed.dtype == torch.float64
-    dense = delta_energy(torch.from_numpy(cosines), temperature, chosen.shape[1])
-    np.testing.assert_allclose(streamed, dense, rtol=0, atol=1e-13 * max(1.0, temperature))
-    for value, row in zip(streamed.tolist(), cosines.tolist(), strict=True):
-        assert value == pytest.approx(
-            exact(row, temperature, chosen.shape[1]), abs=1e-13 * max(1.0, temperature)
-        )
-
-
-@pytest.mark.parametrize("block", [1, 2, 3, 4, 5, 6, 100])
-@pytest.mark.parametrize("excluded", [[0], [1, 2], [0, 1, 2], [3, 4, 5], [2, 3], [5], [0, 2, 4]])
-def test_excluded_labels_on_either_side_of_a_block_boundary(block, excluded):
-    cosines = [0.5, 0.4, 0.3, 0.2, -0.1, -0.9]
-    labels = torch.eye(6, dtype=torch.float64)
-    floor = log_floor(tensor([cosines]), labels, torch.tensor([excluded]), 0.01, block=block)
-    assert float(floor) == pytest.approx(float(references.log_rest(cosines, 0.01, excluded)), abs=1e-12)
-
-
-@pytest.mark.parametrize("temperature", [0.001, 0.05, 1.0])
-@pytest.mark.parametrize("block", [1, 2, 3, 8])
-def test_every_label_excluded_leaves_no_floor(block, temperature):
-    cosines = tensor([[0.25, -0.5, 0.125], [-0.5, -0.75, -1.0]])
-    everything = torch.tensor([[2, 0, 1], [0, 1, 2]])
-    floor = log_floor(cosines, torch.eye(3, dtype=torch.float64), everything, temperature, block=block)
-    assert floor.tolist() == [-math.inf, -math.inf]
-    ours = delta_energy_from_top(cosines, floor, temperature)
-    assert ours.tolist() == pytest.approx([exact(r, temperature, 3) for r in cosines.tolist()], abs=FLOAT64)
-
-
-@pytest.mark.parametrize("temperature", [0.01, 0.1])
-def test_one_label(temperature):
-    """E_1 is the energy of one zero, 0, so ΔE is the cosine itself."""
-    floor = log_floor(tensor([[0.25]]), tensor([[1.0]]), torch.tensor([[0]]), temperature)
-    assert float(delta_energy_from_top(tensor([[0.25]]), floor, temperature)) == pytest.approx(0.25)
-    assert float(delta_energy(tensor([0.25]), temperature, 1)) == pytest.approx(0.25)
-
-
-@pytest.mark.parametrize("temperature", [0.001, 0.01, 0.05, 1.0, 100.0])
-def test_streaming_in_float32(temperature):
-    rng = np.random.default_rng(3)
-    features = references.unit_rows(rng, 6, 32).astype(np.float32)
-    labels = references.unit_rows(rng, 300, 32).astype(np.float32)
-    cosines = features.astype(np.float64) @ labels.astype(np.float64).T
-    chosen = np.argsort(-cosines, axis=1)[:, :2].copy()
-    arrays = (torch.from_numpy(a) for a in (features, labels, chosen))
-    floor = log_floor(*arrays, temperature, block=37)
-    top = torch.from_numpy(np.take_along_axis(cosines, chosen, axis=1))
-    ours = delta_energy_from_top(top, floor, temperature)
-    for value, row in zip(ours.tolist(), cosines.tolist(), strict=True):
-        assert value == pytest.approx(exact(row, temperature, 2), abs=2e-7, rel=1e-6)
-
-
-@pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16])
-def test_stored_half_precision_is_streamed_in_single(stored):
-    rng = np.random.default_rng(4)
-    features = torch.from_numpy(references.unit_rows(rng, 3, 16)).to(stored)
-    labels = torch.from_numpy(references.unit_rows(rng, 20, 16)).to(stored)
-    exclude = torch.tensor([[0], [7], [19]])
-    expected = log_floor(features.double(), labels.double(), exclude, 0.001, block=6)
-    for mixed in (labels, labels.float(), labels.double()):
-        floor = log_floor(features, mixed, exclude, 0.001, block=6)
-        # Exponents reach 1000, where one ulp of float32 is 6e-5; float16's is 0.5.
-        np.testing.assert_allclose(floor, expected, rtol=0, atol=1e-3)
-
-
-def test_streaming_writes_on_none_of_its_inputs():
-    features, labels, exclude = tensor([[0.6, 0.8]]), torch.eye(2, dtype=torch.float64), torch.tensor([[1]])
-    copies = [t.clone() for t in (features, labels, exclude)]
-    log_floor(features, labels, exclude, 0.1)
-    assert all(torch.equal(a, b) for a, b in zip((features, labels, exclude), copies, strict=True))
-
-
 # Errors
 
 
@@ -390,7 +282,6 @@ def test_temperature_must_be_positive_and_finite(temperature):
     for call in (
         lambda: energy(row, temperature),
         lambda: delta_energy(row, temperature, 1),
-        lambda: log_floor(row, row, torch.tensor([[0]]), temperature),
         lambda: delta_energy_from_top(row, tensor([0.0]), temperature),
     ):
         with pytest.raises(ConfigError, match="temperature must be a positive number"):

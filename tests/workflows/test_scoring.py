@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from scipy.stats import rankdata
 from deltaoe.data.detector import Detector
 from deltaoe.data.features import FeatureStore, FileRecord, as_digests
 from deltaoe.data.space import FeatureSpace
-from deltaoe.errors import StoreError
+from deltaoe.errors import ConfigError, StoreError
 from deltaoe.workflows import scoring
 from deltaoe.workflows.scoring import Scorer, score_stored
 
@@ -54,7 +55,7 @@ def test_scores_equal_the_dense_computation(labels, top_c, temperature):
     z, h = unit_rows(labels, 32, 1, lean=3.0), unit_rows(40, 32, 2, lean=3.0)
     # Some images whose nearest labels are the first and the last of all blocks.
     h[:2], h[2:4] = z[[0, -1]], z[[min(8191, labels - 1), min(8192, labels - 1)]]
-    scores, _, _ = Scorer(make_detector(z, temperature, top_c))(h)
+    scores, *_ = Scorer(make_detector(z, temperature, top_c))(h)
     assert scores.dtype == np.float64
     assert scores.shape == (40,)
     assert np.abs(scores - dense(h, z, temperature, top_c)).max() < 5e-7
@@ -64,7 +65,7 @@ def test_one_image_or_none():
     scorer = Scorer(make_detector(unit_rows(9, 8, 0), 0.1, 2))
     h = unit_rows(5, 8, 1)
     assert scorer(h[:1])[0] == pytest.approx(scorer(h)[0][:1], abs=1e-7)
-    scores, labels, cosines = scorer(h[:0])
+    scores, labels, cosines, _ = scorer(h[:0])
     assert (scores.shape, labels.shape, cosines.shape) == ((0,), (0, 3), (0, 3))
 
 
@@ -73,7 +74,7 @@ def test_one_image_or_none():
 )
 def test_the_labels_shown_are_the_nearest(labels, top_c, shown):
     z, h = unit_rows(labels, 16, 1), unit_rows(20, 16, 2)
-    _, found, cosines = Scorer(make_detector(z, 0.1, top_c))(h)
+    _, found, cosines, _ = Scorer(make_detector(z, 0.1, top_c))(h)
     exact = h.astype(np.float64) @ z.astype(np.float64).T
     assert found.shape == cosines.shape == (20, shown)
     assert (found == np.argsort(-exact, axis=1)[:, :shown]).all()
@@ -84,7 +85,7 @@ def test_equal_labels_do_not_change_a_score_by_which_is_taken():
     z = np.repeat(unit_rows(6, 16, 1), 3, axis=0)
     h = unit_rows(20, 16, 2)
     for top_c in (1, 2, 4):
-        scores, _, _ = Scorer(make_detector(z, 0.05, top_c))(h)
+        scores, *_ = Scorer(make_detector(z, 0.05, top_c))(h)
         assert np.abs(scores - dense(h, z, 0.05, top_c)).max() < 5e-7
 
 
@@ -137,10 +138,92 @@ def test_blocks_of_images(stored, monkeypatch, block):
 def test_no_images_and_a_missing_one(stored):
     store, digests = stored
     scorer = Scorer(make_detector(unit_rows(9, 16, 0), 0.1, 2))
-    scores, labels, cosines = score_stored(scorer, store, as_digests([]))
+    scores, labels, cosines, _ = score_stored(scorer, store, as_digests([]))
     assert (scores.shape, labels.shape, cosines.shape) == ((0,), (0, 3), (0, 3))
     with pytest.raises(StoreError, match="no feature"):
         score_stored(scorer, store, as_digests([digests[0].tobytes(), bytes([200]) * 32]))
+
+
+# Background, centre, and bounds
+
+
+def with_background(labels: int, background: int, temperature: float, top_c: int, dim: int = 24) -> Detector:
+    z, b = unit_rows(labels, dim, 1, lean=3.0), unit_rows(background, dim, 5, lean=3.0)
+    names = tuple(f"other {i}" for i in range(background))
+    centre = np.concatenate([z, b]).mean(axis=0)
+    return dataclasses.replace(
+        make_detector(z, temperature, top_c), background=b, background_names=names, centre=centre
+    )
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize(("labels", "background", "top_c"), [(1, 1, 1), (10, 300, 2), (300, 9000, 3)])
+def test_energies_run_over_the_background_and_crop_classes_only(labels, background, top_c, temperature):
+    detector = with_background(labels, background, temperature, top_c)
+    h = unit_rows(30, 24, 2, lean=3.0)
+    own, beside = (h.astype(np.float64) @ rows.astype(np.float64).T for rows in detector.prompts)
+    cropped = np.sort(own, axis=1)
+    cropped[:, labels - top_c :] = 0
+    after, before = (-temperature * logsumexp(np.c_[s, beside] / temperature, axis=1) for s in (cropped, own))
+    found = Scorer(detector)(h)
+    assert np.abs(found.scores - (after - before)).max() < 5e-7
+    assert (found.labels[:, 0] == own.argmax(axis=1)).all()
+    assert found.bounds is None
+
+
+@pytest.mark.parametrize("temperature", [0.005, *TEMPERATURES])
+@pytest.mark.parametrize("neighbours", [3, 20, 64, 100_000])
+@pytest.mark.parametrize(("labels", "background"), [(500, 0), (40, 900), (3000, 100), (5, 0)])
+def test_the_truth_lies_within_the_bounds(labels, background, neighbours, temperature):
+    detector = with_background(labels, background, temperature, 2)
+    h = unit_rows(50, 24, 2, lean=3.0)
+    h[:10] = detector.prompts[0][np.arange(10) % labels]
+    truth = Scorer(detector)(h)
+    found = Scorer(detector, neighbours=neighbours)(h)
+    assert found.bounds is not None
+    low, high = found.bounds.T
+    assert (low <= truth.scores).all()
+    assert (truth.scores <= high).all()
+    assert (found.labels == truth.labels).all()
+    assert (np.abs(found.scores - (low + high) / 2) < 1e-12).all()
+    if neighbours >= max(labels, background):
+        assert (high - low).max() < 1e-5
+
+
+def test_more_neighbours_bound_closer():
+    detector = with_background(2000, 0, 0.05, 1)
+    h = unit_rows(50, 24, 2, lean=3.0)
+    widths = [float(np.mean(np.diff(Scorer(detector, neighbours=m)(h).bounds))) for m in (3, 30, 300, 2000)]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] > 10 * widths[-1]
+
+
+@pytest.mark.parametrize("index", ["hnsw", "ivf"])
+def test_an_approximate_index_is_measured_and_certifies_nothing(index):
+    detector = with_background(3000, 0, 0.05, 1)
+    h = unit_rows(300, 24, 2, lean=3.0)
+    scorer = Scorer(detector, index=index)
+    assert scorer.recall is None
+    found, truth = scorer(h), Scorer(detector)(h)
+    assert found.bounds is None
+    same = (found.labels[:256, :, None] == truth.labels[:256, None, :]).any(axis=1).mean()
+    assert scorer.recall == pytest.approx(same)
+    assert 0.3 < scorer.recall <= 1
+
+
+def test_neighbours_must_hold_the_top_c():
+    with pytest.raises(ConfigError, match="fewer than top-c"):
+        Scorer(with_background(10, 0, 0.05, 3), neighbours=2)
+
+
+def test_bounds_out_of_a_store(stored, monkeypatch):
+    store, digests = stored
+    detector = make_detector(unit_rows(90, 16, 0), 0.1, 2)
+    monkeypatch.setattr(scoring, "IMAGE_BLOCK", 5)
+    found = score_stored(Scorer(detector, neighbours=4), store, digests)
+    truth = score_stored(Scorer(detector), store, digests)
+    assert truth.bounds is None
+    assert ((found.bounds[:, 0] <= truth.scores) & (truth.scores <= found.bounds[:, 1])).all()
 
 
 # Published numbers

@@ -1,0 +1,233 @@
+"""Which detector judges: a saved one, or prompts of class names without tuning."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deltaoe.data.dataset import DataSet
+from deltaoe.data.detector import Detector
+from deltaoe.data.exchange import read_texts
+from deltaoe.data.labels import check_template, read_labels
+from deltaoe.data.workspace import Workspace
+from deltaoe.errors import ConfigError, DataError
+from deltaoe.models.label_index import IndexKind
+from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
+from deltaoe.workflows.background import BackgroundOptions, Candidate, candidates
+from deltaoe.workflows.ingest import IngestOptions
+from deltaoe.workflows.progress import OnEvent, silent
+from deltaoe.workflows.source import ModelSource
+from deltaoe.workflows.verdicts import Rule
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """How to score; see ``deltaoe score --help``."""
+
+    rule: Rule = field(default_factory=Rule)
+    background: BackgroundOptions = field(default_factory=BackgroundOptions)
+    select: bool = False
+    neighbours: int | None = None
+    index: IndexKind = "flat"
+    detector: Path | None = None
+    zero_shot: bool = False
+    labels: Path | None = None
+    data: str | None = None
+    text_features: Path | None = None
+    template: str | None = None
+    temperature: float | None = None
+    top_c: int | None = None
+    model: str | None = None
+    pretrained: str | None = None
+    precision: str = "auto"
+    ingest: IngestOptions = field(default_factory=IngestOptions)
+    device: str = "auto"
+    offline: bool = False
+
+
+def saved_detector(workspace: Workspace, options: ScoreOptions) -> tuple[Detector, str] | None:
+    """The detector file named, or the last one tuned here unless own prompts are asked for; and where it is from.
+
+    Raises:
+        ConfigError: options that exclude each other.
+        DataError: there is no such detector.
+    """
+    own_prompts = {
+        "--zero-shot": options.zero_shot,
+        "--labels": options.labels is not None,
+        "--template": options.template is not None,
+        "--data": options.data is not None,
+        "--text-features": options.text_features is not None,
+        "--select": options.select,
+    }
+    asked = [name for name, given in own_prompts.items() if given]
+    if options.detector is not None and asked:
+        raise ConfigError(
+            f"--detector and {asked[0]} exclude each other", hint="a detector has its own classes"
+        )
+    path = options.detector or (None if asked else workspace.current_detector())
+    if path is None:
+        return None
+    changed = [
+        name
+        for name, value in (
+            ("--temperature", options.temperature),
+            ("--top-c", options.top_c),
+            ("--background", options.background.source),
+        )
+        if value is not None
+    ]
+    if changed:
+        raise ConfigError(
+            f"{changed[0]} is fixed in a tuned detector: its calibration was computed with it",
+            hint=f"tune again with {changed[0]}, or score with --zero-shot",
+        )
+    return Detector.load(path), f"tuned detector {os.path.relpath(path)}"
+
+
+def zero_shot(
+    workspace: Workspace, options: ScoreOptions, on: OnEvent, scored: DataSet | None
+) -> tuple[Detector, str, ModelSource]:
+    """A detector of class names or given text features, calibrated where there are images; its origin; its model.
+
+    Raises:
+        ConfigError: an option does not fit.
+        DataError: there are no class names, or nothing to select with.
+        ModelError, StoreError: the model or the workspace cannot be used.
+    """
+    if options.template is not None:
+        check_template(options.template)
+    data = workspace.dataset(options.data)
+    default = data.model if data else scored.model if scored else DEFAULT_MODEL
+    source = source_of(workspace, options, default, on, None)
+    given = _given_texts(options, data)
+
+    from deltaoe.workflows.zero_shot import (
+        TEMPLATE,
+        calibrate,
+        distinct_rows,
+        given_detector,
+        selected,
+        zero_shot_detector,
+    )
+
+    settings: Any = {
+        "temperature": options.temperature,
+        "top_c": options.top_c,
+        "background": options.background,
+    }
+    if given is not None:
+        names, features, origin = given
+        home = data if data is not None and options.text_features is None else scored or data
+        space = workspace.known_space(home.space_id) if home else source.known_space() or source.space()
+        detector = given_detector(names, features, space, **settings)
+    else:
+        names = _class_names(options, data)
+        template = options.template or TEMPLATE
+        if scored is not None and (space := workspace.known_space(scored.space_id)) and space.is_imported:
+            raise DataError(
+                f"there are no text features to score {scored.title} against: it was imported",
+                hint="pass --text-features FILE, or import the classes' text features with the images'",
+            )
+        detector = zero_shot_detector(names, template, source, workspace, on, **settings)
+        origin = f"zero-shot prompts {template!r}"
+    if data is not None and _calibrates(data, detector):
+        store, rows = workspace.store(detector.space), distinct_rows(data)
+        if options.select:
+            fixed = {"temperature": options.temperature, "top_c": options.top_c}
+            detector = selected(detector, data, store, rows, **fixed)
+        detector = calibrate(detector, data, store, rows, on)
+        origin += f", calibrated on {data.title}"
+    elif options.select:
+        raise DataError(
+            "there are no images of known classes to select with",
+            hint="extract them first: deltaoe extract DIR   (DIR holds one folder per class)",
+        )
+    return detector, origin, source
+
+
+def _class_names(options: ScoreOptions, data: DataSet | None) -> tuple[str, ...]:
+    names = read_labels(options.labels) if options.labels else data.class_names if data else ()
+    if not names:
+        raise DataError(
+            "there are no class names to score against",
+            hint="extract images with class folders first (deltaoe extract DIR), or pass --labels FILE, "
+            "one name per line",
+        )
+    return names
+
+
+def _given_texts(
+    options: ScoreOptions, data: DataSet | None
+) -> tuple[tuple[str, ...], npt.NDArray[np.float32], str] | None:
+    """Class names and text features that need no text tower, and where they come from."""
+    if options.text_features is not None:
+        if options.labels is not None or options.template is not None:
+            raise ConfigError(
+                "--text-features excludes --labels and --template", hint="the file has its own names"
+            )
+        names, features = read_texts(options.text_features)
+        return names, features, f"text features of {options.text_features}"
+    if data is None or data.text_features is None or options.labels or options.template:
+        return None
+    return data.class_names, data.text_features, f"text features imported with {data.title}"
+
+
+def _calibrates(data: DataSet, detector: Detector) -> bool:
+    """Whether the extracted images are in-distribution for these prompts, in the same feature space.
+
+    With labels of the user's own they are if every class of theirs is among the labels.
+    """
+    return (
+        data.labelled
+        and data.space_id == detector.space.id
+        and set(data.class_names) <= set(detector.class_names)
+    )
+
+
+def source_of(
+    workspace: Workspace, options: ScoreOptions, default: str, on: OnEvent, detector: Detector | None
+) -> ModelSource:
+    """The model that encodes images and prompts: the one asked for, else ``default``."""
+    return ModelSource(
+        ModelRef.parse(options.model or default, options.pretrained),
+        workspace,
+        device=options.device,
+        offline=options.offline,
+        on=on,
+        precision=options.precision,
+        expected=detector.space if detector else None,
+    )
+
+
+def list_background(workspace: Workspace, options: ScoreOptions, on: OnEvent = silent) -> list[Candidate]:
+    """Every background label that is offered for these classes, and what becomes of it: the most alike first.
+
+    Raises:
+        ConfigError, DataError, ModelError, StoreError: as for scoring without a tuned detector.
+    """
+    options.background.check()
+    data = workspace.dataset(options.data)
+    source = source_of(workspace, options, data.model if data else DEFAULT_MODEL, on, None)
+    given = _given_texts(options, data)
+
+    from deltaoe.workflows.zero_shot import TEMPLATE, text_features
+
+    if given is not None:
+        names, features, _ = given
+        return candidates(options.background, names, features, None)
+    if options.template is not None:
+        check_template(options.template)
+    template = options.template or TEMPLATE
+
+    def encode(some: Sequence[str]) -> npt.NDArray[np.float32]:
+        return text_features(some, template, source, workspace, on)
+
+    names = _class_names(options, data)
+    return candidates(options.background, names, encode(names), encode)

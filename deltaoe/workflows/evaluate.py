@@ -1,0 +1,323 @@
+"""Evaluate: detectors and scores on known, shifted and unknown images, every number with its interval."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deltaoe.data.dataset import DataSet
+from deltaoe.data.detector import Detector
+from deltaoe.data.evaluation import Evaluation, Measurement
+from deltaoe.data.labels import check_template
+from deltaoe.data.workspace import DATA_PREFIX, Workspace
+from deltaoe.errors import ConfigError, DataError, MismatchError
+from deltaoe.functional.bootstrap import Positive
+from deltaoe.functional.conformal import check_alpha
+from deltaoe.functional.gallery import Gallery
+from deltaoe.functional.sampling import few_shot_split
+from deltaoe.functional.scores import SCORES
+from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
+from deltaoe.workflows.background import BackgroundOptions
+from deltaoe.workflows.gather import Gathered, gather
+from deltaoe.workflows.ingest import IngestOptions
+from deltaoe.workflows.measuring import KNOWN, Grading, Seen, grade, possible, see
+from deltaoe.workflows.progress import OnEvent, silent
+from deltaoe.workflows.source import ModelSource
+from deltaoe.workflows.zero_shot import TEMPLATE, given_detector, zero_shot_detector
+
+ZERO_SHOT = "zero-shot"
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What to evaluate on what; see ``deltaoe evaluate --help``.
+
+    Attributes:
+        known: the in-distribution images: a folder of class folders, a list, or ``data:NAME``.
+        unknown: name → out-of-distribution images.
+        shifts: name → in-distribution images of other domains, in class folders of the same names.
+        detectors: files, or ``zero-shot``; none for zero-shot and the workspace's last tuned detector, if it has the
+            classes of ``known``.
+        scores: names in :data:`SCORES`; none for all that are possible.
+        gallery: images that KNN and Mahalanobis compare with; None for ``gallery_shots`` per class of ``known``.
+        alpha: accepted share of false alarms.
+        draws: bootstrap draws; 0 for no intervals.
+        convention: which is positive in FPR@95.
+    """
+
+    known: str
+    unknown: Mapping[str, str]
+    shifts: Mapping[str, str] = field(default_factory=dict)
+    detectors: tuple[str, ...] = ()
+    scores: tuple[str, ...] = ()
+    gallery: str | None = None
+    gallery_shots: int = 16
+    alpha: float = 0.05
+    draws: int = 1000
+    seed: int = 1
+    convention: Positive = "id"
+    template: str | None = None
+    temperature: float | None = None
+    top_c: int | None = None
+    background: BackgroundOptions = field(default_factory=BackgroundOptions)
+    model: str | None = None
+    pretrained: str | None = None
+    ingest: IngestOptions = field(default_factory=IngestOptions)
+    device: str = "auto"
+    offline: bool = False
+
+    def check(self) -> None:
+        """Raise ConfigError for a value out of range."""
+        check_alpha(self.alpha)
+        self.ingest.check()
+        self.background.check()
+        if self.template is not None:
+            check_template(self.template)
+        for name in self.scores:
+            if name not in SCORES:
+                raise ConfigError(f"there is no score {name!r}", hint=f"the scores are: {', '.join(SCORES)}")
+        if self.draws < 0 or self.gallery_shots < 1:
+            raise ConfigError("--bootstrap must be 0 or more, --gallery-shots at least 1")
+        taken = [KNOWN, *self.shifts]
+        twice = {name for name in taken if taken.count(name) > 1}
+        if twice:
+            raise ConfigError(f"the name {min(twice)!r} is used twice", hint=f"{KNOWN!r} is --id's own name")
+        if not self.unknown and not self.shifts:
+            raise ConfigError(
+                "there is nothing to evaluate against", hint="name --ood NAME=DIR or --shift NAME=DIR"
+            )
+
+
+def evaluate(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silent) -> Evaluation:
+    """Measure detectors on collections; images are extracted as far as they are not.
+
+    No image that a detector learned from, and none of the gallery, is evaluated on. A known image that lies among
+    the unknown ones as well, byte by byte, is no evidence and is left out there.
+
+    Raises:
+        ConfigError: an option does not fit.
+        DataError: an input is missing, has no images, or classes that the detectors do not know.
+        MismatchError: a detector or data set belongs to another model.
+        ModelError, StoreError: the model or the workspace cannot be used.
+    """
+    options.check()
+    saved = _saved(workspace, options)
+    source = _source(workspace, options, saved, on)
+
+    def collect(given: Mapping[str, str]) -> dict[str, Gathered]:
+        return {
+            name: gather(name, place, workspace, source, on, options.ingest) for name, place in given.items()
+        }
+
+    inside = collect({KNOWN: options.known, **options.shifts})
+    outside = collect(options.unknown)
+    known, everything = inside[KNOWN], [*inside.values(), *outside.values()]
+    detectors = _detectors(workspace, options, saved, known.data, source, on)
+    notes = [note for one in everything for note in one.notes]
+    gallery, spared = _gallery(options, workspace, source, known, on)
+    if len(spared) and options.gallery is None:
+        notes.append(
+            f"KNN and Mahalanobis compare with {len(spared)} images of {KNOWN}; no score is evaluated on them "
+            "(--gallery names other images, --scores leaves those two out)"
+        )
+    learned = [d.shots for d in detectors.values() if len(d.shots)] + ([spared] if len(spared) else [])
+    taken = {row.tobytes() for rows in learned for row in rows}
+
+    own = set(itertools.chain.from_iterable(one.data.keys() for one in inside.values()))
+    chosen_rows: dict[str, npt.NDArray[np.int64]] = {}
+    for out, one in outside.items():
+        chosen_rows[out], shared = _distinct(one, own)
+        if shared:
+            notes.append(f"{out}: {shared} images also lie among the known ones; left out")
+
+    rows: list[Measurement] = []
+    measured: set[str] = set()
+    for name, detector in detectors.items():
+        _same_space(name, detector, everything)
+        chosen, lacking = possible(options.scores or tuple(SCORES), detector, gallery=gallery is not None)
+        notes += [note for note in lacking if note not in notes]
+        measured |= set(chosen)
+
+        def look(one: Gathered, keep: npt.NDArray[np.int64]) -> Seen:
+            digests = one.data.digests[keep]
+            return see(detector, one.store, digests, chosen, gallery, on, f"Scoring {one.name}")  # noqa: B023
+
+        seen_inside = {}
+        for where, one in inside.items():
+            keep, truth = _kept(one, detector, taken)
+            seen_inside[where] = (look(one, keep), truth, _domains(one.data, keep))
+        seen_outside = {out: look(one, chosen_rows[out]) for out, one in outside.items()}
+        grading = Grading(options.alpha, options.draws, options.seed, options.convention)
+        rows += grade(name, seen_inside, seen_outside, grading)
+    return Evaluation(
+        title=f"{known.data.title} against {', '.join(outside) or 'nothing'}",
+        rows=rows,
+        detectors={name: detector.score_title for name, detector in detectors.items()},
+        scores={name: SCORES[name].title for name in SCORES if name in measured},
+        alpha=options.alpha,
+        convention=options.convention,
+        notes=notes,
+        manifest=_manifest(options, detectors, everything),
+    )
+
+
+def _saved(workspace: Workspace, options: EvaluateOptions) -> dict[str, Detector]:
+    """The detectors that lie in files, by name."""
+    named = [name for name in options.detectors if name != ZERO_SHOT]
+    paths = [Path(name) for name in named]
+    if not options.detectors and (current := workspace.current_detector()) is not None:
+        paths = [current]
+    found: dict[str, Detector] = {}
+    for path in paths:
+        name = path.stem if path.stem not in found else os.path.relpath(path)
+        found[name] = Detector.load(path)
+    return found
+
+
+def _source(
+    workspace: Workspace, options: EvaluateOptions, saved: Mapping[str, Detector], on: OnEvent
+) -> ModelSource:
+    expected = next(iter(saved.values())).space if saved and options.detectors else None
+    model = options.model
+    if model is None and expected is not None:
+        model = expected.model
+    if model is None and options.known.startswith(DATA_PREFIX) and not os.path.lexists(options.known):
+        data = workspace.dataset(options.known)
+        model = data.model if data is not None else None
+    if model is None and (last := workspace.dataset()) is not None:
+        model = last.model
+    return ModelSource(
+        ModelRef.parse(model or DEFAULT_MODEL, options.pretrained),
+        workspace,
+        device=options.device,
+        offline=options.offline,
+        on=on,
+        expected=expected,
+    )
+
+
+def _detectors(
+    workspace: Workspace,
+    options: EvaluateOptions,
+    saved: Mapping[str, Detector],
+    data: DataSet,
+    source: ModelSource,
+    on: OnEvent,
+) -> dict[str, Detector]:
+    if not data.labelled:
+        raise DataError(f"{data.title} has no classes", hint="--id needs a folder with one folder per class")
+    if not options.detectors:
+        # The last tuned detector is of use here only if it is about these very classes and features.
+        saved = {
+            name: detector
+            for name, detector in saved.items()
+            if set(data.class_names) <= set(detector.class_names) and detector.space.id == data.space_id
+        }
+    found: dict[str, Detector] = {}
+    if not options.detectors or ZERO_SHOT in options.detectors:
+        settings: Any = {
+            "temperature": options.temperature,
+            "top_c": options.top_c,
+            "background": options.background,
+        }
+        if data.text_features is not None and options.template is None:
+            space = workspace.known_space(data.space_id)
+            found[ZERO_SHOT] = given_detector(data.class_names, data.text_features, space, **settings)
+        else:
+            template = options.template or TEMPLATE
+            found[ZERO_SHOT] = zero_shot_detector(
+                data.class_names, template, source, workspace, on, **settings
+            )
+    return {**found, **saved}
+
+
+def _same_space(name: str, detector: Detector, collections: Sequence[Gathered]) -> None:
+    for one in collections:
+        if one.data.space_id != detector.space.id:
+            raise MismatchError(
+                f"the features of {one.data.title} and the detector {name} are of different models: "
+                + "; ".join(one.store.space.differences(detector.space)),
+                hint="extract with the detector's model, or tune on these features",
+            )
+
+
+def _gallery(
+    options: EvaluateOptions, workspace: Workspace, source: ModelSource, known: Gathered, on: OnEvent
+) -> tuple[Gallery | None, npt.NDArray[np.uint8]]:
+    """What KNN and Mahalanobis compare with, and the digests of images of ``known`` that it takes."""
+    none = np.zeros((0, 32), dtype=np.uint8)
+    if not any("gallery" in SCORES[name].needs for name in options.scores or SCORES):
+        return None, none
+    if options.gallery is not None:
+        one = gather("gallery", options.gallery, workspace, source, on, options.ingest)
+        rows = np.flatnonzero(one.rows_of(known.data.class_names) >= 0)
+        return Gallery(one.store.features(one.data.digests[rows]), one.data.class_of[rows]), one.data.digests
+    data = known.data
+    split = few_shot_split(data.class_of.tolist(), data.keys(), options.gallery_shots, options.seed)
+    smallest = min(split.available.values(), default=0)
+    if smallest < 2:
+        return None, none
+    if smallest <= options.gallery_shots:  # half of the smallest class is left to evaluate on
+        split = few_shot_split(data.class_of.tolist(), data.keys(), smallest // 2, options.seed)
+    digests = data.digests[split.shots]
+    return Gallery(known.store.features(digests), data.class_of[split.shots]), digests
+
+
+def _kept(
+    one: Gathered, detector: Detector, taken: set[bytes]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows of distinct images with a class that nothing was learned from, and their classes."""
+    truth = one.rows_of(detector.class_names)
+    keys = one.data.keys()
+    rest = few_shot_split(truth.tolist(), keys, 0, 0).rest
+    keep = np.array([row for row in rest.tolist() if keys[row] not in taken], dtype=np.int64)
+    if not len(keep):
+        raise DataError(
+            f"{one.name}: no image is left that no detector has learned from",
+            hint="evaluate on images that were not shots, or add some",
+        )
+    return keep, truth[keep]
+
+
+def _distinct(one: Gathered, known: set[bytes]) -> tuple[npt.NDArray[np.int64], int]:
+    """Rows of distinct images that are not among the known ones, and how many were."""
+    first: dict[bytes, int] = {}
+    for row, key in enumerate(one.data.keys()):
+        first.setdefault(key, row)
+    keep = [row for key, row in first.items() if key not in known]
+    if not keep:
+        raise DataError(
+            f"{one.name}: all of its images also lie among the known ones", hint="name other images"
+        )
+    return np.array(keep, dtype=np.int64), len(first) - len(keep)
+
+
+def _domains(data: DataSet, keep: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.bool_]]:
+    home = data.domain_of[keep]
+    masks = {name: home == i for i, name in enumerate(data.domain_names)}
+    return {name: mask for name, mask in masks.items() if mask.any()}
+
+
+def _manifest(
+    options: EvaluateOptions, detectors: Mapping[str, Detector], collections: Sequence[Gathered]
+) -> dict[str, Any]:
+    return {
+        "options": dataclasses.asdict(options),
+        "detectors": {
+            name: {"digest": d.digest, "settings": dict(d.settings)} for name, d in detectors.items()
+        },
+        "data": [
+            {"name": one.name, "title": one.data.title, "images": len(one.data), "failed": one.failed}
+            for one in collections
+        ],
+        "feature_space": collections[0].store.space.to_dict(),
+    }
