@@ -26,6 +26,7 @@ from shown import show
 from deltaoe.data.dataset import DataSet
 from deltaoe.data.workspace import Workspace
 from deltaoe.functional import conformal, metrics
+from deltaoe.functional.energy import delta_energy
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.functional.scores import SCORES, Evidence
 from deltaoe.models.clip import FrozenClip
@@ -95,8 +96,12 @@ def measure(
             beyond = SCORES[name].compute(Evidence.of_cosines(outside), tau, c).numpy()
             out[f"AUROC {name} {where}"] = metrics.auroc(inside, beyond)
             out[f"FPR@95 {name} {where}"] = metrics.fpr_at_tpr(inside, beyond)
-    scores = SCORES["delta_energy"](photos.features[rest] @ text.T, temperature, top_c).numpy()
-    fresh = SCORES["delta_energy"](photos.features[held] @ text.T, temperature, top_c).numpy()
+
+    def ours(cosines: torch.Tensor) -> np.ndarray:
+        return delta_energy(cosines, temperature, top_c).numpy()
+
+    scores = ours(photos.features[rest] @ text.T)
+    fresh = ours(photos.features[held] @ text.T)
     out["false alarms source"] = float(np.mean(conformal.p_values(scores[1::2], scores[::2]) <= ALPHA))
     out["false alarms held-out"] = float(np.mean(conformal.p_values(fresh, scores[::2]) <= ALPHA))
     return out

@@ -44,7 +44,8 @@ MAIN_JOB: tuple[Command, ...] = (
     ("score", "./unknown", "--report", "html"),
 )
 COMPARISON: tuple[Command, ...] = (
-    ("score", "./unknown", "--zero-shot", "--out", "zero-shot"),
+    # ImageNet's names are no words to a CLIP that knows 161: without tuning, it is compared with its classes alone.
+    ("score", "./unknown", "--zero-shot", "--background", "none", "--no-centre", "--out", "zero-shot"),
     ("tune", "--shots", "16", "--ebm-weight", "0", "--out", "coop/detector.safetensors"),
     ("score", "./unknown", "--detector", "coop/detector.safetensors", "--out", "coop"),
 )

@@ -101,13 +101,14 @@ def evaluate(
     ] = None,
     temperature: Annotated[
         float | None,
-        typer.Option("--temperature", help="Zero-shot τ, cosine units. Default: 0.05.", show_default=False),
+        typer.Option("--temperature", help="Zero-shot τ, cosine units. Default: 0.1.", show_default=False),
     ] = None,
     top_c: Annotated[
         int | None, typer.Option("--top-c", help="Zero-shot c. Default: 1.", show_default=False)
     ] = None,
     background: options.Background = None,
     background_fraction: options.BackgroundFraction = 0.5,
+    centre: options.Centre = True,
     out: Annotated[Path, typer.Option("--out", help="Folder for the files written.")] = Path("evaluation"),
     model: options.Model = None,
     pretrained: options.Pretrained = None,
@@ -152,7 +153,7 @@ def evaluate(
         template=template,
         temperature=temperature,
         top_c=top_c,
-        background=BackgroundOptions(background, background_fraction),
+        background=BackgroundOptions(background, background_fraction, centre),
         model=model,
         pretrained=pretrained,
         ingest=IngestOptions(

@@ -75,6 +75,12 @@ BackgroundFraction = Annotated[
     float,
     typer.Option("--background-fraction", help="Share of them to keep: those least like the classes."),
 ]
+Centre = Annotated[
+    bool,
+    typer.Option(
+        "--centre/--no-centre", help="Take out of zero-shot prompts what all of them have in common."
+    ),
+]
 
 
 def number_or_auto(option: str, text: str) -> int | None:

@@ -117,7 +117,7 @@ def score(
     ] = None,
     temperature: Annotated[
         float | None,
-        typer.Option("--temperature", help="Zero-shot τ, cosine units. Default: 0.05.", show_default=False),
+        typer.Option("--temperature", help="Zero-shot τ, cosine units. Default: 0.1.", show_default=False),
     ] = None,
     top_c: Annotated[
         int | None, typer.Option("--top-c", help="Zero-shot c. Default: 1.", show_default=False)
@@ -128,6 +128,7 @@ def score(
     ] = False,
     background: options.Background = None,
     background_fraction: options.BackgroundFraction = 0.5,
+    centre: options.Centre = True,
     fdr: Annotated[
         float | None,
         typer.Option(
@@ -169,8 +170,8 @@ def score(
     """Run ``deltaoe score``; the help text above says what it does."""
     from deltaoe.data.workspace import Workspace
     from deltaoe.workflows.background import BackgroundOptions
+    from deltaoe.workflows.choosing import ScoreOptions
     from deltaoe.workflows.ingest import IngestOptions
-    from deltaoe.workflows.score import ScoreOptions
     from deltaoe.workflows.score import score as run
     from deltaoe.workflows.verdicts import Rule
 
@@ -196,7 +197,7 @@ def score(
             Workspace.locate(workspace),
             ScoreOptions(
                 rule=Rule(alpha=alpha, fdr=fdr, per_class=per_class),
-                background=BackgroundOptions(background, background_fraction),
+                background=BackgroundOptions(background, background_fraction, centre),
                 select=select,
                 neighbours=neighbours,
                 index=index,

@@ -17,27 +17,35 @@ if TYPE_CHECKING:
     from deltaoe.models.clip import FrozenClip as FrozenClip
     from deltaoe.models.reference import ModelRef as ModelRef
     from deltaoe.models.tuning import Recipe as Recipe
+    from deltaoe.workflows.background import BackgroundOptions as BackgroundOptions
+    from deltaoe.workflows.choosing import ScoreOptions as ScoreOptions
+    from deltaoe.workflows.evaluate import EvaluateOptions as EvaluateOptions
+    from deltaoe.workflows.evaluate import evaluate as evaluate
     from deltaoe.workflows.extract import ExtractOptions as ExtractOptions
     from deltaoe.workflows.extract import extract as extract
-    from deltaoe.workflows.score import ScoreOptions as ScoreOptions
     from deltaoe.workflows.score import score as score
     from deltaoe.workflows.scoring import Scorer as Scorer
     from deltaoe.workflows.tune import TuneOptions as TuneOptions
     from deltaoe.workflows.tune import tune as tune
+    from deltaoe.workflows.verdicts import Rule as Rule
 
 _HOMES = {
+    "BackgroundOptions": "workflows.background",
     "DeltaoeError": "errors",
     "Detector": "data.detector",
+    "EvaluateOptions": "workflows.evaluate",
     "ExtractOptions": "workflows.extract",
     "FrozenClip": "models.clip",
     "ModelRef": "models.reference",
     "Recipe": "models.tuning",
-    "ScoreOptions": "workflows.score",
+    "Rule": "workflows.verdicts",
+    "ScoreOptions": "workflows.choosing",
     "Scorer": "workflows.scoring",
     "TuneOptions": "workflows.tune",
     "Workspace": "data.workspace",
     "delta_energy": "functional.energy",
     "energy": "functional.energy",
+    "evaluate": "workflows.evaluate",
     "extract": "workflows.extract",
     "score": "workflows.score",
     "tune": "workflows.tune",

@@ -127,8 +127,8 @@ class Workspace:
         """Where the text features of a set of prompts are kept."""
         return self.folder / "features" / space.id / "text" / f"{key}.safetensors"
 
-    def save_dataset(self, data: DataSet) -> None:
-        """Keep a data set; if it has classes, it becomes what ``tune`` and ``score`` use by default."""
+    def save_dataset(self, data: DataSet, *, current: bool = True) -> None:
+        """Keep a data set; if it has classes and is ``current``, ``tune`` and ``score`` use it by default."""
         kept = dataclasses.replace(
             data,
             root=self.file_key(data.root) if data.root else "",
@@ -137,7 +137,7 @@ class Workspace:
         name = _dataset_name(kept.inputs, kept.name, kept.space_id)
         with in_turn(self.folder / "datasets"):
             kept.save(self.folder / "datasets" / name)
-        if data.labelled:
+        if data.labelled and current:
             self.remember(dataset=name)
 
     def dataset(self, wanted: str | Path | None = None) -> DataSet | None:

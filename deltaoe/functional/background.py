@@ -14,7 +14,7 @@ Rows = npt.NDArray[np.float32]
 
 QUANTILE = 0.95
 # Without a background, the mean of K prompts counts as if this many more had a mean of zero.
-_PRIOR_LABELS = 10
+_PRIOR_LABELS = 30
 # Nearer to a class than this, a name is a synonym of it.
 _SYNONYM = 0.98
 _BLOCK = 4096
@@ -91,7 +91,7 @@ def centre_of(labels: Rows, background: Rows) -> Rows:
     out (:func:`centred`) leaves what tells the labels apart.
 
     Of K classes alone the mean is also made of what tells them apart (two classes would become each other's
-    opposite), so without a background it counts K/(K + 10).
+    opposite), so without a background it counts K/(K + 30).
 
     Args:
         labels: (K, D) unit rows.

@@ -82,7 +82,7 @@ def choose(
             values[draw, i] = auroc(scores[known], scores[~known])
     means, errors = values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(draws)
     order = np.argsort(-means, kind="stable")
-    return [Choice(*grid[i], float(means[i]), float(errors[i])) for i in order]
+    return [Choice(grid[i][0], grid[i][1], float(means[i]), float(errors[i])) for i in order]
 
 
 def _evidence(features: Rows, text: Rows, background: Rows, centre: bool) -> Evidence:

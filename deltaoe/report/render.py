@@ -36,9 +36,9 @@ def render(report: Report) -> str:
     Rows are written in the order given. Characters that HTML cannot carry are shown as ``\\xff``.
     """
     classes = sorted({row.label for row in report.rows})
-    style, script = _asset("report.css"), _asset("report.js")
+    style, script = asset("report.css"), asset("report.js")
     html = (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             report=report,
@@ -53,6 +53,11 @@ def render(report: Report) -> str:
             class_number={label: index for index, label in enumerate(classes, start=1)},
         )
     )
+    return printable(html)
+
+
+def printable(html: str) -> str:
+    """The page with what HTML text cannot carry as ``\\xff``."""
     # At the very end, so that no string can be forgotten. Only texts can contain such characters.
     return _UNPRINTABLE.sub(_escape, html)
 
@@ -145,7 +150,8 @@ def data_url(thumbnail: bytes) -> str:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The template engine: everything is escaped, and a name that is not there is an error."""
     environment = Environment(
         loader=PackageLoader("deltaoe.report", "templates"),
         autoescape=True,
@@ -166,7 +172,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A style or script of this package."""
     # read_text turns CRLF of a Windows checkout into LF, as browsers do before they compute the hash.
     return resources.files("deltaoe.report").joinpath("templates", name).read_text("utf-8")
 

@@ -32,10 +32,12 @@ class BackgroundOptions:
         source: ``imagenet``; ``none``; a text file with a name per line; a file of names and text features (.npz …);
             None for ``imagenet`` where prompts can be encoded, else ``none``.
         fraction: share of the names to keep, those least like the classes.
+        centre: whether zero-shot prompts are centred (:func:`deltaoe.functional.background.centre_of`).
     """
 
     source: str | None = None
     fraction: float = FRACTION
+    centre: bool = True
 
     def check(self) -> None:
         """Raise ConfigError for a fraction out of range."""

@@ -80,6 +80,7 @@ def saved_detector(workspace: Workspace, options: ScoreOptions) -> tuple[Detecto
             ("--temperature", options.temperature),
             ("--top-c", options.top_c),
             ("--background", options.background.source),
+            ("--no-centre", None if options.background.centre else True),
         )
         if value is not None
     ]
@@ -140,8 +141,9 @@ def zero_shot(
     if data is not None and _calibrates(data, detector):
         store, rows = workspace.store(detector.space), distinct_rows(data)
         if options.select:
-            fixed = {"temperature": options.temperature, "top_c": options.top_c}
-            detector = selected(detector, data, store, rows, **fixed)
+            detector = selected(
+                detector, data, store, rows, temperature=options.temperature, top_c=options.top_c
+            )
         detector = calibrate(detector, data, store, rows, on)
         origin += f", calibrated on {data.title}"
     elif options.select:

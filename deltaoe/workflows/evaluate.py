@@ -17,6 +17,7 @@ from deltaoe.data.dataset import DataSet
 from deltaoe.data.detector import Detector
 from deltaoe.data.evaluation import Evaluation, Measurement
 from deltaoe.data.labels import check_template
+from deltaoe.data.space import FeatureSpace
 from deltaoe.data.workspace import DATA_PREFIX, Workspace
 from deltaoe.errors import ConfigError, DataError, MismatchError
 from deltaoe.functional.bootstrap import Positive
@@ -48,6 +49,7 @@ class EvaluateOptions:
         detectors: files, or ``zero-shot``; none for zero-shot and the workspace's last tuned detector, if it has the
             classes of ``known``.
         scores: names in :data:`SCORES`; none for all that are possible.
+        unknown_per_class: name → at most so many images of each class of that unknown collection.
         gallery: images that KNN and Mahalanobis compare with; None for ``gallery_shots`` per class of ``known``.
         alpha: accepted share of false alarms.
         draws: bootstrap draws; 0 for no intervals.
@@ -59,6 +61,7 @@ class EvaluateOptions:
     shifts: Mapping[str, str] = field(default_factory=dict)
     detectors: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
+    unknown_per_class: Mapping[str, int] = field(default_factory=dict)
     gallery: str | None = None
     gallery_shots: int = 16
     alpha: float = 0.05
@@ -111,7 +114,8 @@ def evaluate(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silen
     """
     options.check()
     saved = _saved(workspace, options)
-    source = _source(workspace, options, saved, on)
+    expected = next(iter(saved.values())).space if saved and options.detectors else None
+    source = source_for(workspace, options, expected, on)
 
     def collect(given: Mapping[str, str]) -> dict[str, Gathered]:
         return {
@@ -135,7 +139,9 @@ def evaluate(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silen
     own = set(itertools.chain.from_iterable(one.data.keys() for one in inside.values()))
     chosen_rows: dict[str, npt.NDArray[np.int64]] = {}
     for out, one in outside.items():
-        chosen_rows[out], shared = _distinct(one, own)
+        chosen_rows[out], shared = distinct_unknown(
+            one, own, options.unknown_per_class.get(out), options.seed
+        )
         if shared:
             notes.append(f"{out}: {shared} images also lie among the known ones; left out")
 
@@ -183,10 +189,10 @@ def _saved(workspace: Workspace, options: EvaluateOptions) -> dict[str, Detector
     return found
 
 
-def _source(
-    workspace: Workspace, options: EvaluateOptions, saved: Mapping[str, Detector], on: OnEvent
+def source_for(
+    workspace: Workspace, options: EvaluateOptions, expected: FeatureSpace | None, on: OnEvent
 ) -> ModelSource:
-    expected = next(iter(saved.values())).space if saved and options.detectors else None
+    """The model that was asked for, else that of the detectors, the known data set, or the workspace's last one."""
     model = options.model
     if model is None and expected is not None:
         model = expected.model
@@ -288,17 +294,31 @@ def _kept(
     return keep, truth[keep]
 
 
-def _distinct(one: Gathered, known: set[bytes]) -> tuple[npt.NDArray[np.int64], int]:
-    """Rows of distinct images that are not among the known ones, and how many were."""
+def distinct_unknown(
+    one: Gathered, known: set[bytes], limit: int | None, seed: int
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Rows of distinct images that are not among the known ones, and how many were.
+
+    With a limit at most so many of each class, or of all where there are no classes, drawn by content.
+
+    Raises:
+        DataError: none is left.
+    """
+    keys = one.data.keys()
+    labels = one.data.class_of if one.data.labelled else np.zeros(len(keys), dtype=np.int64)
     first: dict[bytes, int] = {}
-    for row, key in enumerate(one.data.keys()):
+    for row, key in enumerate(keys):
         first.setdefault(key, row)
-    keep = [row for key, row in first.items() if key not in known]
-    if not keep:
+    fresh = {key: row for key, row in first.items() if key not in known}
+    if not fresh:
         raise DataError(
             f"{one.name}: all of its images also lie among the known ones", hint="name other images"
         )
-    return np.array(keep, dtype=np.int64), len(first) - len(keep)
+    keep = np.array(list(fresh.values()), dtype=np.int64)
+    if limit is not None:
+        drawn = few_shot_split(labels[keep].tolist(), [keys[row] for row in keep], limit, seed).shots
+        keep = np.sort(keep[drawn])
+    return keep, len(first) - len(fresh)
 
 
 def _domains(data: DataSet, keep: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.bool_]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ from deltaoe.workflows.source import ModelSource
 
 TEMPLATE = "a photo of a {}."
 # docs/explanation/defaults.md says how they were found.
-TEMPERATURE = 0.05
+TEMPERATURE = 0.1
 TOP_C = 1
 _SELECTION_SEED = 0
 _SELECTION_IMAGES = 20_000
@@ -61,7 +62,7 @@ def zero_shot_detector(
     chosen = choose_background(options, class_names, features, encode)
     space = source.known_space() or source.space()
     settings = {"template": template, **chosen.settings(options)}
-    return _detector(class_names, features, space, temperature, top_c, chosen, settings)
+    return _detector(class_names, features, space, temperature, top_c, chosen, options.centre, settings)
 
 
 def given_detector(
@@ -91,7 +92,8 @@ def given_detector(
     length = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
     text = (features / length).astype(np.float32)
     chosen = choose_background(options, class_names, text, None)
-    return _detector(class_names, text, space, temperature, top_c, chosen, chosen.settings(options))
+    settings = chosen.settings(options)
+    return _detector(class_names, text, space, temperature, top_c, chosen, options.centre, settings)
 
 
 def _check(temperature: float | None, top_c: int | None, classes: int) -> None:
@@ -106,6 +108,7 @@ def _detector(
     temperature: float | None,
     top_c: int | None,
     background: Background,
+    centre: bool,
     settings: dict[str, object],
 ) -> Detector:
     temperature = TEMPERATURE if temperature is None else temperature
@@ -120,8 +123,8 @@ def _detector(
         logit_scale=0.0,
         background=background.features,
         background_names=background.names,
-        centre=centre_of(features, background.features),
-        settings={**settings, "temperature": temperature, "top_c": top_c},
+        centre=centre_of(features, background.features) if centre else np.zeros(0, dtype=np.float32),
+        settings={**settings, "temperature": temperature, "top_c": top_c, "centred": centre},
     )
 
 
@@ -171,7 +174,7 @@ def selected(
         top_cs=TOP_CS if top_c is None else (top_c,),
     )
     best = tried[0]
-    chosen = {"temperature": best.temperature, "top_c": best.top_c}
+    chosen: dict[str, Any] = {"temperature": best.temperature, "top_c": best.top_c}
     listed = [f"τ={t.temperature:g} c={t.top_c}: {t.auroc:.4f} ± {t.error:.4f}" for t in tried]
     return dataclasses.replace(
         detector,

@@ -21,6 +21,7 @@ from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.scoring import Scorer
 from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.tune import TuneOptions, tune
+from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.zero_shot import calibrate, distinct_rows, zero_shot_detector
 
 CLASSES = ("blue_waves", "green_checks", "red_stripes")
@@ -193,7 +194,12 @@ def test_zero_shot_prompts_are_encoded_once_and_calibrated_on_distinct_images(pr
             ModelRef.parse(data.model), workspace, device="cpu", offline=True, on=events.append
         )
         return zero_shot_detector(
-            data.class_names, "a drawing of {}.", source, workspace, events.append
+            data.class_names,
+            "a drawing of {}.",
+            source,
+            workspace,
+            events.append,
+            background=BackgroundOptions("none"),
         ), source
 
     first, again = [], []
