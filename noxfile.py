@@ -98,6 +98,8 @@ def bench(session: nox.Session) -> None:
     prepare(session, "test")
     for name in session.posargs or [
         "features",
+        "defaults",
+        "labels",
         "prompt_encoding",
         "extract",
         "precision",

@@ -12,6 +12,7 @@ exclude_patterns = [
     "explanation/photos-table.md",
     "explanation/demo-table.md",
     "explanation/store-table.md",
+    "explanation/defaults-table.md",
     "explanation/demo-seeds.md",
 ]
 html_theme = "furo"

@@ -39,7 +39,8 @@ class Report:
     ``counts`` counts *all* images; ``rows`` may be the first of them only, then ``rows_left_out`` says how many
     are missing and ``full_table`` where all of them are. ``scores`` and ``calibration`` are all values, for the
     histogram. ``threshold`` is None where the calibration is too small for ``alpha``; ``notes`` are the
-    sentences a reader must see first (warnings among them). ``failed`` holds (path, reason).
+    sentences a reader must see first (warnings among them). ``rule`` says when an image is unknown where that is not
+    one threshold at ``alpha``. ``failed`` holds (path, reason).
     """
 
     title: str
@@ -53,5 +54,6 @@ class Report:
     failed: Sequence[tuple[str, str]]
     manifest: Sequence[tuple[str, Sequence[tuple[str, str]]]]
     notes: Sequence[str] = field(default_factory=tuple)
+    rule: str = ""
     rows_left_out: int = 0
     full_table: str = ""

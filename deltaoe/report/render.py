@@ -79,7 +79,7 @@ def content_security_policy(style: str, script: str) -> str:
 
 def no_verdict_sentence(report: Report) -> str:
     """Why there is no threshold, and how many calibration images would do; "" if there is one."""
-    if report.threshold is not None:
+    if report.threshold is not None or report.rule:
         return ""
     have = np.size(report.calibration)
     if have == 0:

@@ -89,15 +89,14 @@ class EvaluateOptions:
             if name not in SCORES:
                 raise ConfigError(f"there is no score {name!r}", hint=f"the scores are: {', '.join(SCORES)}")
         if self.draws < 0 or self.gallery_shots < 1:
-            raise ConfigError("--bootstrap must be 0 or more, --gallery-shots at least 1")
+            raise ConfigError(
+                "the number of bootstrap draws must be 0 or more, of shots at least 1",
+                hint="1000 draws are usual",
+            )
         taken = [KNOWN, *self.shifts]
         twice = {name for name in taken if taken.count(name) > 1}
         if twice:
             raise ConfigError(f"the name {min(twice)!r} is used twice", hint=f"{KNOWN!r} is --id's own name")
-        if not self.unknown and not self.shifts:
-            raise ConfigError(
-                "there is nothing to evaluate against", hint="name --ood NAME=DIR or --shift NAME=DIR"
-            )
 
 
 def evaluate(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silent) -> Evaluation:
@@ -113,6 +112,10 @@ def evaluate(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silen
         ModelError, StoreError: the model or the workspace cannot be used.
     """
     options.check()
+    if not options.unknown and not options.shifts:
+        raise ConfigError(
+            "there is nothing to evaluate against", hint="name --ood NAME=DIR or --shift NAME=DIR"
+        )
     saved = _saved(workspace, options)
     expected = next(iter(saved.values())).space if saved and options.detectors else None
     source = source_for(workspace, options, expected, on)

@@ -317,6 +317,7 @@ def _averaged(runs: Sequence[tuple[Split, list[Measurement]]]) -> Iterator[Measu
         values = [float(np.mean([row.value for row in rows])) for rows in by_seed.values()]
         mean, half = mean_interval(values)
         every = [row for rows in by_seed.values() for row in rows]
+        low, high = np.clip([mean - half, mean + half], 0, 1).tolist()
         yield Measurement(
             detector,
             score,
@@ -324,7 +325,8 @@ def _averaged(runs: Sequence[tuple[Split, list[Measurement]]]) -> Iterator[Measu
             unknown,
             metric,
             mean,
-            *np.clip([mean - half, mean + half], 0, 1).tolist(),
+            low,
+            high,
             round(np.mean([row.n_known for row in every])),
             round(np.mean([row.n_unknown for row in every])),
         )

@@ -71,9 +71,34 @@ def build_report(
         failed=table.failed,
         manifest=_manifest(result, now),
         notes=tuple(result.notes),
+        rule=_rule(result),
         rows_left_out=len(table.paths) - len(rows),
         full_table=full_table,
     )
+
+
+def _rule(result: ScoreResult) -> str:
+    """When an image is unknown, in words, unless one threshold at alpha says it or nothing can be said."""
+    rule, counts = result.rule, result.table.counts
+    if counts["undecided"] or not len(result.detector.calibration):
+        return ""
+    own = " Each class has its own threshold." if rule.per_class else ""
+    if rule.fdr is not None:
+        called = (
+            ""
+            if counts["unknown"]
+            else " No image is far enough from the calibration images to be called so."
+        )
+        return (
+            f"Images are called unknown so that, on average, at most {100 * rule.fdr:g}% of those called so are false "
+            f"alarms (Benjamini–Hochberg over the images of this run).{called}{own}"
+        )
+    if rule.per_class:
+        return (
+            f"An image is known if its score reaches the threshold of the class it was taken for; in each class at "
+            f"most {100 * rule.alpha:g}% of your own images are called unknown on average."
+        )
+    return ""
 
 
 def _thumbnails(files: Sequence[str], on: OnEvent) -> list[bytes | None]:

@@ -16,12 +16,12 @@ from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError, MismatchError, ModelError
 from deltaoe.models.reference import ModelRef
 from deltaoe.models.tuning import Recipe
+from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.extract import ExtractOptions, extract
 from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.scoring import Scorer
 from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.tune import TuneOptions, tune
-from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.zero_shot import calibrate, distinct_rows, zero_shot_detector
 
 CLASSES = ("blue_waves", "green_checks", "red_stripes")

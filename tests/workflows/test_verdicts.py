@@ -1,0 +1,110 @@
+"""p-values, thresholds and what is said about them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deltaoe.data.detector import Detector
+from deltaoe.data.space import FeatureSpace
+from deltaoe.data.table import ScoreTable
+from deltaoe.errors import ConfigError
+from deltaoe.workflows.verdicts import Rule, judge
+
+
+def detector(scores=(), classes=()) -> Detector:
+    space = FeatureSpace("m", "w", "c", "{}", "fp32", 1, 4)
+    names = ("a", "b", "c")
+    plain = Detector(names, np.eye(3, 4, dtype=np.float32), 0.1, 1, np.empty(0), space, 100.0)
+    return plain.calibrated(scores, classes)
+
+
+RNG = np.random.default_rng(4)
+CALIBRATION = RNG.normal(size=300)
+CLASSES = np.arange(300) % 3
+SCORES = np.array([-9.0, -3.0, -1.0, 0.0, 2.0])
+HOME = np.array([0, 1, 2, 0, 1])
+
+
+def verdicts(judged, scores=SCORES) -> list[str]:
+    table = ScoreTable(
+        class_names="abc",
+        paths=[str(i) for i in range(len(scores))],
+        scores=scores,
+        labels=np.zeros((len(scores), 1), dtype=np.int64),
+        cosines=np.zeros((len(scores), 1), dtype=np.float32),
+        p_values=judged.p_values,
+        threshold=judged.threshold,
+        alpha=0.05,
+        failed=[("x", "broken")],
+        thresholds=judged.thresholds,
+    )
+    found = [table.verdict(i) for i in range(len(scores))]
+    counts = table.counts
+    assert counts.pop("failed") == 1
+    assert counts == {name: found.count(name) for name in ("known", "unknown", "undecided")}
+    for i, record in enumerate(list(table.records())[: len(scores)]):
+        limit = table.limit(i)
+        assert record["margin"] == (scores[i] - limit if np.isfinite(limit) else None)
+    return found
+
+
+def test_alpha_is_the_detectors_threshold():
+    judged = judge(detector(CALIBRATION), SCORES, HOME, Rule(0.05))
+    assert judged.threshold == detector(CALIBRATION).threshold(0.05)
+    assert verdicts(judged) == ["unknown", "unknown", "known", "known", "known"]
+    assert (np.array(verdicts(judged)) == np.where(judged.p_values <= 0.05, "unknown", "known")).all()
+    assert judged.notes == []
+
+
+def test_no_calibration_and_too_little():
+    judged = judge(detector(), SCORES, HOME, Rule())
+    assert judged.p_values is None and verdicts(judged) == ["undecided"] * 5
+    for rule, name in ((Rule(0.05), "alpha"), (Rule(fdr=0.05), "fdr")):
+        judged = judge(detector(CALIBRATION[:10]), SCORES, HOME, rule)
+        assert verdicts(judged) == ["undecided"] * 5
+        assert f"--{name} 0.091" in judged.notes[0] and "needs at least 19" in judged.notes[0]
+
+
+def test_fdr_is_benjamini_hochberg():
+    scores = np.concatenate([np.full(20, -9.0), RNG.normal(size=100)])
+    judged = judge(detector(CALIBRATION), scores, np.zeros(120, dtype=int), Rule(fdr=0.1))
+    p = np.sort(judged.p_values)
+    most = max(k for k in range(1, 121) if p[k - 1] <= 0.1 * k / 120)
+    assert verdicts(judged, scores).count("unknown") == most
+    assert most >= 20
+
+
+def test_fdr_may_call_nothing_unknown():
+    scores = RNG.normal(size=50) + 1
+    judged = judge(detector(CALIBRATION), scores, np.zeros(50, dtype=int), Rule(fdr=0.05))
+    assert verdicts(judged, scores) == ["known"] * 50
+    assert judged.threshold is None
+
+
+def test_every_class_by_itself():
+    shifted = CALIBRATION + 5 * CLASSES
+    judged = judge(detector(shifted, CLASSES), np.full(3, 2.0), np.arange(3), Rule(0.05, per_class=True))
+    for k in range(3):
+        assert judged.thresholds[k] == detector(shifted[k == CLASSES]).threshold(0.05)
+    assert verdicts(judged, np.full(3, 2.0)) == ["known", "unknown", "unknown"]
+    assert judged.threshold is None and judged.notes == []
+
+
+def test_small_classes_are_compared_with_all_and_named():
+    classes = np.where(np.arange(300) < 5, 2, np.arange(300) % 2)
+    judged = judge(detector(CALIBRATION, classes), SCORES, HOME, Rule(0.05, per_class=True))
+    assert judged.thresholds[2] == detector(CALIBRATION).threshold(0.05)
+    assert "(c)" in judged.notes[0] and "not promised" in judged.notes[0]
+
+
+def test_a_detector_without_classes_of_calibration():
+    with pytest.raises(ConfigError, match="does not know the classes") as caught:
+        judge(detector(CALIBRATION), SCORES, HOME, Rule(per_class=True))
+    assert "tune again" in caught.value.hint
+
+
+@pytest.mark.parametrize("rule", [Rule(0.0), Rule(fdr=0.0), Rule(fdr=1.5), Rule(fdr=float("nan"))])
+def test_rules_out_of_range(rule):
+    with pytest.raises(ConfigError):
+        judge(detector(CALIBRATION), SCORES, HOME, rule)
