@@ -13,6 +13,8 @@ COMMANDS = (
     ("extract",),
     ("tune",),
     ("score",),
+    ("evaluate",),
+    ("background",),
     ("store",),
     ("store", "info"),
     ("store", "verify"),
