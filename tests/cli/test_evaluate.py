@@ -50,11 +50,7 @@ def test_evaluate_a_project(project: Path, run: Run, fails: Fails) -> None:
     ("arguments", "rc", "says"),
     [
         (("--ood", "a=unknown"), 2, ("no in-distribution images", "--id")),
-        (("--id", "images"), 2, ("nothing to evaluate against", "--ood NAME=DIR")),
-        (("--id", "gone", "--ood", "a=unknown"), 1, ("gone",)),
         (("--id", "images", "--ood", "a=unknown", "--ood", "a=images"), 2, ("twice", "NAME=DATA")),
-        (("--id", "images", "--ood", "=unknown"), 2, ("NAME=DATA",)),
-        (("--id", "images", "--ood", "a=unknown", "--scores", "mcn"), 2, ("no score 'mcn'", "mcm")),
         (("--recipe", "pacs-lod"), 2, ("no recipe", "did you mean pacs-lodo")),
         (("--recipe", "pacs-lodo", "--root", "images"), 1, ("does not find", "--root")),
     ],
