@@ -68,12 +68,12 @@ def test_a_wrong_number_and_an_unknown_score_show(tmp_path, capsys):
         (tmp_path / path.name).symlink_to(path)
     reference = json.loads((benchmark.DATA / "reference.json").read_text(encoding="utf-8"))
     reference["rows"] = [row for row in reference["rows"] if row["score"] == "max_logit"]
-    unknown = {**reference["rows"][0], "score": "neglabel"}
+    unknown = {**reference["rows"][0], "score": "gradnorm"}
     (tmp_path / "reference.json").write_text(json.dumps({**reference, "rows": [*reference["rows"], unknown]}))
     assert benchmark.main(["--data", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert "not in this release" in shown
-    assert "neglabel" in shown
+    assert "gradnorm" in shown
 
     reference["rows"][0]["dtd"]["auroc"] += 2e-4
     (tmp_path / "reference.json").write_text(json.dumps(reference))
