@@ -6,30 +6,43 @@ import dataclasses
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
-from deltaoe.data.evaluation import Evaluation
+from deltaoe.data.evaluation import MEAN, Evaluation
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.workflows.class_folders import Classes, choose_folders
 from deltaoe.workflows.evaluate import EvaluateOptions, evaluate
+from deltaoe.workflows.measuring import KNOWN
 from deltaoe.workflows.progress import OnEvent
 
 ProtocolKind = Literal["fixed", "leave-one-domain-out", "class-split"]
-_KEYS = {"title", "source", "protocol", "seeds", "known", "shift", "unknown", "tune"}
-_PART_KEYS = {"folders", "limit_per_class"}
-_TUNE_KEYS = {"shots", "epochs", "context_length"}
+# What tables call the images that the protocol itself sets apart.
+SOURCE, HELD_OUT, REST = "source", "held-out", "held-out classes"
+_KEYS = ("title", "source", "protocol", "seeds", "known", "shift", "unknown", "tune")
+_PART_KEYS = ("folders", "classes")
+_UNKNOWN_KEYS = (*_PART_KEYS, "limit_per_class")
+_TUNE_KEYS = ("shots", "epochs", "context_length")
+_SEE = "see docs/how-to/evaluate.md"
 
 
 @dataclass(frozen=True)
 class Part:
-    """One collection: folders that may hold it, the first that exists is taken; images per class, 0 for all."""
+    """One collection.
+
+    Attributes:
+        folders: may hold it; the first that exists is taken.
+        limit_per_class: images of each class, drawn by content; 0 for all.
+        classes: which class folders, and their names; None for all under their own names.
+    """
 
     folders: tuple[str, ...]
     limit_per_class: int = 0
+    classes: Classes | None = None
 
 
 @dataclass(frozen=True)
@@ -38,12 +51,14 @@ class Protocol:
 
     Attributes:
         name, title, source: what it is called, and who made the protocol.
-        kind: ``fixed``: one evaluation. ``leave-one-domain-out``: tune on all domains but one, for every one.
-            ``class-split``: half of the classes are known, the others near unknowns, drawn once per seed.
+        kind: ``fixed``: one evaluation; if ``tuned``, on images that were not shots, for every seed.
+            ``leave-one-domain-out``: tune on all domains but one, for every one and every seed. ``class-split``: half
+            of the classes are known, the others near unknowns, drawn once per seed.
         known: the in-distribution images.
         shifts, unknown: name → collection.
         seeds: of shots, starts and splits.
         shots, epochs, context_length: of tuning; None for the defaults.
+        tuned: whether the file asks for tuning; the kinds other than ``fixed`` tune in any case.
     """
 
     name: str
@@ -57,6 +72,7 @@ class Protocol:
     shots: int = 16
     epochs: int | None = None
     context_length: int | None = None
+    tuned: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,9 +87,7 @@ class Places:
 
 def shipped() -> dict[str, str]:
     """Name → title of the recipes of this package."""
-    folder = resources.files("deltaoe").joinpath("recipes")
-    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".toml"))
-    return {name.removesuffix(".toml"): load(name.removesuffix(".toml")).title for name in names}
+    return {name: load(name).title for name in _shipped_names()}
 
 
 def load(wanted: str) -> Protocol:
@@ -82,24 +96,31 @@ def load(wanted: str) -> Protocol:
     Raises:
         ConfigError: there is no such recipe, or it has unknown keys or values of the wrong kind.
     """
-    inside = resources.files("deltaoe").joinpath("recipes", f"{PurePosixPath(wanted).name}.toml")
     try:
-        if not wanted.endswith(".toml") and PurePosixPath(wanted).name == wanted and inside.is_file():
-            text = inside.read_text("utf-8")
+        if wanted in _shipped_names():
+            text = resources.files("deltaoe").joinpath("recipes", f"{wanted}.toml").read_text("utf-8")
         elif wanted.endswith(".toml"):
             text = Path(wanted).read_text("utf-8")
         else:
-            known = [entry.name.removesuffix(".toml") for entry in inside.parent.iterdir()]  # type: ignore[attr-defined]
-            close = difflib.get_close_matches(wanted, known, n=1)
+            close = difflib.get_close_matches(wanted, _shipped_names(), n=1)
             raise ConfigError(
                 f"there is no recipe {wanted!r}",
                 hint=f"did you mean {close[0]}?" if close else "deltaoe evaluate --recipe list shows them",
             )
-        return _parsed(PurePosixPath(wanted).stem, wanted, tomllib.loads(text))
-    except (OSError, UnicodeDecodeError) as cause:
-        raise ConfigError(f"cannot read {wanted}: {cause}", hint="check the path") from cause
-    except tomllib.TOMLDecodeError as cause:
-        raise ConfigError(f"{wanted} is no TOML: {cause}", hint="see docs/how-to/evaluate.md") from cause
+        return _parsed(Path(wanted).stem if wanted.endswith(".toml") else wanted, wanted, tomllib.loads(text))
+    except (OSError, ValueError) as cause:
+        if isinstance(cause, tomllib.TOMLDecodeError):
+            raise ConfigError(f"{wanted} is no TOML: {cause}", hint=_SEE) from cause
+        reason = (isinstance(cause, OSError) and cause.strerror) or str(cause)
+        raise ConfigError(f"cannot read {wanted}: {reason}", hint="check the path") from cause
+    except RecursionError as cause:
+        raise ConfigError(f"{wanted} is nested too deeply", hint=_SEE) from cause
+
+
+def _shipped_names() -> list[str]:
+    folder = resources.files("deltaoe").joinpath("recipes")
+    names = sorted(entry.name for entry in folder.iterdir())
+    return [name.removesuffix(".toml") for name in names if name.endswith(".toml")]
 
 
 def _parsed(name: str, file: str, raw: Mapping[str, Any]) -> Protocol:
@@ -108,14 +129,20 @@ def _parsed(name: str, file: str, raw: Mapping[str, Any]) -> Protocol:
     if kind not in get_args(ProtocolKind):
         raise _wrong(file, "protocol", f"one of {', '.join(get_args(ProtocolKind))}")
     seeds = raw.get("seeds", [1, 2, 3])
-    if not (isinstance(seeds, list) and seeds and all(type(s) is int and s >= 0 for s in seeds)):
-        raise _wrong(file, "seeds", "a list of whole numbers")
+    numbers = isinstance(seeds, list) and all(type(s) is int and 0 <= s < 2**63 for s in seeds)
+    if not numbers or not seeds or len(set(seeds)) < len(seeds):
+        raise _wrong(file, "seeds", "a list of different whole numbers, 0 or more")
     tune = raw.get("tune", {})
     if not isinstance(tune, dict):
         raise _wrong(file, "tune", "a table")
     _check_keys(file, "tune.", tune, _TUNE_KEYS)
-    if any(type(value) is not int or value < 1 for value in tune.values()):
-        raise _wrong(file, "tune", "whole numbers above 0")
+    for key, value in tune.items():
+        if type(value) is not int or value < 1:
+            raise ConfigError(f"{file}: tune takes whole numbers above 0, not {key} = {value!r}", hint=_SEE)
+    if kind == "fixed" and "seeds" in raw and "tune" not in raw:
+        raise ConfigError(f"{file}: seeds are for tuning", hint="add a table [tune], or leave seeds out")
+    if kind == "class-split" and "shift" in raw:
+        raise ConfigError(f"{file}: a class-split has no shifts", hint="leave [shift] out")
     if "known" not in raw:
         raise ConfigError(f"{file} names no in-distribution images", hint='[known]\nfolders = ["…"]')
     return Protocol(
@@ -123,25 +150,30 @@ def _parsed(name: str, file: str, raw: Mapping[str, Any]) -> Protocol:
         title=_text(file, raw, "title", name),
         source=_text(file, raw, "source", ""),
         kind=kind,
-        known=_part(file, "known", raw["known"]),
-        shifts=_parts(file, "shift", raw.get("shift", {})),
-        unknown=_parts(file, "unknown", raw.get("unknown", {})),
+        known=_part(file, "known", raw["known"], _PART_KEYS),
+        shifts=_parts(file, "shift", raw.get("shift", {}), _PART_KEYS),
+        unknown=_parts(file, "unknown", raw.get("unknown", {}), _UNKNOWN_KEYS),
         seeds=tuple(seeds),
+        tuned="tune" in raw,
         **tune,
     )
 
 
-def _parts(file: str, key: str, raw: Any) -> dict[str, Part]:
+def _parts(file: str, key: str, raw: Any, keys: Collection[str]) -> dict[str, Part]:
     if not isinstance(raw, dict):
         raise _wrong(file, key, f"tables [{key}.NAME]")
-    return {name: _part(file, f"{key}.{name}", value) for name, value in raw.items()}
+    for name in raw:
+        # These names mean something else in the tables of results, and "/" stands before a domain there.
+        if name in {MEAN, KNOWN, SOURCE, HELD_OUT, REST} or "/" in name or not name or not name.isprintable():
+            raise ConfigError(f"{file}: {name!r} cannot name a collection", hint=f"call it {key}.another")
+    return {name: _part(file, f"{key}.{name}", value, keys) for name, value in raw.items()}
 
 
-def _part(file: str, key: str, raw: Any) -> Part:
+def _part(file: str, key: str, raw: Any, keys: Collection[str]) -> Part:
     if not isinstance(raw, dict):
         raise _wrong(file, key, "a table")
-    _check_keys(file, f"{key}.", raw, _PART_KEYS)
-    folders, limit = raw.get("folders"), raw.get("limit_per_class", 0)
+    _check_keys(file, f"{key}.", raw, keys)
+    folders, limit, classes = raw.get("folders"), raw.get("limit_per_class", 0), raw.get("classes")
     if not (isinstance(folders, list) and folders and all(isinstance(f, str) and f for f in folders)):
         raise _wrong(file, f"{key}.folders", "a list of folder names")
     for folder in folders:
@@ -151,8 +183,12 @@ def _part(file: str, key: str, raw: Any) -> Part:
                 f"{file}: the folder {folder!r} leads out of --root", hint="name folders below --root"
             )
     if type(limit) is not int or limit < 0:
-        raise _wrong(file, f"{key}.limit_per_class", "a whole number")
-    return Part(tuple(folders), limit)
+        raise _wrong(file, f"{key}.limit_per_class", "a whole number, 0 or more")
+    if classes not in (None, "imagenet"):
+        table = isinstance(classes, dict) and all(isinstance(c, str) and c.strip() for c in classes.values())
+        if not table or not classes:
+            raise _wrong(file, f"{key}.classes", '"imagenet", or a table folder = "name"')
+    return Part(tuple(folders), limit, classes)
 
 
 def _text(file: str, raw: Mapping[str, Any], key: str, default: str) -> str:
@@ -162,45 +198,43 @@ def _text(file: str, raw: Mapping[str, Any], key: str, default: str) -> str:
     return value
 
 
-def _check_keys(file: str, where: str, raw: Mapping[str, Any], known: set[str]) -> None:
+def _check_keys(file: str, where: str, raw: Mapping[str, Any], known: Collection[str]) -> None:
     for key in raw:
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
-            raise ConfigError(
-                f"{file}: there is no key {where}{key}",
-                hint=f"did you mean {where}{close[0]}?"
-                if close
-                else f"the keys are: {', '.join(sorted(known))}",
+            hint = (
+                f"did you mean {where}{close[0]}?" if close else f"the keys are: {', '.join(sorted(known))}"
             )
+            raise ConfigError(f"{file}: there is no key {where}{key}", hint=hint)
 
 
 def _wrong(file: str, key: str, wanted: str) -> ConfigError:
-    return ConfigError(f"{file}: {key} must be {wanted}", hint="see docs/how-to/evaluate.md")
+    return ConfigError(f"{file}: {key} must be {wanted}", hint=_SEE)
 
 
 def find_places(protocol: Protocol, root: Path, options: EvaluateOptions) -> Places:
     """Where the protocol's folders lie below ``root``; ``--id``, ``--ood`` and ``--shift`` say so for single ones.
 
     Raises:
-        DataError: the known images, or all of the unknown ones, are not there; every missing one is named.
+        DataError: the known images, or all of the unknown ones, or all shifts are not there; what is missing is named.
     """
     missing: dict[str, Part] = {}
 
     def place(name: str, part: Part) -> str | None:
-        for folder in part.folders:
-            if (root / folder).is_dir():
-                return os.fspath(root / folder)
-        missing[name] = part
-        return None
+        found = next((path for f in part.folders if os.path.isdir(path := os.path.join(root, f))), None)
+        if found is None:
+            missing[name] = part
+        return found
 
     known = options.known or place("--id", protocol.known)
-    shifts = {
-        n: p for n, part in protocol.shifts.items() if n not in options.shifts and (p := place(n, part))
-    }
-    unknown = {
-        n: p for n, part in protocol.unknown.items() if n not in options.unknown and (p := place(n, part))
-    }
-    shifts, unknown = {**shifts, **options.shifts}, {**unknown, **options.unknown}
+    shifts, unknown = (
+        {n: p for n, part in parts.items() if (p := given.get(n) or place(f"{option} {n}", part))}
+        | {n: p for n, p in given.items() if n not in parts}
+        for option, parts, given in (
+            ("--shift", protocol.shifts, options.shifts),
+            ("--ood", protocol.unknown, options.unknown),
+        )
+    )
     tried = [f"{name} ({' or '.join(part.folders)})" for name, part in missing.items()]
     if known is None or (protocol.unknown and not unknown) or (protocol.shifts and not shifts):
         raise DataError(
@@ -215,21 +249,37 @@ def run_recipe(
 ) -> Evaluation:
     """Run a protocol, tuning included; finished runs are kept below ``out`` and not repeated.
 
+    Features go into the workspace, so that no image is encoded twice. It lists no data set and no detector of the
+    recipe, and its last ones stay what they were.
+
     Raises:
         DataError: data is missing.
         ConfigError, MismatchError, ModelError, StoreError: as :func:`evaluate`.
     """
     places = find_places(protocol, root, options)
+
+    def chosen_from(file: str, place: str, part: Part | None, own: bool) -> str:
+        if part is None or part.classes is None:
+            return place
+        return choose_folders(place, part.classes, out / "lists" / f"{file}.csv", on, own=own)
+
     chosen = dataclasses.replace(
         options,
-        known=places.known,
-        shifts=places.shifts,
-        unknown=places.unknown,
+        known=chosen_from("known", places.known, protocol.known, bool(options.known)),
+        # Numbers, for a name in a recipe need not be one for a file.
+        shifts={
+            name: chosen_from(f"shift-{i}", place, protocol.shifts.get(name), name in options.shifts)
+            for i, (name, place) in enumerate(places.shifts.items(), 1)
+        },
+        unknown={
+            name: chosen_from(f"unknown-{i}", place, protocol.unknown.get(name), name in options.unknown)
+            for i, (name, place) in enumerate(places.unknown.items(), 1)
+        },
         unknown_per_class={
             name: part.limit_per_class for name, part in protocol.unknown.items() if part.limit_per_class
         },
     )
-    if protocol.kind == "fixed":
+    if protocol.kind == "fixed" and not protocol.tuned:
         found = evaluate(workspace, chosen, on)
     else:
         from deltaoe.workflows.protocols import run_tuned
