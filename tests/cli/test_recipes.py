@@ -81,6 +81,7 @@ def test_a_recipe_of_ones_own(whole: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.slow
 def test_after_kill_9_the_same_command_goes_on(
     shops: Path, whole: Path, tmp_path: Path, tiny_model: Path, run: Run
 ) -> None:
