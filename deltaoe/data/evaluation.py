@@ -125,49 +125,70 @@ class Evaluation:
         return [table for table in found if table.rows]
 
     def _detection(self, metric: str, title: str, known: str) -> Table:
-        outs = self.names("unknown", metric=metric, known=known)
-        rows = []
-        for detector in self.detectors:
-            for score in self.scores:
-                cells = {
-                    row.unknown: shown(row)
+        rows = [
+            (
+                [detector, self.scores[score]],
+                {
+                    row.unknown: row
                     for row in self.find(metric=metric, known=known, detector=detector, score=score)
-                }
-                if cells:
-                    rows.append([detector, self.scores[score], *(cells.get(out, "") for out in outs)])
-        return Table(f"{title}, {known} against", ["detector", "score", *outs], rows, 2)
+                },
+            )
+            for detector in self.detectors
+            for score in self.scores
+        ]
+        outs = self.names("unknown", metric=metric, known=known)
+        return _table(f"{title}, {known} against", ["detector", "score"], outs, rows)
 
     def _accuracy(self) -> Table:
-        known = self.names("known", metric="accuracy")
-        rows = []
-        for metric, title in (("accuracy", "accuracy"), ("ece", "calibration error")):
-            for detector in self.detectors:
-                cells = {row.known: shown(row) for row in self.find(metric=metric, detector=detector)}
-                if cells:
-                    rows.append([detector, title, *(cells.get(name, "") for name in known)])
-        return Table("Classification", ["detector", "", *known], rows, 2)
+        rows = [
+            ([detector, title], {row.known: row for row in self.find(metric=metric, detector=detector)})
+            for metric, title in (("accuracy", "accuracy"), ("ece", "calibration error"))
+            for detector in self.detectors
+        ]
+        return _table("Classification", ["detector", ""], self.names("known", metric="accuracy"), rows)
 
     def _false_alarms(self) -> Table:
-        known = self.names("known", metric="false_alarms")
-        rows = []
-        for detector in self.detectors:
-            for score in self.scores:
-                found = self.find(metric="false_alarms", detector=detector, score=score)
-                cells = {row.known: shown(row) for row in found}
-                if cells:
-                    rows.append([detector, self.scores[score], *(cells.get(name, "") for name in known)])
+        rows = [
+            (
+                [detector, self.scores[score]],
+                {row.known: row for row in self.find(metric="false_alarms", detector=detector, score=score)},
+            )
+            for detector in self.detectors
+            for score in self.scores
+        ]
         title = f"False alarms at alpha = {self.alpha:g}, calibrated on images of id"
-        return Table(title, ["detector", "score", *known], rows, 2)
+        return _table(title, ["detector", "score"], self.names("known", metric="false_alarms"), rows)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text; the first ``labels`` columns are words, the others numbers."""
+    """Measurements for people.
+
+    Attributes:
+        title: heading.
+        columns: the first ``labels`` are of words, the others of numbers.
+        rows: cells as text.
+        labels: how many columns are of words.
+        found: for every row the measurements of its numbers; None where a cell is empty.
+    """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     labels: int
+    found: Sequence[Sequence[Measurement | None]]
+
+
+def _table(
+    title: str,
+    words: Sequence[str],
+    names: Sequence[str],
+    rows: Sequence[tuple[Sequence[str], Mapping[str, Measurement]]],
+) -> Table:
+    """A table of rows of words and measurements by column; rows without any are left out."""
+    full = [(labels, [cells.get(name) for name in names]) for labels, cells in rows if cells]
+    text = [[*labels, *("" if one is None else shown(one) for one in found)] for labels, found in full]
+    return Table(title, [*words, *names], text, len(words), [found for _, found in full])
 
 
 def shown(row: Measurement) -> str:

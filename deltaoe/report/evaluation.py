@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from itertools import islice
+from typing import Any
 
 from markupsafe import Markup
 
-from deltaoe.data.evaluation import MEAN, Evaluation, Measurement
+from deltaoe.data.evaluation import MEAN, Evaluation
+from deltaoe.report.dots import detection_charts, false_alarm_chart
 from deltaoe.report.render import asset, content_security_policy, environment, printable
+from deltaoe.report.sheets import sheets
 
 CONVENTIONS = {
     "id": "In-distribution images are the positive class: FPR@95 is the share of unknown images that are kept by the "
@@ -18,83 +20,77 @@ CONVENTIONS = {
     "ood": "Unknown images are the positive class, as in OpenOOD and pytorch-ood: FPR@95 is the share of known images "
     "that are flagged by the threshold that flags 95 % of the unknown ones.",
 }
-_LEAST = 0.5  # where the axis begins, unless a value is lower
+_MOST_ENTRIES, _MOST_ITEMS = (
+    200,
+    50,
+)  # of one part of the manifest, of one list in it; evaluation.json has them all
 
-
-@dataclass(frozen=True)
-class Dot:
-    """One AUROC in a chart; all in percent of its width."""
-
-    detector: str
-    score: str
-    text: str
-    at: float
-    low: float
-    high: float
-    best: bool
-
-
-@dataclass(frozen=True)
-class Chart:
-    """AUROCs against one unknown collection, the best first; ``ticks`` are (percent, label)."""
-
-    title: str
-    dots: list[Dot]
-    ticks: list[tuple[float, str]]
+Entries = list[tuple[str, str]]
 
 
 def render_evaluation(evaluation: Evaluation, now: datetime) -> str:
     """The page as a complete HTML document, encodable as UTF-8. It holds everything it shows and loads nothing."""
     style = asset("report.css") + asset("evaluation.css")
+    charts, alarms = detection_charts(evaluation), false_alarm_chart(evaluation)
+    known = [chart.known for chart in charts] or evaluation.names("known", metric="false_alarms")
     html = (
         environment()
         .get_template("evaluation.html.j2")
         .render(
             evaluation=evaluation,
+            title=evaluation.title,
             style=Markup(style),  # noqa: S704 -- files of this package, nothing of the user's
             policy=content_security_policy(style, ""),
             convention=CONVENTIONS[evaluation.convention],
-            charts=charts(evaluation),
-            tables=evaluation.tables(),
-            manifest=json.dumps(dict(evaluation.manifest), indent=1, ensure_ascii=False, default=str),
-            time=now.isoformat(timespec="seconds"),
+            known=known or evaluation.names("known", metric="accuracy"),
+            unknown=[name for name in evaluation.names("unknown") if name not in {"", MEAN}],
+            charts=charts,
+            alarms=alarms,
+            sheets=sheets(evaluation.tables(), evaluation.alpha),
+            series=list(evaluation.detectors),
+            manifest_open=False,
+            manifest=[("Run", [("time", now.isoformat(timespec="seconds"))]), *manifest(evaluation.manifest)],
         )
     )
     return printable(html)
 
 
-def charts(evaluation: Evaluation) -> list[Chart]:
-    """One chart per known collection: AUROC against the mean of all unknown ones, or the only one."""
+def manifest(value: Mapping[str, Any]) -> list[tuple[str, Entries]]:
+    """Nested JSON of any shape as (heading, ((name, value), …)), names of inner values joined by ``›``."""
+    plain = {name: one for name, one in value.items() if not isinstance(one, Mapping | list | tuple)}
+    parts = [("Settings", plain)] if plain else []
+    parts += [(str(name), one) for name, one in value.items() if name not in plain]
     found = []
-    for known in evaluation.names("known", metric="auroc"):
-        outs = evaluation.names("unknown", metric="auroc", known=known)
-        out = MEAN if MEAN in outs else outs[0]
-        rows = sorted(evaluation.find(metric="auroc", known=known, unknown=out), key=lambda row: -row.value)
-        against = "the mean over all unknown collections" if out == MEAN else out
-        found.append(_chart(f"AUROC, {known} against {against}", rows, evaluation))
+    for heading, part in parts:
+        leaves = _leaves(part)
+        entries = list(islice(leaves, _MOST_ENTRIES))
+        if next(leaves, None) is not None:
+            entries.append(("…", "more are in evaluation.json"))
+        found.append((heading, entries))
     return found
 
 
-def _chart(title: str, rows: list[Measurement], evaluation: Evaluation) -> Chart:
-    ends = [value for row in rows for value in (row.value, row.low) if not math.isnan(value)]
-    start = min(_LEAST, math.floor(10 * min(ends, default=_LEAST)) / 10)
+def _leaves(value: Any) -> Iterator[tuple[str, str]]:
+    """(name, text) of everything that holds nothing more; a list of such things is one of them."""
+    waiting = [("", value)]  # a stack, not a recursion: whatever was read from JSON can be shown
+    while waiting:
+        name, one = waiting.pop()
+        pairs: list[tuple[str, Any]]
+        if isinstance(one, Mapping) and one:
+            pairs = [(str(key), inner) for key, inner in one.items()]
+        elif isinstance(one, list | tuple) and any(isinstance(item, Mapping | list | tuple) for item in one):
+            pairs = [(str(number), inner) for number, inner in enumerate(one, start=1)]
+        else:
+            yield name, _text(one)
+            continue
+        waiting += [(f"{name} › {key}" if name else key, inner) for key, inner in reversed(pairs)]
 
-    def place(value: float) -> float:
-        return round(100 * (value - start) / (1 - start), 2)
 
-    best = rows[0].value if rows else 0.0
-    dots = [
-        Dot(
-            row.detector,
-            evaluation.scores.get(row.score, row.score),
-            f"{row.value:.3f}",
-            place(row.value),
-            place(row.value if math.isnan(row.low) else row.low),
-            place(row.value if math.isnan(row.high) else row.high),
-            row.value == best,
-        )
-        for row in rows
-    ]
-    count = round(10 * (1 - start))
-    ticks = [(round(100 * i / count, 2), f"{start + i / 10:.1f}") for i in range(count + 1)]
-    return Chart(title, dots, ticks)
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple) and value:
+        more = f", … ({len(value):,} in all)" if len(value) > _MOST_ITEMS else ""
+        return ", ".join(map(_text, value[:_MOST_ITEMS])) + more
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    # None, "", {} and []; zero is a value.
+    return str(value) if value or value == 0 else "none"

@@ -18,9 +18,9 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from deltaoe.functional.conformal import images_needed
 from deltaoe.report.histogram import histogram
 from deltaoe.report.model import Report
+from deltaoe.report.sentences import images, no_threshold_sentence, no_verdict_sentence, percent
 
 NOTHING = "—"
 
@@ -42,6 +42,9 @@ def render(report: Report) -> str:
         .get_template("report.html.j2")
         .render(
             report=report,
+            title=report.title,
+            manifest=report.manifest,
+            manifest_open=True,
             style=Markup(style),  # noqa: S704 -- files of this package, nothing of the user's
             script=Markup(script),  # noqa: S704
             policy=content_security_policy(style, script),
@@ -50,6 +53,7 @@ def render(report: Report) -> str:
             signed=partial(decimal, places=places(report), sign=True),
             total=sum(report.counts.values()),
             no_verdict=no_verdict_sentence(report),
+            no_threshold=no_threshold_sentence(report),
             class_number={label: index for index, label in enumerate(classes, start=1)},
         )
     )
@@ -75,18 +79,6 @@ def content_security_policy(style: str, script: str) -> str:
             "require-trusted-types-for 'script'",  # assigning to innerHTML raises, should anyone ever add it
         ]
     )
-
-
-def no_verdict_sentence(report: Report) -> str:
-    """Why there is no threshold, and how many calibration images would do; "" if there is one."""
-    if report.threshold is not None or report.rule:
-        return ""
-    have = np.size(report.calibration)
-    if have == 0:
-        return f"No image has a verdict, because there is no calibration. {_needs(report)}"
-    if have < images_needed(report.alpha):
-        return f"No image has a verdict, because the calibration has only {_images(have)}. {_needs(report)}"
-    return "No image has a verdict, because no threshold was set."
 
 
 def places(report: Report) -> int:
@@ -129,11 +121,6 @@ def share(part: int, whole: int) -> str:
     return f"{value:.1f}%" if 0 < part < whole else f"{value:.0f}%"
 
 
-def percent(value: float) -> str:
-    """A given level such as α = 0.05 as "5%", with all the digits it was given."""
-    return f"{100 * value:.6g}%"
-
-
 def sort_key(value: float | None) -> str:
     """The full value for the script to sort by; "" where there is no finite one (these rows go last)."""
     return repr(float(value)) if value is not None and math.isfinite(value) else ""
@@ -167,7 +154,7 @@ def environment() -> Environment:
         sort_key=sort_key,
         folder_length=folder_length,
         data_url=data_url,
-        images=_images,
+        images=images,
     )
     return environment
 
@@ -187,14 +174,3 @@ def _escape(match: re.Match[str]) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # os.fsdecode: the byte itself
         code -= 0xDC00
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-
-
-def _images(count: int) -> str:
-    return f"{count:,} image" + ("" if count == 1 else "s")
-
-
-def _needs(report: Report) -> str:
-    return (
-        f"With at least {_images(images_needed(report.alpha))} that were not used for tuning, "
-        f"at most {percent(report.alpha)} of your own images would be called unknown on average."
-    )

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from deltaoe.data.images import ImageError, read_bytes, thumbnail
+from deltaoe.data.table import ScoreTable
 from deltaoe.report.model import Report, ReportRow
 from deltaoe.runtime import usable_cpus
 from deltaoe.workflows.progress import Event, OnEvent, silent
@@ -71,34 +72,11 @@ def build_report(
         failed=table.failed,
         manifest=_manifest(result, now),
         notes=tuple(result.notes),
-        rule=_rule(result),
         rows_left_out=len(table.paths) - len(rows),
         full_table=full_table,
+        fdr=result.rule.fdr,
+        per_class=result.rule.per_class,
     )
-
-
-def _rule(result: ScoreResult) -> str:
-    """When an image is unknown, in words, unless one threshold at alpha says it or nothing can be said."""
-    rule, counts = result.rule, result.table.counts
-    if counts["undecided"] or not len(result.detector.calibration):
-        return ""
-    own = " Each class has its own threshold." if rule.per_class else ""
-    if rule.fdr is not None:
-        called = (
-            ""
-            if counts["unknown"]
-            else " No image is far enough from the calibration images to be called so."
-        )
-        return (
-            f"Images are called unknown so that, on average, at most {100 * rule.fdr:g}% of those called so are false "
-            f"alarms (Benjamini–Hochberg over the images of this run).{called}{own}"
-        )
-    if rule.per_class:
-        return (
-            f"An image is known if its score reaches the threshold of the class it was taken for; in each class at "
-            f"most {100 * rule.alpha:g}% of your own images are called unknown on average."
-        )
-    return ""
 
 
 def _thumbnails(files: Sequence[str], on: OnEvent) -> list[bytes | None]:
@@ -122,9 +100,6 @@ def _thumbnails(files: Sequence[str], on: OnEvent) -> list[bytes | None]:
 
 def _manifest(result: ScoreResult, now: datetime) -> list[tuple[str, list[tuple[str, str]]]]:
     table, detector = result.table, result.detector
-    threshold = "none" if table.threshold is None else f"{table.threshold:.6g}"
-    if result.rule.per_class:
-        threshold = "one per class"
     return [
         (
             "Run",
@@ -140,10 +115,11 @@ def _manifest(result: ScoreResult, now: datetime) -> list[tuple[str, list[tuple[
             "Verdict",
             [
                 ("score", detector.score_title),
-                ("threshold", threshold),
+                ("threshold", _threshold(table)),
                 ("alpha", f"{table.alpha:g}")
                 if result.rule.fdr is None
                 else ("false discovery rate", f"{result.rule.fdr:g}"),
+                ("compared with", "its own class" if result.rule.per_class else "all calibration images"),
                 ("calibration images", str(len(detector.calibration))),
             ],
         ),
@@ -169,3 +145,11 @@ def _manifest(result: ScoreResult, now: datetime) -> list[tuple[str, list[tuple[
             ],
         ),
     ]
+
+
+def _threshold(table: ScoreTable) -> str:
+    if table.threshold is not None:
+        return f"{table.threshold:.6g}"
+    if table.thresholds is None or np.isnan(table.thresholds).all():
+        return "none"
+    return "one per class" if np.isfinite(table.thresholds).any() else "none, no image is called unknown"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 
+from deltaoe.data.evaluation import Evaluation, Measurement
 from deltaoe.functional.conformal import threshold as conformal_threshold
 from deltaoe.report.model import Report, ReportRow
 
@@ -103,4 +105,66 @@ def hostile_report() -> Report:
         notes=HOSTILE,
         rows_left_out=3,
         full_table=HOSTILE[1],
+    )
+
+
+UNKNOWN, KNOWN = ("textures", "scenes"), ("id", "sketches")
+SCORES = {"delta_energy": "ΔEnergy", "mcm": "MCM", "knn": "KNN"}
+
+
+def measured(metric: str = "auroc", value: float = 0.9, half: float = math.nan, **changes) -> Measurement:
+    """A measurement with an interval of ``value`` ± ``half``."""
+    base = Measurement(
+        "zero-shot", "mcm", "id", "textures", metric, value, value - half, value + half, 100, 50
+    )
+    return replace(base, **changes)
+
+
+def make_evaluation(
+    detectors=("zero-shot", "tuned"), scores=SCORES, known=KNOWN, unknown=UNKNOWN, **changes
+) -> Evaluation:
+    """An evaluation as ``deltaoe evaluate`` makes them; every number of a metric is another one."""
+    rows: list[Measurement] = []
+
+    def add(metric: str, start: float, half: float = math.nan, **place) -> None:
+        value = start + sum(row.metric == metric for row in rows) / 1000
+        rows.append(measured(metric, value, half, **place))
+
+    for detector in detectors:
+        for score in scores:
+            here = {"detector": detector, "score": score}
+            for inside in known:
+                for out in unknown:
+                    add("auroc", 0.6, 0.008, known=inside, unknown=out, **here)
+                    add("fpr95", 0.2, 0.03, known=inside, unknown=out, **here)
+                if len(unknown) > 1:
+                    add("auroc", 0.6, known=inside, unknown="mean", n_unknown=100, **here)
+                    add("fpr95", 0.2, known=inside, unknown="mean", n_unknown=100, **here)
+                add("false_alarms", 0.04, 0.015, known=inside, unknown="", n_unknown=0, **here)
+        for inside in known:
+            about = {"detector": detector, "score": "", "known": inside, "unknown": "", "n_unknown": 0}
+            add("accuracy", 0.8, 0.01, **about)
+            add("ece", 0.03, **about)
+    base = Evaluation(
+        title="Pets against the rest",
+        rows=rows,
+        detectors={name: f"ΔEnergy, c = {c}" for c, name in enumerate(detectors, start=1)},
+        scores=scores if isinstance(scores, dict) else {name: name for name in scores},
+        alpha=0.05,
+        convention="id",
+        notes=["Mind this."],
+        manifest={"options": {"seed": 1}},
+    )
+    return replace(base, **changes)
+
+
+def hostile_evaluation() -> Evaluation:
+    return make_evaluation(
+        detectors=HOSTILE[:2],
+        scores={"mcm": HOSTILE[2], HOSTILE[3]: HOSTILE[3]},
+        known=("id", HOSTILE[4]),
+        unknown=HOSTILE,
+        title=HOSTILE[3],
+        notes=HOSTILE,
+        manifest={text: {text: [text, {text: text}]} for text in HOSTILE},
     )

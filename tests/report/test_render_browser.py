@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from pages import HOSTILE, Page, hostile_report, make_report, row
+from pages import HOSTILE, Page, hostile_evaluation, hostile_report, make_report, row
 
+from deltaoe.report.evaluation import render_evaluation
 from deltaoe.report.render import content_security_policy, render
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -63,6 +65,13 @@ def test_script_and_style_run_under_the_policy_and_hostile_text_does_not(tmp_pat
     assert [text for _, text in page.find("td", class_="path")][: len(HOSTILE)] == HOSTILE
     assert "hidden" not in page.find("div", id="filters")[0][0]
     assert page.text("output") == f"{len(HOSTILE)} of {len(HOSTILE)} shown"
+
+
+@in_browser
+def test_hostile_text_in_an_evaluation_does_not_run(tmp_path):
+    page = dump_dom(render_evaluation(hostile_evaluation(), datetime(2026, 1, 2, tzinfo=UTC)), tmp_path)
+    assert page.find("title")[0][1] == HOSTILE[3]
+    assert [text for _, text in page.find("summary")][1:] == HOSTILE
 
 
 @in_browser

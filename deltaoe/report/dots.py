@@ -1,0 +1,205 @@
+"""Dot charts of an evaluation as plain geometry: a panel per collection, a line per score, a dot per detector.
+
+Places are in percent of a panel's width, as in :mod:`deltaoe.report.histogram`; all panels of a metric share one
+axis, and all panels of a chart the order of their lines, so that they can be compared at a glance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from deltaoe.data.evaluation import MEAN, Evaluation, Measurement, shown
+from deltaoe.report.histogram import nice_ticks
+from deltaoe.report.ranking import Standing, ends, standings, worth
+
+_STEP = 0.05  # an axis of AUROC begins at a multiple of it
+_NARROWEST = 0.1
+_GUESSING = 0.5
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One measurement.
+
+    Attributes:
+        series: the number of its detector, which says colour and shape.
+        detector: its name.
+        value, interval: as text; the interval may be empty.
+        at: its place; None where the value is no number.
+        low, high: the whisker's ends; equal where there is no interval.
+        standing: the best of its panel, level with it, or neither.
+    """
+
+    series: int
+    detector: str
+    value: str
+    interval: str
+    at: float | None
+    low: float
+    high: float
+    standing: Standing
+
+
+@dataclass(frozen=True)
+class Line:
+    """One score: its title, and the dots of the detectors that have it."""
+
+    score: str
+    dots: tuple[Dot, ...]
+
+    @property
+    def words(self) -> str:
+        """All of it for those who do not see the picture."""
+        return "; ".join(f"{dot.detector}: {dot.value} {dot.interval}".rstrip() for dot in self.dots)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One collection: its name, empty for the mean over all; how many images; and its lines."""
+
+    name: str
+    images: str
+    lines: tuple[Line, ...]
+
+    @property
+    def bare(self) -> bool:
+        """Whether no number has an interval."""
+        return not any(dot.interval for line in self.lines for dot in line.dots)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """From ``start`` to ``end``; ``ticks`` are (place, label); ``mark`` is the place of a line to compare with."""
+
+    start: float
+    end: float
+    ticks: tuple[tuple[float, str], ...]
+    mark: float | None
+
+    @classmethod
+    def over(
+        cls, rows: Sequence[Measurement], *, start: float | None, end: float | None, mark: float
+    ) -> Axis:
+        """The axis that holds all intervals; with no ``end`` given, the mark as well."""
+        values = [value for row in rows for value in ends(row) if math.isfinite(value)]
+        if start is None:
+            lowest = min([*values, 1.0])
+            start = max(0.0, min(_STEP * math.floor(lowest / _STEP + 1e-9), 1 - _NARROWEST))
+        if end is None:
+            end = min(1.0, 1.1 * max([*values, mark]))
+        plain = cls(start, end, (), None)
+        return cls(
+            start,
+            end,
+            tuple((plain.place(value), label) for value, label in nice_ticks(start, end)),
+            plain.place(mark) if start < mark < end else None,
+        )
+
+    def place(self, value: float) -> float:
+        """In percent; what lies beyond the axis is at its end."""
+        return round(100 * min(1.0, max(0.0, (value - self.start) / (self.end - self.start))), 2)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """The first panel is the one to be read first; ``known`` and its ``images`` are empty if panels are known ones."""
+
+    known: str
+    images: str
+    axis: Axis
+    panels: tuple[Panel, ...]
+
+
+def detection_charts(evaluation: Evaluation) -> list[Chart]:
+    """One per known collection: AUROC against the mean of all unknown ones, if there is one, and against each."""
+    axis = Axis.over(evaluation.find(metric="auroc"), start=None, end=1.0, mark=_GUESSING)
+    charts = []
+    for known in evaluation.names("known", metric="auroc"):
+        by_name = _drawn(evaluation, "unknown", metric="auroc", known=known)
+        # The mean is read first.
+        by_name = {name: by_name[name] for name in sorted(by_name, key=lambda name: name != MEAN)}
+        rows = [row for some in by_name.values() for row in some]
+        order = _scores(next(iter(by_name.values()), []), max)
+        order += [score for score in _scores(rows, max) if score not in order]
+        charts.append(Chart(known, counted(rows, "n_known"), axis, _panels(evaluation, axis, by_name, order)))
+    return charts
+
+
+def false_alarm_chart(evaluation: Evaluation) -> Chart | None:
+    """False alarms of each known collection, alpha marked; None where none were counted.
+
+    Lines are ordered by their worst collection: where the calibration comes from, all are close to alpha.
+    """
+    by_name = _drawn(evaluation, "known", metric="false_alarms")
+    rows = [row for some in by_name.values() for row in some]
+    if not rows:
+        return None
+    axis = Axis.over(rows, start=0.0, end=None, mark=evaluation.alpha)
+    return Chart("", "", axis, _panels(evaluation, axis, by_name, _scores(rows, min)))
+
+
+def counted(rows: Sequence[Measurement], column: str) -> str:
+    """ "728 images", or "712–728 images" where detectors differ; "" where that is not known."""
+    counts = [count for row in rows if (count := getattr(row, column))]
+    if not counts:
+        return ""
+    low, high = min(counts), max(counts)
+    return f"{high:,} image" + ("" if high == 1 else "s") if low == high else f"{low:,}–{high:,} images"
+
+
+def _panels(
+    evaluation: Evaluation,
+    axis: Axis,
+    by_name: Mapping[str, Sequence[Measurement]],
+    order: Sequence[str],
+) -> tuple[Panel, ...]:
+    series = {name: number for number, name in enumerate(evaluation.detectors)}
+    panels = []
+    for name, mine in by_name.items():
+        dots: dict[str, list[Dot]] = {score: [] for score in order}
+        for row, standing in zip(mine, standings(mine), strict=True):
+            dots[row.score].append(_dot(row, axis, series[row.detector], standing))
+        lines = tuple(
+            Line(evaluation.scores[score], tuple(sorted(dots[score], key=lambda dot: dot.series)))
+            for score in order
+        )
+        about = "n_unknown" if mine and mine[0].unknown else "n_known"
+        panels.append(
+            Panel("" if name == MEAN and about == "n_unknown" else name, counted(mine, about), lines)
+        )
+    return tuple(panels)
+
+
+def _drawn(evaluation: Evaluation, column: str, **wanted: str) -> dict[str, list[Measurement]]:
+    """The measurements that have a place, by the names in a column."""
+    found: dict[str, list[Measurement]] = {}
+    for row in evaluation.find(**wanted):
+        if row.detector in evaluation.detectors and row.score in evaluation.scores:
+            found.setdefault(getattr(row, column), []).append(row)
+    return found
+
+
+def _scores(rows: Sequence[Measurement], choose: Callable[[Iterable[float]], float]) -> list[str]:
+    """The scores of these, best first by what ``choose`` takes of the worth of each one's rows."""
+    of: dict[str, list[float]] = {}
+    for row in rows:
+        of.setdefault(row.score, []).append(worth(row))
+    return sorted(of, key=lambda score: choose(of[score]), reverse=True)
+
+
+def _dot(row: Measurement, axis: Axis, series: int, standing: Standing) -> Dot:
+    there = math.isfinite(row.value)
+    value, _, interval = shown(row).partition(" ")
+    low, high = (axis.place(end) if there else 0.0 for end in ends(row))
+    return Dot(
+        series=series,
+        detector=row.detector,
+        value=value if there else "—",
+        interval=interval if there else "",
+        at=axis.place(row.value) if there else None,
+        low=low,
+        high=high,
+        standing=standing,
+    )

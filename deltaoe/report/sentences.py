@@ -1,0 +1,50 @@
+"""What a report says in words: what its verdicts promise, and why there is no threshold where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from deltaoe.functional.conformal import images_needed
+from deltaoe.report.model import Report
+
+
+def no_verdict_sentence(report: Report) -> str:
+    """Why no image has a verdict, and how many calibration images would do; "" if images have one."""
+    if report.threshold is not None:
+        return ""
+    have = np.size(report.calibration)
+    if have == 0:
+        return f"No image has a verdict, because there is no calibration. {_needs(report)}"
+    if have < images_needed(report.level):
+        return f"No image has a verdict, because the calibration has only {images(have)}. {_needs(report)}"
+    if report.fdr is not None or report.per_class:
+        return ""
+    return "No image has a verdict, because no threshold was set."
+
+
+def no_threshold_sentence(report: Report) -> str:
+    """Why images have a verdict although there is not one threshold for all; "" if there is one, or no verdict."""
+    if report.threshold is not None or no_verdict_sentence(report):
+        return ""
+    if report.fdr is not None and not report.counts.get("unknown", 0):
+        return "No image is called unknown"
+    return "Each class has its own threshold"
+
+
+def percent(value: float) -> str:
+    """A given level such as α = 0.05 as "5%", with all the digits it was given."""
+    return f"{100 * value:.6g}%"
+
+
+def images(count: int) -> str:
+    """ "1 image", "1,234 images"."""
+    return f"{count:,} image" + ("" if count == 1 else "s")
+
+
+def _needs(report: Report) -> str:
+    promise = (
+        f"at most {percent(report.alpha)} of your own images would be called unknown on average"
+        if report.fdr is None
+        else f"at most {percent(report.fdr)} of the images called unknown would be false alarms on average"
+    )
+    return f"With at least {images(images_needed(report.level))} that were not used for tuning, {promise}."
