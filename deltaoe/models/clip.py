@@ -19,7 +19,8 @@ from deltaoe.data.pixels import Geometry
 from deltaoe.data.space import FeatureSpace, canonical_json
 from deltaoe.errors import ConfigError, DeltaoeError, ModelError, first_line
 from deltaoe.models.loading import config_digest, load_model, load_tokenizer, weights_digest
-from deltaoe.models.prompts import PromptLearner, Suffixes, TextTower, common_prefix, random_context
+from deltaoe.models.prompt_learner import Position, Precision, PromptLearner, random_context
+from deltaoe.models.prompts import Suffixes, TextTower, common_prefix
 from deltaoe.models.reference import ModelRef
 from deltaoe.models.scaling import Scaling
 from deltaoe.runtime import PRECISIONS, copy_to, is_out_of_memory
@@ -200,27 +201,39 @@ class FrozenClip:
         return torch.cat(out)
 
     def prompt_learner(
-        self, class_names: Sequence[str], length: int | None, phrase: str | None, generator: torch.Generator
+        self,
+        class_names: Sequence[str],
+        length: int | None,
+        phrase: str | None,
+        generator: torch.Generator,
+        *,
+        position: Position = "end",
+        class_specific: bool = False,
+        chunk: int | None = None,
+        precision: Precision = "fp32",
     ) -> PromptLearner:
-        """A learner with ``length`` context vectors shared by all classes.
+        """A learner with ``length`` context vectors around the classes' names.
 
         Args:
-            class_names: K names; each prompt is [SOS][context][name][.][EOT].
+            class_names: K names.
             length: n; None means 16, or the phrase's own number of tokens.
             phrase: start from these words' embeddings, repeated to fill ``length``; None starts at random.
-            generator: for a random start.
+            generator: for a random start; contexts of different classes are drawn independently.
+            position: where the name stands among the vectors; see :class:`PromptLearner`.
+            class_specific: learn a context for each class instead of one for all.
+            chunk: number of classes to encode at a time; None: as many as about 2 GiB of activations allow.
+            precision: in which the text tower computes; ``fp16`` needs a loss that is scaled.
 
         Raises:
-            ConfigError: the context is empty, or a prompt is too long for the model.
+            ConfigError: the context is empty, a prompt is too long for the model, or an option is unknown.
             ModelError: the text tower is of an unsupported kind.
         """
         tower = self.tower
-        rows = tower.up_to_eot(self._tokenizer([f"{name}." for name in class_names]))
-        start = rows[0][0]
         if length is not None and length < 1:
             raise ConfigError(f"the context length must be at least 1, not {length}")
         if phrase is None:
-            context = random_context(length or 16, tower.width, generator)
+            each = (len(class_names),) if class_specific else ()
+            context = random_context(*each, length or 16, tower.width, generator=generator)
         else:
             words = tower.up_to_eot(self._tokenizer([phrase]))[0][1:-1]
             if not words:
@@ -228,15 +241,71 @@ class FrozenClip:
             wanted = length or len(words)
             repeated = [words[i % len(words)] for i in range(wanted)]
             context = tower.embed(repeated).detach()
+            if class_specific:
+                context = context.expand(len(class_names), -1, -1)
+        return self._learner(class_names, context, position, chunk, precision)
+
+    def encode_behind(
+        self,
+        learner: PromptLearner,
+        names: Sequence[str],
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> Tensor:
+        """Features (M, D) of other names with a learned context, unit rows, float32, on the CPU.
+
+        Where each class has its own context, the mean over the classes is taken.
+
+        Args:
+            learner: whose context, position and precision; one of this model's.
+            names: M names.
+            progress: called with the number of names done.
+
+        Raises:
+            ConfigError: a prompt is too long for the model.
+        """
+        out = [torch.empty(0, self.space.dim)]
+        with torch.no_grad():
+            for start in range(0, len(names), _TEXT_BATCH):
+                part = names[start : start + _TEXT_BATCH]
+                other = self._learner(part, learner.for_all(), learner.position, None, learner.precision)
+                out.append(other().cpu())
+                progress(start + len(part))
+        return torch.cat(out)
+
+    def _learner(
+        self,
+        class_names: Sequence[str],
+        context: Tensor,
+        position: Position,
+        chunk: int | None,
+        precision: Precision,
+    ) -> PromptLearner:
+        tower = self.tower
+        if position == "end":
+            # With the full stop, as one text: "!" and "." are one token.
+            rows = tower.up_to_eot(self._tokenizer([f"{name}." for name in class_names]))
+            stop: list[int] = []
+        else:
+            rows = tower.up_to_eot(self._tokenizer(list(class_names)))
+            stop = tower.up_to_eot(self._tokenizer(["."]))[0][1:-1]
         longest = max(range(len(rows)), key=lambda i: len(rows[i]))
-        if len(context) + len(rows[longest]) > tower.context_length:
+        tokens = context.shape[-2] + len(rows[longest]) + len(stop)
+        if tokens > tower.context_length:
             raise ConfigError(
-                f"the prompt for class {class_names[longest]!r} has {len(context) + len(rows[longest])} tokens, "
+                f"the prompt for class {class_names[longest]!r} has {tokens} tokens, "
                 f"the model reads {tower.context_length}",
                 hint="shorten --context-length, or rename the class with deltaoe extract --classes FILE",
             )
-        suffixes = Suffixes.of([row[1:] for row in rows], self.device)
-        return PromptLearner(tower, start, suffixes, context.to(self.device))
+        return PromptLearner(
+            tower,
+            rows[0][0],
+            [row[1:-1] for row in rows],
+            [*stop, rows[0][-1]],
+            context.to(self.device),
+            position=position,
+            chunk=chunk,
+            precision=precision,
+        )
 
 
 def _convert(tower: torch.nn.Module, dtype: torch.dtype) -> None:

@@ -1,54 +1,108 @@
 """Prompts through CLIP's text tower: exact, with all that classes share computed once.
 
-A prompt is [SOS][shared part][class tokens][.][EOT]. CLIP's text attention is causal, so (a) what follows EOT
-can't reach it and is cut off, and (b) hidden states of the shared part are the same for every class: they run
-once, and each class's few own tokens attend to its keys and values. Classes are grouped by the number of their
-own tokens, so nothing is padded, and the last layer is computed at EOT only. All of this is exact: equal to the
-full 77-token forward up to rounding.
+A prompt is [SOS] and what else all classes share, then each class's own tokens up to EOT. CLIP's text attention is
+causal, so (a) what follows EOT can't reach it and is cut off, and (b) hidden states of the shared part are the same
+for every class: they run once, and the classes' own tokens attend to its keys and values. Classes are grouped by
+the number of their own tokens, so nothing is padded, and the last layer is computed at EOT only. All of this is
+exact: equal to the full 77-token forward up to rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from deltaoe.errors import ConfigError, ModelError
 
-CONTEXT_STD = 0.02  # of random context vectors, as in CoOp
+# Activations that backward may keep at a time.
+_MEMORY = 2 * 2**30
+# What backward keeps of a token in a layer, in units of its width, at 4 bytes: the inputs of both norms (2), queries,
+# keys, values (3), QuickGELU's input and its sigmoid (8), attention weights (1). See the test that counts them.
+_KEPT = 14 * 4
+
+KeysValues = tuple[Tensor, Tensor]
+
+
+def learned(slots: range) -> list[int]:
+    """Stand-ins among token ids for learned vectors: vector j of a class is −1 − j."""
+    return [-1 - j for j in slots]
 
 
 @dataclass(frozen=True)
 class Suffixes:
-    """The classes' own tokens, from the first one that differs to EOT.
+    """The classes' own tokens, from the first one that is not shared to EOT; some or all of the classes.
 
     Attributes:
-        tokens: (T,) token ids of all classes, concatenated in the order of ``order``.
+        tokens: (T,) token ids, concatenated in the order of ``order``; 0 where a learned vector goes.
         positions: (T,) each token's place within its suffix, from 0.
         groups: (number of classes, tokens per class), for runs of ``order`` with equal length.
         order: (K,) class indices, sorted by length.
+        ends: (K,) where each class's EOT lies among ``tokens``.
+        places: (M,) where learned vectors lie among ``tokens``.
+        slots: (M,) which of its class's vectors each of them is.
+        owners: (M,) to which class each belongs, as a place in ``order``.
     """
 
     tokens: Tensor
     positions: Tensor
     groups: tuple[tuple[int, int], ...]
     order: Tensor
+    ends: Tensor
+    places: Tensor
+    slots: Tensor
+    owners: Tensor
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[int]], device: torch.device) -> Suffixes:
-        """Build from one list of token ids per class; each ends with EOT."""
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        """Build from one list of token ids (or :func:`learned` stand-ins) per class; each ends with EOT."""
+        return cls._of(rows, _by_length(rows), device)
+
+    @classmethod
+    def in_parts(
+        cls, rows: Sequence[Sequence[int]], device: torch.device, *, classes: int | None, tokens: int
+    ) -> tuple[Suffixes, ...]:
+        """The same in parts of at most ``classes`` classes, or else ``tokens`` tokens, and at least one class.
+
+        Sorted by length over all parts, so that groups stay large.
+        """
+        order = _by_length(rows)
+        if classes is None:
+            total = sum(map(len, rows))
+            # Parts of equal size; a last one of a few tokens would cost as many calls as a full one.
+            tokens = math.ceil(total / math.ceil(total / tokens))
+        cuts, size = [0], 0
+        for place, i in enumerate(order):
+            full = size + len(rows[i]) > tokens if classes is None else place - cuts[-1] == classes
+            if full and place > cuts[-1]:
+                cuts.append(place)
+                size = 0
+            size += len(rows[i])
+        ends = [*cuts[1:], len(order)]
+        return tuple(cls._of(rows, order[a:b], device) for a, b in zip(cuts, ends, strict=True))
+
+    @classmethod
+    def _of(cls, rows: Sequence[Sequence[int]], order: Sequence[int], device: torch.device) -> Suffixes:
         lengths = [len(rows[i]) for i in order]
         groups = tuple((lengths.count(length), length) for length in sorted(set(lengths)))
+        flat = torch.tensor([token for i in order for token in rows[i]])
+        owners = torch.arange(len(order)).repeat_interleave(torch.tensor(lengths))
+        places = (flat < 0).nonzero()[:, 0]
         return cls(
-            tokens=torch.tensor([token for i in order for token in rows[i]], device=device),
+            tokens=flat.clamp(min=0).to(device),
             positions=torch.tensor([p for length in lengths for p in range(length)], device=device),
             groups=groups,
             order=torch.tensor(order, device=device),
+            ends=(torch.tensor(lengths).cumsum(0) - 1).to(device),
+            places=places.to(device),
+            slots=(-1 - flat[places]).to(device),
+            owners=owners[places].to(device),
         )
 
     @property
@@ -98,6 +152,14 @@ class TextTower:
         """The longest prompt, in tokens, SOS and EOT included."""
         return len(self.positional_embedding)
 
+    @property
+    def tokens_at_once(self) -> int:
+        """How many tokens' activations take about 2 GiB until backward: 6,241 in ViT-B/16's text tower.
+
+        All of ImageNet's names fit, at some 4.5 tokens each behind a shared context, so they are computed once.
+        """
+        return max(1, _MEMORY // (len(self.blocks) * self.width * _KEPT))
+
     def up_to_eot(self, rows: Tensor) -> list[list[int]]:
         """Cut tokenised rows (K, L) behind their EOT token."""
         ends = rows.argmax(dim=1) if self.eot_is_largest else (rows == self.eot_id).int().argmax(dim=1)
@@ -109,61 +171,70 @@ class TextTower:
         embeddings: Tensor = self.token_embedding(torch.tensor(list(tokens), dtype=torch.long, device=device))
         return embeddings
 
-    def encode(self, prefix: Tensor, suffixes: Suffixes) -> Tensor:
-        """Text features of all classes, (K, D) unit rows.
+    def encode(self, prefix: Tensor, *parts: Suffixes, vectors: Tensor | None = None) -> Tensor:
+        """Text features of all classes, (K, D) unit rows, in the precision of ``prefix`` even under autocast.
+
+        Of several parts, backward computes each one's activations anew, so that no more than one part's are held.
 
         Args:
             prefix: (P, width) embeddings of SOS and all that is shared, without positions. Gradients flow to it.
-            suffixes: the classes' own tokens.
+            parts: the classes' own tokens; together, the classes 0 to K − 1.
+            vectors: what goes into the parts' learned places, without positions: (n, width) for all classes alike,
+                or (K, n, width) for each class. Gradients flow to them.
 
         Raises:
             ConfigError: prefix and longest suffix together exceed the context length.
         """
-        shared = len(prefix)
-        if shared + suffixes.longest > self.context_length:
+        length = len(prefix) + max(part.longest for part in parts)
+        if length > self.context_length:
             raise ConfigError(
-                f"a prompt has {shared + suffixes.longest} tokens, the model reads {self.context_length}",
+                f"a prompt has {length} tokens, the model reads {self.context_length}",
                 hint="shorten the context (--context-length) or the longest class name",
             )
-        p = prefix + self.positional_embedding[:shared]
-        x = self.token_embedding(suffixes.tokens) + self.positional_embedding[shared + suffixes.positions]
-        ends = _ends(suffixes.groups, x.device)
-        last = len(self.blocks) - 1
-        for i, block in enumerate(self.blocks):
-            if i < last:
-                p, x = _layer(block, p, x, suffixes.groups)
+        order = torch.cat([part.order for part in parts])
+        shared = self._shared(prefix)
+        pooled = []
+        for part, own in zip(parts, _per_part(parts, order, vectors), strict=True):
+            if len(parts) > 1 and torch.is_grad_enabled():
+                pooled.append(
+                    checkpoint(self._pooled, shared, part, own, use_reentrant=False, preserve_rng_state=False)
+                )
             else:
-                x = _last_layer(block, p, x, suffixes.groups, ends)
-        pooled = self.ln_final(x)
-        if self.projection is not None:
-            linear = isinstance(self.projection, nn.Linear)
-            pooled = self.projection(pooled) if linear else pooled @ self.projection
-        back = torch.empty_like(suffixes.order)
-        back[suffixes.order] = torch.arange(len(back), device=back.device)
-        return F.normalize(pooled[back], dim=-1)
+                pooled.append(self._pooled(shared, part, own))
+        return F.normalize(torch.cat(pooled)[order.argsort()], dim=-1)
 
+    def _shared(self, prefix: Tensor) -> list[KeysValues]:
+        """The prefix's keys and values in every layer, each (heads, P, width / heads)."""
+        p = prefix + self.positional_embedding[: len(prefix)]
+        out = []
+        for i, block in enumerate(self.blocks):
+            q, k, v = _project(block, block.ln_1(p))
+            out.append((k, v))
+            if i < len(self.blocks) - 1:
+                p = _mix(block, p, _attend(q, k, v, [(1, len(p))]))
+        return out
 
-class PromptLearner(nn.Module):
-    """Context vectors shared by all classes, in front of the class name: [SOS][θ_1..θ_n][class][.][EOT].
-
-    Only ``context`` (n, width) is a parameter; ``forward()`` gives the text features (K, D), unit rows.
-    """
-
-    def __init__(self, tower: TextTower, start: int, suffixes: Suffixes, context: Tensor) -> None:
-        super().__init__()
-        self._tower = tower
-        self._suffixes = suffixes
-        self._sos = tower.embed([start]).detach()
-        self.context = nn.Parameter(context.detach().clone())
-
-    def forward(self) -> Tensor:
-        """Text features of all classes, (K, D) unit rows; differentiable in ``context``."""
-        return self._tower.encode(torch.cat([self._sos, self.context]), self._suffixes)
-
-
-def random_context(length: int, width: int, generator: torch.Generator) -> Tensor:
-    """Context vectors from N(0, 0.02), (length, width), drawn on the CPU so that every device starts alike."""
-    return torch.randn(length, width, generator=generator) * CONTEXT_STD
+    def _pooled(self, shared: Sequence[KeysValues], part: Suffixes, vectors: Tensor | None) -> Tensor:
+        """Features of one part's classes, in its order, before normalisation: (K, D)."""
+        x = self.token_embedding(part.tokens)
+        if vectors is not None and len(part.places):
+            slots = part.slots if vectors.ndim == 2 else part.owners * vectors.shape[1] + part.slots
+            x = x.index_copy(0, part.places, vectors.flatten(0, -2)[slots])
+        x = x + self.positional_embedding[shared[0][0].shape[1] + part.positions]
+        for block, front in zip(self.blocks[:-1], shared, strict=False):
+            q, k, v = _project(block, block.ln_1(x))
+            x = _mix(block, x, _attend(q, k, v, part.groups, front))
+        # The last layer at the EOT tokens only; everything else would be thrown away.
+        block = self.blocks[-1]
+        q, k, v = _project(block, block.ln_1(x), part.ends)
+        x = _mix(block, x[part.ends], _attend(q, k, v, part.groups, shared[-1]))
+        with torch.autocast(x.device.type, enabled=False):
+            out: Tensor = self.ln_final(x)
+            if isinstance(self.projection, nn.Linear):
+                out = self.projection(out)
+            elif self.projection is not None:
+                out = out @ self.projection
+            return out
 
 
 def common_prefix(rows: Sequence[Sequence[int]]) -> int:
@@ -176,66 +247,76 @@ def common_prefix(rows: Sequence[Sequence[int]]) -> int:
     return limit
 
 
-def _ends(groups: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
-    """Where each class's EOT lies among the concatenated suffix tokens."""
-    lengths = torch.tensor([length for count, length in groups for _ in range(count)], device=device)
-    return lengths.cumsum(0) - 1
+def _by_length(rows: Sequence[Sequence[int]]) -> list[int]:
+    return sorted(range(len(rows)), key=lambda i: len(rows[i]))
 
 
-def _layer(block: Any, p: Tensor, x: Tensor, groups: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-    """One transformer block on the shared prefix p (P, W) and all suffix tokens x (T, W)."""
+def _per_part(parts: Sequence[Suffixes], order: Tensor, vectors: Tensor | None) -> Sequence[Tensor | None]:
+    """The vectors for each part: all of them if classes share them, else those of its classes."""
+    if vectors is None or vectors.ndim == 2:
+        return [vectors] * len(parts)
+    # One gather for all parts: backward of one in each part would fill K vectors anew every time.
+    return torch.split(vectors[order], [len(part.order) for part in parts])
+
+
+def _project(block: Any, x: Tensor, ends: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values (heads, T, width / heads) of normed tokens (T, width); queries at ``ends`` only."""
     attention = block.attn
-    both = torch.cat([p, x])  # one matrix product for prefix and suffixes alike
-    q, k, v = F.linear(block.ln_1(both), attention.in_proj_weight, attention.in_proj_bias).chunk(3, dim=-1)
-    mixed = _attend(attention.num_heads, len(p), q, k, v, groups)
-    both = both + block.ls_1(attention.out_proj(mixed))
-    both = both + block.ls_2(block.mlp(block.ln_2(both)))
-    return both[: len(p)], both[len(p) :]
+    weight, bias, width = attention.in_proj_weight, attention.in_proj_bias, x.shape[1]
+
+    def split(rows: Tensor) -> Iterator[Tensor]:
+        wide = rows.view(len(rows), -1, attention.num_heads, width // attention.num_heads)
+        return iter(wide.permute(1, 2, 0, 3))
+
+    if ends is None:
+        q, k, v = split(F.linear(x, weight, bias))
+        return q, k, v
+    k, v = split(F.linear(x, weight[width:], None if bias is None else bias[width:]))
+    (q,) = split(F.linear(x[ends], weight[:width], None if bias is None else bias[:width]))
+    return q, k, v
 
 
-def _last_layer(block: Any, p: Tensor, x: Tensor, groups: Sequence[tuple[int, int]], ends: Tensor) -> Tensor:
-    """The last block, at the EOT tokens only: (K, W). Everything else would be thrown away."""
-    attention = block.attn
-    width = p.shape[1]
-    weight, bias = attention.in_proj_weight, attention.in_proj_bias
-    normed = block.ln_1(torch.cat([p, x]))
-    kv_bias = None if bias is None else bias[width:]
-    k, v = F.linear(normed, weight[width:], kv_bias).chunk(2, dim=-1)
-    q_bias = None if bias is None else bias[:width]
-    q = F.linear(normed[len(p) + ends], weight[:width], q_bias)
-    out, at, row = [], len(p), 0
-    for count, length in groups:
-        keys, values = (_with_prefix(t, len(p), at, count, length, attention.num_heads) for t in (k, v))
-        queries = q[row : row + count].view(count, 1, attention.num_heads, -1).transpose(1, 2)
-        out.append(
-            F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).reshape(count, width)
-        )
-        at, row = at + count * length, row + count
-    y = x[ends] + block.ls_1(attention.out_proj(torch.cat(out)))
-    result: Tensor = y + block.ls_2(block.mlp(block.ln_2(y)))
-    return result
+def _mix(block: Any, x: Tensor, attended: Tensor) -> Tensor:
+    """The rest of a block, behind attention: (T, width)."""
+    x = x + block.ls_1(block.attn.out_proj(attended))
+    out: Tensor = x + block.ls_2(block.mlp(block.ln_2(x)))
+    return out
 
 
 def _attend(
-    heads: int, shared: int, q: Tensor, k: Tensor, v: Tensor, groups: Sequence[tuple[int, int]]
+    q: Tensor, k: Tensor, v: Tensor, groups: Sequence[tuple[int, int]], front: KeysValues | None = None
 ) -> Tensor:
-    """Causal attention: the prefix within itself, each suffix to the prefix and itself. All (P + T, W)."""
-    width = q.shape[1]
-    pq, pk, pv = (t[:shared].view(1, shared, heads, -1).transpose(1, 2) for t in (q, k, v))
-    out = [F.scaled_dot_product_attention(pq, pk, pv, is_causal=True).transpose(1, 2).reshape(shared, width)]
-    at = shared
+    """Causal attention of each class to ``front`` and to itself: (queries, width).
+
+    Softmax runs over the scores of both side by side. Copying the front's keys and values to every class would move
+    some five times the memory that the tokens themselves take.
+
+    Args:
+        q: (heads, T, d), or (heads, K, d) for the last token of each class alone.
+        k, v: (heads, T, d).
+        groups: number of classes and tokens per class.
+        front: keys and values (heads, P, d) that stand before every class.
+    """
+    heads, _, d = q.shape
+    per_class = q.shape[1] == sum(count for count, _ in groups)
+    q = q * d**-0.5
+    out, at, row = [], 0, 0
     for count, length in groups:
-        queries = q[at : at + count * length].view(count, length, heads, -1).transpose(1, 2)
-        keys, values = (_with_prefix(t, shared, at, count, length, heads) for t in (k, v))
-        mask = torch.ones(length, shared + length, dtype=torch.bool, device=q.device).tril(diagonal=shared)
-        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-        out.append(mixed.transpose(1, 2).reshape(count * length, width))
-        at += count * length
-    return torch.cat(out)
-
-
-def _with_prefix(t: Tensor, shared: int, at: int, count: int, length: int, heads: int) -> Tensor:
-    """Keys or values (count, heads, P + length, W/heads) of one group, the shared ones in front."""
-    own = t[at : at + count * length].view(count, length, heads, -1).transpose(1, 2)
-    front = t[:shared].view(1, shared, heads, -1).transpose(1, 2).expand(count, -1, -1, -1)
-    return torch.cat([front, own], dim=2)
+        n = 1 if per_class else length
+        queries = q[:, row : row + count * n]
+        keys, values = (t[:, at : at + count * length].reshape(heads, count, length, d) for t in (k, v))
+        scores = queries.reshape(heads, count, n, d) @ keys.transpose(-1, -2)
+        if n > 1:
+            later = torch.ones(n, n, dtype=torch.bool, device=q.device).triu(1)
+            scores = scores.masked_fill(later, -math.inf)
+        if front is not None:
+            before = (queries @ front[0].transpose(-1, -2)).view(heads, count, n, -1)
+            weights = torch.cat([before, scores], dim=-1).softmax(dim=-1)
+            before, scores = torch.split(weights, [before.shape[-1], length], dim=-1)
+            mixed = scores @ values
+            mixed = mixed.flatten(1, 2) + before.flatten(1, 2) @ front[1]
+        else:
+            mixed = (scores.softmax(dim=-1) @ values).flatten(1, 2)
+        out.append(mixed)
+        at, row = at + count * length, row + count * n
+    return torch.cat(out, dim=1).transpose(0, 1).flatten(1)

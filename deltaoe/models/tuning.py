@@ -18,7 +18,7 @@ from torch import Tensor
 from deltaoe.errors import ConfigError, ModelError
 from deltaoe.functional.ebm import ebm_loss, ebm_terms
 from deltaoe.functional.energy import check_temperature, check_top_c
-from deltaoe.models.prompts import PromptLearner
+from deltaoe.models.prompt_learner import PromptLearner
 
 _SMALLEST_BATCH = 32  # CoOp's
 _STEPS_PER_EPOCH = 4

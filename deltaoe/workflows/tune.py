@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from deltaoe.data.dataset import DataSet
@@ -19,7 +17,6 @@ from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError, MismatchError, ModelError
 from deltaoe.functional.sampling import FewShotSplit, few_shot_split
 from deltaoe.models.clip import FrozenClip
-from deltaoe.models.prompts import PromptLearner
 from deltaoe.models.reference import ModelRef
 from deltaoe.models.tuning import Recipe, Step, default_epochs, fit_context
 from deltaoe.runtime import check_seed, generator
@@ -27,8 +24,6 @@ from deltaoe.workflows.background import BackgroundOptions, choose_background
 from deltaoe.workflows.progress import Event, OnEvent, silent
 from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.zero_shot import calibrate
-
-_NAMES_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -117,7 +112,9 @@ def tune(workspace: Workspace, options: TuneOptions | None = None, on: OnEvent =
         options.background,
         data.class_names,
         text,
-        lambda names: _encode(clip, learner, names, on),
+        lambda names: clip.encode_behind(
+            learner, names, lambda done: on(Event("Encoding background", done, len(names)))
+        ).numpy(),
     )
     detector = Detector(
         class_names=data.class_names,
@@ -148,21 +145,6 @@ def tune(workspace: Workspace, options: TuneOptions | None = None, on: OnEvent =
     if options.out is None:
         workspace.remember(detector=path.stem)
     return TuneResult(detector, path, data, split, last, notes)
-
-
-def _encode(
-    clip: FrozenClip, learner: PromptLearner, names: Sequence[str], on: OnEvent
-) -> npt.NDArray[np.float32]:
-    """Features of other names behind the learned context."""
-    out = []
-    with torch.no_grad():
-        for start in range(0, len(names), _NAMES_AT_ONCE):
-            part = names[start : start + _NAMES_AT_ONCE]
-            other = clip.prompt_learner(part, len(learner.context), None, generator(0))
-            other.context.copy_(learner.context)
-            out.append(other().cpu().numpy())
-            on(Event("Encoding background", start + len(part), len(names)))
-    return np.concatenate(out)
 
 
 def current_data(workspace: Workspace, wanted: str | None) -> DataSet:
