@@ -299,24 +299,26 @@ def _attend(
     """
     heads, _, d = q.shape
     per_class = q.shape[1] == sum(count for count, _ in groups)
-    q = q * d**-0.5
-    out, at, row = [], 0, 0
-    for count, length in groups:
+    longest = 1 if per_class else max(length for _, length in groups)
+    later = torch.ones(longest, longest, dtype=torch.bool, device=q.device).triu(1)
+    # Split rather than sliced: backward of every slice would fill a tensor of full size.
+    own = [count * length for count, length in groups]
+    queries = torch.split(q * d**-0.5, [count for count, _ in groups] if per_class else own, dim=1)
+    out = []
+    for (count, length), query, key, value in zip(
+        groups, queries, torch.split(k, own, dim=1), torch.split(v, own, dim=1), strict=True
+    ):
         n = 1 if per_class else length
-        queries = q[:, row : row + count * n]
-        keys, values = (t[:, at : at + count * length].reshape(heads, count, length, d) for t in (k, v))
-        scores = queries.reshape(heads, count, n, d) @ keys.transpose(-1, -2)
+        keys, values = (t.reshape(heads, count, length, d) for t in (key, value))
+        scores = query.reshape(heads, count, n, d) @ keys.transpose(-1, -2)
         if n > 1:
-            later = torch.ones(n, n, dtype=torch.bool, device=q.device).triu(1)
-            scores = scores.masked_fill(later, -math.inf)
-        if front is not None:
-            before = (queries @ front[0].transpose(-1, -2)).view(heads, count, n, -1)
+            scores = scores.masked_fill(later[:n, :n], -math.inf)
+        if front is None:
+            mixed = (scores.softmax(dim=-1) @ values).flatten(1, 2)
+        else:
+            before = (query @ front[0].transpose(-1, -2)).view(heads, count, n, -1)
             weights = torch.cat([before, scores], dim=-1).softmax(dim=-1)
             before, scores = torch.split(weights, [before.shape[-1], length], dim=-1)
-            mixed = scores @ values
-            mixed = mixed.flatten(1, 2) + before.flatten(1, 2) @ front[1]
-        else:
-            mixed = (scores.softmax(dim=-1) @ values).flatten(1, 2)
+            mixed = (scores @ values).flatten(1, 2) + before.flatten(1, 2) @ front[1]
         out.append(mixed)
-        at, row = at + count * length, row + count * n
     return torch.cat(out, dim=1).transpose(0, 1).flatten(1)

@@ -16,7 +16,6 @@ from deltaoe.data.labels import require_classes
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError, MismatchError, ModelError
 from deltaoe.functional.sampling import FewShotSplit, few_shot_split
-from deltaoe.models.clip import FrozenClip
 from deltaoe.models.reference import ModelRef
 from deltaoe.models.tuning import Recipe, Step, default_epochs, fit_context
 from deltaoe.runtime import check_seed, generator
