@@ -219,7 +219,8 @@ class FrozenClip:
             length: n; None means 16, or the phrase's own number of tokens.
             phrase: start from these words' embeddings, repeated to fill ``length``; None starts at random.
             generator: for a random start; contexts of different classes are drawn independently.
-            position: where the name stands among the vectors; see :class:`PromptLearner`.
+            position: where the name stands: behind the vectors (``end``), between their halves (``middle``) or
+                before them (``front``).
             class_specific: learn a context for each class instead of one for all.
             chunk: number of classes to encode at a time; None: as many as about 2 GiB of activations allow.
             precision: in which the text tower computes; ``fp16`` needs a loss that is scaled.
