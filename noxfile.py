@@ -105,7 +105,7 @@ def bench(session: nox.Session) -> None:
         "precision",
         "store",
         "warm",
-        "photos",
+        "tuning",
         "demo",
     ]:
         run(session, "python", f"benchmarks/{name}.py")

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from deltaoe.functional.energy import delta_energy as delta_energy
     from deltaoe.functional.energy import energy as energy
     from deltaoe.models.clip import FrozenClip as FrozenClip
+    from deltaoe.models.recipe import Recipe as Recipe
     from deltaoe.models.reference import ModelRef as ModelRef
-    from deltaoe.models.tuning import Recipe as Recipe
     from deltaoe.workflows.background import BackgroundOptions as BackgroundOptions
     from deltaoe.workflows.choosing import ScoreOptions as ScoreOptions
     from deltaoe.workflows.evaluate import EvaluateOptions as EvaluateOptions
@@ -37,7 +37,7 @@ _HOMES = {
     "ExtractOptions": "workflows.extract",
     "FrozenClip": "models.clip",
     "ModelRef": "models.reference",
-    "Recipe": "models.tuning",
+    "Recipe": "models.recipe",
     "Rule": "workflows.verdicts",
     "ScoreOptions": "workflows.choosing",
     "Scorer": "workflows.scoring",

@@ -110,6 +110,16 @@ def native_precision(device: torch.device) -> str:
     return "bf16" if any(has.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "fp32"
 
 
+def tuning_precision(device: torch.device) -> str:
+    """What prompts are learned in: ``bf16`` on GPUs that have it, ``fp32`` elsewhere.
+
+    bfloat16 has float32's range, so that no gradient has to be scaled; losses and context stay float32.
+    """
+    import torch
+
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+
+
 def copy_to(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """A CPU tensor's copy on a device (itself on a CPU); to a CUDA device without waiting for what runs there."""
     if device.type == "cuda":

@@ -1,72 +1,26 @@
-"""The few-shot loop: context vectors by SGD on cached features, cross-entropy plus λ·EBM.
+"""The few-shot loop: context vectors on cached features, by cross-entropy, λ·EBM and an anchor.
 
-The loss is CE(a·s, y) + λ·a·mean(E_0 − E_2), with CLIP's logit scale a: both terms are in logit units, so that λ
-weighs like with like **[reading]**.
+The loss is CE(a·s, y) + λ·a·mean(E_0 − E_2) + η·mean‖z − z_0‖², with CLIP's logit scale a: cross-entropy and EBM are
+in logit units, so that λ weighs like with like **[reading]**.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
-from deltaoe.errors import ConfigError, ModelError
+from deltaoe.errors import ModelError
 from deltaoe.functional.ebm import ebm_loss, ebm_terms
-from deltaoe.functional.energy import check_temperature, check_top_c
 from deltaoe.models.prompt_learner import PromptLearner
+from deltaoe.models.recipe import Recipe
 
-_SMALLEST_BATCH = 32  # CoOp's
-_STEPS_PER_EPOCH = 4
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to tune. Defaults follow CoOp (Zhou et al., IJCV 2022) unless said otherwise.
-
-    Attributes:
-        ebm_weight: λ; 0 is plain CoOp.
-        ebm_temperature: τ of the energies in the EBM loss, cosine units; CLIP's own by default, so that both terms
-            of the loss see the same logits.
-        temperature: τ of ΔEnergy, cosine units; in the loop it enters the reported premise only, as does ``top_c``.
-        top_c: c of ΔEnergy.
-        epochs: passes over the shots; None takes CoOp's number for ``shots`` (see :func:`default_epochs`).
-        batch_size: shots per step; None takes a quarter of them, at least CoOp's 32: a step costs one pass of the
-            text tower whatever its batch, so the number of steps need not grow with the number of classes.
-        learning_rate: of SGD after the warm-up epoch, then falling to 0 along a cosine.
-        warmup_rate: constant rate of the first epoch.
-        momentum, weight_decay: of SGD.
-    """
-
-    ebm_weight: float = 0.1
-    ebm_temperature: float = 0.01
-    temperature: float = 1.0
-    top_c: int = 2
-    epochs: int | None = None
-    batch_size: int | None = None
-    learning_rate: float = 0.002
-    warmup_rate: float = 1e-5
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-
-    def check(self, classes: int) -> None:
-        """Raise ConfigError unless every value is usable for this number of classes."""
-        check_temperature(self.temperature)
-        if not (math.isfinite(self.ebm_temperature) and self.ebm_temperature > 0):
-            raise ConfigError(f"ebm-temperature must be a number > 0, not {self.ebm_temperature}")
-        check_top_c(self.top_c, classes)
-        for name in ("ebm_weight", "learning_rate", "warmup_rate", "momentum", "weight_decay"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ConfigError(f"{name.replace('_', '-')} must be a number ≥ 0, not {value}")
-        for name in ("batch_size", "epochs"):
-            count = getattr(self, name)
-            if count is not None and count < 1:
-                raise ConfigError(f"{name.replace('_', '-')} must be at least 1, not {count}")
+_OPTIMISER = "optimiser."
 
 
 @dataclass(frozen=True)
@@ -74,7 +28,7 @@ class Step:
     """What one step saw; ``step`` counts from 1.
 
     ``cross_entropy`` and ``ebm`` are in logit units; ``premise_share`` is the share of samples with E_2 ≤ E_1 at the
-    score's τ and c, ``accuracy`` the share classified right.
+    score's τ and c, ``accuracy`` the share classified right; ``distance`` is mean‖z − z_0‖², 0 without an anchor.
     """
 
     step: int
@@ -84,83 +38,192 @@ class Step:
     ebm: float
     premise_share: float
     accuracy: float
+    distance: float = 0.0
+
+    def loss(self, recipe: Recipe) -> float:
+        """The whole loss."""
+        return self.cross_entropy + recipe.ebm_weight * self.ebm + recipe.anchor * self.distance
 
 
-def default_epochs(shots: int) -> int:
-    """CoOp's schedule: 50 epochs for 1 shot, 100 for 2 to 4, 200 for more."""
-    return 50 if shots <= 1 else 100 if shots <= 4 else 200
+@dataclass(frozen=True)
+class Progress:
+    """Where a tuning stands after an epoch: all that is needed to go on as if nothing had happened.
+
+    Attributes:
+        last: means over the shots in the last epoch.
+        best_loss: the smallest of an epoch; ``best`` is the context it was measured at, on average.
+        context: learned so far.
+        kept: contexts after the epochs that were asked for.
+        optimiser: its tensors by name.
+        generator: state of the generator that shuffles.
+    """
+
+    last: Step
+    best_loss: float
+    best: Tensor
+    context: Tensor
+    kept: Mapping[int, Tensor] = field(default_factory=dict)
+    optimiser: Mapping[str, Tensor] = field(default_factory=dict)
+    generator: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.uint8))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is learned from, on the learner's device.
+
+    Attributes:
+        features: (n, D) unit rows.
+        labels: (n,) class indices.
+        logit_scale: factor on cosines in the cross-entropy.
+        anchor: (K, D) unit rows, the zero-shot text features; None where nothing is held there.
+    """
+
+    features: Tensor
+    labels: Tensor
+    logit_scale: float
+    anchor: Tensor | None = None
 
 
 def fit_context(
     learner: PromptLearner,
-    features: Tensor,
-    labels: Tensor,
+    problem: Problem,
     recipe: Recipe,
     *,
     epochs: int,
-    logit_scale: float,
     generator: torch.Generator,
+    until: int | None = None,
+    keep: Sequence[int] = (),
+    start: Progress | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
-) -> Step:
-    """Learn ``learner.context`` in place; return the means over the shots in the last epoch.
+    on_epoch: Callable[[Progress], None] = lambda progress: None,
+) -> Progress:
+    """Learn ``learner.context`` in place.
 
     Args:
         learner: its context is the start.
-        features: (n, D) unit rows on the learner's device.
-        labels: (n,) class indices there.
+        problem: features, classes, anchor.
         recipe: how; ``epochs`` overrides its own.
-        epochs: passes over the data.
-        logit_scale: factor on cosines in the cross-entropy.
+        epochs: passes over the data that the schedule is made for.
         generator: CPU generator that shuffles.
+        until: stop after this epoch of the schedule; None for its end.
+        keep: epochs after which the context is kept in the result.
+        start: go on from here instead; the same schedule and data give the same result as without a break.
         on_step: called after every step.
+        on_epoch: called after every epoch, with a copy of all state.
 
     Raises:
         ModelError: the loss is no longer finite.
     """
-    n = len(features)
-    batch = min(n, recipe.batch_size or max(_SMALLEST_BATCH, math.ceil(n / _STEPS_PER_EPOCH)))
+    n = len(problem.features)
+    batch = recipe.batch(n)
     per_epoch = math.ceil(n / batch)
-    optimiser = torch.optim.SGD(
+    steps = epochs * per_epoch
+    optimiser = _optimiser(learner, recipe)
+    # Small gradients of half precision would be 0 without it.
+    scaler = torch.amp.GradScaler(problem.features.device.type, enabled=learner.precision == "fp16")
+    progress, first = start, 0
+    if start is not None:
+        first = start.last.epoch
+        _restore(learner, optimiser, generator, start)
+    for epoch in range(first, epochs if until is None else min(until, epochs)):
+        parts = torch.split(torch.randperm(n, generator=generator).to(problem.features.device), batch)
+        before, seen = learner.context.detach().clone(), list[Step]()
+        for i, rows in enumerate(parts):
+            number = epoch * per_epoch + i
+            for group in optimiser.param_groups:
+                group["lr"] = recipe.rate(number, steps, per_epoch)
+            loss, values = _losses(learner, problem, recipe, rows if len(parts) > 1 else slice(None))
+            optimiser.zero_grad(set_to_none=True)
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            scaler.step(optimiser)
+            scaler.update()
+            # One transfer for all numbers, so that a GPU is waited for once a step.
+            numbers = values.tolist()
+            if not all(map(math.isfinite, numbers)):
+                raise ModelError(
+                    f"tuning diverged in step {number + 1}: the loss is no longer a number",
+                    hint="lower --learning-rate or --ebm-weight",
+                )
+            step = Step(number + 1, steps, epoch + 1, *numbers)
+            seen.append(step)
+            on_step(step)
+        last = _mean(seen, [len(rows) / n for rows in parts])
+        progress = _advance(progress, last, before, learner, optimiser, recipe, generator, epoch + 1 in keep)
+        on_epoch(progress)
+    assert progress is not None  # noqa: S101 - at least one epoch
+    return progress
+
+
+def _optimiser(learner: PromptLearner, recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(
+            learner.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+    return torch.optim.SGD(
         learner.parameters(),
         lr=recipe.warmup_rate,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
     )
-    seen: list[Step] = []
-    for epoch in range(epochs):
-        for group in optimiser.param_groups:
-            group["lr"] = _rate(recipe, epoch, epochs)
-        parts = torch.split(torch.randperm(n, generator=generator).to(features.device), batch)
-        seen.clear()
-        for i, rows in enumerate(parts):
-            text = learner()
-            cosines = features[rows] @ text.T
-            cross_entropy = F.cross_entropy(logit_scale * cosines, labels[rows])
-            ebm = logit_scale * ebm_loss(features[rows], text, recipe.ebm_temperature)
-            loss = cross_entropy + recipe.ebm_weight * ebm
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            right = (cosines.argmax(dim=1) == labels[rows]).float().mean()
-            # One transfer for all four numbers, so that a GPU is waited for once a step.
-            premise = ebm_terms(features[rows], text.detach(), recipe.temperature, recipe.top_c).premise_share
-            values = torch.stack([cross_entropy, ebm, premise, right]).tolist()
-            if not all(map(math.isfinite, values)):
-                raise ModelError(
-                    f"tuning diverged in step {epoch * per_epoch + i + 1}: the loss is no longer a number",
-                    hint="lower --learning-rate or --ebm-weight",
-                )
-            step = Step(epoch * per_epoch + i + 1, epochs * per_epoch, epoch + 1, *values)
-            seen.append(step)
-            on_step(step)
-    return _mean(seen, [len(rows) / n for rows in parts])
 
 
-def _rate(recipe: Recipe, epoch: int, epochs: int) -> float:
-    # As in CoOp: one constant warm-up epoch, then the cosine from its very start, which so never quite reaches 0.
-    if epoch == 0 and epochs > 1:
-        return recipe.warmup_rate
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * max(epoch - 1, 0) / epochs))
+def _losses(
+    learner: PromptLearner, problem: Problem, recipe: Recipe, rows: Tensor | slice
+) -> tuple[Tensor, Tensor]:
+    features, labels, scale = problem.features[rows], problem.labels[rows], problem.logit_scale
+    text = learner()
+    cosines = features @ text.T
+    cross_entropy = F.cross_entropy(scale * cosines, labels)
+    ebm = scale * ebm_loss(features, text, recipe.ebm_temperature)
+    loss = cross_entropy + recipe.ebm_weight * ebm
+    distance = torch.zeros_like(loss)
+    if problem.anchor is not None and recipe.anchor:
+        distance = (text - problem.anchor).square().sum(dim=1).mean()
+        loss = loss + recipe.anchor * distance
+    right = (cosines.argmax(dim=1) == labels).float().mean()
+    premise = ebm_terms(features, text.detach(), recipe.temperature, recipe.top_c).premise_share
+    return loss, torch.stack([cross_entropy, ebm, premise, right, distance]).detach()
+
+
+def _advance(
+    progress: Progress | None,
+    last: Step,
+    before: Tensor,
+    learner: PromptLearner,
+    optimiser: torch.optim.Optimizer,
+    recipe: Recipe,
+    generator: torch.Generator,
+    keep: bool,
+) -> Progress:
+    context, loss = learner.context.detach().clone(), last.loss(recipe)
+    better = progress is None or loss < progress.best_loss
+    kept = {} if progress is None else dict(progress.kept)
+    if keep:
+        kept[last.epoch] = context
+    state = optimiser.state.get(learner.context, {})
+    tensors = {k: v.detach().clone() for k, v in state.items() if isinstance(v, Tensor)}
+    return Progress(
+        last=last,
+        best_loss=loss if progress is None or better else progress.best_loss,
+        best=before if progress is None or better else progress.best,
+        context=context,
+        kept=kept,
+        optimiser=tensors,
+        generator=generator.get_state(),
+    )
+
+
+def _restore(
+    learner: PromptLearner, optimiser: torch.optim.Optimizer, generator: torch.Generator, start: Progress
+) -> None:
+    with torch.no_grad():
+        learner.context.copy_(start.context)
+    device = learner.context.device
+    # AdamW counts its steps on the CPU, wherever the rest is.
+    optimiser.state[learner.context].update(
+        {k: v.clone() if v.dim() == 0 else v.to(device, copy=True) for k, v in start.optimiser.items()}
+    )
+    generator.set_state(start.generator.cpu())
 
 
 def _mean(steps: Sequence[Step], shares: Sequence[float]) -> Step:
@@ -173,4 +236,5 @@ def _mean(steps: Sequence[Step], shares: Sequence[float]) -> Step:
         ebm=mean(s.ebm for s in steps),
         premise_share=mean(s.premise_share for s in steps),
         accuracy=mean(s.accuracy for s in steps),
+        distance=mean(s.distance for s in steps),
     )

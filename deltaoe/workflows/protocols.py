@@ -23,7 +23,7 @@ from deltaoe.errors import ConfigError
 from deltaoe.functional.gallery import Gallery
 from deltaoe.functional.metrics import mean_interval
 from deltaoe.functional.scores import SCORES
-from deltaoe.models.tuning import Recipe
+from deltaoe.models.recipe import Recipe
 from deltaoe.workflows.evaluate import EvaluateOptions, distinct_unknown, source_for
 from deltaoe.workflows.gather import Gathered, gather
 from deltaoe.workflows.measuring import KNOWN, Grading, Seen, grade, possible, see
@@ -32,15 +32,16 @@ from deltaoe.workflows.recipes import HELD_OUT, SOURCE, Protocol
 from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.splits import Images, Split, splits
 from deltaoe.workflows.tune import TuneOptions, tune
+from deltaoe.workflows.tuning import Prompts
 from deltaoe.workflows.zero_shot import TEMPLATE, zero_shot_detector
 
-METHODS: Mapping[str, Recipe | None] = {
+METHODS: Mapping[str, Prompts | None] = {
     "zero-shot": None,
-    "CoOp (λ = 0)": Recipe(ebm_weight=0.0),
-    "deltaoe": Recipe(),
+    "CoOp": Prompts(recipe=Recipe.coop(), select="off"),
+    "deltaoe": Prompts(),
 }
 # To be raised when kept runs no longer mean what new ones would.
-_RUN_FORMAT = 2
+_RUN_FORMAT = 3
 
 
 def run_tuned(
@@ -77,8 +78,8 @@ def run_tuned(
     count = len(every) * len(METHODS)
     for split in every:
         notes += split.notes
-        for method, recipe in METHODS.items():
-            run = _Run(workspace, protocol, options, source, split, method, recipe)
+        for method, prompts in METHODS.items():
+            run = _Run(workspace, protocol, options, source, split, method, prompts)
             result = run.result(out, _numbered(on, len(runs) + 1, count, run))
             runs.append((split, result))
             titles[method] = result.title
@@ -160,7 +161,7 @@ class _Run:
     source: ModelSource
     split: Split
     method: str
-    recipe: Recipe | None
+    prompts: Prompts | None
 
     def result(self, out: Path, on: OnEvent) -> _Result:
         """Its result, from ``out/runs`` if it was finished before."""
@@ -185,12 +186,11 @@ class _Run:
         if (source := self.options.background.source) and (path := Path(source)).is_file():
             background["content"] = hashlib.sha256(path.read_bytes()).hexdigest()
         head: dict[str, Any] = {"data": self.split.learned_from(), "background": background}
-        if self.recipe is None:
+        if self.prompts is None:
             head["prompts"] = [self.options.template, self.options.temperature, self.options.top_c]
         else:
-            options = dataclasses.asdict(self._tune_options())
-            entering = ("shots", "seed", "context_length", "context_phrase", "recipe", "allow_fewer")
-            head["tuning"] = {name: options[name] for name in entering}
+            tuning = dataclasses.asdict(self._tune_options().prompts)
+            head["tuning"] = {**tuning, "fixed": sorted(tuning["fixed"]), "background": background}
         return _digest(head)
 
     def _run_key(self) -> str:
@@ -206,13 +206,21 @@ class _Run:
         )
 
     def _tune_options(self, out: Path | None = None) -> TuneOptions:
-        assert self.recipe is not None  # noqa: S101 - zero-shot is not tuned
+        assert self.prompts is not None  # noqa: S101 - zero-shot is not tuned
+        context, recipe = self.prompts.context, self.prompts.recipe
+        if self.protocol.context_length is not None:
+            context = dataclasses.replace(context, length=self.protocol.context_length)
+        if self.protocol.epochs is not None:
+            recipe = dataclasses.replace(recipe, epochs=self.protocol.epochs)
         return TuneOptions(
-            shots=self.protocol.shots,
-            seed=self.split.seed,
-            context_length=self.protocol.context_length,
-            recipe=dataclasses.replace(self.recipe, epochs=self.protocol.epochs),
-            background=self.options.background,
+            prompts=dataclasses.replace(
+                self.prompts,
+                shots=self.protocol.shots,
+                seed=self.split.seed,
+                context=context,
+                recipe=recipe,
+                background=self.options.background,
+            ),
             domains=self.split.domains,
             allow_fewer=True,
             model=self.options.model,
@@ -223,7 +231,7 @@ class _Run:
         )
 
     def _detector(self, out: Path, on: OnEvent) -> Detector:
-        if self.recipe is None:
+        if self.prompts is None:
             return zero_shot_detector(
                 self.split.data.class_names,
                 self.options.template or TEMPLATE,

@@ -7,34 +7,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
 from deltaoe.data.dataset import DataSet
 from deltaoe.data.detector import Detector
-from deltaoe.data.features import FeatureStore
+from deltaoe.data.features import Digests, FeatureStore
 from deltaoe.data.labels import require_classes
 from deltaoe.data.workspace import Workspace
-from deltaoe.errors import ConfigError, DataError, MismatchError, ModelError
+from deltaoe.errors import ConfigError, DataError, MismatchError
 from deltaoe.functional.sampling import FewShotSplit, few_shot_split
+from deltaoe.functional.tuning_choice import Choice
 from deltaoe.models.reference import ModelRef
-from deltaoe.models.tuning import Recipe, Step, default_epochs, fit_context
-from deltaoe.runtime import check_seed, generator
-from deltaoe.workflows.background import BackgroundOptions, choose_background
+from deltaoe.models.tuning import Step
+from deltaoe.runtime import check_seed
+from deltaoe.workflows.learning import Sample
 from deltaoe.workflows.progress import Event, OnEvent, silent
 from deltaoe.workflows.source import ModelSource
-from deltaoe.workflows.zero_shot import calibrate
+from deltaoe.workflows.tuning import Prompts, Tuned, tune_prompts
+from deltaoe.workflows.tuning_selection import Material
+from deltaoe.workflows.zero_shot import TEMPLATE, calibrate, text_features
+
+# So many images must be left to calibrate before others are set aside to judge settings.
+_FEWEST_CALIBRATION = 100
 
 
 @dataclass(frozen=True)
 class TuneOptions:
-    """How to tune; see ``deltaoe tune --help``."""
+    """What to tune on, and how; see ``deltaoe tune --help``."""
 
-    shots: int = 16
-    seed: int = 1
-    context_length: int | None = None
-    context_phrase: str | None = None
-    recipe: Recipe = field(default_factory=Recipe)
-    background: BackgroundOptions = field(default_factory=BackgroundOptions)
+    prompts: Prompts = field(default_factory=Prompts)
     data: str | None = None
     domains: tuple[str, ...] = ()
     allow_fewer: bool = False
@@ -46,19 +47,33 @@ class TuneOptions:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """Rows of the data set that are learned from, that judge settings, and that calibrate; and what to say of them."""
+
+    split: FewShotSplit
+    spare: npt.NDArray[np.int64]
+    calibration: npt.NDArray[np.int64]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
 class TuneResult:
     """The detector, where it was saved, and what its shots and its tuning looked like."""
 
     detector: Detector
     path: Path
     data: DataSet
-    split: FewShotSplit
+    drawn: Drawn
     last_epoch: Step
+    choice: Choice | None
     notes: list[str]
 
 
 def tune(workspace: Workspace, options: TuneOptions | None = None, on: OnEvent = silent) -> TuneResult:
-    """Learn context vectors from ``shots`` images per class, calibrate on the other images, save a detector.
+    """Learn context vectors from a few images per class, calibrate on the other images, save a detector.
+
+    A run that was killed goes on where it was, with the same result. Ctrl-C while the context is learned saves a
+    detector with the best one so far beside the unfinished work, then raises KeyboardInterrupt.
 
     Raises:
         ConfigError: an option does not fit.
@@ -70,80 +85,78 @@ def tune(workspace: Workspace, options: TuneOptions | None = None, on: OnEvent =
     options = options or TuneOptions()
     data = current_data(workspace, options.data)
     require_classes(data.class_names, data.title)
-    options.recipe.check(len(data.class_names))
-    options.background.check()
-    split, notes = draw_shots(data, options)
+    options.prompts.check(len(data.class_names))
+    drawn = draw(data, options)
     workspace.check_writable()
     source = _source(workspace, data, options, on)
     store = _store(workspace, data)
     clip = source.clip()
     source.remember()
-
-    def report(step: Step) -> None:
-        info = {
-            "CE": step.cross_entropy,
-            "EBM": step.ebm,
-            "E2≤E1": step.premise_share,
-            "accuracy": step.accuracy,
-        }
-        on(Event("Tuning", step.step, step.steps, info))
-
-    learner = clip.prompt_learner(
-        data.class_names, options.context_length, options.context_phrase, generator(options.seed)
-    )
-    epochs = options.recipe.epochs or default_epochs(options.shots)
-    shots = store.features(data.digests[split.shots])
-    last = fit_context(
-        learner,
-        torch.from_numpy(shots).to(clip.device),
-        torch.from_numpy(data.class_of[split.shots]).to(clip.device),
-        options.recipe,
-        epochs=epochs,
-        logit_scale=clip.logit_scale,
-        generator=generator(options.seed),
-        on_step=report,
-    )
-    with torch.no_grad():
-        text = learner().cpu().numpy()
-    if not np.isfinite(text).all():
-        raise ModelError("tuning diverged in its last step", hint="lower --learning-rate or --ebm-weight")
-    background = choose_background(
-        options.background,
-        data.class_names,
-        text,
-        lambda names: clip.encode_behind(
-            learner, names, lambda done: on(Event("Encoding background", done, len(names)))
-        ).numpy(),
-    )
-    detector = Detector(
+    zero_shot = text_features(data.class_names, TEMPLATE, source, workspace, on)
+    shots = drawn.split.shots
+    material = Material(
         class_names=data.class_names,
-        text_features=text,
-        temperature=options.recipe.temperature,
-        top_c=options.recipe.top_c,
-        calibration=np.empty(0),
-        # Under the model's name of today.
-        space=dataclasses.replace(store.space, model=str(source.ref)),
-        logit_scale=clip.logit_scale,
-        context=learner.context.detach().cpu().numpy(),
-        background=background.features,
-        background_names=background.names,
-        shots=data.digests[split.shots],
-        settings=_settings(data, options, epochs, len(learner.context))
-        | background.settings(options.background),
-        facts={
-            "shots": len(split.shots),
-            "cross_entropy": last.cross_entropy,
-            "ebm": last.ebm,
-            "premise_share": last.premise_share,
-            "shot_accuracy": last.accuracy,
+        sample=_sample(store, data.digests[shots], data.class_of[shots]),
+        domains=data.domain_of[shots],
+        spare=store.features(data.digests[drawn.spare]),
+        spare_classes=data.class_of[drawn.spare],
+        spare_domains=data.domain_of[drawn.spare],
+        zero_shot=zero_shot,
+        encode=lambda names: text_features(names, TEMPLATE, source, workspace, on),
+        about={
+            "space": data.space_id,
+            "classes": list(data.class_names),
+            "shots": [key.hex() for key in _keys(data.digests[shots])],
+            "spare": [key.hex() for key in _keys(data.digests[drawn.spare])],
+            "prompts": dataclasses.asdict(options.prompts.context),
+            "seed": options.prompts.seed,
+            "device": clip.device.type,
         },
     )
-    detector = calibrate(detector, data, store, split.rest, on)
-    path = options.out or workspace.detector_file(f"{options.shots}-shots-{detector.digest[:12]}")
+    tuned = tune_prompts(
+        clip,
+        # Under the model's name of today.
+        dataclasses.replace(store.space, model=str(source.ref)),
+        material,
+        options.prompts,
+        data.digests[shots],
+        on,
+        checkpoints=workspace.folder / "tuning",
+        about={"domains": list(options.domains), "allow_fewer": options.allow_fewer, "layout": data.layout},
+    )
+    detector = calibrate(tuned.detector, data, store, drawn.calibration, on)
+    path = _save(workspace, options, detector, tuned, on)
+    return TuneResult(
+        detector, path, data, drawn, tuned.progress.last, tuned.choice, drawn.notes + tuned.notes
+    )
+
+
+def _save(workspace: Workspace, options: TuneOptions, detector: Detector, tuned: Tuned, on: OnEvent) -> Path:
+    if tuned.stopped:
+        # Not where the finished one would be, nor in the place of the last one.
+        path = workspace.detector_file(f"interrupted-{detector.digest[:12]}")
+        detector.save(path)
+        step = tuned.progress.last
+        said = f"stopped after step {step.step} of {step.steps}; the best prompts so far are in {path}"
+        on(Event("Tuning", message=f"{said}; the same command goes on"))
+        raise KeyboardInterrupt
+    path = options.out or workspace.detector_file(f"{options.prompts.shots}-shots-{detector.digest[:12]}")
     detector.save(path)
     if options.out is None:
         workspace.remember(detector=path.stem)
-    return TuneResult(detector, path, data, split, last, notes)
+    for checkpoint in tuned.checkpoints:
+        checkpoint.forget()
+    return path
+
+
+def _sample(store: FeatureStore, digests: Digests, classes: npt.NDArray[np.int64]) -> Sample:
+    """Features of the images and of all the augmented views that every one of them has."""
+    views = range(store.views(digests) + 1)
+    return Sample(np.stack([store.features(digests, view) for view in views]), classes)
+
+
+def _keys(digests: Digests) -> list[bytes]:
+    return [row.tobytes() for row in digests]
 
 
 def current_data(workspace: Workspace, wanted: str | None) -> DataSet:
@@ -161,35 +174,38 @@ def current_data(workspace: Workspace, wanted: str | None) -> DataSet:
     return data
 
 
-def draw_shots(data: DataSet, options: TuneOptions) -> tuple[FewShotSplit, list[str]]:
-    """Choose shots and calibration images; return them with what should be said about them.
+def draw(data: DataSet, options: TuneOptions) -> Drawn:
+    """Choose shots, images that judge settings, and calibration images.
+
+    As many images of each class as there are shots judge, if 100 or more are left to calibrate.
 
     Raises:
         ConfigError: ``shots`` < 1, a seed out of range, or an unknown domain.
         DataError: a class has fewer images than shots, and fewer were not allowed.
     """
-    if options.shots < 1:
-        raise ConfigError(f"--shots must be at least 1, not {options.shots}")
-    check_seed(options.seed)
+    shots, seed = options.prompts.shots, options.prompts.seed
+    if shots < 1:
+        raise ConfigError(f"--shots must be at least 1, not {shots}")
+    check_seed(seed)
     inside = data.rows_in(options.domains)
     labels = np.where(inside, data.class_of, -1).tolist()
-    split = few_shot_split(labels, data.keys(), options.shots, options.seed)
+    split = few_shot_split(labels, data.keys(), shots, seed)
     counts = {name: split.available.get(i, 0) for i, name in enumerate(data.class_names)}
-    short = {name: n for name, n in counts.items() if n < options.shots}
+    short = {name: n for name, n in counts.items() if n < shots}
     if short and not (options.allow_fewer and min(counts.values()) >= 1):
         listed = ", ".join(f"{name} {n}" for name, n in sorted(short.items(), key=lambda item: item[1])[:8])
         smallest = min(counts.values())
         half = max(1, smallest // 2)
         ways = [f"--shots {half} (the rest calibrates the threshold), or --allow-fewer"] if smallest else []
         raise DataError(
-            f"{len(short)} of {len(counts)} classes have fewer than {options.shots} distinct images: {listed}"
+            f"{len(short)} of {len(counts)} classes have fewer than {shots} distinct images: {listed}"
             + (" …" if len(short) > 8 else ""),
             hint=f"use {ways[0]}" if ways else "add images, or remove the empty classes and extract again",
         )
     notes = []
     if short:
         notes.append(
-            f"{len(short)} of {len(counts)} classes have fewer than {options.shots} images; they give all they have"
+            f"{len(short)} of {len(counts)} classes have fewer than {shots} images; they give all they have"
         )
     if len(split.conflicting):
         notes.append(
@@ -199,7 +215,12 @@ def draw_shots(data: DataSet, options: TuneOptions) -> tuple[FewShotSplit, list[
         notes.append(
             "no images are left to calibrate with, so there is no threshold: add images or use fewer --shots"
         )
-    return split, notes
+    spare = np.zeros(0, dtype=np.int64)
+    if options.prompts.select == "auto":
+        more = few_shot_split(labels, data.keys(), 2 * shots, seed)
+        if len(more.rest) >= _FEWEST_CALIBRATION:
+            spare = np.setdiff1d(more.shots, split.shots)
+    return Drawn(split, spare, np.setdiff1d(split.rest, spare), notes)
 
 
 def _source(workspace: Workspace, data: DataSet, options: TuneOptions, on: OnEvent) -> ModelSource:
@@ -223,17 +244,3 @@ def _store(workspace: Workspace, data: DataSet) -> FeatureStore:
             hint="extract or import them again",
         )
     return workspace.store(space)
-
-
-def _settings(data: DataSet, options: TuneOptions, epochs: int, length: int) -> dict[str, object]:
-    return {
-        **dataclasses.asdict(options.recipe),
-        "epochs": epochs,
-        "shots": options.shots,
-        "seed": options.seed,
-        "context_length": length,
-        "context_phrase": options.context_phrase,
-        "domains": list(options.domains),
-        "allow_fewer": options.allow_fewer,
-        "layout": data.layout,
-    }

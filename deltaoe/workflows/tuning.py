@@ -1,0 +1,245 @@
+"""From shots to a detector that is not calibrated yet: choose, learn, blend, find the background."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from deltaoe.data.detector import Detector
+from deltaoe.data.features import Digests
+from deltaoe.data.space import FeatureSpace
+from deltaoe.errors import ConfigError, ModelError
+from deltaoe.functional.background import Rows
+from deltaoe.functional.blend import blend
+from deltaoe.functional.tuning_choice import Choice
+from deltaoe.models.clip import FrozenClip
+from deltaoe.models.recipe import Recipe
+from deltaoe.models.tuning import Progress
+from deltaoe.workflows.background import Background, BackgroundOptions, choose_background
+from deltaoe.workflows.learning import Checkpoint, ContextOptions, learn, new_learner, text_of
+from deltaoe.workflows.progress import Event, OnEvent
+from deltaoe.workflows.tuning_selection import Material, facts, select
+
+# All that --select auto can choose.
+SELECTED = frozenset({"ebm_weight", "blend", "temperature", "top_c", "steps", "epochs"})
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """How prompts are tuned.
+
+    Attributes:
+        shots: images per class.
+        seed: of shots, start, order and folds.
+        context: the context vectors.
+        recipe: losses and schedule.
+        select: ``auto`` chooses λ, α, τ, c and when to stop on in-distribution images; ``off`` takes the recipe's.
+        fixed: the recipe's values that ``auto`` leaves alone.
+        background: labels that images are also compared with.
+    """
+
+    shots: int = 16
+    seed: int = 1
+    context: ContextOptions = field(default_factory=ContextOptions)
+    recipe: Recipe = field(default_factory=Recipe)
+    select: Literal["auto", "off"] = "auto"
+    fixed: frozenset[str] = frozenset()
+    background: BackgroundOptions = field(default_factory=BackgroundOptions)
+
+    def check(self, classes: int) -> None:
+        """Raise ConfigError unless every value is usable for this number of classes."""
+        self.recipe.check(classes)
+        self.background.check()
+        if self.select not in {"auto", "off"}:
+            raise ConfigError(f"unknown choice {self.select!r}", hint="use --select auto or --select off")
+        if unknown := self.fixed - {one.name for one in dataclasses.fields(Recipe)}:
+            raise ConfigError(
+                f"{', '.join(sorted(unknown))} cannot be fixed", hint="name values of the recipe"
+            )
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What came of it; ``stopped`` where Ctrl-C ended it and the detector has the best context so far."""
+
+    detector: Detector
+    progress: Progress
+    choice: Choice | None
+    notes: list[str]
+    checkpoints: list[Checkpoint]
+    stopped: bool = False
+
+
+def tune_prompts(
+    clip: FrozenClip,
+    space: FeatureSpace,
+    material: Material,
+    options: Prompts,
+    digests: Digests,
+    on: OnEvent,
+    *,
+    checkpoints: Path | None = None,
+    about: dict[str, Any] | None = None,
+) -> Tuned:
+    """Choose the settings, learn the context, and put the detector together; it is not calibrated yet.
+
+    Args:
+        clip: whose text tower.
+        space: that the detector belongs to.
+        material: shots, images that judge settings, prompts.
+        options: how.
+        digests: (n, 32) of the shots.
+        on: progress.
+        checkpoints: folder for them; None keeps none.
+        about: settings to note in the detector.
+
+    Raises:
+        ConfigError: an option does not fit.
+        ModelError: the text tower cannot be tuned, or the loss diverged.
+        StoreError: a checkpoint cannot be written.
+    """
+    options.check(len(material.class_names))
+    # What is wrong with prompts shows before anything is learned.
+    learner = new_learner(clip, material.class_names, options.context, options.seed)
+    recipe, until, notes = options.recipe, 1.0, list[str]()
+    choice, kept = None, list[Checkpoint]()
+    if options.select == "auto" and not options.fixed >= SELECTED - {"epochs", "steps"}:
+        choice, kept = select(
+            clip,
+            material,
+            recipe,
+            options.context,
+            options.background,
+            options.fixed,
+            seed=options.seed,
+            shots=options.shots,
+            checkpoints=checkpoints,
+            on=on,
+        )
+        if choice is None:
+            notes.append(
+                "too few images to choose λ, α, τ and c with: the defaults are used (4 shots per class do)"
+            )
+        else:
+            chosen = choice.chosen.setting
+            until = chosen.stop
+            recipe = dataclasses.replace(
+                recipe,
+                ebm_weight=chosen.ebm_weight,
+                blend=chosen.blend,
+                temperature=chosen.temperature,
+                top_c=min(chosen.top_c, len(material.class_names)),
+            )
+    sample = material.sample
+    epochs = recipe.epochs_for(sample.features.shape[0] * sample.features.shape[1], options.shots)
+    last = max(1, round(until * epochs))
+    checkpoint = Checkpoint(
+        checkpoints, {**material.about, "recipe": dataclasses.asdict(recipe), "epochs": epochs}
+    )
+    kept.append(checkpoint)
+    stopped = False
+    try:
+        progress = learn(
+            clip,
+            learner,
+            sample,
+            material.zero_shot,
+            recipe,
+            checkpoint,
+            epochs=epochs,
+            seed=options.seed,
+            stage="Tuning",
+            on=on,
+            until=last,
+        )
+    except KeyboardInterrupt:
+        if checkpoint.newest is None:
+            raise
+        checkpoint.write()
+        progress, stopped = checkpoint.newest, True
+        learner.precision = "fp32"
+    tuned = text_of(learner, progress.best if stopped else None)
+    if not np.isfinite(tuned).all():
+        raise ModelError("tuning diverged in its last step", hint="lower --learning-rate or --ebm-weight")
+    notes += _doubts(sample.features[0], sample.classes, material.zero_shot, tuned)
+    text = blend(material.zero_shot, tuned, recipe.blend)
+
+    def encode(names: Sequence[str]) -> Rows:
+        behind = clip.encode_behind(
+            learner, names, lambda done: on(Event("Encoding background", done, len(names)))
+        ).numpy()
+        return blend(material.encode(names), behind, recipe.blend) if recipe.blend < 1 else behind
+
+    background = choose_background(options.background, material.class_names, text, encode)
+    detector = _detector(clip, space, material, options, recipe, text, background, learner.context)
+    detector = dataclasses.replace(
+        detector,
+        shots=digests,
+        settings={**detector.settings, "epochs": epochs, "until_epoch": last, **(about or {})},
+        facts={
+            "shots": sample.features.shape[1],
+            "views": sample.features.shape[0] - 1,
+            "steps": progress.last.step,
+            "cross_entropy": progress.last.cross_entropy,
+            "ebm": progress.last.ebm,
+            "premise_share": progress.last.premise_share,
+            "shot_accuracy": progress.last.accuracy,
+            **({"selection": facts(choice)} if choice else {}),
+            **({"interrupted": True} if stopped else {}),
+        },
+    )
+    return Tuned(detector, progress, choice, notes, kept, stopped)
+
+
+def _detector(
+    clip: FrozenClip,
+    space: FeatureSpace,
+    material: Material,
+    options: Prompts,
+    recipe: Recipe,
+    text: Rows,
+    background: Background,
+    context: Any,
+) -> Detector:
+    return Detector(
+        class_names=tuple(material.class_names),
+        text_features=text,
+        temperature=recipe.temperature,
+        top_c=recipe.top_c,
+        calibration=np.empty(0),
+        space=space,
+        logit_scale=clip.logit_scale,
+        context=context.detach().cpu().numpy(),
+        background=background.features,
+        background_names=background.names,
+        settings={
+            **dataclasses.asdict(recipe),
+            "shots": options.shots,
+            "seed": options.seed,
+            "select": options.select,
+            "fixed": sorted(options.fixed),
+            "context_length": context.shape[-2],
+            "context_phrase": options.context.phrase,
+            "class_position": options.context.position,
+            "class_specific": options.context.class_specific,
+            "precision": options.context.precision,
+            **background.settings(options.background),
+        },
+    )
+
+
+def _doubts(shots: Rows, classes: Any, zero_shot: Rows, tuned: Rows) -> list[str]:
+    before, after = (
+        float(np.mean((shots @ text.T).argmax(axis=1) == classes)) for text in (zero_shot, tuned)
+    )
+    if after >= before:
+        return []
+    return [
+        f"tuning has made it worse: {after:.1%} of the shots are classified right, {before:.1%} by zero-shot prompts; "
+        "lower --learning-rate or --ebm-weight, or tune for more --steps"
+    ]
