@@ -14,6 +14,7 @@ from . import options
 
 if TYPE_CHECKING:
     from deltaoe.data.evaluation import Evaluation
+    from deltaoe.data.theory import Theory
 
 HELP = """Measure detectors and scores: AUROC, FPR@95, AUPR, accuracy, calibration error, false alarms, with intervals.
 
@@ -109,6 +110,11 @@ def evaluate(
     background: options.Background = None,
     background_fraction: options.BackgroundFraction = 0.5,
     centre: options.Centre = True,
+    theory: Annotated[
+        bool,
+        typer.Option("--theory", help="Also measure what the source's theorems need and claim."),
+    ] = False,
+    probes: Annotated[int, typer.Option("--probes", help="Of each Hessian, with --theory.")] = 16,
     out: Annotated[Path, typer.Option("--out", help="Folder for the files written.")] = Path("evaluation"),
     model: options.Model = None,
     pretrained: options.Pretrained = None,
@@ -131,10 +137,13 @@ def evaluate(
         return
     from deltaoe.data.workspace import Workspace
     from deltaoe.workflows.background import BackgroundOptions
-    from deltaoe.workflows.evaluate import ALL, EvaluateOptions
-    from deltaoe.workflows.evaluate import evaluate as run
+    from deltaoe.workflows.evaluate import ALL, EvaluateOptions, measure, prepare
     from deltaoe.workflows.ingest import IngestOptions
 
+    if theory and recipe is not None:
+        raise ConfigError("--theory is not for recipes", hint="name the images with --id, --ood and --shift")
+    if probes < 1:
+        raise ConfigError(f"--probes must be at least 1, not {probes}", hint="16 is usual")
     _check_out(out)
     unknown, shifts = _named("--ood", ood), _named("--shift", shift)
     if known is None and recipe is None:
@@ -165,20 +174,31 @@ def evaluate(
     )
     place = Workspace.locate(workspace)
     with screen.progress() as progress:
+        found: Theory | None = None
         if recipe is None:
-            result = run(place, chosen, progress.event)
+            stage = prepare(place, chosen, progress.event)
+            result = measure(stage, chosen, progress.event)
+            if theory:
+                from deltaoe.workflows.theory import theory as examine
+
+                found = examine(place, chosen, progress.event, probes=probes, stage=stage)
         else:
             from deltaoe.workflows.recipes import load, run_recipe
 
             result = run_recipe(place, load(recipe), root, chosen, out, progress.event)
-        paths = {**result.write(out), "html": _write_page(out, result)}
+        paths = {**result.write(out), "html": _write_page(out, result, found)}
+        paths |= found.write(out) if found else {}
     for sentence in result.notes:
         screen.warn(sentence)
     for table in result.tables():
         screen.table(table.title, [tuple(row) for row in table.rows], tuple(table.columns))
+    if found:
+        for table in found.tables():
+            screen.table(table.title, [tuple(row) for row in table.rows], tuple(table.columns))
+        screen.table("What these data say", [(one.verdict, one.text) for one in found.conclusions])
     screen.table("Written", [(kind, str(path)) for kind, path in paths.items()])
     if as_json:
-        screen.json(result.to_dict())
+        screen.json(result.to_dict() | ({"theory": found.to_dict()} if found else {}))
 
 
 def _named(option: str, given: list[str] | None) -> dict[str, str]:
@@ -198,30 +218,32 @@ def _named(option: str, given: list[str] | None) -> dict[str, str]:
 
 def _check_out(out: Path) -> None:
     """Refuse to overwrite files that deltaoe did not write."""
+    from deltaoe.data import theory
     from deltaoe.data.evaluation import CSV_START
     from deltaoe.errors import StoreError
 
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file, not a folder", hint="name a folder with --out")
-    table = out / "evaluation.csv"
-    if (
-        table.is_file()
-        and table.stat().st_size
-        and not table.read_bytes()[:4096].startswith(CSV_START.encode())
-    ):
-        raise StoreError(
-            f"{table} exists and was not written by deltaoe", hint="choose another folder with --out"
-        )
+    for name, start in (("evaluation.csv", CSV_START), ("theory.csv", theory.CSV_START)):
+        table = out / name
+        if (
+            table.is_file()
+            and table.stat().st_size
+            and not table.read_bytes()[:4096].startswith(start.encode())
+        ):
+            raise StoreError(
+                f"{table} exists and was not written by deltaoe", hint="choose another folder with --out"
+            )
 
 
-def _write_page(out: Path, result: Evaluation) -> Path:
+def _write_page(out: Path, result: Evaluation, theory: Theory | None) -> Path:
     from datetime import datetime
 
     from deltaoe.data.files import replacing
     from deltaoe.report.evaluation import render_evaluation
 
     path = out / "evaluation.html"
-    html = render_evaluation(result, datetime.now().astimezone())
+    html = render_evaluation(result, datetime.now().astimezone(), theory)
     with replacing(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
     return path

@@ -52,7 +52,8 @@ class Detector:
         calibration: (n,) float64, ascending: scores of in-distribution images that nothing was learned from.
         space: the image feature space the prompts belong to.
         logit_scale: CLIP's factor on cosines, with which it was tuned.
-        context: (length, width) float32 learned context vectors; None for zero-shot prompts.
+        context: (length, width) float32 learned context vectors, or (K, length, width) for one context per class; None
+            for zero-shot prompts.
         background: (M, D) float32, unit rows: prompts of labels that are in none of the classes, over which the
             energies run as well (METHOD §4); no rows for the paper's own score.
         background_names: their M names.
@@ -227,7 +228,9 @@ class Detector:
         if not (math.isfinite(self.logit_scale) and self.logit_scale >= 0):
             raise DataError("its logit scale is out of range")
         if self.context is not None and not (
-            self.context.dtype == np.float32 and self.context.ndim == 2 and np.isfinite(self.context).all()
+            self.context.dtype == np.float32
+            and self.context.ndim in {2, 3}
+            and np.isfinite(self.context).all()
         ):
             raise DataError("its context is not a list of float32 vectors")
 

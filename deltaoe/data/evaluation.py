@@ -82,7 +82,7 @@ class Evaluation:
         with replacing(paths["csv"]) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
             rows = csv.writer(out)
             rows.writerow(COLUMNS)
-            rows.writerows([_cell(getattr(row, name)) for name in COLUMNS] for row in self.rows)
+            rows.writerows([cell(getattr(row, name)) for name in COLUMNS] for row in self.rows)
         with replacing(paths["json"]) as temporary:
             temporary.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="ascii")
         with replacing(paths["md"]) as temporary:
@@ -99,20 +99,16 @@ class Evaluation:
             "scores": dict(self.scores),
             "notes": list(self.notes),
             "manifest": dict(self.manifest),
-            "rows": [{name: _plain(getattr(row, name)) for name in COLUMNS} for row in self.rows],
+            "rows": [{name: plain(getattr(row, name)) for name in COLUMNS} for row in self.rows],
         }
 
     def markdown(self) -> Iterator[str]:
         """The tables, as Markdown."""
-        yield f"# {_escaped(self.title)}"
+        yield f"# {escaped(self.title)}"
         for note in self.notes:
-            yield f"\n> {_escaped(note)}"
+            yield f"\n> {escaped(note)}"
         for table in self.tables():
-            yield f"\n## {_escaped(table.title)}\n"
-            yield "| " + " | ".join(map(_escaped, table.columns)) + " |"
-            yield "|---" * table.labels + "|---:" * (len(table.columns) - table.labels) + "|"
-            for row in table.rows:
-                yield "| " + " | ".join(map(_escaped, row)) + " |"
+            yield from table_lines(table)
 
     def tables(self) -> list[Table]:
         """The measurements as tables for people."""
@@ -179,6 +175,15 @@ class Table:
     found: Sequence[Sequence[Measurement | None]]
 
 
+def table_lines(table: Table) -> Iterator[str]:
+    """A table as Markdown, under a heading."""
+    yield f"\n## {escaped(table.title)}\n"
+    yield "| " + " | ".join(map(escaped, table.columns)) + " |"
+    yield "|---" * table.labels + "|---:" * (len(table.columns) - table.labels) + "|"
+    for row in table.rows:
+        yield "| " + " | ".join(map(escaped, row)) + " |"
+
+
 def _table(
     title: str,
     words: Sequence[str],
@@ -197,17 +202,20 @@ def shown(row: Measurement) -> str:
     return text if math.isnan(row.low) else f"{text} [{row.low:.3f}, {row.high:.3f}]"
 
 
-def _cell(value: Any) -> Any:
+def cell(value: Any) -> Any:
+    """A value as a cell of a CSV file; NaN is empty."""
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6f}"
     return value
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON has it; NaN is null."""
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text as Markdown shows it, letter by letter."""
     # Names of data are the user's: they must not break a table, nor become HTML where Markdown is rendered.
     plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return "".join("\\" + c if c in "\\|`*_[]#" else c for c in plain)

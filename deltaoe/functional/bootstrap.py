@@ -130,9 +130,10 @@ def metrics_of_counts(inside: Counts, outside: Counts, positive: Positive = "id"
     """
     in_below, out_below = inside.cumsum(axis=1), outside.cumsum(axis=1)  # at or below each score
     n, m = in_below[:, -1], out_below[:, -1]
-    # A pair in the right order counts two, a tie one.
-    pairs = (inside * (2 * out_below - outside)).sum(axis=1)
-    found = {"auroc": pairs / (2 * n * m), "aupr_out": _precision(outside, out_below, in_below, m)}
+    found = {
+        "auroc": auroc_of_counts(inside, outside),
+        "aupr_out": _precision(outside, out_below, in_below, m),
+    }
     if positive == "ood":
         found["fpr95"] = _reached(out_below, in_below, m) / n
     # At or above each score: what is left of the whole.
@@ -141,6 +142,13 @@ def metrics_of_counts(inside: Counts, outside: Counts, positive: Positive = "id"
     if positive == "id":
         found["fpr95"] = _reached(in_above[:, ::-1], out_above[:, ::-1], n) / m
     return found
+
+
+def auroc_of_counts(inside: Counts, outside: Counts) -> Floats:
+    """AUROC (R,) of samples given as counts per distinct score, ties ½; see :func:`metrics_of_counts`."""
+    # A pair in the right order counts two, a tie one.
+    pairs = (inside * (2 * outside.cumsum(axis=1) - outside)).sum(axis=1)
+    return np.asarray(pairs / (2 * inside.sum(axis=1) * outside.sum(axis=1)))
 
 
 def _precision(gained: Counts, hits: Counts, alarms: Counts, total: Counts) -> Floats:

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from deltaoe.data.evaluation import MEAN, Evaluation
+from deltaoe.data.theory import Theory
 from deltaoe.report.dots import detection_charts, false_alarm_chart
 from deltaoe.report.render import asset, content_security_policy, environment, printable
 from deltaoe.report.sheets import sheets
@@ -28,7 +29,7 @@ _MOST_ENTRIES, _MOST_ITEMS = (
 Entries = list[tuple[str, str]]
 
 
-def render_evaluation(evaluation: Evaluation, now: datetime) -> str:
+def render_evaluation(evaluation: Evaluation, now: datetime, theory: Theory | None = None) -> str:
     """The page as a complete HTML document, encodable as UTF-8. It holds everything it shows and loads nothing."""
     style = asset("report.css") + asset("evaluation.css")
     charts, alarms = detection_charts(evaluation), false_alarm_chart(evaluation)
@@ -47,6 +48,7 @@ def render_evaluation(evaluation: Evaluation, now: datetime) -> str:
             charts=charts,
             alarms=alarms,
             sheets=sheets(evaluation.tables(), evaluation.alpha),
+            theory=theory,
             series=list(evaluation.detectors),
             manifest_open=False,
             manifest=[("Run", [("time", now.isoformat(timespec="seconds"))]), *manifest(evaluation.manifest)],

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from deltaoe.data.dataset import DataSet
 from deltaoe.data.detector import Detector
 from deltaoe.data.evaluation import Evaluation, Measurement
+from deltaoe.data.features import Digests
 from deltaoe.data.labels import check_template
 from deltaoe.data.space import FeatureSpace
 from deltaoe.data.workspace import DATA_PREFIX, Workspace
@@ -27,7 +28,7 @@ from deltaoe.functional.sampling import few_shot_split
 from deltaoe.functional.scores import SCORES
 from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.workflows.background import BackgroundOptions
-from deltaoe.workflows.gather import Gathered, gather
+from deltaoe.workflows.gather import Gathered, Known, distinct_unknown, gather, known_images
 from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.measuring import KNOWN, Grading, Seen, grade, possible, see
 from deltaoe.workflows.progress import OnEvent, silent
@@ -99,6 +100,40 @@ class EvaluateOptions:
             raise ConfigError(f"the name {min(twice)!r} is used twice", hint=f"{KNOWN!r} is --id's own name")
 
 
+@dataclass(frozen=True)
+class Stage:
+    """What an evaluation judges: detectors, and images that none of them learned from.
+
+    Attributes:
+        workspace: where features lie.
+        source: the model that made them, loaded only if something had to be encoded.
+        inside: name (``id`` first, then shifts) → known images.
+        outside: name → unknown images; ``unknown_rows`` are those that count.
+        detectors: name → detector.
+        gallery: what KNN and Mahalanobis compare with; None without.
+        taken: digests of the images that a detector learned from or the gallery holds.
+        notes: the sentences a reader must see.
+    """
+
+    workspace: Workspace
+    source: ModelSource
+    inside: Mapping[str, Gathered]
+    outside: Mapping[str, Gathered]
+    unknown_rows: Mapping[str, npt.NDArray[np.int64]]
+    detectors: Mapping[str, Detector]
+    gallery: Gallery | None
+    taken: set[bytes]
+    notes: Sequence[str]
+
+    def known(self, where: str, detector: Detector) -> Known:
+        """The images of ``inside[where]`` that count. Raises DataError if none does, or a class is unknown."""
+        return known_images(self.inside[where], detector, self.taken)
+
+    def unknown(self, out: str) -> Digests:
+        """Digests of the images of ``outside[out]`` that count."""
+        return self.outside[out].data.digests[self.unknown_rows[out]]
+
+
 def evaluate(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silent) -> Evaluation:
     """Measure detectors on collections; images are extracted as far as they are not.
 
@@ -111,6 +146,11 @@ def evaluate(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silen
         MismatchError: a detector or data set belongs to another model.
         ModelError, StoreError: the model or the workspace cannot be used.
     """
+    return measure(prepare(workspace, options, on), options, on)
+
+
+def prepare(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silent) -> Stage:
+    """Gather images and detectors. Raises like :func:`evaluate`."""
     options.check()
     if not options.unknown and not options.shifts:
         raise ConfigError(
@@ -147,35 +187,41 @@ def evaluate(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silen
         )
         if shared:
             notes.append(f"{out}: {shared} images also lie among the known ones; left out")
-
-    rows: list[Measurement] = []
-    measured: set[str] = set()
     for name, detector in detectors.items():
         _same_space(name, detector, everything)
-        chosen, lacking = possible(options.scores or tuple(SCORES), detector, gallery=gallery is not None)
+    return Stage(workspace, source, inside, outside, chosen_rows, detectors, gallery, taken, notes)
+
+
+def measure(stage: Stage, options: EvaluateOptions, on: OnEvent = silent) -> Evaluation:
+    """Every number about what :func:`prepare` gathered. Raises like :func:`evaluate`."""
+    rows: list[Measurement] = []
+    notes, measured = list(stage.notes), set[str]()
+    for name, detector in stage.detectors.items():
+        chosen, lacking = possible(
+            options.scores or tuple(SCORES), detector, gallery=stage.gallery is not None
+        )
         notes += [note for note in lacking if note not in notes]
         measured |= set(chosen)
 
-        def look(one: Gathered, keep: npt.NDArray[np.int64]) -> Seen:
-            digests = one.data.digests[keep]
-            return see(detector, one.store, digests, chosen, gallery, on, f"Scoring {one.name}")  # noqa: B023
+        def look(one: Gathered, digests: Digests) -> Seen:
+            return see(detector, one.store, digests, chosen, stage.gallery, on, f"Scoring {one.name}")  # noqa: B023
 
         seen_inside = {}
-        for where, one in inside.items():
-            keep, truth = _kept(one, detector, taken)
-            seen_inside[where] = (look(one, keep), truth, _domains(one.data, keep))
-        seen_outside = {out: look(one, chosen_rows[out]) for out, one in outside.items()}
+        for where, one in stage.inside.items():
+            known = stage.known(where, detector)
+            seen_inside[where] = (look(one, known.digests), known.truth, known.domains)
+        seen_outside = {out: look(one, stage.unknown(out)) for out, one in stage.outside.items()}
         grading = Grading(options.alpha, options.draws, options.seed, options.convention)
         rows += grade(name, seen_inside, seen_outside, grading)
     return Evaluation(
-        title=f"{known.data.title} against {', '.join(outside) or 'nothing'}",
+        title=f"{stage.inside[KNOWN].data.title} against {', '.join(stage.outside) or 'nothing'}",
         rows=rows,
-        detectors={name: detector.score_title for name, detector in detectors.items()},
+        detectors={name: detector.score_title for name, detector in stage.detectors.items()},
         scores={name: SCORES[name].title for name in SCORES if name in measured},
         alpha=options.alpha,
         convention=options.convention,
         notes=notes,
-        manifest=_manifest(options, detectors, everything),
+        manifest=_manifest(options, stage.detectors, [*stage.inside.values(), *stage.outside.values()]),
     )
 
 
@@ -279,55 +325,6 @@ def _gallery(
         split = few_shot_split(data.class_of.tolist(), data.keys(), smallest // 2, options.seed)
     digests = data.digests[split.shots]
     return Gallery(known.store.features(digests), data.class_of[split.shots]), digests
-
-
-def _kept(
-    one: Gathered, detector: Detector, taken: set[bytes]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows of distinct images with a class that nothing was learned from, and their classes."""
-    truth = one.rows_of(detector.class_names)
-    keys = one.data.keys()
-    rest = few_shot_split(truth.tolist(), keys, 0, 0).rest
-    keep = np.array([row for row in rest.tolist() if keys[row] not in taken], dtype=np.int64)
-    if not len(keep):
-        raise DataError(
-            f"{one.name}: no image is left that no detector has learned from",
-            hint="evaluate on images that were not shots, or add some",
-        )
-    return keep, truth[keep]
-
-
-def distinct_unknown(
-    one: Gathered, known: set[bytes], limit: int | None, seed: int
-) -> tuple[npt.NDArray[np.int64], int]:
-    """Rows of distinct images that are not among the known ones, and how many were.
-
-    With a limit at most so many of each class, or of all where there are no classes, drawn by content.
-
-    Raises:
-        DataError: none is left.
-    """
-    keys = one.data.keys()
-    labels = one.data.class_of if one.data.labelled else np.zeros(len(keys), dtype=np.int64)
-    first: dict[bytes, int] = {}
-    for row, key in enumerate(keys):
-        first.setdefault(key, row)
-    fresh = {key: row for key, row in first.items() if key not in known}
-    if not fresh:
-        raise DataError(
-            f"{one.name}: all of its images also lie among the known ones", hint="name other images"
-        )
-    keep = np.array(list(fresh.values()), dtype=np.int64)
-    if limit is not None:
-        drawn = few_shot_split(labels[keep].tolist(), [keys[row] for row in keep], limit, seed).shots
-        keep = np.sort(keep[drawn])
-    return keep, len(first) - len(fresh)
-
-
-def _domains(data: DataSet, keep: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.bool_]]:
-    home = data.domain_of[keep]
-    masks = {name: home == i for i, name in enumerate(data.domain_names)}
-    return {name: mask for name, mask in masks.items() if mask.any()}
 
 
 def _manifest(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from deltaoe.data.dataset import DataSet
-from deltaoe.data.features import FeatureStore
+from deltaoe.data.detector import Detector
+from deltaoe.data.features import Digests, FeatureStore
 from deltaoe.data.workspace import DATA_PREFIX, Workspace
 from deltaoe.errors import DataError, MismatchError
+from deltaoe.functional.sampling import few_shot_split
 from deltaoe.workflows.extract import ExtractOptions, extract
 from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.progress import OnEvent
@@ -78,3 +81,60 @@ def gather(
     space = workspace.known_space(result.data.space_id)
     assert space is not None  # noqa: S101 - it was just written
     return Gathered(name, result.data, workspace.store(space), len(result.failed), notes)
+
+
+@dataclass(frozen=True)
+class Known:
+    """Known images: digests (n, 32), classes (n,) of the detector, and name → (n,) mask of each domain."""
+
+    digests: Digests
+    truth: npt.NDArray[np.int64]
+    domains: Mapping[str, npt.NDArray[np.bool_]]
+
+
+def known_images(one: Gathered, detector: Detector, taken: set[bytes]) -> Known:
+    """The distinct images with a class whose digests are not ``taken``, because something was learned from them.
+
+    Raises:
+        DataError: none is left, or one has a class that the detector does not know.
+    """
+    truth = one.rows_of(detector.class_names)
+    keys = one.data.keys()
+    rest = few_shot_split(truth.tolist(), keys, 0, 0).rest
+    keep = np.array([row for row in rest.tolist() if keys[row] not in taken], dtype=np.int64)
+    if not len(keep):
+        raise DataError(
+            f"{one.name}: no image is left that no detector has learned from",
+            hint="evaluate on images that were not shots, or add some",
+        )
+    home = one.data.domain_of[keep]
+    masks = {name: home == i for i, name in enumerate(one.data.domain_names)}
+    domains = {name: mask for name, mask in masks.items() if mask.any()}
+    return Known(one.data.digests[keep], truth[keep], domains)
+
+
+def distinct_unknown(
+    one: Gathered, known: set[bytes], limit: int | None, seed: int
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Rows of distinct images that are not among the known ones, and how many were.
+
+    With a limit at most so many of each class, or of all where there are no classes, drawn by content.
+
+    Raises:
+        DataError: none is left.
+    """
+    keys = one.data.keys()
+    labels = one.data.class_of if one.data.labelled else np.zeros(len(keys), dtype=np.int64)
+    first: dict[bytes, int] = {}
+    for row, key in enumerate(keys):
+        first.setdefault(key, row)
+    fresh = {key: row for key, row in first.items() if key not in known}
+    if not fresh:
+        raise DataError(
+            f"{one.name}: all of its images also lie among the known ones", hint="name other images"
+        )
+    keep = np.array(list(fresh.values()), dtype=np.int64)
+    if limit is not None:
+        drawn = few_shot_split(labels[keep].tolist(), [keys[row] for row in keep], limit, seed).shots
+        keep = np.sort(keep[drawn])
+    return keep, len(first) - len(fresh)

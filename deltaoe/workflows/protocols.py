@@ -24,8 +24,8 @@ from deltaoe.functional.gallery import Gallery
 from deltaoe.functional.metrics import mean_interval
 from deltaoe.functional.scores import SCORES
 from deltaoe.models.recipe import Recipe
-from deltaoe.workflows.evaluate import EvaluateOptions, distinct_unknown, source_for
-from deltaoe.workflows.gather import Gathered, gather
+from deltaoe.workflows.evaluate import EvaluateOptions, source_for
+from deltaoe.workflows.gather import Gathered, distinct_unknown, gather
 from deltaoe.workflows.measuring import KNOWN, Grading, Seen, grade, possible, see
 from deltaoe.workflows.progress import Event, OnEvent
 from deltaoe.workflows.recipes import HELD_OUT, SOURCE, Protocol

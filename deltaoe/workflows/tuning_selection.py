@@ -23,9 +23,9 @@ from deltaoe.workflows.progress import OnEvent
 
 WEIGHTS = (0.05, 0.2, 0.5)
 STOPS = (0.5, 1.0)
-BLENDS = (0.3, 0.5, 0.7, 0.85, 1.0)
+BLENDS = (0.3, 0.5, 0.7, 1.0)
 TEMPERATURES = (0.05, 0.1, 0.2, 1.0)
-TOP_CS = (1, 2, 3)
+TOP_CS = (1, 2)
 # Of a large background so many labels stand for all in a fold.
 _BACKGROUND = 128
 

@@ -20,6 +20,7 @@ def test_evaluate_a_project(project: Path, run: Run, fails: Fails) -> None:
     told = run(
         *("evaluate", "--id", "images", "--ood", "noise=unknown/noise", "--ood", "unknown/red_stripes"),
         *("--bootstrap", "20", "--alpha", "0.1", "--scores", "delta_energy,mcm,knn,mahalanobis,neglabel"),
+        *("--theory", "--probes", "2"),
         cwd=project,
     )
     assert "AUROC, id against" in told.stdout and "False alarms at alpha = 0.1" in told.stdout
@@ -35,6 +36,12 @@ def test_evaluate_a_project(project: Path, run: Run, fails: Fails) -> None:
     assert "NegLabel" in page and "<script" not in page
     kept = json.loads((out / "evaluation.json").read_text())
     assert len(kept["rows"]) == len(found)
+    # What the theorems need and claim, on the same images; of one domain, so there are no Hessians to compare.
+    assert "The EBM bound" in told.stdout and "Separation: ΔEnergy beside other scores" in told.stdout
+    assert "not measured" in told.stdout and "one domain" in told.stdout
+    assert {row["part"] for row in rows(out / "theory.csv")} == {"bound", "separation"}
+    assert "What these data say" in (out / "theory.md").read_text(encoding="utf-8")
+    assert "What the theorems need and claim" in page and "The EBM bound" in page
     # The workspace's last data set and detector are what they were.
     assert run("store", "info", "--json", cwd=project).json["data_sets"][0]["images"] == 96
 
@@ -51,6 +58,12 @@ def test_evaluate_a_project(project: Path, run: Run, fails: Fails) -> None:
     [
         (("--ood", "a=unknown"), 2, ("no in-distribution images", "--id")),
         (("--id", "images", "--ood", "a=unknown", "--ood", "a=images"), 2, ("twice", "NAME=DATA")),
+        (("--recipe", "pacs-lodo", "--theory"), 2, ("not for recipes", "--id")),
+        (
+            ("--id", "images", "--ood", "a=unknown", "--theory", "--probes", "0"),
+            2,
+            ("--probes", "at least 1"),
+        ),
         (("--recipe", "pacs-lod"), 2, ("no recipe", "did you mean pacs-lodo")),
         (("--recipe", "pacs-lodo", "--root", "images"), 1, ("does not find", "--root")),
     ],

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import pytest
 from pages import HOSTILE, Page, hostile_evaluation, make_evaluation, measured
 
+from deltaoe.data.theory import Conclusion, Finding, Theory
 from deltaoe.report.evaluation import manifest, render_evaluation
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -24,6 +25,21 @@ def page(evaluation=None) -> Page:
 
 def words(text: str) -> str:
     return " ".join(text.split())
+
+
+def test_theory_is_shown_below_the_tables_and_nothing_of_it_is_markup():
+    name = HOSTILE[0]
+    rows = [
+        Finding("bound", name, "id", "", "score", "premise", 1.0, 0.9, 1.0, 20),
+        Finding("hessian", name, "id/ink", "", "start", "trace", 3.0, 2.0, 4.0, 9),
+    ]
+    told = Theory("t", rows, [Conclusion("bound", "supports", f"{name} holds")], ["how", "Mind this."])
+    found = Page(render_evaluation(make_evaluation(), NOW, told))
+    cells = [text for _, text in found.find("td")]
+    assert "1.000 [0.900, 1.000]" in cells and "3 ± 1" in cells
+    assert words(f"supports: {name} holds") in [words(text) for _, text in found.find("li")]
+    assert [words(text) for _, text in found.find("p")].count("Mind this.") == 1  # not twice
+    assert not any("What the theorems" in text for _, text in page().find("h2"))
 
 
 # --- what it says
