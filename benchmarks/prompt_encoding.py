@@ -49,7 +49,7 @@ def plain(model: Any, context: Tensor, tokens: Tensor) -> Tensor:
 def plain_step(model: Any, context: Tensor, tokens: Tensor, weights: Tensor) -> Tensor:
     """Forward and backward of the loss Σ weights · features, block by block."""
     out = []
-    for rows, part in zip(tokens.split(BLOCK), weights.split(BLOCK), strict=True):
+    for rows, part in zip(torch.split(tokens, BLOCK), torch.split(weights, BLOCK), strict=True):
         features = plain(model, context, rows)
         (features * part).sum().backward()  # type: ignore[no-untyped-call]
         out.append(features.detach())
