@@ -256,17 +256,26 @@ def test_parts_are_sorted_by_length():
 
 
 @each_way
-def test_bf16_is_close_to_fp32(models, position, specific):
+@pytest.mark.parametrize(("precision", "least", "most"), [("bf16", 1e-4, 0.1), ("fp16", 1e-5, 0.02)])
+def test_half_precision_is_close_to_fp32(models, precision, least, most, position, specific):
     clip, _, _ = models()
     exact = learner_of(clip, position=position, class_specific=specific)
-    half = learner_of(clip, position=position, class_specific=specific, precision="bf16")
+    half = learner_of(clip, position=position, class_specific=specific, precision=precision)
     wanted, ours = exact(), half()
     assert ours.dtype == half.context.dtype == torch.float32
     assert (ours.norm(dim=-1) - 1).abs().max() < 1e-6
-    assert 1e-4 < (ours - wanted).norm(dim=-1).max() < 0.1
+    assert least < (ours - wanted).norm(dim=-1).max() < most
     found = gradient(ours, half.context)
     assert found.dtype == torch.float32
-    assert near(found, gradient(wanted, exact.context), 0.1)
+    assert near(found, gradient(wanted, exact.context), most)
+
+
+def test_fp32_is_fp32_under_the_autocast_of_others(models):
+    clip, _, _ = models()
+    learner = learner_of(clip)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = learner()
+    assert torch.equal(ours, learner())
 
 
 # Other names
