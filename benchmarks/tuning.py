@@ -198,7 +198,9 @@ def main() -> int:
         Workspace(options.workspace),
         protocol,
         options.photos,
-        EvaluateOptions(known="", unknown={}, model=options.model, offline=True, scores=("delta_energy", *THEIRS)),
+        EvaluateOptions(
+            known="", unknown={}, model=options.model, offline=True, scores=("delta_energy", *THEIRS)
+        ),
         options.workspace / "evaluation",
         report,
     )

@@ -24,7 +24,7 @@ from deltaoe.functional.curvature import (
     rademacher,
 )
 from deltaoe.functional.scores import CLIP_TEMPERATURE
-from deltaoe.models.prompts import PromptLearner
+from deltaoe.models.prompt_learner import PromptLearner
 from deltaoe.models.rebuilding import rebuilt_learner
 from deltaoe.models.reference import ModelRef
 from deltaoe.runtime import generator
