@@ -174,7 +174,7 @@ def tune(
     from deltaoe.workflows.background import BackgroundOptions
     from deltaoe.workflows.learning import ContextOptions
     from deltaoe.workflows.tune import TuneOptions
-    from deltaoe.workflows.tune import tune as run
+    from deltaoe.workflows.tune import tune_workspace as run
     from deltaoe.workflows.tuning import Prompts
 
     from .output import Screen

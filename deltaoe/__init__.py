@@ -17,26 +17,31 @@ if TYPE_CHECKING:
     from deltaoe.models.clip import FrozenClip as FrozenClip
     from deltaoe.models.recipe import Recipe as Recipe
     from deltaoe.models.reference import ModelRef as ModelRef
+    from deltaoe.workflows.arrays import tune as tune
     from deltaoe.workflows.background import BackgroundOptions as BackgroundOptions
     from deltaoe.workflows.choosing import ScoreOptions as ScoreOptions
     from deltaoe.workflows.evaluate import EvaluateOptions as EvaluateOptions
     from deltaoe.workflows.evaluate import evaluate as evaluate
     from deltaoe.workflows.extract import ExtractOptions as ExtractOptions
     from deltaoe.workflows.extract import extract as extract
+    from deltaoe.workflows.learning import ContextOptions as ContextOptions
     from deltaoe.workflows.score import score as score
     from deltaoe.workflows.scoring import Scorer as Scorer
     from deltaoe.workflows.tune import TuneOptions as TuneOptions
-    from deltaoe.workflows.tune import tune as tune
+    from deltaoe.workflows.tune import tune_workspace as tune_workspace
+    from deltaoe.workflows.tuning import Prompts as Prompts
     from deltaoe.workflows.verdicts import Rule as Rule
 
 _HOMES = {
     "BackgroundOptions": "workflows.background",
+    "ContextOptions": "workflows.learning",
     "DeltaoeError": "errors",
     "Detector": "data.detector",
     "EvaluateOptions": "workflows.evaluate",
     "ExtractOptions": "workflows.extract",
     "FrozenClip": "models.clip",
     "ModelRef": "models.reference",
+    "Prompts": "workflows.tuning",
     "Recipe": "models.recipe",
     "Rule": "workflows.verdicts",
     "ScoreOptions": "workflows.choosing",
@@ -48,7 +53,8 @@ _HOMES = {
     "evaluate": "workflows.evaluate",
     "extract": "workflows.extract",
     "score": "workflows.score",
-    "tune": "workflows.tune",
+    "tune": "workflows.arrays",
+    "tune_workspace": "workflows.tune",
 }
 __all__ = sorted(_HOMES)
 

@@ -105,6 +105,42 @@ class Detector:
         background = self.background.reshape(-1, self.text_features.shape[1])
         return centred(self.text_features, self.centre), centred(background, self.centre)
 
+    def score(self, features: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """ΔEnergy (N,) of image features (N, D) of its space, scaled to unit length here; no text tower is needed.
+
+        Raises:
+            DataError: another shape, or rows that are zero or not finite.
+        """
+        return self._judged(features)[0]
+
+    def predict(self, features: npt.ArrayLike, alpha: float | None = None) -> npt.NDArray[np.int64]:
+        """Class index (N,) of image features (N, D); with ``alpha``, −1 where an image is unknown at that level.
+
+        Raises:
+            DataError: as :meth:`score`; or the calibration is too small for ``alpha``.
+        """
+        scores, classes = self._judged(features)
+        if alpha is None:
+            return classes
+        if self.threshold(alpha) is None:
+            raise DataError(
+                f"{len(self.calibration)} calibration images are too few for alpha = {alpha:g}",
+                hint=f"{conformal.images_needed(alpha)} would do, or use a larger alpha",
+            )
+        return np.where(self.p_values(scores) <= alpha, -1, classes)
+
+    def _judged(self, features: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        from deltaoe.functional.judging import judged  # torch with it, which loading a detector does not need
+
+        rows = np.asarray(features, dtype=np.float32)
+        if rows.ndim != 2 or rows.shape[1] != self.text_features.shape[1]:
+            raise DataError(f"features must be (N, {self.text_features.shape[1]}), not {rows.shape}")
+        length = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+        if not np.isfinite(length).all() or not (length > 0).all():
+            raise DataError("some features are zero or not finite")
+        unit = np.asarray(rows / length, dtype=np.float32)
+        return judged(unit, *self.prompts, temperature=self.temperature, top_c=self.top_c)
+
     def p_values(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Conformal p-values (N,) of scores (N,); see :mod:`deltaoe.functional.conformal`."""
         return conformal.p_values(scores, self.calibration)

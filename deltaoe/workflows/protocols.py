@@ -31,7 +31,7 @@ from deltaoe.workflows.progress import Event, OnEvent
 from deltaoe.workflows.recipes import HELD_OUT, SOURCE, Protocol
 from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.splits import Images, Split, splits
-from deltaoe.workflows.tune import TuneOptions, tune
+from deltaoe.workflows.tune import TuneOptions, tune_workspace
 from deltaoe.workflows.tuning import Prompts
 from deltaoe.workflows.zero_shot import TEMPLATE, zero_shot_detector
 
@@ -246,7 +246,7 @@ class _Run:
         if path.is_file():
             return Detector.load(path)
         place = _Holding(self.workspace, self.split.data)
-        return tune(place, self._tune_options(path), on).detector
+        return tune_workspace(place, self._tune_options(path), on).detector
 
     def _measured(self, detector: Detector, on: OnEvent) -> _Result:
         data, store = self.split.data, self.split.inside[KNOWN].store

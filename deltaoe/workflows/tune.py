@@ -69,7 +69,9 @@ class TuneResult:
     notes: list[str]
 
 
-def tune(workspace: Workspace, options: TuneOptions | None = None, on: OnEvent = silent) -> TuneResult:
+def tune_workspace(
+    workspace: Workspace, options: TuneOptions | None = None, on: OnEvent = silent
+) -> TuneResult:
     """Learn context vectors from a few images per class, calibrate on the other images, save a detector.
 
     A run that was killed goes on where it was, with the same result. Ctrl-C while the context is learned saves a

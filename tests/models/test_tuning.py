@@ -14,7 +14,8 @@ from towers import CAUSAL, coop_features, load, make_folder, plain
 
 from deltaoe.errors import ConfigError, ModelError
 from deltaoe.models.loading import weights_digest
-from deltaoe.models.tuning import Recipe, _rate, default_epochs, fit_context
+from deltaoe.models.recipe import Recipe, default_epochs
+from deltaoe.models.tuning import Problem, fit_context
 
 NAMES = ["cat", "polar bear", "twin-engined aeroplane"]
 SCALE = 20.0
@@ -46,8 +47,14 @@ def problem(per_class=20, seed=0):
 def fit(learner, recipe, epochs, *, seed=1, data=None, **options):
     features, labels = data or problem()
     rng = torch.Generator().manual_seed(seed)
+    anchor = options.pop("anchor", None)
     return fit_context(
-        learner, features, labels, recipe, epochs=epochs, logit_scale=SCALE, generator=rng, **options
+        learner,
+        Problem(features, labels, SCALE, anchor),
+        recipe,
+        epochs=epochs,
+        generator=rng,
+        **options,
     )
 
 
@@ -57,8 +64,8 @@ def fit(learner, recipe, epochs, *, seed=1, data=None, **options):
 @pytest.mark.parametrize("ebm_weight", [0.0, 0.3])
 def test_the_loss_falls(clip, ebm_weight):
     steps, learner = [], learner_of(clip)
-    recipe = Recipe(ebm_weight=ebm_weight, learning_rate=0.05, batch_size=20)
-    last = fit(learner, recipe, 40, on_step=steps.append)
+    recipe = Recipe.coop(ebm_weight=ebm_weight, learning_rate=0.05, batch_size=20)
+    last = fit(learner, recipe, 40, on_step=steps.append).last
     loss = [step.cross_entropy + ebm_weight * step.ebm for step in steps]
     assert sum(loss[-3:]) < 0.5 * sum(loss[:3])
     assert last.accuracy > max(0.9, steps[0].accuracy)
@@ -71,8 +78,8 @@ def test_the_means_are_over_the_shots_of_the_last_epoch(clip):
     """Seven shots in batches of 3, 3 and 1: a batch counts by its shots."""
     features, labels = problem()
     rows, steps = torch.arange(7), []
-    recipe = Recipe(batch_size=3, learning_rate=0.05)
-    last = fit(learner_of(clip), recipe, 5, data=(features[rows], labels[rows]), on_step=steps.append)
+    recipe = Recipe.coop(batch_size=3, learning_rate=0.05)
+    last = fit(learner_of(clip), recipe, 5, data=(features[rows], labels[rows]), on_step=steps.append).last
     assert len(steps) == 15
     for name in ("cross_entropy", "ebm", "premise_share", "accuracy"):
         values = [getattr(step, name) for step in steps[-3:]]
@@ -89,17 +96,17 @@ def test_the_means_are_over_the_shots_of_the_last_epoch(clip):
 def test_steps_of_an_epoch(clip, shots, batch_size, steps):
     features, labels = problem()
     data = features[:shots], labels[:shots]
-    assert fit(learner_of(clip), Recipe(batch_size=batch_size), 1, data=data).steps == steps
+    assert fit(learner_of(clip), Recipe.coop(batch_size=batch_size), 1, data=data).last.steps == steps
 
 
 def test_without_a_batch_size_an_epoch_has_four_steps_however_many_shots(clip):
-    assert fit(learner_of(clip), Recipe(), 1, data=problem(per_class=300)).steps == 4
+    assert fit(learner_of(clip), Recipe.coop(), 1, data=problem(per_class=300)).last.steps == 4
 
 
 def test_the_same_seed_gives_the_same_context_bit_by_bit(clip):
     def learned(start, shuffle):
         learner = learner_of(clip, start)
-        fit(learner, Recipe(learning_rate=0.05, batch_size=16), 6, seed=shuffle)
+        fit(learner, Recipe.coop(learning_rate=0.05, batch_size=16), 6, seed=shuffle)
         return learner.context.detach()
 
     before = weights_digest(clip._model)
@@ -143,13 +150,13 @@ def test_rates_are_those_of_coop(epochs):
         rates.append(optimiser.param_groups[0]["lr"])
         optimiser.step()
         schedule.step()
-    assert [_rate(Recipe(), epoch, epochs) for epoch in range(epochs)] == pytest.approx(rates, rel=1e-9)
+    assert [Recipe.coop().rate(epoch, epochs, 1) for epoch in range(epochs)] == pytest.approx(rates, rel=1e-9)
     assert rates[0] == 1e-5
     assert rates[1] == 0.002
 
 
 def test_a_single_epoch_is_not_spent_on_warming_up():
-    assert _rate(Recipe(), 0, 1) == 0.002
+    assert Recipe.coop().rate(0, 1, 1) == 0.002
 
 
 def plain_energy(cosines, temperature):
@@ -161,7 +168,9 @@ def test_the_whole_loop_equals_one_written_for_the_test(ref, clip, ebm_weight, t
     """In double precision: prompts over all 77 tokens, torch's SGD and cosine, the loss spelt out."""
     epochs, batch, (features, labels) = 6, 16, problem()
     features = features.double()
-    recipe = Recipe(ebm_weight=ebm_weight, ebm_temperature=temperature, batch_size=batch, learning_rate=0.05)
+    recipe = Recipe.coop(
+        ebm_weight=ebm_weight, ebm_temperature=temperature, batch_size=batch, learning_rate=0.05
+    )
     learner, model = learner_of(clip), plain(ref).double()
     tokenizer = open_clip.get_tokenizer(ref.name)
     context = learner.context.detach().double().requires_grad_()
@@ -201,7 +210,7 @@ def test_lambda_weighs_logits(clip):
     """Both terms of the loss, and what is reported, are in logit units."""
     features, labels = problem()
     steps, learner = [], learner_of(clip)
-    recipe = Recipe(ebm_temperature=0.1, temperature=0.1, top_c=1)
+    recipe = Recipe.coop(ebm_temperature=0.1, temperature=0.1, top_c=1)
     fit(learner_of(clip), recipe, 1, data=(features[:5], labels[:5]), on_step=steps.append)
     with torch.no_grad():
         text = learner().double()
@@ -224,7 +233,7 @@ def test_lambda_weighs_logits(clip):
 
 def test_a_rate_that_is_far_too_large_is_reported(clip):
     with pytest.raises(ModelError, match=r"diverged in step \d+: the loss is no longer a number") as caught:
-        fit(learner_of(clip), Recipe(learning_rate=1e38, warmup_rate=1e38), 5)
+        fit(learner_of(clip), Recipe.coop(learning_rate=1e38, warmup_rate=1e38), 5)
     assert "--learning-rate" in caught.value.hint
 
 
@@ -233,7 +242,7 @@ def test_features_that_are_no_numbers_are_reported_in_the_first_step(clip):
     features[7, 3] = math.nan
     steps = []
     with pytest.raises(ModelError, match="in step 1:"):
-        fit(learner_of(clip), Recipe(batch_size=60), 5, data=(features, labels), on_step=steps.append)
+        fit(learner_of(clip), Recipe.coop(batch_size=60), 5, data=(features, labels), on_step=steps.append)
     assert steps == []
 
 
@@ -259,6 +268,10 @@ def test_the_default_recipe_is_usable():
         ("weight_decay", [-1, math.inf]),
         ("batch_size", [0, -3]),
         ("epochs", [0, -1]),
+        ("steps", [0, -1]),
+        ("blend", [-0.1, 1.1, math.nan]),
+        ("anchor", [-1, math.inf]),
+        ("optimiser", ["adam"]),
     ],
 )
 def test_recipes_that_make_no_sense(name, values):

@@ -16,14 +16,15 @@ from tiny import HUES, make_model, make_noise, make_pictures
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.functional.scores import SCORES
-from deltaoe.models.tuning import Recipe
+from deltaoe.models.recipe import Recipe
 from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.evaluate import EvaluateOptions, evaluate
 from deltaoe.workflows.exchange import ImportOptions, import_features
 from deltaoe.workflows.extract import ExtractOptions, extract
 from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.recipes import Part, Protocol, find_places, load, run_recipe, shipped
-from deltaoe.workflows.tune import TuneOptions, tune
+from deltaoe.workflows.tune import TuneOptions, tune_workspace
+from deltaoe.workflows.tuning import Prompts
 
 NAMES = ("cat", "dog", "owl")
 QUIET = IngestOptions(workers=0)
@@ -221,7 +222,8 @@ def test_no_image_that_was_learned_from_is_judged(world, tmp_path):
     root, model = world
     place = Workspace(tmp_path / ".deltaoe")
     extract(root / "pacs", place, ExtractOptions(model=model, device="cpu", offline=True, ingest=QUIET))
-    tuned = tune(place, TuneOptions(shots=3, recipe=Recipe(epochs=2), device="cpu", offline=True))
+    prompts = Prompts(shots=3, recipe=Recipe(epochs=2), select="off")
+    tuned = tune_workspace(place, TuneOptions(prompts=prompts, device="cpu", offline=True))
     assert len(tuned.detector.shots) == 12
     found = evaluate(
         place,
@@ -242,7 +244,7 @@ def test_leave_one_domain_out_resumes(world, tmp_path, monkeypatch):
     place, out = Workspace(tmp_path / ".deltaoe"), tmp_path / "out"
     options = options_for(model, scores=("delta_energy", "mcm"))
     found = run_recipe(place, PROTOCOL, root, options, out, lambda event: None)
-    assert list(found.detectors) == ["zero-shot", "CoOp (λ = 0)", "deltaoe"]
+    assert list(found.detectors) == ["zero-shot", "CoOp", "deltaoe"]
     assert any("food" in note for note in found.notes)
     assert place.current_detector() is None and place.dataset() is None
     assert len(list((out / "runs").glob("*.json"))) == 2 * 2 * 3
@@ -268,7 +270,7 @@ def test_leave_one_domain_out_resumes(world, tmp_path, monkeypatch):
     seen = []
     real = protocols.grade
     monkeypatch.setattr(protocols, "grade", lambda *a: seen.append(a[0]) or real(*a))
-    monkeypatch.setattr(protocols, "tune", lambda *a: pytest.fail("tuned again"))
+    monkeypatch.setattr(protocols, "tune_workspace", lambda *a: pytest.fail("tuned again"))
     again = run_recipe(place, PROTOCOL, root, options, out, lambda event: None)
     assert len(seen) == 2
     assert again.to_dict() == found.to_dict()

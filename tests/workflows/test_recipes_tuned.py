@@ -21,18 +21,20 @@ from deltaoe.data.detector import Detector
 from deltaoe.data.evaluation import Evaluation
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError
-from deltaoe.models.tuning import Recipe
+from deltaoe.models.recipe import Recipe
 from deltaoe.workflows import protocols
 from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.evaluate import EvaluateOptions
 from deltaoe.workflows.extract import ExtractOptions, extract
 from deltaoe.workflows.ingest import IngestOptions
+from deltaoe.workflows.learning import ContextOptions
 from deltaoe.workflows.progress import Event, silent
 from deltaoe.workflows.recipes import Part, Protocol, run_recipe
-from deltaoe.workflows.tune import TuneOptions, tune
+from deltaoe.workflows.tune import TuneOptions, tune_workspace
+from deltaoe.workflows.tuning import Prompts
 
 DOMAINS = ("ink", "oil", "wax")
-METHODS = ["zero-shot", "CoOp (λ = 0)", "deltaoe"]
+METHODS = ["zero-shot", "CoOp", "deltaoe"]
 QUIET = IngestOptions(workers=0)
 
 
@@ -132,7 +134,7 @@ def copied(undisturbed, tmp_path):
 @pytest.fixture
 def calls(monkeypatch):
     """How often was tuned and graded."""
-    found = Counter(tune=0, grade=0)
+    found = Counter(tune_workspace=0, grade=0)
     for name in found:
         real = getattr(protocols, name)
         monkeypatch.setattr(protocols, name, lambda *a, n=name, f=real: found.update([n]) or f(*a))
@@ -222,7 +224,7 @@ def test_numbers_are_those_of_the_kept_detectors(world, undisturbed):
         truth = np.r_[np.ones(len(cosines)), np.zeros(len(unknown))]
         areas[seed][held] = float(roc_auc_score(truth, np.concatenate(scores)))
     for name in DOMAINS:
-        (row,) = found.find(detector="CoOp (λ = 0)", known=f"held-out/{name}", metric="accuracy")
+        (row,) = found.find(detector="CoOp", known=f"held-out/{name}", metric="accuracy")
         assert row.value == pytest.approx(np.mean([hits[seed][name] for seed in (1, 2)]))
     for by_seed, wanted in (
         (hits, {"metric": "accuracy"}),
@@ -230,7 +232,7 @@ def test_numbers_are_those_of_the_kept_detectors(world, undisturbed):
     ):
         each = [np.mean(list(by_seed[seed].values())) for seed in (1, 2)]
         half = stats.t.ppf(0.975, 1) * np.std(each, ddof=1) / np.sqrt(2)
-        (row,) = found.find(detector="CoOp (λ = 0)", known="held-out", **wanted)
+        (row,) = found.find(detector="CoOp", known="held-out", **wanted)
         assert row.value == pytest.approx(np.mean(each), abs=1e-6)
         assert row.low == pytest.approx(max(0, np.mean(each) - half), abs=1e-5)
         assert row.high == pytest.approx(min(1, np.mean(each) + half), abs=1e-5)
@@ -241,17 +243,19 @@ def test_detectors_are_what_tune_makes(world, undisturbed, tmp_path):
     place = Workspace(tmp_path / ".deltaoe")
     extract(root / "pacs", place, ExtractOptions(model=model, device="cpu", offline=True, ingest=QUIET))
     options = TuneOptions(
-        shots=2,
-        seed=2,
-        context_length=2,
-        recipe=Recipe(epochs=1),
-        background=BackgroundOptions("none"),
+        prompts=Prompts(
+            shots=2,
+            seed=2,
+            context=ContextOptions(length=2),
+            recipe=Recipe(epochs=1),
+            background=BackgroundOptions("none"),
+        ),
         domains=("ink", "wax"),
         allow_fewer=True,
         device="cpu",
         offline=True,
     )
-    made = tune(place, options).detector
+    made = tune_workspace(place, options).detector
     assert made.digest in {detector.digest for detector in kept_detectors(undisturbed[2])}
 
 
@@ -271,7 +275,8 @@ def test_the_users_workspace_keeps_its_own(world, tmp_path, undisturbed):
         model=model, device="cpu", offline=True, ingest=QUIET, classes=tmp_path / "names.csv"
     )
     extract(root / "pacs", place, how)
-    mine = tune(place, TuneOptions(shots=2, recipe=Recipe(epochs=1), device="cpu", offline=True)).path
+    prompts = Prompts(shots=2, recipe=Recipe(epochs=1), select="off")
+    mine = tune_workspace(place, TuneOptions(prompts=prompts, device="cpu", offline=True)).path
     before = {path: path.read_bytes() for path in place.listings()}
     found = run_recipe(place, RECIPE, root, options_for(model), tmp_path / "out", silent)
     # The same folder under names of the user's: neither he nor the recipe sees anything of the other.
@@ -310,10 +315,10 @@ def test_interrupted_anywhere_it_ends_the_same(world, tmp_path, calls, undisturb
     runs, detectors = (list((out / name).glob("*")) for name in ("runs", "detectors"))
     assert (len(runs), len(detectors)) == (finished, tuned)
     before = {path: path.stat().st_mtime_ns for path in (*runs, *detectors)}
-    calls.update(tune=-calls["tune"], grade=-calls["grade"])
+    calls.update(tune_workspace=-calls["tune_workspace"], grade=-calls["grade"])
     found = run_recipe(place, RECIPE, root, options_for(model), out, silent)
     assert same(found, undisturbed[0])
-    assert calls == {"tune": 12 - tuned, "grade": 18 - finished}
+    assert calls == {"tune_workspace": 12 - tuned, "grade": 18 - finished}
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert not list(out.rglob("*tmp*"))
 
@@ -323,7 +328,7 @@ def test_other_scores_tune_nothing_again(world, copied, calls, undisturbed):
     place, out = copied
     options = options_for(model, scores=("msp",), alpha=0.2, unknown={"more": str(root / "scenes")})
     found = run_recipe(place, RECIPE, root, options, out, silent)
-    assert calls == {"tune": 0, "grade": 18}
+    assert calls == {"tune_workspace": 0, "grade": 18}
     assert list(found.scores) == ["msp"]
     assert set(found.names("unknown", metric="auroc")) == {"textures", "scenes", "more", "mean"}
     for row in found.find(metric="accuracy"):
@@ -348,7 +353,7 @@ def test_what_has_changed_is_run_again(world, copied, calls, changes, tuned, mea
     place, out = copied
     recipe = dataclasses.replace(RECIPE, **changes)
     found = run_recipe(place, recipe, root, options_for(model), out, silent)
-    assert calls == {"tune": tuned, "grade": measured}
+    assert calls == {"tune_workspace": tuned, "grade": measured}
     if len(recipe.seeds) == 1:
         assert all(np.isnan(row.low) and np.isnan(row.high) for row in found.rows)
 
@@ -471,7 +476,7 @@ def test_refused_before_anything_is_tuned(world, tmp_path, calls, changes, given
     with pytest.raises(error, match=says) as caught:
         run_recipe(Workspace(tmp_path / ".deltaoe"), recipe, root, options, tmp_path / "out", silent)
     assert caught.value.hint
-    assert calls == {"tune": 0, "grade": 0}
+    assert calls == {"tune_workspace": 0, "grade": 0}
 
 
 def test_classes_that_lie_in_few_domains(world, tmp_path):

@@ -20,16 +20,18 @@ from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, MismatchError, ModelError
 from deltaoe.models.clip import FrozenClip
 from deltaoe.models.rebuilding import rebuilt_learner
+from deltaoe.models.recipe import Recipe
 from deltaoe.models.reference import ModelRef
-from deltaoe.models.tuning import Recipe
 from deltaoe.runtime import generator
 from deltaoe.workflows.conclusions import conclude
 from deltaoe.workflows.evaluate import EvaluateOptions, evaluate, prepare
 from deltaoe.workflows.exchange import ImportOptions, import_features
 from deltaoe.workflows.extract import ExtractOptions, extract
 from deltaoe.workflows.ingest import IngestOptions
+from deltaoe.workflows.learning import ContextOptions
 from deltaoe.workflows.theory import bound_points, theory
-from deltaoe.workflows.tune import TuneOptions, tune
+from deltaoe.workflows.tune import TuneOptions, tune_workspace
+from deltaoe.workflows.tuning import Prompts
 
 QUIET = IngestOptions(workers=0)
 
@@ -47,15 +49,18 @@ def world(tmp_path_factory):
     extract(root / "pictures", place, ExtractOptions(model=model, device="cpu", offline=True, ingest=QUIET))
     for name, weight in (("coop", 0.0), ("ebm", 0.5)):
         options = TuneOptions(
-            shots=3,
-            context_length=2,
-            recipe=Recipe(epochs=4, ebm_weight=weight),
+            prompts=Prompts(
+                shots=3,
+                context=ContextOptions(length=2),
+                recipe=Recipe.coop(epochs=4, ebm_weight=weight, temperature=1.0, top_c=2),
+                select="off",
+            ),
             domains=("ink",),
             device="cpu",
             offline=True,
             out=root / f"{name}.safetensors",
         )
-        tune(place, options)
+        tune_workspace(place, options)
     return root, model, place
 
 

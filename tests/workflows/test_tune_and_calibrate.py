@@ -14,14 +14,15 @@ from tiny import make_model, make_pictures
 from deltaoe.data.detector import Detector
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError, MismatchError, ModelError
+from deltaoe.models.recipe import Recipe
 from deltaoe.models.reference import ModelRef
-from deltaoe.models.tuning import Recipe
 from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.extract import ExtractOptions, extract
 from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.scoring import Scorer
 from deltaoe.workflows.source import ModelSource
-from deltaoe.workflows.tune import TuneOptions, tune
+from deltaoe.workflows.tune import TuneOptions, tune_workspace
+from deltaoe.workflows.tuning import Prompts
 from deltaoe.workflows.zero_shot import calibrate, distinct_rows, zero_shot_detector
 
 CLASSES = ("blue_waves", "green_checks", "red_stripes")
@@ -50,12 +51,17 @@ def project(tmp_path_factory):
 
 
 def options(**changes) -> TuneOptions:
-    return dataclasses.replace(TuneOptions(shots=4, recipe=QUICK, device="cpu", offline=True), **changes)
+    """Quick ones; changes of either kind."""
+    own = {one.name for one in dataclasses.fields(TuneOptions)}
+    inner = {name: value for name, value in changes.items() if name not in own}
+    prompts = dataclasses.replace(Prompts(shots=4, recipe=QUICK, select="off"), **inner)
+    outer = {name: value for name, value in changes.items() if name in own}
+    return TuneOptions(prompts=prompts, device="cpu", offline=True, **outer)
 
 
 @pytest.fixture(scope="module")
 def tuned(project):
-    return tune(project[0], options())
+    return tune_workspace(project[0], options())
 
 
 # Shots and calibration
@@ -64,15 +70,15 @@ def tuned(project):
 def test_what_was_learned_from_calibrates_nothing(project, tuned):
     workspace, data = project
     keys = data.keys()
-    shots = {keys[i] for i in tuned.split.shots}
-    rest = [keys[i] for i in tuned.split.rest]
-    assert len(shots) == len(tuned.split.shots) == 3 * 4
+    shots = {keys[i] for i in tuned.drawn.split.shots}
+    rest = [keys[i] for i in tuned.drawn.split.rest]
+    assert len(shots) == len(tuned.drawn.split.shots) == 3 * 4
     assert len(set(rest)) == len(rest)
     assert not shots & set(rest)
     # 12 distinct pictures per class; the stray one counts in none of its two.
     assert len(rest) == 3 * 12 - 1 - 12
     assert keys[data.paths.index("blue_waves/03.png")] not in shots | set(rest)
-    assert len(tuned.split.conflicting) == 3
+    assert len(tuned.drawn.split.conflicting) == 3
     assert any("also lies under another class" in note for note in tuned.notes)
     store = workspace.store(tuned.detector.space)
     wanted = np.sort(Scorer(tuned.detector)(store.features(rest))[0])
@@ -83,10 +89,10 @@ def test_the_copy_of_a_shot_scores_like_it_but_calibrates_nothing(project, tuned
     """Were copies of shots among the calibration images, there would be twice as many of them."""
     _, data = project
     keys = data.keys()
-    shots = {keys[i] for i in tuned.split.shots}
+    shots = {keys[i] for i in tuned.drawn.split.shots}
     copies = [i for i, key in enumerate(keys) if key in shots]
-    assert len(copies) == 2 * len(tuned.split.shots)
-    assert not set(copies) & set(tuned.split.rest.tolist())
+    assert len(copies) == 2 * len(tuned.drawn.split.shots)
+    assert not set(copies) & set(tuned.drawn.split.rest.tolist())
 
 
 def test_the_saved_detector_is_the_one_returned(project, tuned):
@@ -103,12 +109,12 @@ def test_the_saved_detector_is_the_one_returned(project, tuned):
 
 
 def test_a_seed_decides_every_bit(project, tuned):
-    again = tune(project[0], options())
+    again = tune_workspace(project[0], options())
     assert again.detector.to_bytes() == tuned.detector.to_bytes()
     assert again.path == tuned.path
-    other = tune(project[0], options(seed=2))
+    other = tune_workspace(project[0], options(seed=2))
     assert other.path != tuned.path
-    assert set(other.split.shots.tolist()) != set(tuned.split.shots.tolist())
+    assert set(other.drawn.split.shots.tolist()) != set(tuned.drawn.split.shots.tolist())
 
 
 def test_two_workspaces_give_the_same_detector(project, tuned, tmp_path):
@@ -126,13 +132,13 @@ def test_two_workspaces_give_the_same_detector(project, tuned, tmp_path):
         workspace,
         ExtractOptions(model=model, device="cpu", offline=True, precision="fp32", ingest=small),
     )
-    again = tune(workspace, options())
+    again = tune_workspace(workspace, options())
     assert np.abs(again.detector.text_features - tuned.detector.text_features).max() < 1e-5
     assert again.detector.calibration == pytest.approx(tuned.detector.calibration, abs=1e-6)
 
 
 def test_all_images_as_shots_leave_nothing_to_calibrate(project):
-    result = tune(project[0], options(shots=12, allow_fewer=True))
+    result = tune_workspace(project[0], options(shots=12, allow_fewer=True))
     assert len(result.detector.calibration) == 0
     assert result.detector.threshold(0.5) is None
     assert any("no images are left to calibrate" in note for note in result.notes)
@@ -140,21 +146,21 @@ def test_all_images_as_shots_leave_nothing_to_calibrate(project):
 
 def test_more_shots_than_images(project):
     with pytest.raises(DataError, match=r"1 of 3 classes have fewer than 12 .*: blue waves 11") as caught:
-        tune(project[0], options(shots=12))
+        tune_workspace(project[0], options(shots=12))
     assert "--allow-fewer" in caught.value.hint
 
 
 @pytest.mark.parametrize("changes", [{"shots": 0}, {"seed": -1}, {"seed": 2**63}, {"domains": ("photo",)}])
 def test_options_that_make_no_sense(project, changes):
     with pytest.raises(ConfigError):
-        tune(project[0], options(**changes))
+        tune_workspace(project[0], options(**changes))
 
 
 @pytest.mark.parametrize("recipe", [{"top_c": 4}, {"learning_rate": math.nan}, {"epochs": 0}])
 def test_a_recipe_is_checked_before_anything_is_loaded(project, recipe):
     events = []
     with pytest.raises(ConfigError):
-        tune(project[0], options(recipe=dataclasses.replace(QUICK, **recipe)), events.append)
+        tune_workspace(project[0], options(recipe=dataclasses.replace(QUICK, **recipe)), events.append)
     assert events == []
 
 
@@ -162,7 +168,7 @@ def test_divergence_in_the_very_last_step_is_no_detector(project, tmp_path):
     """The loss of a step is taken before it is made; only the features after it show the damage."""
     out = tmp_path / "d.safetensors"
     with pytest.raises(ModelError, match="diverged in its last step") as caught:
-        tune(project[0], options(recipe=Recipe(epochs=1, top_c=1, learning_rate=3e38), out=out))
+        tune_workspace(project[0], options(recipe=Recipe.coop(epochs=1, learning_rate=3e38), out=out))
     assert "--learning-rate" in caught.value.hint
     assert not out.exists()
 
@@ -173,13 +179,13 @@ def test_features_that_are_gone(project, tmp_path):
     workspace = Workspace(tmp_path / ".deltaoe")
     shutil.rmtree(workspace.store(workspace.known_space(project[1].space_id)).folder)
     with pytest.raises(MismatchError, match="no longer in") as caught:
-        tune(workspace, options())
+        tune_workspace(workspace, options())
     assert "extract or import them again" in caught.value.hint
 
 
 def test_nothing_extracted(tmp_path):
     with pytest.raises(DataError, match="nothing with classes") as caught:
-        tune(Workspace(tmp_path / ".deltaoe"), options())
+        tune_workspace(Workspace(tmp_path / ".deltaoe"), options())
     assert "deltaoe extract" in caught.value.hint
 
 

@@ -1,0 +1,147 @@
+"""The Python API on arrays: no folder, no workspace, nothing on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from deltaoe.data.detector import Detector
+from deltaoe.errors import ConfigError, DataError, MismatchError
+from deltaoe.functional.background import Rows
+from deltaoe.functional.sampling import few_shot_split
+from deltaoe.models.clip import FrozenClip
+from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
+from deltaoe.runtime import check_seed, resolve_device
+from deltaoe.workflows.learning import Sample
+from deltaoe.workflows.progress import OnEvent, silent
+from deltaoe.workflows.tuning import Prompts, tune_prompts
+from deltaoe.workflows.tuning_selection import Material
+from deltaoe.workflows.zero_shot import TEMPLATE
+
+_FEWEST_CALIBRATION = 100
+
+
+def tune(
+    features: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    class_names: Sequence[str],
+    *,
+    model: FrozenClip | str = DEFAULT_MODEL,
+    domains: npt.ArrayLike | None = None,
+    prompts: Prompts | None = None,
+    device: str = "auto",
+    offline: bool = False,
+    on: OnEvent = silent,
+) -> Detector:
+    """Learn prompts from a few of these images, calibrate on the others: what ``deltaoe tune`` does, on arrays.
+
+    Args:
+        features: (n, D) image features of ``model``; scaled to unit length here.
+        labels: (n,) class indices from 0 to K − 1.
+        class_names: K names.
+        model: a loaded model, or what to load, e.g. ``ViT-B-16/openai`` or ``local-dir:DIR``.
+        domains: (n,) integers, for data from several domains: one at a time is held out when settings are chosen.
+        prompts: shots, seed, context, recipe, what to choose; see :class:`~deltaoe.workflows.tuning.Prompts`.
+        device: for a model that is loaded here.
+        offline: never contact a network.
+        on: progress.
+
+    Returns:
+        A detector: :meth:`~deltaoe.data.detector.Detector.score`, ``predict``, ``p_values``, ``save``.
+
+    Raises:
+        ConfigError: an option does not fit.
+        DataError: arrays that do not fit together, hold numbers that are not finite, or too few images of a class.
+        MismatchError: the features have not the model's dimension.
+        ModelError: the model can't be loaded or tuned; the loss diverged.
+    """
+    prompts = prompts or Prompts()
+    check_seed(prompts.seed)
+    if prompts.shots < 1:
+        raise ConfigError(f"shots must be at least 1, not {prompts.shots}")
+    rows, classes, homes = _checked(features, labels, class_names, domains)
+    prompts.check(len(class_names))
+    digests = np.stack([np.frombuffer(hashlib.sha256(row.tobytes()).digest(), np.uint8) for row in rows])
+    keys = [digest.tobytes() for digest in digests]
+    split = few_shot_split(classes.tolist(), keys, prompts.shots, prompts.seed)
+    short = [name for i, name in enumerate(class_names) if split.available.get(i, 0) < prompts.shots]
+    if short:
+        raise DataError(
+            f"{len(short)} of {len(class_names)} classes have fewer than {prompts.shots} distinct rows: "
+            + ", ".join(short[:5]),
+            hint="use fewer shots",
+        )
+    spare = np.zeros(0, dtype=np.int64)
+    more = few_shot_split(classes.tolist(), keys, 2 * prompts.shots, prompts.seed)
+    if prompts.select == "auto" and len(more.rest) >= _FEWEST_CALIBRATION:
+        spare = np.setdiff1d(more.shots, split.shots)
+    clip = model
+    if not isinstance(clip, FrozenClip):
+        clip = FrozenClip.load(ModelRef.parse(str(model)), resolve_device(device), offline=offline)
+    if rows.shape[1] != clip.space.dim:
+        raise MismatchError(
+            f"the features have {rows.shape[1]} numbers each, the model's {clip.space.dim}",
+            hint="pass the model that made them",
+        )
+    loaded = clip
+
+    def encode(names: Sequence[str]) -> Rows:
+        text: Rows = loaded.encode_text([TEMPLATE.replace("{}", name) for name in names]).numpy()
+        return text
+
+    shots = split.shots
+    tuned = tune_prompts(
+        loaded,
+        loaded.space,
+        Material(
+            class_names=tuple(class_names),
+            sample=Sample(rows[None, shots], classes[shots]),
+            domains=homes[shots],
+            spare=rows[spare],
+            spare_classes=classes[spare],
+            spare_domains=homes[spare],
+            zero_shot=encode(class_names),
+            encode=encode,
+            about={},
+        ),
+        prompts,
+        digests[shots],
+        on,
+    )
+    if tuned.stopped:
+        raise KeyboardInterrupt
+    calibration = rows[np.setdiff1d(split.rest, spare)]
+    detector = tuned.detector
+    if not len(calibration):
+        return detector
+    return detector.calibrated(detector.score(calibration), detector.predict(calibration))
+
+
+def _checked(
+    features: npt.ArrayLike, labels: npt.ArrayLike, class_names: Sequence[str], domains: npt.ArrayLike | None
+) -> tuple[Rows, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    rows = np.asarray(features, dtype=np.float32)
+    if rows.ndim != 2 or not len(rows):
+        raise DataError(f"features must be (n, D), not {rows.shape}")
+    length = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    if not np.isfinite(length).all() or not (length > 0).all():
+        raise DataError("some features are zero or not finite")
+    if len(set(class_names)) < len(class_names) or len(class_names) < 2:
+        raise DataError("there must be two classes or more, each name once")
+    found = []
+    for name, given in (("labels", labels), ("domains", domains)):
+        values = np.full(len(rows), -1) if given is None else np.asarray(given)
+        if values.shape != (len(rows),) or values.dtype.kind not in "iu":
+            raise DataError(
+                f"{name} must be ({len(rows)},) integers, not {values.shape} of {values.dtype}",
+                hint="one index per row of features",
+            )
+        found.append(values.astype(np.int64))
+    if found[0].min() < 0 or found[0].max() >= len(class_names):
+        raise DataError(
+            f"labels run from {found[0].min()} to {found[0].max()}, but there are {len(class_names)} class names"
+        )
+    return np.asarray(rows / length, dtype=np.float32), found[0], found[1]
