@@ -1,4 +1,4 @@
-"""The demo's numbers over several render seeds: zero-shot, CoOp and CoOp + EBM on the small world of pictures.
+"""The demo's numbers over several render seeds: zero-shot, CoOp and deltaoe on the small world of pictures.
 
 What ``deltaoe demo`` prints for one seed, with the spread over others: accuracy by style, AUROC against other objects
 (near) and patterns (far), and the share called unknown at α = 0.05. No seed here is one that pretraining drew from.

@@ -46,11 +46,11 @@ MAIN_JOB: tuple[Command, ...] = (
 COMPARISON: tuple[Command, ...] = (
     # ImageNet's names are no words to a CLIP that knows 161: without tuning, it is compared with its classes alone.
     ("score", "./unknown", "--zero-shot", "--background", "none", "--no-centre", "--out", "zero-shot"),
-    ("tune", "--shots", "16", "--ebm-weight", "0", "--out", "coop/detector.safetensors"),
+    ("tune", "--shots", "16", "--method", "coop", "--out", "coop/detector.safetensors"),
     ("score", "./unknown", "--detector", "coop/detector.safetensors", "--out", "coop"),
 )
-OURS = "EBM (default)"
-SCORES = {"zero-shot": "zero-shot/scores.csv", "λ = 0 (CoOp)": "coop/scores.csv", OURS: "scores.csv"}
+OURS = "deltaoe (default)"
+SCORES = {"zero-shot": "zero-shot/scores.csv", "CoOp": "coop/scores.csv", OURS: "scores.csv"}
 EXAMPLE = "unknown/new-style/umbrella-cartoon-03.jpg"
 
 
@@ -97,7 +97,7 @@ def demo(
     for arguments in MAIN_JOB:
         _run(arguments, out, screen)
     screen.note("")
-    screen.note("For comparison: without tuning, and tuned without the EBM loss")
+    screen.note("For comparison: without tuning, and tuned as CoOp is")
     for arguments in COMPARISON:
         _run(arguments, out, screen)
     outcomes = {name: summarise(out / path) for name, path in SCORES.items()}

@@ -9,7 +9,9 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_heading_anchors = 3
 exclude_patterns = [
     "_build",
-    "explanation/photos-table.md",
+    "explanation/tuning-table.md",
+    "explanation/tuning-table-bars.md",
+    "explanation/tuning-curves.md",
     "explanation/demo-table.md",
     "explanation/store-table.md",
     "explanation/defaults-table.md",

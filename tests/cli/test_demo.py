@@ -130,7 +130,7 @@ def test_a_wrong_sign_would_not_pass(again: Finished) -> None:
 
 def assert_good(results: dict[str, dict[str, float]]) -> None:
     """Margins are about half of what was seen for this seed, on one thread and on two."""
-    zero_shot, ebm = results["zero-shot"], results["EBM (default)"]
+    zero_shot, ebm = results["zero-shot"], results["deltaoe (default)"]
     near, far = "AUROC against other objects (near)", "AUROC against patterns (far)"
 
     def accuracy(of: dict[str, float]) -> float:
