@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HELP = """Show the whole main job on drawn pictures, offline: extract, tune, score, report, and how good it was.
 
 Draws a small world of pictures, unpacks a small CLIP that was trained on such pictures, runs the three commands \
-that you would run, and prints each before it runs it. Takes about two minutes on two CPU cores; a second run in the \
+that you would run, and prints each before it runs it. Takes a few minutes on two CPU cores; a second run in the \
 same folder uses the cache.
 """
 

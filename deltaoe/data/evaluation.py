@@ -152,8 +152,11 @@ class Evaluation:
             for detector in self.detectors
             for score in self.scores
         ]
-        title = f"False alarms at alpha = {self.alpha:g}, calibrated on images of id"
-        return _table(title, ["detector", "score"], self.names("known", metric="false_alarms"), rows)
+        known = self.names("known", metric="false_alarms")
+        title = f"False alarms at alpha = {self.alpha:g}"
+        if known:  # the first are those that calibrate
+            title += f", calibrated on images of {known[0]}"
+        return _table(title, ["detector", "score"], known, rows)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from deltaoe.workflows.progress import Event, OnEvent, silent
 from deltaoe.workflows.score import ScoreResult
 
 MAX_ROWS = 1000  # about 2 MB of thumbnails; browsers stall on tens of megabytes
+
+_SELECTION = "selection"
 
 
 def build_report(
@@ -129,9 +132,14 @@ def _manifest(result: ScoreResult, now: datetime) -> list[tuple[str, list[tuple[
                 ("origin", result.origin),
                 ("classes", str(len(detector.class_names))),
                 *((str(name), str(value)) for name, value in sorted(detector.settings.items())),
-                *((f"seen: {name}", str(value)) for name, value in sorted(detector.facts.items())),
+                *(
+                    (f"seen: {name}", str(value))
+                    for name, value in sorted(detector.facts.items())
+                    if name != _SELECTION
+                ),
             ],
         ),
+        *_selection(detector.facts.get(_SELECTION)),
         (
             "Model",
             [
@@ -145,6 +153,28 @@ def _manifest(result: ScoreResult, now: datetime) -> list[tuple[str, list[tuple[
             ],
         ),
     ]
+
+
+def _selection(facts: Any) -> list[tuple[str, list[tuple[str, str]]]]:
+    """What tuning chose from, as a section; none where nothing was chosen, or where the file says something else."""
+    if not isinstance(facts, dict):
+        return []
+    rows = [(name.replace("_", "-"), facts.get(name)) for name in ("chosen", "default", "zero_shot")]
+    best = facts.get("best")
+    rows += [(f"{place}. of {facts.get('settings')}", row) for place, row in enumerate(best or (), start=1)]
+    shown = [(name, _setting(row)) for name, row in rows if isinstance(row, dict)]
+    return [(f"Chosen on {facts.get('folds')} folds of in-distribution images", shown)] if shown else []
+
+
+def _setting(row: dict[str, Any]) -> str:
+    signs = {"ebm_weight": "λ", "stop": "stop", "blend": "α", "temperature": "τ", "top_c": "c"}
+    at = ", ".join(f"{sign} = {row.get(name)}" for name, sign in signs.items())
+    seen = ", ".join(
+        f"{name.replace('_', ' ')} {row[name]}"
+        for name in ("accuracy", "shifted_accuracy", "near", "shifted_near", "far", "shifted_far")
+        if row.get(name) is not None
+    )
+    return f"{at}: {seen}; gain {row.get('gain')} ± {row.get('error')}"
 
 
 def _threshold(table: ScoreTable) -> str:
