@@ -43,7 +43,7 @@ class Run(Protocol):
         env: Mapping[str, str] | None = None,
         before: Sequence[str] = (),
         stdin: bytes = b"",
-        timeout: float = 300,
+        timeout: float = 600,
     ) -> Finished: ...
 
 

@@ -102,7 +102,19 @@ def test_lists(project: Path, run: Run, fails: Fails) -> None:
     classes = listed(project, "data:t")
     assert classes["red_stripes/03.png"] == "cat; tabby" and classes["yellow_dots/03.png"] == ""
     tuned = run(
-        *("tune", "--data", "data:t", "--domain", "photo", "--shots", "1", "--epochs", "1"),
+        *(
+            "tune",
+            "--data",
+            "data:t",
+            "--domain",
+            "photo",
+            "--shots",
+            "1",
+            "--epochs",
+            "1",
+            "--select",
+            "off",
+        ),
         *("--out", "d", "--json"),
         cwd=project,
     ).json

@@ -232,7 +232,7 @@ def test_ctrl_c_while_tuning_and_while_scoring(project: Path, start: Start, run:
     run("score", "images", "--report", "html", cwd=project)
     before = contents(project)
     for command, word in (
-        (("tune", "--shots", "16", "--epochs", "100000"), "Tuning 1/"),
+        (("tune", "--shots", "16", "--epochs", "100000", "--select", "off"), "Tuning 1/"),
         (("score", "images", "--report", "html"), "Scoring"),
     ):
         process = start(*command, cwd=project)
