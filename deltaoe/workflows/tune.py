@@ -20,7 +20,7 @@ from deltaoe.functional.tuning_choice import Choice
 from deltaoe.models.reference import ModelRef
 from deltaoe.models.tuning import Step
 from deltaoe.runtime import check_seed
-from deltaoe.workflows.learning import Sample
+from deltaoe.workflows.learning import Sample, new_learner
 from deltaoe.workflows.progress import Event, OnEvent, silent
 from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.tuning import Prompts, Tuned, tune_prompts
@@ -94,6 +94,8 @@ def tune_workspace(
     store = _store(workspace, data)
     clip = source.clip()
     source.remember()
+    # A prompt that is too long is said before anything is encoded and kept.
+    new_learner(clip, data.class_names, options.prompts.context, options.prompts.seed)
     zero_shot = text_features(data.class_names, TEMPLATE, source, workspace, on)
     shots = drawn.split.shots
     material = Material(

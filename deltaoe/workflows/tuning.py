@@ -104,7 +104,6 @@ def tune_prompts(
         StoreError: a checkpoint cannot be written.
     """
     options.check(len(material.class_names))
-    # What is wrong with prompts shows before anything is learned.
     learner = new_learner(clip, material.class_names, options.context, options.seed)
     recipe, until, notes = options.recipe, 1.0, list[str]()
     choice, kept = None, list[Checkpoint]()
