@@ -18,7 +18,6 @@ from command import COMMAND, Fails, Finished, Run, contents, environment
 from outputs import check_outputs, table
 from sklearn.metrics import roc_auc_score
 
-pytestmark = pytest.mark.xdist_group("demo")  # one run of it serves all tests here
 SHOWN = ("accuracy", "AUROC", "called unknown")
 
 
