@@ -15,7 +15,6 @@ exclude_patterns = [
     "explanation/demo-table.md",
     "explanation/store-table.md",
     "explanation/defaults-table.md",
-    "explanation/demo-seeds.md",
 ]
 html_theme = "furo"
 html_title = f"deltaoe {release}"

@@ -129,7 +129,7 @@ def test_a_wrong_sign_would_not_pass(again: Finished) -> None:
 
 def assert_good(results: dict[str, dict[str, float]]) -> None:
     """Margins are about half of what was seen for this seed, on one thread and on two."""
-    zero_shot, ebm = results["zero-shot"], results["deltaoe (default)"]
+    zero_shot, coop, ours = results["zero-shot"], results["CoOp"], results["deltaoe (default)"]
     near, far = "AUROC against other objects (near)", "AUROC against patterns (far)"
 
     def accuracy(of: dict[str, float]) -> float:
@@ -139,12 +139,12 @@ def assert_good(results: dict[str, dict[str, float]]) -> None:
     assert 0.4 < accuracy(zero_shot) < 0.95
     assert 0.55 < zero_shot[near] < 0.9
     assert 0.55 < zero_shot[far] < 0.97
-    assert accuracy(ebm) > accuracy(zero_shot)
-    assert ebm[near] > zero_shot[near] + 0.015
-    assert ebm[far] > zero_shot[far] + 0.05
-    assert ebm["called unknown: patterns"] > ebm["called unknown: your styles (false alarms)"]
+    assert accuracy(ours) > accuracy(zero_shot)
+    assert ours[near] > zero_shot[near] + 0.015
+    assert ours[far] > max(zero_shot[far] - 0.03, coop[far] + 0.05)
+    assert ours["called unknown: patterns"] > ours["called unknown: your styles (false alarms)"]
     # 384 fresh pictures, promised 5 % on average: twice that would be a broken calibration.
-    assert ebm["called unknown: your styles (false alarms)"] < 0.1
+    assert ours["called unknown: your styles (false alarms)"] < 0.1
 
 
 def test_twice_in_one_folder(again: Finished, first: Finished, place: Path, folder: Path) -> None:
