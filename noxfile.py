@@ -42,7 +42,7 @@ def tests(session: nox.Session) -> None:
     """The whole fast suite, offline."""
     prepare(session, "test")
     # Two processes that each start a thread per core wait for each other: with one thread each they are faster.
-    arguments = session.posargs or ["-n", "2", "--dist", "loadfile"]
+    arguments = session.posargs or ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
     run(session, "pytest", "-m", "not slow", *arguments, OMP_NUM_THREADS="1")
 
 
@@ -66,7 +66,7 @@ def minimums(session: nox.Session) -> None:
         "-m",
         "not slow",
         "--ignore=tests/docs",
-        *(session.posargs or ["-n", "2", "--dist", "loadfile"]),
+        *(session.posargs or ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]),
     ]
     session.run("pytest", *arguments, env=OFFLINE)
 
