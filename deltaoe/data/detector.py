@@ -263,10 +263,12 @@ class Detector:
             raise DataError("its temperature or top-c is out of range")
         if not (math.isfinite(self.logit_scale) and self.logit_scale >= 0):
             raise DataError("its logit scale is out of range")
-        if self.context is not None and not (
-            self.context.dtype == np.float32
-            and self.context.ndim in {2, 3}
-            and np.isfinite(self.context).all()
+        context = self.context
+        if context is not None and not (
+            context.dtype == np.float32
+            # Of all classes, or of each.
+            and (context.ndim == 2 or (context.ndim == 3 and len(context) == classes))
+            and np.isfinite(context).all()
         ):
             raise DataError("its context is not a list of float32 vectors")
 
