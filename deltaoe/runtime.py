@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from deltaoe.errors import ConfigError
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
 
     import torch
+    from torch import Tensor
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 
@@ -118,6 +121,61 @@ def tuning_precision(device: torch.device) -> str:
     import torch
 
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def activation_memory(device: torch.device) -> int:
+    """Bytes that activations of prompts may take until backward: an eighth of a CUDA device's, else 2 GiB."""
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory) // 8
+    return 2 * 2**30
+
+
+def replayed(function: Callable[[Tensor], Tensor], example: Tensor) -> Callable[[Tensor], Tensor]:
+    """A function that does the same on a CUDA device by replaying all its kernels, backward's too, at once.
+
+    A step through a text tower is thousands of small kernels, and starting them one by one takes several times as
+    long as computing them (``benchmarks/imagenet_size.py``). The result lives until the next call. On other devices, or
+    where the kernels cannot be captured, it is the function itself.
+
+    Args:
+        function: of one tensor, always on the same memory otherwise, without random numbers or waiting for the device.
+        example: what it will be called with; gradients flow to it.
+    """
+    import torch
+
+    if example.device.type != "cuda":
+        return function
+    try:
+        graphed: Callable[[Tensor], Tensor] = torch.cuda.make_graphed_callables(  # type: ignore[assignment]
+            function, (example,), num_warmup_iters=1
+        )
+    except RuntimeError:
+        return function
+    return graphed
+
+
+@contextlib.contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """Float32 convolutions compute in float32 while it lasts; by default cuDNN rounds to 10 bits (TF32)."""
+    import torch
+
+    if not torch.backends.cudnn.is_available():  # type: ignore[no-untyped-call]
+        yield
+        return
+    now = torch.backends.cudnn
+    with now.flags(
+        enabled=now.enabled, benchmark=now.benchmark, deterministic=now.deterministic, allow_tf32=False
+    ):
+        yield
+
+
+def float64_device(device: torch.device) -> torch.device:
+    """The device itself, or the CPU where it has no double precision: Apple's MPS."""
+    import torch
+
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def copy_to(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -101,9 +101,10 @@ def curvature(
     """Apply d Hessians, given as products v ↦ H v, to probes (m, size); ``on_probe`` is told how many are done."""
     grams, traces = [], []
     for done, v in enumerate(probes, start=1):
-        seen = torch.stack([times(v) for times in products]).double()
-        grams.append((seen @ seen.T).cpu().numpy())
-        traces.append((seen @ v.double()).cpu().numpy())
+        # On the CPU: not every device has double precision.
+        seen = torch.stack([times(v) for times in products]).cpu().double()
+        grams.append((seen @ seen.T).numpy())
+        traces.append((seen @ v.cpu().double()).numpy())
         on_probe(done)
     return Curvature(np.stack(grams), np.stack(traces))
 

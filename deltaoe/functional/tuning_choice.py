@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,11 +27,13 @@ from scipy import stats
 
 from deltaoe.functional.background import Rows
 from deltaoe.functional.blend import blend
-from deltaoe.functional.energy import crop, energy
+from deltaoe.functional.energy import delta_energy_from_top
 from deltaoe.functional.folds import Fold
 from deltaoe.functional.metrics import auroc
 
 _MADE = 400
+# Images of one kind that judge a setting: an AUROC of .8 is then right to .01 and less, and more would cost minutes.
+_MOST = 4096
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,9 @@ def judge(
     blends: Iterable[float],
     measures: Sequence[tuple[float, int]],
     seed: int,
+    device: torch.device | str = "cpu",
 ) -> dict[tuple[float, float, int], Seen]:
-    """What each (α, τ, c) reaches in a fold.
+    """What each (α, τ, c) reaches in a fold, in float64; of more than 4,096 images of a kind, so many are drawn.
 
     Args:
         fold: rows of ``features``.
@@ -116,38 +119,70 @@ def judge(
         log_weight: log of how many background labels each of the m stands for.
         blends: α.
         measures: pairs of τ and c; c beyond the classes is the number of classes.
-        seed: of the shuffling.
+        seed: of the shuffling, and of the draw.
+        device: where cosines and energies are computed.
 
     Returns:
         By (α, τ, c).
     """
     place = {label: i for i, label in enumerate(fold.classes.tolist())}
     rng = np.random.default_rng(seed)
-    own = [features[rows] for rows in (fold.known, fold.unknown, fold.shifted, fold.shifted_unknown)]
-    made = [shuffled(rows, rng) for rows in (own[0], own[2])]
-    parts = [torch.from_numpy(rows).double() for rows in (*own, *made)]
-    truth = [
-        np.array([place[label] for label in classes[rows].tolist()]) for rows in (fold.known, fold.shifted)
-    ]
+    rows = [_some(one, rng) for one in (fold.known, fold.unknown, fold.shifted, fold.shifted_unknown)]
+    own = [features[one] for one in rows]
+    made = [shuffled(one, rng) for one in (own[0], own[2])]
+    parts = [torch.from_numpy(one).to(device, torch.float64) for one in (*own, *made)]
+    truth = [np.array([place[label] for label in classes[one].tolist()]) for one in (rows[0], rows[2])]
     found = {}
     for share in blends:
         text, floor = (
-            torch.from_numpy(blend(a, b, share)).double() for a, b in zip(zero_shot, tuned, strict=True)
+            torch.from_numpy(blend(a, b, share)).to(device, torch.float64)
+            for a, b in zip(zero_shot, tuned, strict=True)
         )
-        cosines = [part @ text.T for part in parts]
+        images = [_Images(part, text, floor, max(c for _, c in measures), log_weight) for part in parts]
         right = [
-            float(np.mean(one.argmax(dim=1).numpy() == labels)) if len(labels) else math.nan
-            for one, labels in zip((cosines[0], cosines[2]), truth, strict=True)
+            float(np.mean(one.nearest == labels)) if len(labels) else math.nan
+            for one, labels in zip((images[0], images[2]), truth, strict=True)
         ]
-        beside = [part @ floor.T for part in parts]
-        for temperature, top_c in measures:
-            scores = [
-                _delta_energy(one, other + temperature * log_weight, temperature, min(top_c, len(place)))
-                for one, other in zip(cosines, beside, strict=True)
-            ]
+        scored = [dict(one.scores(measures)) for one in images]
+        for measure in measures:
+            scores = [one[measure] for one in scored]
             pairs = [_auroc(scores[a], scores[b]) for a, b in ((0, 1), (2, 3), (0, 4), (2, 5))]
-            found[share, temperature, top_c] = Seen(right[0], right[1], *pairs)
+            found[share, *measure] = Seen(right[0], right[1], *pairs)
     return found
+
+
+class _Images:
+    """ΔEnergy of some images at several τ and c: cosines once, the sum over what is in no T_c once per τ."""
+
+    def __init__(
+        self, features: torch.Tensor, text: torch.Tensor, floor: torch.Tensor, most: int, log_weight: float
+    ) -> None:
+        cosines = features @ text.T
+        self._top, places = cosines.topk(min(most, len(text)), dim=1)
+        self._rest = cosines.scatter_(1, places, -math.inf)
+        self._beside = features @ floor.T
+        self._log_weight = log_weight
+        self.nearest = places[:, 0].cpu().numpy()
+
+    def scores(
+        self, measures: Iterable[tuple[float, int]]
+    ) -> Iterator[tuple[tuple[float, int], npt.NDArray[np.float64]]]:
+        """Each (τ, c) and its scores (N,)."""
+        for temperature, group in itertools.groupby(sorted(measures), key=lambda one: one[0]):
+            outside = torch.logaddexp(
+                torch.logsumexp(self._rest / temperature, dim=1),
+                torch.logsumexp(self._beside / temperature, dim=1) + self._log_weight,
+            )
+            for measure in group:
+                top_c = min(measure[1], self._top.shape[1])
+                between = torch.logsumexp(self._top[:, top_c:] / temperature, dim=1)
+                floor = torch.logaddexp(between, outside)
+                score = delta_energy_from_top(self._top[:, :top_c], floor, temperature)
+                yield measure, np.asarray(score.cpu().numpy())
+
+
+def _some(rows: npt.NDArray[np.int64], generator: np.random.Generator) -> npt.NDArray[np.int64]:
+    return rows if len(rows) <= _MOST else np.sort(generator.permutation(rows)[:_MOST])
 
 
 def shuffled(features: Rows, generator: np.random.Generator, count: int = _MADE) -> Rows:
@@ -196,14 +231,6 @@ def choose(
 
 def _places(features: Rows) -> npt.NDArray[np.int64]:
     return np.broadcast_to(np.arange(len(features))[:, None], features.shape)
-
-
-def _delta_energy(
-    cosines: torch.Tensor, beside: torch.Tensor, temperature: float, top_c: int
-) -> npt.NDArray[np.float64]:
-    after = energy(torch.cat([crop(cosines, top_c), beside], dim=1), temperature)
-    before = energy(torch.cat([cosines, beside], dim=1), temperature)
-    return np.asarray((after - before).numpy())
 
 
 def _auroc(known: npt.NDArray[np.float64], unknown: npt.NDArray[np.float64]) -> float:

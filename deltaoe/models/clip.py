@@ -23,7 +23,7 @@ from deltaoe.models.prompt_learner import Position, Precision, PromptLearner, ra
 from deltaoe.models.prompts import Suffixes, TextTower, common_prefix
 from deltaoe.models.reference import ModelRef
 from deltaoe.models.scaling import Scaling
-from deltaoe.runtime import PRECISIONS, copy_to, is_out_of_memory
+from deltaoe.runtime import PRECISIONS, copy_to, exact_convolutions, is_out_of_memory
 
 _TEXT_BATCH = 512
 # What to do where numbers leave a precision's range.
@@ -155,7 +155,8 @@ class FrozenClip:
         return self._encode(batch.to(self.device, non_blocking=True, memory_format=torch.channels_last))
 
     def _encode(self, batch: Tensor) -> Tensor:
-        raw = self._model.encode_image(batch.to(_DTYPES[self._precision])).float()
+        with exact_convolutions():
+            raw = self._model.encode_image(batch.to(_DTYPES[self._precision])).float()
         features = F.normalize(raw, dim=-1).cpu()
         broken = int((~features.isfinite()).any(dim=-1).sum())
         if broken:

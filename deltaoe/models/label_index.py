@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import subprocess
+import sys
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +17,7 @@ IndexKind = Literal["flat", "hnsw", "ivf"]
 _LINKS = 32  # of HNSW
 _SAMPLES_PER_LIST = 39  # FAISS wants as many labels to train each list of IVF
 _PROBED = 16  # one list in so many is searched
+_MOST_ON_GPU = 2048  # neighbours that FAISS's GPU kernels select
 
 Rows = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
@@ -25,7 +29,7 @@ class LabelIndex:
     Args:
         labels: (K, D) unit rows.
         kind: ``flat`` is exact; ``hnsw`` and ``ivf`` may miss a neighbour: measure :meth:`recall`.
-        gpu: search on the first GPU, where FAISS has one; else this changes nothing.
+        gpu: search on the first GPU, where FAISS has one and kernels for it; else this changes nothing.
     """
 
     def __init__(self, labels: Rows, kind: IndexKind = "flat", *, gpu: bool = False) -> None:
@@ -34,7 +38,10 @@ class LabelIndex:
         labels = np.ascontiguousarray(labels, dtype=np.float32)
         self._labels, self.exact = labels, kind == "flat"
         self._index: Any = _build(faiss, labels, kind)
-        if gpu and kind != "hnsw" and getattr(faiss, "get_num_gpus", lambda: 0)():
+        self.on_gpu = (
+            gpu and kind != "hnsw" and getattr(faiss, "get_num_gpus", lambda: 0)() > 0 and _runs_on_gpu()
+        )
+        if self.on_gpu:
             self._index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, self._index)
 
     def __len__(self) -> int:
@@ -51,9 +58,14 @@ class LabelIndex:
             Cosines and label indices, both (N, top_c), largest cosine first.
 
         Raises:
-            ConfigError: ``top_c`` is outside 1..K.
+            ConfigError: ``top_c`` is outside 1..K, or more than a GPU looks up.
         """
         check_top_c(top_c, len(self))
+        if self.on_gpu and top_c > _MOST_ON_GPU:
+            raise ConfigError(
+                f"FAISS looks up at most {_MOST_ON_GPU} labels per image on a GPU, not {top_c}",
+                hint="use fewer --neighbours, or --device cpu",
+            )
         features = np.ascontiguousarray(features, dtype=np.float32)
         cosines, labels = self._index.search(features, top_c)
         if not self.exact:
@@ -67,6 +79,21 @@ class LabelIndex:
         _, found = self.search(features, top_c)
         _, truth = LabelIndex(self._labels).search(features, top_c)
         return float((truth[:, :, None] == found[:, None, :]).any(axis=2).mean())
+
+
+@functools.cache
+def _runs_on_gpu() -> bool:
+    """Whether FAISS can compute on the GPU: without kernels for it, it ends the process instead of raising."""
+    trial = "import faiss; faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, faiss.IndexFlatIP(8))"
+    trial += ".search(__import__('numpy').ones((1, 8), 'f'), 1)"
+    try:
+        # -P: a module in the working folder is not to be run.
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", trial], capture_output=True, timeout=120, check=False
+        )  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
 
 
 def _build(faiss: Any, labels: Rows, kind: IndexKind) -> Any:

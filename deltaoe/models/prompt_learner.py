@@ -61,7 +61,7 @@ class PromptLearner(nn.Module):
             context: where to start, on the tower's device: (n, width), or (K, n, width) for one per class.
             position: where the name stands.
             chunk: number of classes to encode at a time; None: all, or so many that the activations kept for
-                backward take about 2 GiB (:attr:`TextTower.tokens_at_once`).
+                backward take 2 GiB, on a GPU an eighth of its memory (:attr:`TextTower.tokens_at_once`).
             precision: ``bf16`` and ``fp16`` compute the tower under autocast. Context and features are float32
                 all the same. Gradients of ``fp16`` may vanish: scale the loss (``torch.amp.GradScaler``).
 
@@ -96,11 +96,16 @@ class PromptLearner(nn.Module):
         self._sos = tower.embed([start]).detach()
 
     def forward(self) -> Tensor:
-        """Text features of all classes, (K, D) unit rows, float32; differentiable in ``context``."""
+        """Text features of all classes, (K, D) unit rows, float32; differentiable in :attr:`context`."""
+        return self.encode(self.context)
+
+    def encode(self, context: Tensor) -> Tensor:
+        """The same with another context of the same shape."""
         dtype = _AUTOCAST[self.precision]
-        with torch.autocast(self.context.device.type, dtype, enabled=dtype is not None):
-            prefix = torch.cat([self._sos, self.context[: self._shared]]) if self._shared else self._sos
-            return self._tower.encode(prefix, *self._suffixes, vectors=self.context)
+        # Nothing it could remember changes while prompts are learned but the context.
+        with torch.autocast(context.device.type, dtype, enabled=dtype is not None, cache_enabled=False):
+            prefix = torch.cat([self._sos, context[: self._shared]]) if self._shared else self._sos
+            return self._tower.encode(prefix, *self._suffixes, vectors=context)
 
     def for_all(self) -> Tensor:
         """One context (n, width) for names of any class: the mean over classes where each has its own."""

@@ -3,13 +3,15 @@
 A prompt is [SOS] and what else all classes share, then each class's own tokens up to EOT. CLIP's text attention is
 causal, so (a) what follows EOT can't reach it and is cut off, and (b) hidden states of the shared part are the same
 for every class: they run once, and the classes' own tokens attend to its keys and values. Classes are grouped by
-the number of their own tokens, so nothing is padded, and the last layer is computed at EOT only. All of this is
-exact: equal to the full 77-token forward up to rounding.
+the number of their own tokens, so that nothing is padded on a CPU and little on a GPU, and the last layer is computed
+at EOT only. All of this is exact: equal to the full 77-token forward up to rounding.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,12 +22,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from deltaoe.errors import ConfigError, ModelError
+from deltaoe.runtime import activation_memory
 
-# Activations that backward may keep at a time.
-_MEMORY = 2 * 2**30
 # What backward keeps of a token in a layer, in units of its width, at 4 bytes: the inputs of both norms (2), queries,
 # keys, values (3), QuickGELU's input and its sigmoid (8), attention weights (1). See the test that counts them.
 _KEPT = 14 * 4
+# Tokens that a GPU may compute on top for fewer groups, each of which takes a dozen small kernels in every layer.
+_PADDING = 0.25
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -40,11 +43,12 @@ class Suffixes:
     """The classes' own tokens, from the first one that is not shared to EOT; some or all of the classes.
 
     Attributes:
-        tokens: (T,) token ids, concatenated in the order of ``order``; 0 where a learned vector goes.
+        tokens: (T,) token ids, concatenated in the order of ``order``; 0 where a learned vector or nothing goes.
         positions: (T,) each token's place within its suffix, from 0.
         groups: (number of classes, tokens per class), for runs of ``order`` with equal length.
         order: (K,) class indices, sorted by length.
         ends: (K,) where each class's EOT lies among ``tokens``.
+        lasts: (K,) its place within the suffix; None where no suffix is padded behind it.
         places: (M,) where learned vectors lie among ``tokens``.
         slots: (M,) which of its class's vectors each of them is.
         owners: (M,) to which class each belongs, as a place in ``order``.
@@ -55,14 +59,23 @@ class Suffixes:
     groups: tuple[tuple[int, int], ...]
     order: Tensor
     ends: Tensor
+    lasts: Tensor | None
     places: Tensor
     slots: Tensor
     owners: Tensor
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[int]], device: torch.device) -> Suffixes:
-        """Build from one list of token ids (or :func:`learned` stand-ins) per class; each ends with EOT."""
-        return cls._of(rows, _by_length(rows), device)
+    def of(
+        cls, rows: Sequence[Sequence[int]], device: torch.device, *, padding: float | None = None
+    ) -> Suffixes:
+        """Build from one list of token ids (or :func:`learned` stand-ins) per class; each ends with EOT.
+
+        Args:
+            rows: K of them.
+            device: where the classes are encoded.
+            padding: how many times as many tokens may be added for fewer groups; None: 0 on a CPU, 0.25 elsewhere.
+        """
+        return cls._of(rows, _by_length(rows), device, _padding(device) if padding is None else padding)
 
     @classmethod
     def in_parts(
@@ -72,7 +85,8 @@ class Suffixes:
 
         Sorted by length over all parts, so that groups stay large.
         """
-        order = _by_length(rows)
+        order, padding = _by_length(rows), _padding(device)
+        tokens = max(1, int(tokens / (1 + padding)))
         if classes is None:
             total = sum(map(len, rows))
             # Parts of equal size; a last one of a few tokens would cost as many calls as a full one.
@@ -85,21 +99,29 @@ class Suffixes:
                 size = 0
             size += len(rows[i])
         ends = [*cuts[1:], len(order)]
-        return tuple(cls._of(rows, order[a:b], device) for a, b in zip(cuts, ends, strict=True))
+        return tuple(cls._of(rows, order[a:b], device, padding) for a, b in zip(cuts, ends, strict=True))
 
     @classmethod
-    def _of(cls, rows: Sequence[Sequence[int]], order: Sequence[int], device: torch.device) -> Suffixes:
-        lengths = [len(rows[i]) for i in order]
+    def _of(
+        cls, rows: Sequence[Sequence[int]], order: Sequence[int], device: torch.device, padding: float
+    ) -> Suffixes:
+        own = [len(rows[i]) for i in order]
+        wider = _widths(own, padding)
+        lengths = [wider[length] for length in own]
         groups = tuple((lengths.count(length), length) for length in sorted(set(lengths)))
-        flat = torch.tensor([token for i in order for token in rows[i]])
+        flat = torch.tensor(
+            [token for i, length in zip(order, lengths, strict=True) for token in _padded(rows[i], length)]
+        )
         owners = torch.arange(len(order)).repeat_interleave(torch.tensor(lengths))
         places = (flat < 0).nonzero()[:, 0]
+        lasts = torch.tensor(own) - 1
         return cls(
             tokens=flat.clamp(min=0).to(device),
             positions=torch.tensor([p for length in lengths for p in range(length)], device=device),
             groups=groups,
             order=torch.tensor(order, device=device),
-            ends=(torch.tensor(lengths).cumsum(0) - 1).to(device),
+            ends=(torch.tensor([0, *lengths[:-1]]).cumsum(0) + lasts).to(device),
+            lasts=lasts.to(device) if lengths != own else None,
             places=places.to(device),
             slots=(-1 - flat[places]).to(device),
             owners=owners[places].to(device),
@@ -154,11 +176,12 @@ class TextTower:
 
     @property
     def tokens_at_once(self) -> int:
-        """How many tokens' activations take about 2 GiB until backward: 6,241 in ViT-B/16's text tower.
+        """How many tokens' activations fit until backward: on a CPU, in 2 GiB, 6,241 in ViT-B/16's text tower.
 
         All of ImageNet's names fit, at some 4.5 tokens each behind a shared context, so they are computed once.
         """
-        return max(1, _MEMORY // (len(self.blocks) * self.width * _KEPT))
+        room = activation_memory(self.token_embedding.weight.device)
+        return max(1, room // (len(self.blocks) * self.width * _KEPT))
 
     def up_to_eot(self, rows: Tensor) -> list[list[int]]:
         """Cut tokenised rows (K, L) behind their EOT token."""
@@ -227,7 +250,7 @@ class TextTower:
         # The last layer at the EOT tokens only; everything else would be thrown away.
         block = self.blocks[-1]
         q, k, v = _project(block, block.ln_1(x), part.ends)
-        x = _mix(block, x[part.ends], _attend(q, k, v, part.groups, shared[-1]))
+        x = _mix(block, x[part.ends], _attend(q, k, v, part.groups, shared[-1], part.lasts))
         with torch.autocast(x.device.type, enabled=False):
             out: Tensor = self.ln_final(x)
             if isinstance(self.projection, nn.Linear):
@@ -249,6 +272,34 @@ def common_prefix(rows: Sequence[Sequence[int]]) -> int:
 
 def _by_length(rows: Sequence[Sequence[int]]) -> list[int]:
     return sorted(range(len(rows)), key=lambda i: len(rows[i]))
+
+
+def _padding(device: torch.device) -> float:
+    return 0.0 if device.type == "cpu" else _PADDING
+
+
+def _padded(row: Sequence[int], length: int) -> list[int]:
+    return [*row, *[0] * (length - len(row))]
+
+
+def _widths(lengths: Sequence[int], padding: float) -> dict[int, int]:
+    """To what each length is padded: the fewest groups whose tokens are at most 1 + ``padding`` times as many."""
+    counts = Counter(lengths)
+    sizes = sorted(counts)
+    until = [0, *itertools.accumulate(counts[size] for size in sizes)]
+    # The fewest tokens of the first j sizes in so many groups, and the last size of each group.
+    cheapest: dict[int, tuple[int, tuple[int, ...]]] = {0: (0, ())}
+    while padding > 0 and cheapest.get(len(sizes), (math.inf,))[0] > (1 + padding) * sum(lengths):
+        cheapest = {
+            j: min(
+                (total + (until[j] - until[i]) * sizes[j - 1], (*tops, sizes[j - 1]))
+                for i, (total, tops) in cheapest.items()
+                if i < j
+            )
+            for j in range(min(cheapest) + 1, len(sizes) + 1)
+        }
+    tops = cheapest[len(sizes)][1] if padding > 0 else sizes
+    return {size: next(top for top in tops if top >= size) for size in sizes}
 
 
 def _per_part(parts: Sequence[Suffixes], order: Tensor, vectors: Tensor | None) -> Sequence[Tensor | None]:
@@ -284,7 +335,12 @@ def _mix(block: Any, x: Tensor, attended: Tensor) -> Tensor:
 
 
 def _attend(
-    q: Tensor, k: Tensor, v: Tensor, groups: Sequence[tuple[int, int]], front: KeysValues | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    groups: Sequence[tuple[int, int]],
+    front: KeysValues | None = None,
+    lasts: Tensor | None = None,
 ) -> Tensor:
     """Causal attention of each class to ``front`` and to itself: (queries, width).
 
@@ -296,6 +352,7 @@ def _attend(
         k, v: (heads, T, d).
         groups: number of classes and tokens per class.
         front: keys and values (heads, P, d) that stand before every class.
+        lasts: (K,) places of those last tokens within their classes; None where nothing stands behind them.
     """
     heads, _, d = q.shape
     per_class = q.shape[1] == sum(count for count, _ in groups)
@@ -303,16 +360,21 @@ def _attend(
     later = torch.ones(longest, longest, dtype=torch.bool, device=q.device).triu(1)
     # Split rather than sliced: backward of every slice would fill a tensor of full size.
     own = [count * length for count, length in groups]
-    queries = torch.split(q * d**-0.5, [count for count, _ in groups] if per_class else own, dim=1)
+    sizes = [count for count, _ in groups]
+    queries = torch.split(q * d**-0.5, sizes if per_class else own, dim=1)
+    behind = [None] * len(groups) if lasts is None or not per_class else torch.split(lasts, sizes)
     out = []
-    for (count, length), query, key, value in zip(
-        groups, queries, torch.split(k, own, dim=1), torch.split(v, own, dim=1), strict=True
+    for (count, length), query, key, value, last in zip(
+        groups, queries, torch.split(k, own, dim=1), torch.split(v, own, dim=1), behind, strict=True
     ):
         n = 1 if per_class else length
         keys, values = (t.reshape(heads, count, length, d) for t in (key, value))
         scores = query.reshape(heads, count, n, d) @ keys.transpose(-1, -2)
         if n > 1:
             scores = scores.masked_fill(later[:n, :n], -math.inf)
+        elif last is not None:
+            padded = torch.arange(length, device=q.device) > last.unsqueeze(1)
+            scores = scores.masked_fill(padded.unsqueeze(1), -math.inf)
         if front is None:
             mixed = (scores.softmax(dim=-1) @ values).flatten(1, 2)
         else:

@@ -19,6 +19,7 @@ from deltaoe.errors import ModelError
 from deltaoe.functional.ebm import ebm_loss, ebm_terms
 from deltaoe.models.prompt_learner import PromptLearner
 from deltaoe.models.recipe import Recipe
+from deltaoe.runtime import replayed
 
 _OPTIMISER = "optimiser."
 
@@ -125,6 +126,7 @@ def fit_context(
     if start is not None:
         first = start.last.epoch
         _restore(learner, optimiser, generator, start)
+    encode = replayed(learner.encode, learner.context)
     for epoch in range(first, epochs if until is None else min(until, epochs)):
         parts = torch.split(torch.randperm(n, generator=generator).to(problem.features.device), batch)
         before, seen = learner.context.detach().clone(), list[Step]()
@@ -132,7 +134,8 @@ def fit_context(
             number = epoch * per_epoch + i
             for group in optimiser.param_groups:
                 group["lr"] = recipe.rate(number, steps, per_epoch)
-            loss, values = _losses(learner, problem, recipe, rows if len(parts) > 1 else slice(None))
+            text = encode(learner.context)
+            loss, values = _losses(text, problem, recipe, rows if len(parts) > 1 else slice(None))
             optimiser.zero_grad(set_to_none=True)
             scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             scaler.step(optimiser)
@@ -167,11 +170,8 @@ def _optimiser(learner: PromptLearner, recipe: Recipe) -> torch.optim.Optimizer:
     )
 
 
-def _losses(
-    learner: PromptLearner, problem: Problem, recipe: Recipe, rows: Tensor | slice
-) -> tuple[Tensor, Tensor]:
+def _losses(text: Tensor, problem: Problem, recipe: Recipe, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
     features, labels, scale = problem.features[rows], problem.labels[rows], problem.logit_scale
-    text = learner()
     cosines = features @ text.T
     cross_entropy = F.cross_entropy(scale * cosines, labels)
     ebm = scale * ebm_loss(features, text, recipe.ebm_temperature)

@@ -14,7 +14,7 @@ from deltaoe.errors import ConfigError
 from deltaoe.functional.energy import delta_energy_from_top
 from deltaoe.functional.label_sums import delta_energy_bounds, nearest_and_floor, tail_bounds
 from deltaoe.models.label_index import IndexKind, LabelIndex
-from deltaoe.runtime import resolve_device
+from deltaoe.runtime import float64_device, resolve_device
 from deltaoe.workflows.progress import Event, OnEvent, silent
 
 IMAGE_BLOCK = 2048
@@ -66,7 +66,7 @@ class Scorer:
         self.detector = detector
         self.shown = max(detector.top_c, min(_SHOWN, len(detector.class_names)))
         self.recall: float | None = None
-        self._device = resolve_device(device)
+        self._device = float64_device(resolve_device(device))
         labels, background = detector.prompts
         self._labels, self._background = (
             torch.from_numpy(np.ascontiguousarray(rows)).to(self._device) for rows in (labels, background)

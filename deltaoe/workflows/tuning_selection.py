@@ -17,6 +17,7 @@ from deltaoe.functional.folds import Fold, make_folds
 from deltaoe.functional.tuning_choice import Choice, Seen, Setting, Tried, choose, judge, settings
 from deltaoe.models.clip import FrozenClip
 from deltaoe.models.recipe import Recipe
+from deltaoe.runtime import float64_device
 from deltaoe.workflows.background import BackgroundOptions, choose_background
 from deltaoe.workflows.learning import Checkpoint, ContextOptions, Sample, learn, new_learner, text_of
 from deltaoe.workflows.progress import OnEvent
@@ -220,6 +221,7 @@ class _Judge:
             blends,
             measures,
             self._seed,
+            float64_device(self._clip.device),
         )
 
 

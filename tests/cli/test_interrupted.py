@@ -142,9 +142,11 @@ def gone(pid: int) -> bool:
 def test_ctrl_c_then_to_the_end(place: Path, start: Start, run: Run) -> None:
     process = start("extract", "images", "--batch-size", "2", "--workers", "2", cwd=place)
     read_until(process, f"Encoding images 2/{COUNT}")
+    process.send_signal(signal.SIGSTOP)  # or it might be through before this test has looked around
     workers = decoders(process)
     assert workers
     process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, "")
     stopping, interrupted = err.splitlines()

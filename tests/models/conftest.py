@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from deltaoe.models import prompts
+
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
@@ -13,3 +15,10 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(params=[0.0, 0.5, 1000.0], ids=["no padding", "some padding", "one group"])
+def padding(request, monkeypatch):
+    """As on a CPU, as on a GPU, and as much as it takes to have one group."""
+    monkeypatch.setattr(prompts, "_padding", lambda device: request.param)
+    return request.param

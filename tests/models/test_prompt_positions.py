@@ -98,7 +98,7 @@ each_way = pytest.mark.parametrize(
 @each_way
 @pytest.mark.parametrize("kind", ["CLIP", "QuickGELU", "one layer"])
 @pytest.mark.parametrize("length", [1, 3, 16])
-def test_features_and_gradients_equal_the_full_forward(models, kind, length, position, specific):
+def test_features_and_gradients_equal_the_full_forward(models, kind, length, position, specific, padding):
     clip, model, tokenizer = models(kind)
     learner = learner_of(clip, length=length, position=position, class_specific=specific)
     assert [name for name, _ in learner.named_parameters()] == ["context"]
@@ -234,7 +234,8 @@ def test_tokens_at_once_is_counted_right(models, kind):
 def test_classes_are_cut_by_tokens_without_being_told(models, monkeypatch):
     clip, _, _ = models()
     wanted = learner_of(clip)()
-    monkeypatch.setattr("deltaoe.models.prompts._MEMORY", clip.tower.width * len(clip.tower.blocks) * 56 * 10)
+    room = clip.tower.width * len(clip.tower.blocks) * 56 * 10
+    monkeypatch.setattr("deltaoe.models.prompts.activation_memory", lambda device: room)
     assert clip.tower.tokens_at_once == 10
     learner = learner_of(clip)
     assert len(learner._suffixes) > 2

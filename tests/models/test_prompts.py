@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from towers import CAUSAL, KNOWS_EOS, OTHER, coop_features, load, make_folder, plain, text_of
 
 from deltaoe.errors import ConfigError, ModelError
@@ -60,7 +64,7 @@ def learner_of(clip, names, length=5, seed=3):
 
 @each_causal
 @pytest.mark.parametrize("names", NAME_SETS.values(), ids=NAME_SETS.keys())
-def test_features_and_gradients_equal_the_full_forward(models, kind, names):
+def test_features_and_gradients_equal_the_full_forward(models, kind, names, padding):
     clip, model, tokenizer = models(kind, CAUSAL[kind])
     learner = learner_of(clip, names)
     context = learner.context.detach().clone().requires_grad_()
@@ -72,6 +76,30 @@ def test_features_and_gradients_equal_the_full_forward(models, kind, names):
     (theirs * weights).sum().backward()
     assert context.grad.abs().max() > 1e-3
     assert (learner.context.grad - context.grad).norm() < 2e-5 * context.grad.norm()
+
+
+@given(
+    lengths=st.lists(st.integers(1, 20), min_size=1, max_size=60),
+    padding=st.sampled_from([0.0, 0.1, 0.5, 2.0, 1000.0]),
+)
+def test_padding_keeps_what_it_promises_with_the_fewest_groups(lengths, padding):
+    parts = Suffixes.of([[7] * length for length in lengths], torch.device("cpu"), padding=padding)
+    assert sum(lengths) <= len(parts.tokens) <= (1 + padding) * sum(lengths)
+    assert sum(count for count, _ in parts.groups) == len(lengths)
+    assert (parts.lasts is None) == (len(parts.tokens) == sum(lengths))
+    sizes = sorted(set(lengths))
+    fewest = min(
+        (
+            len(tops)
+            for n in range(1, min(len(sizes), 4) + 1)
+            for tops in itertools.combinations(sizes, n)
+            if tops[-1] == sizes[-1]
+            and sum(next(top for top in tops if top >= one) for one in lengths)
+            <= (1 + padding) * sum(lengths)
+        ),
+        default=None,
+    )
+    assert fewest is None or len(parts.groups) == fewest
 
 
 @each_causal
