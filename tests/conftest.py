@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from command import COMMAND, Finished, Run, environment
 from tiny import HUES, make_model, make_pictures
+from warm import Warm
 
 from deltaoe.demo.shipped import unpack_model
 
@@ -47,9 +49,18 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def finished(rc: int, out: bytes, err: bytes, wanted: int, encoding: str = "utf-8") -> Finished:
+    """A command that ended as it should."""
+    done = Finished(rc, out.decode(encoding), err.decode(encoding))
+    assert done.rc == wanted, f"exit code {done.rc}, not {wanted}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "Warning" not in done.stderr  # Python's own; ours begin with a small letter
+    return done
+
+
 @pytest.fixture(scope="session")
-def run(tiny_model: Path) -> Run:
-    """The installed ``deltaoe``, offline, with the tiny model unless told otherwise."""
+def run_cold(tiny_model: Path) -> Run:
+    """The installed ``deltaoe`` as a process of its own, offline, with the tiny model unless told otherwise."""
 
     def call(
         *arguments: str | bytes | Path,
@@ -70,11 +81,32 @@ def run(tiny_model: Path) -> Run:
             timeout=timeout,
         )
         encoding = (env or {}).get("PYTHONIOENCODING", "utf-8")
-        out, err = (stream.decode(encoding) for stream in (process.stdout, process.stderr))
-        done = Finished(process.returncode, out, err)
-        assert done.rc == rc, f"exit code {done.rc}, not {rc}\n{out}\n{err}"
-        assert "Traceback" not in out + err
-        assert "Warning" not in err  # Python's own; ours begin with a small letter
-        return done
+        return finished(process.returncode, process.stdout, process.stderr, rc, encoding)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def run(run_cold: Run, tiny_model: Path) -> Iterator[Run]:
+    """The same without waiting for torch to be imported, where the environment is the usual one: see ``warm.py``."""
+    if sys.platform != "linux":
+        yield run_cold
+        return
+    warm = Warm(environment(None) | {"OMP_WAIT_POLICY": "PASSIVE"})
+
+    def call(
+        *arguments: str | bytes | Path,
+        cwd: Path,
+        rc: int = 0,
+        model: Path | str | None = tiny_model,
+        env: Mapping[str, str] | None = None,
+        before: Sequence[str] = (),
+        stdin: bytes = b"",
+        timeout: float = 300,
+    ) -> Finished:
+        if env or before:
+            return run_cold(*arguments, cwd=cwd, rc=rc, model=model, env=env, before=before, stdin=stdin)
+        return finished(*warm.run([COMMAND, *arguments], cwd, environment(model), stdin), rc)
+
+    yield call
+    warm.close()

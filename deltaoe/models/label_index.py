@@ -90,7 +90,7 @@ def _runs_on_gpu() -> bool:
         # -P: a module in the working folder is not to be run.
         done = subprocess.run(
             [sys.executable, "-P", "-c", trial], capture_output=True, timeout=120, check=False
-        )  # noqa: S603
+        )
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0

@@ -32,9 +32,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def first(place: Path, run: Run) -> Finished:
+def first(place: Path, run_cold: Run) -> Finished:
     """The first run, with settings of the user's that must not get in its way."""
-    return run("demo", cwd=place, model="no-such-model", env={"DELTAOE_WORKSPACE": str(place / "mine")})
+    return run_cold("demo", cwd=place, model="no-such-model", env={"DELTAOE_WORKSPACE": str(place / "mine")})
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +43,10 @@ def folder(place: Path, first: Finished) -> Path:
 
 
 @pytest.fixture(scope="module")
-def again(place: Path, folder: Path, run: Run) -> Finished:
+def again(place: Path, folder: Path, run_cold: Run) -> Finished:
     """A second run, as JSON; what the first one left is noted beside the folder."""
     shutil.copytree(folder, place / "before")
-    return run("demo", "--json", cwd=place)
+    return run_cold("demo", "--json", cwd=place)
 
 
 def numbers_of(stdout: str) -> dict[str, list[float]]:
@@ -162,17 +162,17 @@ def test_twice_in_one_folder(again: Finished, first: Finished, place: Path, fold
     assert (folder / "scores.csv").read_bytes() == (place / "before" / "scores.csv").read_bytes()
 
 
-def test_what_it_leaves_is_an_ordinary_project(again: Finished, folder: Path, run: Run) -> None:
-    done = run("score", "./unknown", "--report", "html", "--report", "json", cwd=folder, model=None)
+def test_what_it_leaves_is_an_ordinary_project(again: Finished, folder: Path, run_cold: Run) -> None:
+    done = run_cold("score", "./unknown", "--report", "html", "--report", "json", cwd=folder, model=None)
     assert "Loading model" not in done.stderr
     assert len(check_outputs(folder, folder / "unknown", alpha=0.05)) == 966
     picture = "unknown/new-style/umbrella-cartoon-03.jpg"
-    one = run("score", picture, "--json", "--out", "one", cwd=folder, model=None).json
+    one = run_cold("score", picture, "--json", "--out", "one", cwd=folder, model=None).json
     assert one["images"][0]["path"] == picture and one["threshold"] is not None
 
 
 def test_keep_takes_the_pictures_as_they_are(
-    again: Finished, place: Path, folder: Path, run: Run, fails: Fails
+    again: Finished, place: Path, folder: Path, run_cold: Run, fails: Fails
 ) -> None:
     mine = folder / "unknown" / "same-styles" / "house-photo-00.jpg"
     original = mine.read_bytes()
@@ -180,7 +180,7 @@ def test_keep_takes_the_pictures_as_they_are(
     changed = hashlib.sha256(mine.read_bytes()).digest()
     shutil.copy(folder / "unknown" / "patterns" / "wood-00.jpg", folder / "unknown" / "my own.jpg")
     fails("demo", cwd=place, says=("house-photo-00.jpg is not as the demo drew it", "--keep"))
-    done = run("demo", "--keep", "--json", cwd=place)
+    done = run_cold("demo", "--keep", "--json", cwd=place)
     assert "used as they are" in done.stderr
     assert hashlib.sha256(mine.read_bytes()).digest() == changed
     assert "unknown/my own.jpg" in {row["path"] for row in table(folder / "scores.csv")}
@@ -206,7 +206,7 @@ def test_somebodys_project_is_left_alone(tmp_path: Path, fails: Fails) -> None:
 
 
 @pytest.mark.slow
-def test_killed_and_run_again(tmp_path: Path, run: Run) -> None:
+def test_killed_and_run_again(tmp_path: Path, run_cold: Run) -> None:
     """kill -9 at several moments, of the whole process group; then it goes on and ends as if nothing had been."""
     for seconds in (2.0, 6.0, 11.0, 16.0):
         process = subprocess.Popen(
@@ -220,6 +220,6 @@ def test_killed_and_run_again(tmp_path: Path, run: Run) -> None:
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    done = run("demo", "--seed", "3", "--json", cwd=tmp_path)
-    undisturbed = run("demo", "--seed", "3", "--json", "--out", "other", cwd=tmp_path)
+    done = run_cold("demo", "--seed", "3", "--json", cwd=tmp_path)
+    undisturbed = run_cold("demo", "--seed", "3", "--json", "--out", "other", cwd=tmp_path)
     assert done.json["results"] == undisturbed.json["results"]

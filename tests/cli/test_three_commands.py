@@ -33,25 +33,27 @@ def drawn(tmp_path: Path) -> Path:
     return folder
 
 
-def test_drawn_pictures(drawn: Path, small_clip: Path, run: Run) -> None:
+def test_drawn_pictures(drawn: Path, small_clip: Path, run_cold: Run) -> None:
     (drawn / "unknown" / "notes.txt").write_text("not an image, and not named like one")
     (drawn / "unknown" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
 
-    extracted = run("extract", "./images", cwd=drawn, model=small_clip)
+    extracted = run_cold("extract", "./images", cwd=drawn, model=small_clip)
     assert "168: 168 encoded, 0 unchanged, 0 known by content" in extracted.stdout
     assert all(re.search(rf"^ {name} +28\s*$", extracted.stdout, re.M) for name in KINDS)
     assert re.search(r"^ domains +photo, sketch\s*$", extracted.stdout, re.M)
-    tuned = run("tune", "--shots", "16", cwd=drawn, model=None)
+    tuned = run_cold("tune", "--shots", "16", cwd=drawn, model=None)
     assert re.search(r"^ calibration +72 images", tuned.stdout, re.M)
     assert re.search(r"Tuning \d+/\d+ +CE \S+ +EBM \S+ +E2≤E1 ", tuned.stderr)
-    scored = run("score", "./unknown", "--report", "html", cwd=drawn, model=None)
+    scored = run_cold("score", "./unknown", "--report", "html", cwd=drawn, model=None)
     assert "1 file could not be used" in scored.stderr and "broken.jpg" in scored.stderr
     names = sorted(path.name for path in drawn.iterdir())
     assert names == [".deltaoe", "images", "report.html", "scores.csv", "unknown"]
 
     # Once more, as JSON and with JSON written too: all is in the cache, and the numbers are the same.
     first = (drawn / "scores.csv").read_bytes()
-    again = run("score", "./unknown", "--report", "html", "--report", "json", "--json", cwd=drawn, model=None)
+    again = run_cold(
+        "score", "./unknown", "--report", "html", "--report", "json", "--json", cwd=drawn, model=None
+    )
     assert "Loading model" not in again.stderr
     assert again.json == json.loads((drawn / "scores.json").read_text(encoding="ascii"))
     assert (drawn / "scores.csv").read_bytes() == first
@@ -92,16 +94,16 @@ def photos(shared: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_photographs(photos: Path, shared: Path, run: Run) -> None:
+def test_photographs(photos: Path, shared: Path, run_cold: Run) -> None:
     model = shared / "models" / "photo-clip"
-    run("extract", "./images", cwd=photos, model=model)
-    tuned = run("tune", "--shots", "16", "--json", cwd=photos, model=model)
+    run_cold("extract", "./images", cwd=photos, model=model)
+    tuned = run_cold("tune", "--shots", "16", "--json", cwd=photos, model=model)
     assert (tuned.json["shots"], tuned.json["calibration_images"]) == (112, 98)
     assert tuned.json["facts"]["shot_accuracy"] >= 0.95
-    run("score", "./unknown", "--report", "html", "--report", "json", cwd=photos, model=model)
+    run_cold("score", "./unknown", "--report", "html", "--report", "json", cwd=photos, model=model)
     rows = check_outputs(photos, photos / "unknown", alpha=0.05)
     tuned_quality = quality(rows)
-    run("score", "./unknown", "--zero-shot", "--out", "zero-shot", cwd=photos, model=model)
+    run_cold("score", "./unknown", "--zero-shot", "--out", "zero-shot", cwd=photos, model=model)
     zero_shot = quality(table(photos / "zero-shot" / "scores.csv"))
 
     # Seen while writing: AUROC 0.90 (zero-shot 0.81), accuracy 0.96 (0.81), false alarms 0.01, detected 0.39 (0.21).

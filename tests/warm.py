@@ -1,0 +1,107 @@
+"""The installed command in a process that has imported torch and open_clip already, which takes longer than most tests.
+
+One process imports them once and forks for every command: the child takes over arguments, folder, environment and
+streams, and runs the installed script from its first line to the end of the interpreter. Of deltaoe itself nothing is
+imported before. Tests of the whole job, of signals and of start-up run the command as a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+IMPORTED_FIRST = ("numpy", "torch", "torchvision", "open_clip", "h5py", "typer", "rich.console", "jinja2")
+
+
+class Warm:
+    """Start it with the environment that imports are to see; one command at a time."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__],
+            env=dict(environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="ascii",
+        )
+        self._folder = tempfile.TemporaryDirectory()
+
+    def run(
+        self,
+        command: Sequence[str | bytes | Path],
+        cwd: Path,
+        environment: Mapping[str, str],
+        stdin: bytes,
+    ) -> tuple[int, bytes, bytes]:
+        """Exit code, standard output and standard error."""
+        streams = [os.path.join(self._folder.name, name) for name in ("stdin", "stdout", "stderr")]
+        Path(streams[0]).write_bytes(stdin)
+        order = {
+            "command": [os.fsdecode(word) for word in command],
+            "cwd": os.fsdecode(cwd),
+            "environment": dict(environment),
+            "streams": streams,
+        }
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        code = int(self._process.stdout.readline())
+        return code, Path(streams[1]).read_bytes(), Path(streams[2]).read_bytes()
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+        self._folder.cleanup()
+
+
+def serve() -> dict[str, Any] | None:
+    """Fork for every order; returns the order in the child, and None in the parent once there are no more."""
+    # Whoever prints shall not end up among the answers.
+    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        order: dict[str, Any] = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            answers.close()
+            return order
+        answers.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
+        answers.flush()
+    return None
+
+
+def become(order: Mapping[str, Any]) -> None:
+    """Take over what a process is started with."""
+    for number, (path, flags) in enumerate(
+        zip(order["streams"], (os.O_RDONLY, *[os.O_WRONLY | os.O_CREAT | os.O_TRUNC] * 2), strict=True)
+    ):
+        found = os.open(path, flags, 0o600)
+        os.dup2(found, number)
+        os.close(found)
+    # What the parent has read ahead of its orders is not for the child.
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - until the process ends
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    os.chdir(order["cwd"])
+    sys.argv = list(order["command"])
+
+
+if __name__ == "__main__":
+    import gc
+    import importlib
+    import runpy
+
+    for name in IMPORTED_FIRST:
+        importlib.import_module(name)
+    gc.freeze()  # pages that nobody writes to stay shared
+    if (found := serve()) is not None:
+        become(found)
+        sys.path[0] = str(Path(sys.argv[0]).parent)
+        runpy.run_path(sys.argv[0], run_name="__main__")
