@@ -16,7 +16,7 @@ from deltaoe.functional.energy import (
 # From here on exp(s/τ) of any cosine fits into single precision many times over, and no maximum is taken out.
 _DIRECT_FROM_TEMPERATURE = 0.05
 # Cosines are rounded to single precision: bounds are widened by more than that can do.
-_ROUNDING = 2e-6
+ROUNDING = 2e-6
 
 
 class _Tail:
@@ -117,10 +117,10 @@ def tail_bounds(rest: Tensor, mean: Tensor, largest: Tensor, temperature: float)
     Returns:
         Lower and upper bound, (N,) float64; −∞ where r is 0.
     """
-    rest, mean, limit = rest.double(), mean.double(), largest.double() + _ROUNDING
+    rest, mean, limit = rest.double(), mean.double(), largest.double() + ROUNDING
     mean = torch.minimum(mean, limit)
-    low = torch.log(rest) + (mean - _ROUNDING).clamp(min=-1) / temperature
-    share = ((mean + _ROUNDING + 1) / (limit + 1)).clamp(min=1e-12, max=1)
+    low = torch.log(rest) + (mean - ROUNDING).clamp(min=-1) / temperature
+    share = ((mean + ROUNDING + 1) / (limit + 1)).clamp(min=1e-12, max=1)
     # log(share·e^{s/τ} + (1 − share)·e^{−1/τ})
     high = torch.log(rest) + torch.logaddexp(
         torch.log(share) + limit / temperature, torch.log1p(-share.clamp(max=1 - 1e-15)) - 1 / temperature
@@ -144,4 +144,4 @@ def delta_energy_bounds(
         Lower and upper bound, (N,) float64.
     """
     ends = [delta_energy_from_top(top_cosines, floor, temperature) for floor in (low, high)]
-    return torch.minimum(*ends) - _ROUNDING, torch.maximum(*ends) + _ROUNDING
+    return torch.minimum(*ends) - ROUNDING, torch.maximum(*ends) + ROUNDING

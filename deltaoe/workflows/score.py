@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import numpy as np
+import numpy.typing as npt
+
 from deltaoe.data.dataset import DataSet
 from deltaoe.data.detector import Detector
 from deltaoe.data.features import Digests, FeatureStore
@@ -18,7 +21,7 @@ from deltaoe.workflows.choosing import ScoreOptions, saved_detector, source_of, 
 from deltaoe.workflows.ingest import ingest
 from deltaoe.workflows.progress import Event, OnEvent, silent
 from deltaoe.workflows.source import ModelSource
-from deltaoe.workflows.verdicts import Rule, judge
+from deltaoe.workflows.verdicts import Rule, judge, undecided
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def score(
         detector, origin, source = zero_shot(workspace, options, on, listed)
 
     # Here, as in zero_shot: torch takes seconds to import, and a mistake should be answered at once.
-    from deltaoe.workflows.scoring import Scorer, score_stored
+    from deltaoe.workflows.scoring import Scorer, made_exact, score_stored
 
     scored = (
         _read(given, workspace, source, options, on, stdin)
@@ -96,6 +99,13 @@ def score(
     scorer = Scorer(detector, device=options.device, neighbours=options.neighbours, index=options.index)
     found = score_stored(scorer, scored.store, scored.digests, on)
     judged = judge(detector, found.scores, found.labels[:, 0], options.rule)
+    # A verdict is never that of the bounds' middle: where they hold the threshold, all labels are looked at. With --fdr
+    # that can move the threshold in turn.
+    exact = np.zeros(len(found.scores), dtype=bool)
+    while len(rows := undecided(found.bounds, judged.thresholds, exact)):
+        found = made_exact(found, rows, scorer, scored.store, scored.digests)
+        judged = judge(detector, found.scores, found.labels[:, 0], options.rule)
+        exact[rows] = True
     table = ScoreTable(
         class_names=detector.class_names,
         paths=scored.shown,
@@ -119,7 +129,7 @@ def score(
         model=str(source.ref) if listed is None else detector.space.model,
         encoded=scored.encoded,
         reused=scored.reused,
-        notes=_notes(detector, listed, scorer.recall) + judged.notes,
+        notes=_notes(detector, listed, scorer.recall, exact) + judged.notes,
     )
 
 
@@ -181,8 +191,14 @@ def _known(data: DataSet, workspace: Workspace, detector: Detector) -> _Scored:
     )
 
 
-def _notes(detector: Detector, listed: DataSet | None, recall: float | None) -> list[str]:
+def _notes(
+    detector: Detector, listed: DataSet | None, recall: float | None, exact: npt.NDArray[np.bool_]
+) -> list[str]:
     notes = []
+    if exact.any():
+        notes.append(
+            f"Scores computed exactly, because their bounds held the threshold: {exact.sum()} of {len(exact)}."
+        )
     if recall is not None:
         notes.append(
             f"The approximate index finds {recall:.1%} of the nearest labels; scores are not certified."

@@ -12,7 +12,7 @@ from deltaoe.data.detector import Detector
 from deltaoe.data.features import Digests, Features, FeatureStore
 from deltaoe.errors import ConfigError
 from deltaoe.functional.energy import delta_energy_from_top
-from deltaoe.functional.label_sums import delta_energy_bounds, nearest_and_floor, tail_bounds
+from deltaoe.functional.label_sums import ROUNDING, delta_energy_bounds, nearest_and_floor, tail_bounds
 from deltaoe.models.label_index import IndexKind, LabelIndex
 from deltaoe.runtime import float64_device, resolve_device
 from deltaoe.workflows.progress import Event, OnEvent, silent
@@ -88,8 +88,11 @@ class Scorer:
     @torch.inference_mode()
     def __call__(self, features: Features) -> Scored:
         """Score (N, D) unit rows."""
-        if self._neighbours is not None:
-            return self._bounded(features)
+        return self.exact(features) if self._neighbours is None else self._bounded(features)
+
+    @torch.inference_mode()
+    def exact(self, features: Features) -> Scored:
+        """Score (N, D) unit rows by one pass over all labels, whatever ``neighbours`` is."""
         cosines, labels, floor = nearest_and_floor(
             torch.from_numpy(features).to(self._device),
             self._labels,
@@ -159,3 +162,16 @@ def score_stored(scorer: Scorer, store: FeatureStore, digests: Digests, on: OnEv
         done += len(part)
         on(Event("Scoring", done, len(digests)))
     return Scored(scores, labels, cosines, bounds)
+
+
+def made_exact(
+    found: Scored, rows: npt.NDArray[np.int64], scorer: Scorer, store: FeatureStore, digests: Digests
+) -> Scored:
+    """Some images of what was found, by their rows, with exact scores; bounds say how far those may be rounded."""
+    scores, bounds = found.scores.copy(), None if found.bounds is None else found.bounds.copy()
+    for part, features in store.blocks(digests[rows], rows=IMAGE_BLOCK):
+        exact = scorer.exact(features).scores
+        scores[rows[part]] = exact
+        if bounds is not None:
+            bounds[rows[part]] = exact[:, None] + np.array([-ROUNDING, ROUNDING])
+    return found._replace(scores=scores, bounds=bounds)

@@ -97,6 +97,16 @@ def judge(detector: Detector, scores: Floats, classes: npt.NDArray[np.int64], ru
     return Judged(p, each, threshold, notes + _short_notes(n, needed, rule))
 
 
+def undecided(
+    bounds: Floats | None, thresholds: Floats | None, exact: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
+    """Rows whose threshold lies between the bounds (N, 2) of their score, but for exact ones; none without either."""
+    if bounds is None or thresholds is None:
+        return np.zeros(0, dtype=np.int64)
+    low, high = bounds.T
+    return np.flatnonzero((low < thresholds) & (thresholds <= high) & ~exact)
+
+
 _NO_CALIBRATION = (
     "There is no calibration, so nothing is called known or unknown: extract images of the known classes first, or "
     "pass a tuned detector. Scores and their order are valid."

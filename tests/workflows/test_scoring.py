@@ -16,7 +16,7 @@ from deltaoe.data.features import FeatureStore, FileRecord, as_digests
 from deltaoe.data.space import FeatureSpace
 from deltaoe.errors import ConfigError, StoreError
 from deltaoe.workflows import scoring
-from deltaoe.workflows.scoring import Scorer, score_stored
+from deltaoe.workflows.scoring import Scorer, made_exact, score_stored
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "clip-features"
 TEMPERATURES = [0.01, 0.1, 1.0]
@@ -142,6 +142,30 @@ def test_no_images_and_a_missing_one(stored):
     assert (scores.shape, labels.shape, cosines.shape) == ((0,), (0, 3), (0, 3))
     with pytest.raises(StoreError, match="no feature"):
         score_stored(scorer, store, as_digests([digests[0].tobytes(), bytes([200]) * 32]))
+
+
+def test_some_are_made_exact(stored):
+    store, digests = stored
+    known = make_detector(unit_rows(400, 16, 0), 0.05, 2)
+    near, exact = Scorer(known, neighbours=4), Scorer(known)
+    found, wanted = (score_stored(scorer, store, digests) for scorer in (near, exact))
+    rows = np.array([0, 7, 22, 11])
+    made = made_exact(found, rows, near, store, digests)
+    rest = np.setdiff1d(np.arange(len(digests)), rows)
+    assert np.abs(made.scores[rows] - wanted.scores[rows]).max() < 1e-7
+    assert (made.bounds[rows, 0] < wanted.scores[rows]).all() and (
+        wanted.scores[rows] < made.bounds[rows, 1]
+    ).all()
+    assert np.diff(made.bounds[rows]).max() < 1e-5
+    assert (made.scores[rest] == found.scores[rest]).all() and (made.bounds[rest] == found.bounds[rest]).all()
+    assert (found.bounds[rows, 0] < found.bounds[rows, 1]).all()  # the first is not overwritten
+    assert (made.labels == found.labels).all()
+
+
+def test_an_accelerator_without_double_precision_leaves_scoring_to_the_cpu(monkeypatch):
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    known, h = make_detector(unit_rows(9, 16, 0), 0.1, 2), unit_rows(5, 16, 2)
+    assert (Scorer(known, device="mps")(h).scores == Scorer(known)(h).scores).all()
 
 
 # Background, centre, and bounds

@@ -9,7 +9,7 @@ from deltaoe.data.detector import Detector
 from deltaoe.data.space import FeatureSpace
 from deltaoe.data.table import ScoreTable
 from deltaoe.errors import ConfigError
-from deltaoe.workflows.verdicts import Rule, judge
+from deltaoe.workflows.verdicts import Rule, judge, undecided
 
 
 def detector(scores=(), classes=()) -> Detector:
@@ -108,3 +108,14 @@ def test_a_detector_without_classes_of_calibration():
 def test_rules_out_of_range(rule):
     with pytest.raises(ConfigError):
         judge(detector(CALIBRATION), SCORES, HOME, rule)
+
+
+def test_bounds_that_hold_the_threshold():
+    bounds = np.array([[0.1, 0.3], [0.3, 0.5], [0.2, 0.2], [0.31, 0.32], [0.0, 0.29]])
+    none = np.zeros(5, dtype=bool)
+    # Known from the threshold on: a score of exactly .3 is known, whether it is a lower bound or an upper one.
+    assert undecided(bounds, np.full(5, 0.3), none).tolist() == [0]
+    assert undecided(bounds, np.full(5, 0.2), none).tolist() == [0, 4]
+    assert undecided(bounds, np.full(5, 0.2), np.arange(5) == 0).tolist() == [4]
+    assert undecided(bounds, np.array([-np.inf, np.nan, 0.2, 0.315, np.inf]), none).tolist() == [3]
+    assert undecided(None, np.full(5, 0.3), none).tolist() == undecided(bounds, None, none).tolist() == []
