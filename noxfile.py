@@ -108,6 +108,7 @@ def bench(session: nox.Session) -> None:
         "store",
         "warm",
         "tuning",
+        "imagenet_size",
         "pseudo_unknown",
         "demo",
     ]:

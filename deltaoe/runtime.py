@@ -143,16 +143,27 @@ def replayed(function: Callable[[Tensor], Tensor], example: Tensor) -> Callable[
         function: of one tensor, always on the same memory otherwise, without random numbers or waiting for the device.
         example: what it will be called with; gradients flow to it.
     """
+    import gc
+
     import torch
 
     if example.device.type != "cuda":
         return function
+    # An earlier graph that is freed in the middle would disturb the capture.
+    gc.collect()
+    collecting = gc.isenabled()
+    gc.disable()
     try:
+        # A copy: capturing runs on a stream of its own, and what is learned shall not be tied to that.
+        own = example.detach().clone().requires_grad_()
         graphed: Callable[[Tensor], Tensor] = torch.cuda.make_graphed_callables(  # type: ignore[assignment]
-            function, (example,), num_warmup_iters=1
+            function, (own,), num_warmup_iters=1
         )
     except RuntimeError:
         return function
+    finally:
+        if collecting:
+            gc.enable()
     return graphed
 
 
