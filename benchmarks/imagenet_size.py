@@ -3,9 +3,9 @@
 Weights are random, which costs the same time, and image features are made of the text features, so that accuracies mean
 nothing. What is timed is all of ``deltaoe.tune``: the choice of settings, the tuning, the background, the calibration;
 loading the model is not. Beside it, in the same run: one step of ours (of 20, the capture of their kernels included),
-its floating point operations (counted by PyTorch) over the rate of a large matrix product in the same precision, the share of the time in which the GPU computes,
-and one step of CoOp's way (77 positions, batches of 32), whose published recipe takes 50 epochs: its whole time is
-that step times their number, not a measurement.
+its floating point operations (counted by PyTorch) over the rate of a large matrix product in the same precision, the
+share of the time in which the GPU computes, and one step of CoOp's way (77 positions, batches of 32), whose published
+recipe takes 50 epochs: its whole time is that step times their number, not a measurement.
 
     python benchmarks/imagenet_size.py [--device auto] [--classes 1000] [--model ViT-B-16] [--profile]
 """
