@@ -161,7 +161,8 @@ def _selection(facts: Any) -> list[tuple[str, list[tuple[str, str]]]]:
         return []
     rows = [(name.replace("_", "-"), facts.get(name)) for name in ("chosen", "default", "zero_shot")]
     best = facts.get("best")
-    rows += [(f"{place}. of {facts.get('settings')}", row) for place, row in enumerate(best or (), start=1)]
+    if isinstance(best, list):
+        rows += [(f"{place}. of {facts.get('settings')}", row) for place, row in enumerate(best, start=1)]
     shown = [(name, _setting(row)) for name, row in rows if isinstance(row, dict)]
     return [(f"Chosen on {facts.get('folds')} folds of in-distribution images", shown)] if shown else []
 
