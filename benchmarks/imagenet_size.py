@@ -39,8 +39,9 @@ from deltaoe.models.recipe import Recipe
 from deltaoe.models.reference import ModelRef
 from deltaoe.models.tuning import Problem, fit_context
 from deltaoe.runtime import generator, resolve_device, tuning_precision
-from deltaoe.workflows.learning import ContextOptions, new_learner
+from deltaoe.workflows.learning import new_learner
 from deltaoe.workflows.progress import Event
+from deltaoe.workflows.tuning_options import ContextOptions
 
 SHOTS, SPARE, CALIBRATION = 16, 16, 10
 COOP_BATCH, COOP_EPOCHS = 32, 50

@@ -172,10 +172,9 @@ def tune(
     from deltaoe.data.workspace import Workspace
     from deltaoe.models.recipe import Recipe
     from deltaoe.workflows.background import BackgroundOptions
-    from deltaoe.workflows.learning import ContextOptions
     from deltaoe.workflows.tune import TuneOptions
     from deltaoe.workflows.tune import tune_workspace as run
-    from deltaoe.workflows.tuning import Prompts
+    from deltaoe.workflows.tuning_options import ContextOptions, Prompts
 
     from .output import Screen
 

@@ -24,24 +24,24 @@ if TYPE_CHECKING:
     from deltaoe.workflows.evaluate import evaluate as evaluate
     from deltaoe.workflows.extract import ExtractOptions as ExtractOptions
     from deltaoe.workflows.extract import extract as extract
-    from deltaoe.workflows.learning import ContextOptions as ContextOptions
     from deltaoe.workflows.score import score as score
     from deltaoe.workflows.scoring import Scorer as Scorer
     from deltaoe.workflows.tune import TuneOptions as TuneOptions
     from deltaoe.workflows.tune import tune_workspace as tune_workspace
-    from deltaoe.workflows.tuning import Prompts as Prompts
+    from deltaoe.workflows.tuning_options import ContextOptions as ContextOptions
+    from deltaoe.workflows.tuning_options import Prompts as Prompts
     from deltaoe.workflows.verdicts import Rule as Rule
 
 _HOMES = {
     "BackgroundOptions": "workflows.background",
-    "ContextOptions": "workflows.learning",
+    "ContextOptions": "workflows.tuning_options",
     "DeltaoeError": "errors",
     "Detector": "data.detector",
     "EvaluateOptions": "workflows.evaluate",
     "ExtractOptions": "workflows.extract",
     "FrozenClip": "models.clip",
     "ModelRef": "models.reference",
-    "Prompts": "workflows.tuning",
+    "Prompts": "workflows.tuning_options",
     "Recipe": "models.recipe",
     "Rule": "workflows.verdicts",
     "ScoreOptions": "workflows.choosing",

@@ -181,11 +181,19 @@ def test_the_package_itself_loads_nothing():
         "deltaoe.workflows.exchange",
         "deltaoe.workflows.extract",
         "deltaoe.workflows.keep",
+        "deltaoe.workflows.score",
+        "deltaoe.workflows.tune",
+        "deltaoe.workflows.tuning_options",
         "deltaoe_cli.main",
     ],
 )
 def test_what_a_cached_run_needs_loads_no_model_code(module):
     assert not loaded_by(f"import {module}") & {"torch", "faiss", "open_clip", "sklearn"}
+
+
+@pytest.mark.parametrize("module", ["zero_shot", "scoring", "tuning"])
+def test_scoring_and_tuning_wait_for_no_scikit_learn(module):
+    assert "sklearn" not in loaded_by(f"import deltaoe.workflows.{module}")
 
 
 def test_every_public_name_is_there():

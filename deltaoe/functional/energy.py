@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from deltaoe.errors import ConfigError
+from deltaoe.functional.limits import check_temperature, check_top_c
 
 # From here on, exponents of cosines stay below e^20 and the change can be summed directly, without taking a
 # maximum out. Below, two log-sum-exps are subtracted.
@@ -106,21 +106,6 @@ def delta_energy_from_top(top_cosines: Tensor, floor: Tensor, temperature: float
         return temperature * _direct_change(scaled, torch.exp(floor))
     cropped = torch.logaddexp(floor, torch.full_like(floor, math.log(scaled.shape[-1])))
     return temperature * (torch.logaddexp(torch.logsumexp(scaled, dim=-1), floor) - cropped)
-
-
-def check_temperature(temperature: float) -> None:
-    """Raise ConfigError unless ``temperature`` is a positive finite number."""
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ConfigError(f"the temperature must be a positive number, not {temperature}")
-
-
-def check_top_c(top_c: int, classes: int) -> None:
-    """Raise ConfigError unless 1 ≤ ``top_c`` ≤ ``classes``."""
-    if not 1 <= top_c <= classes:
-        raise ConfigError(
-            f"top-c is {top_c}, but there {'is 1 class' if classes == 1 else f'are {classes} classes'}",
-            hint=f"choose --top-c between 1 and {classes}" if classes else "",
-        )
 
 
 def at_least_single(values: Tensor) -> Tensor:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.covariance import LedoitWolf
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from deltaoe.errors import DataError
+
+if TYPE_CHECKING:
+    from sklearn.neighbors import NearestNeighbors
 
 NEIGHBOURS = 10
 
@@ -38,11 +40,15 @@ class Gallery:
 
     @cached_property
     def _index(self) -> NearestNeighbors:
+        from sklearn.neighbors import NearestNeighbors  # takes long to load, and few runs need it
+
         return NearestNeighbors(n_neighbors=self._neighbours, algorithm="brute").fit(self._features)
 
     @cached_property
     def _gaussians(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Class means (C, D) and a matrix W with W Wᵀ the inverse of the shared covariance."""
+        from sklearn.covariance import LedoitWolf
+
         names, home = np.unique(self._classes, return_inverse=True)
         means = np.stack(
             [self._features[home == i].mean(axis=0, dtype=np.float64) for i in range(len(names))]

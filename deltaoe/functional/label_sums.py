@@ -8,10 +8,9 @@ from torch import Tensor
 from deltaoe.errors import ConfigError
 from deltaoe.functional.energy import (
     at_least_single,
-    check_temperature,
-    check_top_c,
     delta_energy_from_top,
 )
+from deltaoe.functional.limits import check_temperature, check_top_c
 
 # From here on exp(s/τ) of any cosine fits into single precision many times over, and no maximum is taken out.
 _DIRECT_FROM_TEMPERATURE = 0.05

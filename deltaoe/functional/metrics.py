@@ -3,6 +3,9 @@ r"""Detection metrics. One convention everywhere: in-distribution is the positiv
 Ranks and curves are scikit-learn's; only the operating point of FPR@95 is defined here, because
 conventions in the wild differ and change the number. Calibration error and the intervals of shares and of
 means over seeds stand at the end; intervals of detection metrics are in :mod:`deltaoe.functional.bootstrap`.
+
+scikit-learn and scipy.stats are imported where they are called: loading them takes longer than scoring a folder, which
+needs neither.
 """
 
 from __future__ import annotations
@@ -11,9 +14,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
-from scipy.stats import t as student_t
-from sklearn.metrics import average_precision_score, roc_auc_score
+from scipy import special
 
 from deltaoe.errors import ConfigError, DataError
 
@@ -24,18 +25,24 @@ def auroc(id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike) -> float:
     Raises:
         DataError: one side is empty or a score is not finite.
     """
+    from sklearn.metrics import roc_auc_score
+
     truth, scores = _joined(id_scores, ood_scores)
     return float(roc_auc_score(truth, scores))
 
 
 def aupr_in(id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike) -> float:
     """Average precision of finding the in-distribution images. Raises DataError like :func:`auroc`."""
+    from sklearn.metrics import average_precision_score
+
     truth, scores = _joined(id_scores, ood_scores)
     return float(average_precision_score(truth, scores))
 
 
 def aupr_out(id_scores: npt.ArrayLike, ood_scores: npt.ArrayLike) -> float:
     """Average precision of finding the out-of-distribution images. Raises DataError like :func:`auroc`."""
+    from sklearn.metrics import average_precision_score
+
     truth, scores = _joined(id_scores, ood_scores)
     return float(average_precision_score(1 - truth, -scores))
 
@@ -103,6 +110,8 @@ def proportion_interval(hits: int, total: int, level: float = 0.95) -> tuple[flo
         ConfigError: ``level`` is not in (0, 1).
         DataError: not 0 ≤ ``hits`` ≤ ``total``, or ``total`` is 0.
     """
+    from scipy.stats import binomtest
+
     check_level(level)
     if not 0 <= hits <= total or not total:
         raise DataError(f"{hits} of {total} is not a share")
@@ -131,7 +140,7 @@ def mean_interval(values: npt.ArrayLike, level: float = 0.95) -> tuple[float, fl
     if len(runs) == 1:
         return float(runs[0]), math.nan
     error = runs.std(ddof=1) / math.sqrt(len(runs))
-    return float(runs.mean()), float(student_t.ppf((1 + level) / 2, len(runs) - 1) * error)
+    return float(runs.mean()), float(special.stdtrit(len(runs) - 1, (1 + level) / 2) * error)
 
 
 def check_level(level: float) -> None:

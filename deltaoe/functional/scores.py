@@ -18,13 +18,12 @@ from torch import Tensor
 from deltaoe.errors import ConfigError
 from deltaoe.functional.energy import (
     at_least_single,
-    check_temperature,
-    check_top_c,
     delta_energy,
     delta_energy_from_top,
     energy,
 )
 from deltaoe.functional.gallery import Gallery
+from deltaoe.functional.limits import check_temperature, check_top_c
 
 CLIP_TEMPERATURE = 0.01
 # NegLabel divides 10,000 negative labels into 100 groups.

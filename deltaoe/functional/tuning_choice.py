@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import stats
+from scipy import special
 
 from deltaoe.functional.background import Rows
 from deltaoe.functional.blend import blend
@@ -222,7 +222,7 @@ def choose(
 
     all_tried = sorted((tried(*item) for item in table.items()), key=lambda one: -one.gain)
     own = next(one for one in all_tried if one.setting == default)
-    errors = float(stats.t.ppf(confidence, count - 1)) if count > 1 else math.inf
+    errors = float(special.stdtrit(count - 1, confidence)) if count > 1 else math.inf
     better = [one for one in all_tried if one.setting != default and one.gain > errors * one.error]
     chosen = max(better, key=lambda one: one.gain - errors * one.error, default=own)
     reference = Setting(0.0, 0.0, 0.0, default.temperature, default.top_c)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import ConfigError
-from deltaoe.functional.energy import check_top_c
+from deltaoe.functional.limits import check_top_c
 
 IndexKind = Literal["flat", "hnsw", "ivf"]
 _LINKS = 32  # of HNSW

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from deltaoe.errors import ConfigError
-from deltaoe.functional.energy import check_temperature, check_top_c
+from deltaoe.functional.limits import check_temperature, check_top_c
 
 Optimiser = Literal["adamw", "sgd"]
 

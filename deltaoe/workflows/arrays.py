@@ -17,7 +17,8 @@ from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.runtime import check_seed, resolve_device
 from deltaoe.workflows.learning import Sample
 from deltaoe.workflows.progress import OnEvent, silent
-from deltaoe.workflows.tuning import Prompts, tune_prompts
+from deltaoe.workflows.tuning import tune_prompts
+from deltaoe.workflows.tuning_options import Prompts
 from deltaoe.workflows.tuning_selection import Material
 from deltaoe.workflows.zero_shot import TEMPLATE
 
@@ -44,7 +45,7 @@ def tune(
         class_names: K names.
         model: a loaded model, or what to load, e.g. ``ViT-B-16/openai`` or ``local-dir:DIR``.
         domains: (n,) integers, for data from several domains: one at a time is held out when settings are chosen.
-        prompts: shots, seed, context, recipe, what to choose; see :class:`~deltaoe.workflows.tuning.Prompts`.
+        prompts: shots, seed, context, recipe, what to choose; see :class:`~deltaoe.workflows.tuning_options.Prompts`.
         device: for a model that is loaded here.
         offline: never contact a network.
         on: progress.

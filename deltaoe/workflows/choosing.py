@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +17,15 @@ from deltaoe.data.exchange import read_texts
 from deltaoe.data.labels import check_template, read_labels
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError
-from deltaoe.models.label_index import IndexKind
 from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.workflows.background import BackgroundOptions, Candidate, candidates
 from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.progress import OnEvent, silent
 from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.verdicts import Rule
+
+if TYPE_CHECKING:
+    from deltaoe.models.label_index import IndexKind
 
 
 @dataclass(frozen=True)

@@ -18,36 +18,16 @@ from deltaoe.data.space import canonical_json
 from deltaoe.errors import ConfigError
 from deltaoe.functional.background import Rows
 from deltaoe.models.clip import FrozenClip
-from deltaoe.models.prompt_learner import Position, Precision, PromptLearner
+from deltaoe.models.prompt_learner import Precision, PromptLearner
 from deltaoe.models.recipe import Recipe
 from deltaoe.models.tuning import Problem, Progress, Step, fit_context
 from deltaoe.runtime import PRECISIONS, generator, tuning_precision
 from deltaoe.workflows.progress import Event, OnEvent
+from deltaoe.workflows.tuning_options import ContextOptions
 
 _SAVE_SECONDS = 5.0
 # To be raised when an old checkpoint would no longer lead to the same result.
 _FORMAT = 1
-
-
-@dataclass(frozen=True)
-class ContextOptions:
-    """The context vectors.
-
-    Attributes:
-        length: n; None for 16, or the phrase's own number of tokens.
-        phrase: start from these words; None starts at random.
-        position: where the class's name stands.
-        class_specific: a context for each class.
-        chunk: classes encoded at a time; None for as many as 2 GiB of activations allow.
-        precision: of the text tower while it learns: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
-    """
-
-    length: int | None = None
-    phrase: str | None = None
-    position: Position = "end"
-    class_specific: bool = False
-    chunk: int | None = None
-    precision: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from deltaoe.workflows.recipes import HELD_OUT, SOURCE, Protocol
 from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.splits import Images, Split, splits
 from deltaoe.workflows.tune import TuneOptions, tune_workspace
-from deltaoe.workflows.tuning import Prompts
+from deltaoe.workflows.tuning_options import Prompts
 from deltaoe.workflows.zero_shot import TEMPLATE, zero_shot_detector
 
 METHODS: Mapping[str, Prompts | None] = {

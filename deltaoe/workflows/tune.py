@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,16 +17,17 @@ from deltaoe.data.labels import require_classes
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError, MismatchError
 from deltaoe.functional.sampling import FewShotSplit, few_shot_split
-from deltaoe.functional.tuning_choice import Choice
 from deltaoe.models.reference import ModelRef
-from deltaoe.models.tuning import Step
 from deltaoe.runtime import check_seed
-from deltaoe.workflows.learning import Sample, new_learner
 from deltaoe.workflows.progress import Event, OnEvent, silent
 from deltaoe.workflows.source import ModelSource
-from deltaoe.workflows.tuning import Prompts, Tuned, tune_prompts
-from deltaoe.workflows.tuning_selection import Material
-from deltaoe.workflows.zero_shot import TEMPLATE, calibrate, text_features
+from deltaoe.workflows.tuning_options import Prompts
+
+if TYPE_CHECKING:
+    from deltaoe.functional.tuning_choice import Choice
+    from deltaoe.models.tuning import Step
+    from deltaoe.workflows.learning import Sample
+    from deltaoe.workflows.tuning import Tuned
 
 # So many images must be left to calibrate before others are set aside to judge settings.
 _FEWEST_CALIBRATION = 100
@@ -92,6 +94,12 @@ def tune_workspace(
     workspace.check_writable()
     source = _source(workspace, data, options, on)
     store = _store(workspace, data)
+    # Here, because torch takes seconds to import, and a mistake should be answered at once.
+    from deltaoe.workflows.learning import new_learner
+    from deltaoe.workflows.tuning import tune_prompts
+    from deltaoe.workflows.tuning_selection import Material
+    from deltaoe.workflows.zero_shot import TEMPLATE, calibrate, text_features
+
     clip = source.clip()
     source.remember()
     # A prompt that is too long is said before anything is encoded and kept.
@@ -155,6 +163,8 @@ def _save(workspace: Workspace, options: TuneOptions, detector: Detector, tuned:
 
 def _sample(store: FeatureStore, digests: Digests, classes: npt.NDArray[np.int64]) -> Sample:
     """Features of the images and of all the augmented views that every one of them has."""
+    from deltaoe.workflows.learning import Sample
+
     views = range(store.views(digests) + 1)
     return Sample(np.stack([store.features(digests, view) for view in views]), classes)
 

@@ -4,63 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from deltaoe.data.detector import Detector
 from deltaoe.data.features import Digests
 from deltaoe.data.space import FeatureSpace
-from deltaoe.errors import ConfigError, ModelError
+from deltaoe.errors import ModelError
 from deltaoe.functional.background import Rows
 from deltaoe.functional.blend import blend
 from deltaoe.functional.tuning_choice import Choice
 from deltaoe.models.clip import FrozenClip
 from deltaoe.models.recipe import Recipe
 from deltaoe.models.tuning import Progress
-from deltaoe.workflows.background import Background, BackgroundOptions, choose_background
-from deltaoe.workflows.learning import Checkpoint, ContextOptions, learn, new_learner, text_of
+from deltaoe.workflows.background import Background, choose_background
+from deltaoe.workflows.learning import Checkpoint, learn, new_learner, text_of
 from deltaoe.workflows.progress import Event, OnEvent
+from deltaoe.workflows.tuning_options import SELECTED, Prompts
 from deltaoe.workflows.tuning_selection import Material, facts, select
-
-# All that --select auto can choose.
-SELECTED = frozenset({"ebm_weight", "blend", "temperature", "top_c", "steps", "epochs"})
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """How prompts are tuned.
-
-    Attributes:
-        shots: images per class.
-        seed: of shots, start, order and folds.
-        context: the context vectors.
-        recipe: losses and schedule.
-        select: ``auto`` chooses λ, α, τ, c and when to stop on in-distribution images; ``off`` takes the recipe's.
-        fixed: the recipe's values that ``auto`` leaves alone.
-        background: labels that images are also compared with.
-    """
-
-    shots: int = 16
-    seed: int = 1
-    context: ContextOptions = field(default_factory=ContextOptions)
-    recipe: Recipe = field(default_factory=Recipe)
-    select: Literal["auto", "off"] = "auto"
-    fixed: frozenset[str] = frozenset()
-    background: BackgroundOptions = field(default_factory=BackgroundOptions)
-
-    def check(self, classes: int) -> None:
-        """Raise ConfigError unless every value is usable for this number of classes."""
-        self.recipe.check(classes)
-        self.background.check()
-        if self.select not in {"auto", "off"}:
-            raise ConfigError(f"unknown choice {self.select!r}", hint="use --select auto or --select off")
-        if unknown := self.fixed - {one.name for one in dataclasses.fields(Recipe)}:
-            raise ConfigError(
-                f"{', '.join(sorted(unknown))} cannot be fixed", hint="name values of the recipe"
-            )
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ from deltaoe.models.clip import FrozenClip
 from deltaoe.models.recipe import Recipe
 from deltaoe.runtime import float64_device
 from deltaoe.workflows.background import BackgroundOptions, choose_background
-from deltaoe.workflows.learning import Checkpoint, ContextOptions, Sample, learn, new_learner, text_of
+from deltaoe.workflows.learning import Checkpoint, Sample, learn, new_learner, text_of
 from deltaoe.workflows.progress import OnEvent
+from deltaoe.workflows.tuning_options import ContextOptions
 
 WEIGHTS = (0.05, 0.2, 0.5)
 STOPS = (0.5, 1.0)

@@ -17,7 +17,7 @@ from deltaoe.data.texts import load_texts, prompts_key, save_texts
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import MismatchError
 from deltaoe.functional.background import centre_of
-from deltaoe.functional.energy import check_temperature, check_top_c
+from deltaoe.functional.limits import check_temperature, check_top_c
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.functional.selection import TEMPERATURES, TOP_CS, choose
 from deltaoe.workflows.background import Background, BackgroundOptions, choose_background

@@ -20,7 +20,7 @@ from deltaoe.models.tuning import Problem, fit_context
 from deltaoe.runtime import native_precision, replayed, resolve_device, tuning_precision
 from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.scoring import Scorer
-from deltaoe.workflows.tuning import Prompts
+from deltaoe.workflows.tuning_options import Prompts
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 

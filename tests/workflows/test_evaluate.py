@@ -24,7 +24,7 @@ from deltaoe.workflows.extract import ExtractOptions, extract
 from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.recipes import Part, Protocol, find_places, load, run_recipe, shipped
 from deltaoe.workflows.tune import TuneOptions, tune_workspace
-from deltaoe.workflows.tuning import Prompts
+from deltaoe.workflows.tuning_options import Prompts
 
 NAMES = ("cat", "dog", "owl")
 QUIET = IngestOptions(workers=0)

@@ -27,11 +27,10 @@ from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.evaluate import EvaluateOptions
 from deltaoe.workflows.extract import ExtractOptions, extract
 from deltaoe.workflows.ingest import IngestOptions
-from deltaoe.workflows.learning import ContextOptions
 from deltaoe.workflows.progress import Event, silent
 from deltaoe.workflows.recipes import Part, Protocol, run_recipe
 from deltaoe.workflows.tune import TuneOptions, tune_workspace
-from deltaoe.workflows.tuning import Prompts
+from deltaoe.workflows.tuning_options import ContextOptions, Prompts
 
 DOMAINS = ("ink", "oil", "wax")
 METHODS = ["zero-shot", "CoOp", "deltaoe"]

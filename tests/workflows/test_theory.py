@@ -28,10 +28,9 @@ from deltaoe.workflows.evaluate import EvaluateOptions, evaluate, prepare
 from deltaoe.workflows.exchange import ImportOptions, import_features
 from deltaoe.workflows.extract import ExtractOptions, extract
 from deltaoe.workflows.ingest import IngestOptions
-from deltaoe.workflows.learning import ContextOptions
 from deltaoe.workflows.theory import bound_points, theory
 from deltaoe.workflows.tune import TuneOptions, tune_workspace
-from deltaoe.workflows.tuning import Prompts
+from deltaoe.workflows.tuning_options import ContextOptions, Prompts
 
 QUIET = IngestOptions(workers=0)
 

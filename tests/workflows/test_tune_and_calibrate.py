@@ -22,7 +22,7 @@ from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.scoring import Scorer
 from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.tune import TuneOptions, tune_workspace
-from deltaoe.workflows.tuning import Prompts
+from deltaoe.workflows.tuning_options import Prompts
 from deltaoe.workflows.zero_shot import calibrate, distinct_rows, zero_shot_detector
 
 CLASSES = ("blue_waves", "green_checks", "red_stripes")

@@ -16,7 +16,7 @@ from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.extract import ExtractOptions, extract
 from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.tune import TuneOptions, tune_workspace
-from deltaoe.workflows.tuning import Prompts
+from deltaoe.workflows.tuning_options import Prompts
 
 
 class Killed(BaseException):

@@ -1,0 +1,22 @@
+"""What τ and c may be; apart from what computes with them, so that a wrong one is said before torch is loaded."""
+
+from __future__ import annotations
+
+import math
+
+from deltaoe.errors import ConfigError
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise ConfigError unless ``temperature`` is a positive finite number."""
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ConfigError(f"the temperature must be a positive number, not {temperature}")
+
+
+def check_top_c(top_c: int, classes: int) -> None:
+    """Raise ConfigError unless 1 ≤ ``top_c`` ≤ ``classes``."""
+    if not 1 <= top_c <= classes:
+        raise ConfigError(
+            f"top-c is {top_c}, but there {'is 1 class' if classes == 1 else f'are {classes} classes'}",
+            hint=f"choose --top-c between 1 and {classes}" if classes else "",
+        )
