@@ -82,11 +82,23 @@ def content_security_policy(style: str, script: str) -> str:
 
 
 def places(report: Report) -> int:
-    """Decimal places for scores: 4, and more where values lie too close for 4 to tell them apart."""
+    """Decimal places for scores: 4, and more where values lie too close for 4, or the threshold is too small for them.
+
+    Of the threshold three digits are worth showing, unless most scores lie so far apart that nobody would look at them.
+    """
     values = np.concatenate([np.ravel(report.scores), np.ravel(report.calibration)])
     values = values[np.isfinite(values)]
-    spread = float(values.max()) - float(values.min()) if len(values) else 0.0
-    return min(9, max(4, 2 - math.floor(math.log10(spread)))) if 0 < spread < math.inf else 4
+    if not len(values):
+        return 4
+    wanted = _three_digits(float(values.max()) - float(values.min()))
+    if report.threshold is not None:
+        low, high = np.quantile(values, [0.25, 0.75])
+        wanted = max(wanted, min(_three_digits(abs(report.threshold)), _three_digits(float(high - low)) + 1))
+    return min(9, max(4, wanted))
+
+
+def _three_digits(size: float) -> int:
+    return 2 - math.floor(math.log10(size)) if 0 < size < math.inf else 0
 
 
 def decimal(value: float | None, *, places: int = 4, sign: bool = False) -> str:

@@ -213,3 +213,23 @@ def test_a_detector_of_somebody_may_say_anything_of_its_choice(selection):
 def test_a_choice_is_no_markup():
     _, report = build(Rule(), facts={"selection": {"folds": HOSTILE[0], "chosen": tried(HOSTILE[1])}})
     assert HOSTILE[0] not in render(report) and HOSTILE[1] not in render(report)
+
+
+# --- how many digits
+
+
+@pytest.mark.parametrize(
+    ("scores", "threshold", "shown"),
+    [
+        (np.linspace(0.1, 0.4, 50), 0.1234567, "0.1235"),
+        (np.linspace(20, 30, 50), 25.3, "25.3000"),
+        # Most near 0 and a few far away: two digits of the spread are none of the threshold.
+        (np.r_[np.geomspace(4e-5, 2e-3, 200), 0.011], 0.00031299, "0.000313"),
+        # A threshold close to 0 by chance, amid scores that are not.
+        (np.linspace(-1, 1, 50), 3e-7, "3e−07"),
+        (np.full(5, 0.2), 0.2, "0.2000"),
+    ],
+)
+def test_the_threshold_has_digits_worth_showing(scores, threshold, shown):
+    found = page(scores=scores, calibration=scores, threshold=threshold)
+    assert found.text("div", id="threshold").split()[1] == shown
