@@ -110,7 +110,16 @@ def zero_shot(
     default = data.model if data else scored.model if scored else DEFAULT_MODEL
     source = source_of(workspace, options, default, on, None)
     given = _given_texts(options, data)
+    names = given[0] if given is not None else _class_names(options, data)
+    if given is None and scored is not None:
+        space = workspace.known_space(scored.space_id)
+        if space is not None and space.is_imported:
+            raise DataError(
+                f"there are no text features to score {scored.title} against: it was imported",
+                hint="pass --text-features FILE, or import the classes' text features with the images'",
+            )
 
+    # Here, because torch takes seconds to import, and a mistake should be answered at once.
     from deltaoe.workflows.zero_shot import (
         TEMPLATE,
         calibrate,
@@ -126,18 +135,12 @@ def zero_shot(
         "background": options.background,
     }
     if given is not None:
-        names, features, origin = given
+        _, features, origin = given
         home = data if data is not None and options.text_features is None else scored or data
         space = workspace.known_space(home.space_id) if home else source.known_space() or source.space()
         detector = given_detector(names, features, space, **settings)
     else:
-        names = _class_names(options, data)
         template = options.template or TEMPLATE
-        if scored is not None and (space := workspace.known_space(scored.space_id)) and space.is_imported:
-            raise DataError(
-                f"there are no text features to score {scored.title} against: it was imported",
-                hint="pass --text-features FILE, or import the classes' text features with the images'",
-            )
         detector = zero_shot_detector(names, template, source, workspace, on, **settings)
         origin = f"zero-shot prompts {template!r}"
     if data is not None and _calibrates(data, detector):
@@ -220,18 +223,18 @@ def list_background(workspace: Workspace, options: ScoreOptions, on: OnEvent = s
     data = workspace.dataset(options.data)
     source = source_of(workspace, options, data.model if data else DEFAULT_MODEL, on, None)
     given = _given_texts(options, data)
+    names = given[0] if given is not None else _class_names(options, data)
+    if options.template is not None:
+        check_template(options.template)
 
+    # Here, because torch takes seconds to import, and a mistake should be answered at once.
     from deltaoe.workflows.zero_shot import TEMPLATE, text_features
 
     if given is not None:
-        names, features, _ = given
-        return candidates(options.background, names, features, None)
-    if options.template is not None:
-        check_template(options.template)
+        return candidates(options.background, names, given[1], None)
     template = options.template or TEMPLATE
 
     def encode(some: Sequence[str]) -> npt.NDArray[np.float32]:
         return text_features(some, template, source, workspace, on)
 
-    names = _class_names(options, data)
     return candidates(options.background, names, encode(names), encode)

@@ -92,6 +92,25 @@ def test_refused(case: Case, scene: Path, fails: Fails) -> None:
     fails(*case.command.split(), cwd=scene, rc=case.rc, says=case.says)
 
 
+@pytest.mark.parametrize(
+    ("command", "rc"),
+    [
+        ("extract empty", 1),
+        ("tune --data nope", 1),
+        ("tune --shots 0", 2),
+        ("score unknown --alpha nan", 2),
+        ("score unknown --labels doubled.txt", 2),
+        ("score unknown --zero-shot --template photo", 2),
+    ],
+)
+def test_a_mistake_is_said_before_anything_slow_is_loaded(
+    command: str, rc: int, scene: Path, run_cold: Run
+) -> None:
+    done = run_cold(*command.split(), cwd=scene, rc=rc, env={"PYTHONPROFILEIMPORTTIME": "1"})
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "deltaoe" in loaded and not loaded & {"torch", "open_clip", "faiss", "sklearn"}
+
+
 def test_before_anything_is_extracted(tmp_path: Path, fails: Fails) -> None:
     make_pictures(tmp_path / "red_stripes", 2, seed=0)
     fails("tune", cwd=tmp_path, says=("nothing with classes has been extracted", "deltaoe extract DIR"))
