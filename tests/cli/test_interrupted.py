@@ -149,7 +149,7 @@ def test_ctrl_c_then_to_the_end(place: Path, start: Start, run: Run) -> None:
     process.send_signal(signal.SIGCONT)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, "")
-    stopping, interrupted = err.splitlines()
+    stopping, interrupted = err.splitlines()[-2:]  # it may have said how far it was once more
     told = re.fullmatch(rf"stopping: (\d+) of {COUNT} new files are done, .*being stored", stopping)
     assert told is not None
     assert interrupted == "interrupted; what was finished is kept, run the same command to go on"
