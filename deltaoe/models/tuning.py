@@ -21,7 +21,8 @@ from deltaoe.models.prompt_learner import PromptLearner
 from deltaoe.models.recipe import Recipe
 from deltaoe.runtime import replayed
 
-_OPTIMISER = "optimiser."
+# Cosines, rows × classes, that losses are made of at a time: they hold some ten numbers for each until backward.
+_COSINES = 2**25
 
 
 @dataclass(frozen=True)
@@ -135,9 +136,8 @@ def fit_context(
             for group in optimiser.param_groups:
                 group["lr"] = recipe.rate(number, steps, per_epoch)
             text = encode(learner.context)
-            loss, values = _losses(text, problem, recipe, rows if len(parts) > 1 else slice(None))
             optimiser.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            values = _backward(text, problem, recipe, rows, scaler)
             scaler.step(optimiser)
             scaler.update()
             # One transfer for all numbers, so that a GPU is waited for once a step.
@@ -168,6 +168,32 @@ def _optimiser(learner: PromptLearner, recipe: Recipe) -> torch.optim.Optimizer:
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
     )
+
+
+def _backward(
+    text: Tensor, problem: Problem, recipe: Recipe, rows: Tensor, scaler: torch.amp.GradScaler
+) -> Tensor:
+    """Gradients of the loss on these rows; its parts, as in ``_losses``.
+
+    Where rows × classes are many, the rows' losses go back to the text features block by block and their sum from there
+    to the context: the same gradients, in memory that does not grow with the classes.
+    """
+    size = max(1, _COSINES // len(text))
+    if len(rows) <= size:
+        loss, values = _losses(
+            text, problem, recipe, rows if len(rows) < len(problem.features) else slice(None)
+        )
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return values
+    leaf = text.detach().requires_grad_()
+    total = torch.zeros(5, device=text.device)
+    for part in torch.split(rows, size):
+        loss, values = _losses(leaf, problem, recipe, part)
+        share = len(part) / len(rows)
+        scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
+        total += values * share
+    text.backward(leaf.grad)  # type: ignore[no-untyped-call]
+    return total
 
 
 def _losses(text: Tensor, problem: Problem, recipe: Recipe, rows: Tensor | slice) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from towers import CAUSAL, load, make_folder
 
+from deltaoe.models import tuning
 from deltaoe.models.recipe import Recipe
 from deltaoe.models.tuning import Problem, fit_context
 
@@ -124,6 +125,28 @@ def test_the_rate_warms_up_and_falls_to_nothing():
 )
 def test_steps_make_epochs(recipe, rows, epochs):
     assert recipe.epochs_for(rows, 16) == epochs
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("cosines", [1, 20, 100])
+def test_losses_of_many_classes_go_back_block_by_block(clip, problem, recipe, cosines, monkeypatch):
+    """Blocks of 1, 6 and 33 rows, the last one smaller: the same gradients, so the same context up to rounding."""
+    whole, _ = run(clip, problem, recipe)
+    largest = []
+    losses = tuning._losses
+
+    def watched(text, problem, recipe, rows):
+        largest.append(len(problem.labels[rows]) * len(text))
+        return losses(text, problem, recipe, rows)
+
+    monkeypatch.setattr(tuning, "_losses", watched)
+    monkeypatch.setattr(tuning, "_COSINES", cosines)
+    blocks, _ = run(clip, problem, recipe)
+    assert max(largest) <= max(cosines, 3)
+    assert (blocks.context - whole.context).norm() < 1e-4 * whole.context.norm()
+    assert blocks.last.loss(recipe) == pytest.approx(whole.last.loss(recipe), rel=1e-4)
+    assert blocks.last.accuracy == pytest.approx(whole.last.accuracy)
+    assert blocks.last.premise_share == pytest.approx(whole.last.premise_share)
 
 
 def test_half_precision_scales_its_loss(clip, problem):
