@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import COMMAND, Finished, Run, environment
@@ -15,6 +16,7 @@ from warm import Warm
 from deltaoe.demo.shipped import unpack_model
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+TIMEOUT = 300.0  # seconds that a command may take
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +72,7 @@ def run_cold(tiny_model: Path) -> Run:
         env: Mapping[str, str] | None = None,
         before: Sequence[str] = (),
         stdin: bytes = b"",
-        timeout: float = 300,
+        timeout: float = TIMEOUT,
     ) -> Finished:
         process = subprocess.run(
             [*before, COMMAND, *arguments],
@@ -94,19 +96,14 @@ def run(run_cold: Run, tiny_model: Path) -> Iterator[Run]:
         return
     warm = Warm(environment(None) | {"OMP_WAIT_POLICY": "PASSIVE"})
 
-    def call(
-        *arguments: str | bytes | Path,
-        cwd: Path,
-        rc: int = 0,
-        model: Path | str | None = tiny_model,
-        env: Mapping[str, str] | None = None,
-        before: Sequence[str] = (),
-        stdin: bytes = b"",
-        timeout: float = 300,
-    ) -> Finished:
-        if env or before:
-            return run_cold(*arguments, cwd=cwd, rc=rc, model=model, env=env, before=before, stdin=stdin)
-        return finished(*warm.run([COMMAND, *arguments], cwd, environment(model), stdin), rc)
+    def call(*arguments: str | bytes | Path, **more: Any) -> Finished:
+        if more.get("env") or more.get("before"):
+            return run_cold(*arguments, **more)
+        env = environment(more.get("model", tiny_model))
+        order = warm.run(
+            [COMMAND, *arguments], more["cwd"], env, more.get("stdin", b""), more.get("timeout", TIMEOUT)
+        )
+        return finished(*order, more.get("rc", 0))
 
     yield call
     warm.close()

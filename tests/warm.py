@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,6 +32,7 @@ class Warm:
             stdout=subprocess.PIPE,
             text=True,
             encoding="ascii",
+            start_new_session=True,  # a group of its own, to end a command that hangs
         )
         self._folder = tempfile.TemporaryDirectory()
 
@@ -39,8 +42,9 @@ class Warm:
         cwd: Path,
         environment: Mapping[str, str],
         stdin: bytes,
+        timeout: float,
     ) -> tuple[int, bytes, bytes]:
-        """Exit code, standard output and standard error."""
+        """Exit code, standard output and standard error; raises TimeoutExpired, after which nothing runs any more."""
         streams = [os.path.join(self._folder.name, name) for name in ("stdin", "stdout", "stderr")]
         Path(streams[0]).write_bytes(stdin)
         order = {
@@ -52,6 +56,9 @@ class Warm:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
+        if not select.select([self._process.stdout], [], [], timeout)[0]:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            raise subprocess.TimeoutExpired(order["command"], timeout)
         code = int(self._process.stdout.readline())
         return code, Path(streams[1]).read_bytes(), Path(streams[2]).read_bytes()
 

@@ -168,10 +168,10 @@ def made_exact(
     found: Scored, rows: npt.NDArray[np.int64], scorer: Scorer, store: FeatureStore, digests: Digests
 ) -> Scored:
     """Some images of what was found, by their rows, with exact scores; bounds say how far those may be rounded."""
-    scores, bounds = found.scores.copy(), None if found.bounds is None else found.bounds.copy()
+    assert found.bounds is not None  # noqa: S101 - for the type checker: without bounds all are exact
+    scores, bounds = found.scores.copy(), found.bounds.copy()
     for part, features in store.blocks(digests[rows], rows=IMAGE_BLOCK):
         exact = scorer.exact(features).scores
         scores[rows[part]] = exact
-        if bounds is not None:
-            bounds[rows[part]] = exact[:, None] + np.array([-ROUNDING, ROUNDING])
+        bounds[rows[part]] = exact[:, None] + np.array([-ROUNDING, ROUNDING])
     return found._replace(scores=scores, bounds=bounds)

@@ -116,6 +116,15 @@ def decoders(process: subprocess.Popen[str]) -> list[int]:
     return found
 
 
+def interrupt(process: subprocess.Popen[str]) -> list[int]:
+    """Ctrl-C; the command stands still before, or it might be through by then. Returns its decoders."""
+    process.send_signal(signal.SIGSTOP)
+    found = decoders(process)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
+    return found
+
+
 def wait_for(what: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
     """Poll until it is so, for a minute, or until the process has ended."""
     deadline = time.monotonic() + 60
@@ -142,14 +151,12 @@ def gone(pid: int) -> bool:
 def test_ctrl_c_then_to_the_end(place: Path, start: Start, run: Run) -> None:
     process = start("extract", "images", "--batch-size", "2", "--workers", "2", cwd=place)
     read_until(process, f"Encoding images 2/{COUNT}")
-    process.send_signal(signal.SIGSTOP)  # or it might be through before this test has looked around
-    workers = decoders(process)
+    workers = interrupt(process)
     assert workers
-    process.send_signal(signal.SIGINT)
-    process.send_signal(signal.SIGCONT)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, "")
-    stopping, interrupted = err.splitlines()[-2:]  # it may have said how far it was once more
+    *more, stopping, interrupted = err.splitlines()
+    assert all(line.startswith("Encoding images ") for line in more)  # how far it was, said once more
     told = re.fullmatch(rf"stopping: (\d+) of {COUNT} new files are done, .*being stored", stopping)
     assert told is not None
     assert interrupted == "interrupted; what was finished is kept, run the same command to go on"
@@ -239,9 +246,7 @@ def test_ctrl_c_while_tuning_and_while_scoring(project: Path, start: Start, run:
     ):
         process = start(*command, cwd=project)
         read_until(process, word)
-        process.send_signal(signal.SIGSTOP)
-        process.send_signal(signal.SIGINT)
-        process.send_signal(signal.SIGCONT)
+        interrupt(process)
         out, err = process.communicate(timeout=120)
         assert (process.returncode, out) == (130, "")
         assert err.splitlines()[-1].startswith("interrupted; ") and "Traceback" not in err
