@@ -32,9 +32,9 @@ def prepare(session: nox.Session, *groups: str) -> None:
     session.run(str(BIN / "python"), "-m", "pip", "install", "-q", "-e", ".", *group(*groups))
 
 
-def run(session: nox.Session, command: str, *arguments: str, **variables: str) -> None:
+def run(session: nox.Session, command: str, *arguments: str) -> None:
     """Run a command of the shared environment."""
-    session.run(str(BIN / command), *arguments, env=OFFLINE | variables)
+    session.run(str(BIN / command), *arguments, env=OFFLINE)
 
 
 @nox.session(venv_backend="none")
@@ -43,7 +43,7 @@ def tests(session: nox.Session) -> None:
     prepare(session, "test")
     # Two processes that each start a thread per core wait for each other: with one thread each they are faster.
     arguments = session.posargs or ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
-    run(session, "pytest", "-m", "not slow", *arguments, OMP_NUM_THREADS="1")
+    run(session, "pytest", "-m", "not slow", *arguments)
 
 
 @nox.session(venv_backend="none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ from warm import Warm
 from deltaoe.demo.shipped import unpack_model
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# Small models gain nothing from a second thread, and on a busy machine they wait for it. Read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 TIMEOUT = 300.0  # seconds that a command may take
 
 

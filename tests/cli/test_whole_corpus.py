@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from command import Run
+from corpus import corpus
 
 
-def test_corpus(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "data")
-    from corpus import corpus
-
+def test_corpus(tmp_path: Path, run: Run) -> None:
     cases = [case for case in corpus(tmp_path / "images") if case.skip is None]
     good = [case.name for case in cases if case.reason is None]
     bad = {case.name: case.reason for case in cases if case.reason is not None and case.found}

@@ -24,7 +24,7 @@ from deltaoe.data.files import TEMPORARY_PREFIX
 from deltaoe.errors import StoreError
 
 DIM = 16
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parents[1] / "support"
 
 WRITER = """
 import sys, time
@@ -138,7 +138,7 @@ def test_a_full_disk_in_earnest(tmp_path, limit):
         f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
         + WRITER.replace("200, 16", "5000, 16")
     )
-    command = [sys.executable, "-c", code, tmp_path / "f", "1", HERE]
+    command = [sys.executable, "-c", code, tmp_path / "f", "1", SUPPORT]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert "StoreError: cannot write" in done.stderr
@@ -153,7 +153,7 @@ def test_a_full_disk_in_earnest(tmp_path, limit):
 @pytest.mark.skipif(os.name == "nt", reason="no such signal there")
 @pytest.mark.parametrize("delay", [0.02, 0.11, 0.23])
 def test_a_killed_writer_leaves_whole_shards(tmp_path, delay):
-    command = [sys.executable, "-c", WRITER, tmp_path / "f", "100000", HERE]
+    command = [sys.executable, "-c", WRITER, tmp_path / "f", "100000", SUPPORT]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"writing\n"
         time.sleep(delay)
@@ -201,7 +201,7 @@ def test_a_second_writer_is_refused_and_the_first_goes_on(store):
 
 @pytest.mark.skipif(os.name == "nt", reason="no such signal there")
 def test_a_writer_in_another_process_is_named_and_its_death_frees_the_lock(tmp_path):
-    command = [sys.executable, "-c", WRITER, tmp_path / "f", "1", HERE]
+    command = [sys.executable, "-c", WRITER, tmp_path / "f", "1", SUPPORT]
     note, leftover = tmp_path / "f" / "writer.json", tmp_path / "f" / f"{TEMPORARY_PREFIX}77-ab.h5"
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"writing\n"
