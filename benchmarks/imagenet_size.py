@@ -38,9 +38,9 @@ from deltaoe.models.clip import FrozenClip
 from deltaoe.models.recipe import Recipe
 from deltaoe.models.reference import ModelRef
 from deltaoe.models.tuning import Problem, fit_context
+from deltaoe.progress import Event
 from deltaoe.runtime import generator, resolve_device, tuning_precision
 from deltaoe.workflows.learning import new_learner
-from deltaoe.workflows.progress import Event
 from deltaoe.workflows.tuning_options import ContextOptions
 
 SHOTS, SPARE, CALIBRATION = 16, 16, 10

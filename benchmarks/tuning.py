@@ -33,10 +33,10 @@ from deltaoe.models.clip import FrozenClip
 from deltaoe.models.recipe import Recipe
 from deltaoe.models.reference import ModelRef
 from deltaoe.models.tuning import Problem, fit_context
+from deltaoe.progress import Event
 from deltaoe.runtime import generator, resolve_device
 from deltaoe.workflows.evaluate import EvaluateOptions
 from deltaoe.workflows.extract import ExtractOptions, extract
-from deltaoe.workflows.progress import Event
 from deltaoe.workflows.protocols import METHODS
 from deltaoe.workflows.recipes import load, run_recipe
 from deltaoe.workflows.zero_shot import TEMPLATE

@@ -15,7 +15,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from deltaoe.errors import DeltaoeError
-from deltaoe.workflows.progress import Event
+from deltaoe.progress import Event
 
 _OFF_TERMINAL_SECONDS = 5.0
 _OFF_TERMINAL_WIDTH = 10_000  # a pipe has no edge to wrap at: paths stay whole

@@ -11,7 +11,7 @@ from deltaoe.demo import world
 from deltaoe.demo.picture import draw
 from deltaoe.models.clip import FrozenClip
 from deltaoe.models.reference import LOCAL_DIR, ModelRef
-from deltaoe.workflows.progress import Event, OnEvent, silent
+from deltaoe.progress import Event, OnEvent, silent
 
 _SIZE, _EACH = 160, 8
 

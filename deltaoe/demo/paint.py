@@ -15,8 +15,8 @@ from deltaoe.demo.patterns import PATTERNS
 from deltaoe.demo.picture import draw, generators
 from deltaoe.demo.world import Picture, pictures
 from deltaoe.errors import DataError, StoreError
+from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.runtime import process_pool
-from deltaoe.workflows.progress import Event, OnEvent, silent
 
 SIZE = 160
 _QUALITY = 92

@@ -15,8 +15,8 @@ from deltaoe.demo.captions import caption, vocabulary
 from deltaoe.demo.patterns import PATTERNS
 from deltaoe.demo.picture import Subject, draw, generators
 from deltaoe.models.contrastive import Schedule, Vocabulary, train
+from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.runtime import process_pool
-from deltaoe.workflows.progress import Event, OnEvent, silent
 
 CONFIG: dict[str, Any] = {
     "model_cfg": {

@@ -14,9 +14,9 @@ from deltaoe.functional.background import Rows
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.models.clip import FrozenClip
 from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
+from deltaoe.progress import OnEvent, silent
 from deltaoe.runtime import check_seed, resolve_device
 from deltaoe.workflows.learning import Sample
-from deltaoe.workflows.progress import OnEvent, silent
 from deltaoe.workflows.tuning import tune_prompts
 from deltaoe.workflows.tuning_options import Prompts
 from deltaoe.workflows.tuning_selection import Material

@@ -18,9 +18,9 @@ from deltaoe.data.labels import check_template, read_labels
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
+from deltaoe.progress import OnEvent, silent
 from deltaoe.workflows.background import BackgroundOptions, Candidate, candidates
 from deltaoe.workflows.ingest import IngestOptions
-from deltaoe.workflows.progress import OnEvent, silent
 from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.verdicts import Rule
 

@@ -14,7 +14,7 @@ from deltaoe.data.inputs import find_files
 from deltaoe.data.labels import tidy
 from deltaoe.errors import DataError, ModelError
 from deltaoe.models.imagenet import imagenet_names
-from deltaoe.workflows.progress import Event, OnEvent
+from deltaoe.progress import Event, OnEvent
 
 # "imagenet": folders named by WordNet numbers get ImageNet's class names. A table: these folders only, folder → name.
 Classes = Literal["imagenet"] | Mapping[str, str]

@@ -27,11 +27,11 @@ from deltaoe.functional.gallery import Gallery
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.functional.scores import SCORES
 from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
+from deltaoe.progress import OnEvent, silent
 from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.gather import Gathered, Known, distinct_unknown, gather, known_images
 from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.measuring import KNOWN, Grading, Seen, grade, possible, see
-from deltaoe.workflows.progress import OnEvent, silent
 from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.zero_shot import TEMPLATE, given_detector, zero_shot_detector
 

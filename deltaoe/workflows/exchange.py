@@ -20,7 +20,7 @@ from deltaoe.data.labels import check_name
 from deltaoe.data.space import FeatureSpace
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError, MismatchError
-from deltaoe.workflows.progress import Event, OnEvent, silent
+from deltaoe.progress import Event, OnEvent, silent
 
 _WRITERS = {".npz": write_npz, ".npy": write_npy, ".parquet": write_parquet}
 _ARCHIVES = (".h5", ".hdf5")

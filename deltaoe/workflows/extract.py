@@ -23,8 +23,8 @@ from deltaoe.data.labels import (
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError
 from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
+from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.workflows.ingest import Ingested, IngestOptions, ingest
-from deltaoe.workflows.progress import Event, OnEvent, silent
 from deltaoe.workflows.source import ModelSource
 
 

@@ -15,9 +15,9 @@ from deltaoe.data.features import Digests, FeatureStore
 from deltaoe.data.workspace import DATA_PREFIX, Workspace
 from deltaoe.errors import DataError, MismatchError
 from deltaoe.functional.sampling import few_shot_split
+from deltaoe.progress import OnEvent
 from deltaoe.workflows.extract import ExtractOptions, extract
 from deltaoe.workflows.ingest import IngestOptions
-from deltaoe.workflows.progress import OnEvent
 from deltaoe.workflows.source import ModelSource
 
 

@@ -27,10 +27,10 @@ from deltaoe.functional.scores import CLIP_TEMPERATURE
 from deltaoe.models.prompt_learner import PromptLearner
 from deltaoe.models.rebuilding import rebuilt_learner
 from deltaoe.models.reference import ModelRef
+from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import generator
 from deltaoe.workflows.evaluate import EvaluateOptions, Stage
 from deltaoe.workflows.measuring import checked
-from deltaoe.workflows.progress import Event, OnEvent
 from deltaoe.workflows.source import ModelSource
 
 START, LEARNED, MEAN = "start", "learned", "mean"

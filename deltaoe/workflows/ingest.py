@@ -16,8 +16,8 @@ from deltaoe.data.inputs import FileList
 from deltaoe.data.shards import NO_DIGEST
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import usable_cpus
-from deltaoe.workflows.progress import Event, OnEvent
 from deltaoe.workflows.source import ModelSource
 
 if TYPE_CHECKING:

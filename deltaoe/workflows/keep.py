@@ -18,7 +18,7 @@ from deltaoe.data.space import FeatureSpace
 from deltaoe.data.workspace import Workspace
 from deltaoe.data.writing import writing
 from deltaoe.errors import StoreError
-from deltaoe.workflows.progress import Event, OnEvent, silent
+from deltaoe.progress import Event, OnEvent, silent
 
 ASIDE = "damaged"
 

@@ -21,8 +21,8 @@ from deltaoe.models.clip import FrozenClip
 from deltaoe.models.prompt_learner import Precision, PromptLearner
 from deltaoe.models.recipe import Recipe
 from deltaoe.models.tuning import Problem, Progress, Step, fit_context
+from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import PRECISIONS, generator, tuning_precision
-from deltaoe.workflows.progress import Event, OnEvent
 from deltaoe.workflows.tuning_options import ContextOptions
 
 _SAVE_SECONDS = 5.0

@@ -18,7 +18,7 @@ from deltaoe.functional.bootstrap import Positive, detection_intervals
 from deltaoe.functional.gallery import Gallery
 from deltaoe.functional.metrics import expected_calibration_error, proportion_interval
 from deltaoe.functional.scores import CLIP_TEMPERATURE, SCORES, Evidence
-from deltaoe.workflows.progress import Event, OnEvent
+from deltaoe.progress import Event, OnEvent
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]

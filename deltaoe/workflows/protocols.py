@@ -24,10 +24,10 @@ from deltaoe.functional.gallery import Gallery
 from deltaoe.functional.metrics import mean_interval
 from deltaoe.functional.scores import SCORES
 from deltaoe.models.recipe import Recipe
+from deltaoe.progress import Event, OnEvent
 from deltaoe.workflows.evaluate import EvaluateOptions, source_for
 from deltaoe.workflows.gather import Gathered, distinct_unknown, gather
 from deltaoe.workflows.measuring import KNOWN, Grading, Seen, grade, possible, see
-from deltaoe.workflows.progress import Event, OnEvent
 from deltaoe.workflows.recipes import HELD_OUT, SOURCE, Protocol
 from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.splits import Images, Split, splits

@@ -15,10 +15,10 @@ from typing import Any, Literal, get_args
 from deltaoe.data.evaluation import MEAN, Evaluation
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.progress import OnEvent
 from deltaoe.workflows.class_folders import Classes, choose_folders
 from deltaoe.workflows.evaluate import EvaluateOptions, evaluate
 from deltaoe.workflows.measuring import KNOWN
-from deltaoe.workflows.progress import OnEvent
 
 ProtocolKind = Literal["fixed", "leave-one-domain-out", "class-split"]
 # What tables call the images that the protocol itself sets apart.

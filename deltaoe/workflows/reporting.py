@@ -16,9 +16,9 @@ import numpy as np
 
 from deltaoe.data.images import ImageError, read_bytes, thumbnail
 from deltaoe.data.table import ScoreTable
+from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.report.model import Report, ReportRow
 from deltaoe.runtime import usable_cpus
-from deltaoe.workflows.progress import Event, OnEvent, silent
 from deltaoe.workflows.score import ScoreResult
 
 MAX_ROWS = 1000  # about 2 MB of thumbnails; browsers stall on tens of megabytes

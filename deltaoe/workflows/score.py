@@ -17,9 +17,9 @@ from deltaoe.data.inputs import find_files
 from deltaoe.data.table import ScoreTable
 from deltaoe.data.workspace import DATA_PREFIX, Workspace
 from deltaoe.errors import ConfigError, MismatchError
+from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.workflows.choosing import ScoreOptions, saved_detector, source_of, zero_shot
 from deltaoe.workflows.ingest import ingest
-from deltaoe.workflows.progress import Event, OnEvent, silent
 from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.verdicts import Rule, judge, undecided
 

@@ -10,7 +10,7 @@ from deltaoe.data.space import FeatureSpace
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, MismatchError, ModelError
 from deltaoe.models.reference import ModelRef
-from deltaoe.workflows.progress import Event, OnEvent
+from deltaoe.progress import Event, OnEvent
 
 if TYPE_CHECKING:
     from deltaoe.models.clip import FrozenClip

@@ -17,11 +17,11 @@ from deltaoe.functional.ebm import ebm_terms
 from deltaoe.functional.energy import delta_energy
 from deltaoe.functional.scores import CLIP_TEMPERATURE, SCORES, Evidence
 from deltaoe.functional.theory import QUANTILES, BoundStatistics, bound_statistics, separation
+from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.workflows.conclusions import conclude
 from deltaoe.workflows.evaluate import EvaluateOptions, Stage, prepare
 from deltaoe.workflows.hessians import hessians
 from deltaoe.workflows.measuring import KNOWN
-from deltaoe.workflows.progress import Event, OnEvent, silent
 
 PROBES = 16
 _BLOCK = 1 << 22  # numbers in one block of images × prompts, float64

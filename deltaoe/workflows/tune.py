@@ -18,8 +18,8 @@ from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError, MismatchError
 from deltaoe.functional.sampling import FewShotSplit, few_shot_split
 from deltaoe.models.reference import ModelRef
+from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.runtime import check_seed
-from deltaoe.workflows.progress import Event, OnEvent, silent
 from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.tuning_options import Prompts
 

@@ -20,9 +20,9 @@ from deltaoe.functional.tuning_choice import Choice
 from deltaoe.models.clip import FrozenClip
 from deltaoe.models.recipe import Recipe
 from deltaoe.models.tuning import Progress
+from deltaoe.progress import Event, OnEvent
 from deltaoe.workflows.background import Background, choose_background
 from deltaoe.workflows.learning import Checkpoint, learn, new_learner, text_of
-from deltaoe.workflows.progress import Event, OnEvent
 from deltaoe.workflows.tuning_options import SELECTED, Prompts
 from deltaoe.workflows.tuning_selection import Material, facts, select
 

@@ -17,10 +17,10 @@ from deltaoe.functional.folds import Fold, make_folds
 from deltaoe.functional.tuning_choice import Choice, Seen, Setting, Tried, choose, judge, settings
 from deltaoe.models.clip import FrozenClip
 from deltaoe.models.recipe import Recipe
+from deltaoe.progress import OnEvent
 from deltaoe.runtime import float64_device
 from deltaoe.workflows.background import BackgroundOptions, choose_background
 from deltaoe.workflows.learning import Checkpoint, Sample, learn, new_learner, text_of
-from deltaoe.workflows.progress import OnEvent
 from deltaoe.workflows.tuning_options import ContextOptions
 
 WEIGHTS = (0.05, 0.2, 0.5)

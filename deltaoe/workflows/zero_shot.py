@@ -20,8 +20,8 @@ from deltaoe.functional.background import centre_of
 from deltaoe.functional.limits import check_temperature, check_top_c
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.functional.selection import TEMPERATURES, TOP_CS, choose
+from deltaoe.progress import Event, OnEvent
 from deltaoe.workflows.background import Background, BackgroundOptions, choose_background
-from deltaoe.workflows.progress import Event, OnEvent
 from deltaoe.workflows.scoring import Scorer, score_stored
 from deltaoe.workflows.source import ModelSource
 

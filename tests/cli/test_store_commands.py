@@ -21,8 +21,8 @@ from tiny import make_noise, make_pictures
 from deltaoe.data.inputs import find_files
 from deltaoe.data.workspace import Workspace
 from deltaoe.models.reference import ModelRef
+from deltaoe.progress import silent
 from deltaoe.workflows.ingest import IngestOptions, ingest
-from deltaoe.workflows.progress import silent
 from deltaoe.workflows.source import ModelSource
 
 BROKEN = "bad\x1b[31m\n<b>.jpg"

@@ -19,10 +19,10 @@ from deltaoe.data.shards import NO_DIGEST
 from deltaoe.data.space import FeatureSpace
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError, ModelError, StoreError
+from deltaoe.progress import silent
 from deltaoe.workflows import decoding
 from deltaoe.workflows import ingest as module
 from deltaoe.workflows.ingest import MAX_VIEWS, Ingested, IngestOptions, ingest
-from deltaoe.workflows.progress import silent
 
 
 @pytest.fixture

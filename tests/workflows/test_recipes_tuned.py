@@ -22,12 +22,12 @@ from deltaoe.data.evaluation import Evaluation
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.models.recipe import Recipe
+from deltaoe.progress import Event, silent
 from deltaoe.workflows import protocols
 from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.evaluate import EvaluateOptions
 from deltaoe.workflows.extract import ExtractOptions, extract
 from deltaoe.workflows.ingest import IngestOptions
-from deltaoe.workflows.progress import Event, silent
 from deltaoe.workflows.recipes import Part, Protocol, run_recipe
 from deltaoe.workflows.tune import TuneOptions, tune_workspace
 from deltaoe.workflows.tuning_options import ContextOptions, Prompts
