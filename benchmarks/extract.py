@@ -97,7 +97,7 @@ def bare(model: str, folder: Path, count: int) -> float:
     import numpy as np
     import torch
 
-    from deltaoe.data.images import decode
+    from deltaoe.images.decode import decode
     from deltaoe.models.clip import FrozenClip
     from deltaoe.models.reference import ModelRef
     from deltaoe.runtime import keep_freed_memory

@@ -22,11 +22,11 @@ import torch
 from numpy.typing import NDArray
 from shown import show
 
-from deltaoe.data.images import decode
-from deltaoe.data.pixels import Geometry
-from deltaoe.data.walk import SUFFIXES
 from deltaoe.functional.energy import delta_energy
 from deltaoe.functional.metrics import auroc
+from deltaoe.images.decode import decode
+from deltaoe.images.geometry import Geometry
+from deltaoe.images.walk import SUFFIXES
 from deltaoe.models.batching import BatchEncoder
 from deltaoe.models.clip import FrozenClip
 from deltaoe.models.reference import ModelRef

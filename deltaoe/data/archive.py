@@ -17,8 +17,9 @@ from deltaoe.data.dataset import DataSet
 from deltaoe.data.features import BLOCK_ROWS, Digests
 from deltaoe.data.files import replacing
 from deltaoe.data.hdf5 import FORMAT_VERSION, get_digests, get_strings, opened, put_digests, put_strings
-from deltaoe.data.space import VIEW_POLICY, FeatureSpace
+from deltaoe.data.space import FeatureSpace
 from deltaoe.errors import StoreError
+from deltaoe.images.views import VIEW_POLICY
 
 _KIND = "archive"
 _COLUMNS = ("class_of", "domain_of")

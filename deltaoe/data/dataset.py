@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from deltaoe.data.files import replacing
 from deltaoe.data.hdf5 import created, encoded, get_digests, get_strings, opened, put_digests, put_strings
-from deltaoe.data.labels import Layout
 from deltaoe.errors import ConfigError, StoreError
+from deltaoe.images.labels import Layout
 
 
 @dataclass(frozen=True)

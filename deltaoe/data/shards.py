@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from deltaoe.data.files import replacing
 from deltaoe.data.hdf5 import created, get_digests, get_strings, opened, put_digests, put_strings
-from deltaoe.data.space import VIEW_POLICY, FeatureSpace
+from deltaoe.data.space import FeatureSpace
 from deltaoe.errors import StoreError
+from deltaoe.images.views import VIEW_POLICY
 
 NO_DIGEST = bytes(32)
 PATH_KEY_BYTES = 16

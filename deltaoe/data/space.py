@@ -11,9 +11,6 @@ from typing import Any
 
 from deltaoe.errors import StoreError
 
-# Augmented views are remembered by this number: change what pixels come out of one, and it must change too.
-VIEW_POLICY = 1
-
 
 @dataclass(frozen=True)
 class FeatureSpace:

@@ -19,7 +19,7 @@ from deltaoe.data.writing import in_turn
 from deltaoe.errors import DataError, StoreError
 
 if TYPE_CHECKING:
-    from deltaoe.data.inputs import FileList
+    from deltaoe.images.inputs import FileList
 
 NAME = ".deltaoe"
 DATA_PREFIX = "data:"

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from deltaoe.data.images import DECODE_POLICY
-from deltaoe.data.pixels import Geometry
 from deltaoe.data.space import FeatureSpace, canonical_json
 from deltaoe.errors import ConfigError, DeltaoeError, ModelError, first_line
+from deltaoe.images.decode import DECODE_POLICY
+from deltaoe.images.geometry import Geometry
 from deltaoe.models.loading import config_digest, load_model, load_tokenizer, weights_digest
 from deltaoe.models.prompt_learner import Position, Precision, PromptLearner, random_context
 from deltaoe.models.prompts import Suffixes, TextTower, common_prefix

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deltaoe.data.pixels import Geometry
 from deltaoe.errors import ModelError
+from deltaoe.images.geometry import Geometry
 
 
 @dataclass(frozen=True)

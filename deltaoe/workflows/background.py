@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.data.foreign import read_texts
-from deltaoe.data.labels import read_labels
 from deltaoe.errors import ConfigError, MismatchError
 from deltaoe.functional.background import Rows, likeness, mine, nearest_label
+from deltaoe.images.labels import read_labels
 from deltaoe.models.imagenet import imagenet_names
 
 IMAGENET = "imagenet"

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from deltaoe.data.dataset import DataSet
 from deltaoe.data.detector import Detector
 from deltaoe.data.exchange import read_texts
-from deltaoe.data.labels import check_template, read_labels
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.images.labels import check_template, read_labels
 from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.progress import OnEvent, silent
 from deltaoe.workflows.background import BackgroundOptions, Candidate, candidates

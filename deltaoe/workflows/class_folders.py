@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from deltaoe.data.files import replacing
-from deltaoe.data.inputs import find_files
-from deltaoe.data.labels import tidy
 from deltaoe.errors import DataError, ModelError
+from deltaoe.images.inputs import find_files
+from deltaoe.images.labels import tidy
 from deltaoe.models.imagenet import imagenet_names
 from deltaoe.progress import Event, OnEvent
 

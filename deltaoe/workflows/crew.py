@@ -25,8 +25,8 @@ from typing import Any, NamedTuple, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from deltaoe.data.images import ImageError
 from deltaoe.errors import first_line
+from deltaoe.images.decode import ImageError
 
 Decode = Callable[[bytes, bytes, tuple[int, ...]], NDArray[np.uint8]]
 

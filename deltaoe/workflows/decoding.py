@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deltaoe.data.images import ImageError, read_bytes
 from deltaoe.errors import first_line
+from deltaoe.images.decode import ImageError, read_bytes
 from deltaoe.runtime import usable_cpus
 from deltaoe.workflows.crew import Crew, Decode, Outcome, decode_here, ignore_pillow
 

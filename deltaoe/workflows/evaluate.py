@@ -17,7 +17,6 @@ from deltaoe.data.dataset import DataSet
 from deltaoe.data.detector import Detector
 from deltaoe.data.evaluation import Evaluation, Measurement
 from deltaoe.data.features import Digests
-from deltaoe.data.labels import check_template
 from deltaoe.data.space import FeatureSpace
 from deltaoe.data.workspace import DATA_PREFIX, Workspace
 from deltaoe.errors import ConfigError, DataError, MismatchError
@@ -26,6 +25,7 @@ from deltaoe.functional.conformal import check_alpha
 from deltaoe.functional.gallery import Gallery
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.functional.scores import SCORES
+from deltaoe.images.labels import check_template
 from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.progress import OnEvent, silent
 from deltaoe.workflows.background import BackgroundOptions

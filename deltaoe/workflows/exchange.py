@@ -16,10 +16,10 @@ from deltaoe.data.archive import archive_rows, is_archive, read_archive, write_a
 from deltaoe.data.dataset import DataSet
 from deltaoe.data.exchange import Foreign, read_foreign, write_npy, write_npz, write_parquet
 from deltaoe.data.features import BLOCK_ROWS, FeatureStore
-from deltaoe.data.labels import check_name
 from deltaoe.data.space import FeatureSpace
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError, MismatchError
+from deltaoe.images.labels import check_name
 from deltaoe.progress import Event, OnEvent, silent
 
 _WRITERS = {".npz": write_npz, ".npy": write_npy, ".parquet": write_parquet}

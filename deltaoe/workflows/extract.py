@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from deltaoe.data.dataset import DataSet
-from deltaoe.data.inputs import FileList, Ignored, find_files
-from deltaoe.data.labels import (
+from deltaoe.data.workspace import Workspace
+from deltaoe.errors import ConfigError
+from deltaoe.images.inputs import FileList, Ignored, find_files
+from deltaoe.images.labels import (
     Labelling,
     Layout,
     check_name,
@@ -20,8 +22,6 @@ from deltaoe.data.labels import (
     label_table,
     read_classes_csv,
 )
-from deltaoe.data.workspace import Workspace
-from deltaoe.errors import ConfigError
 from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.workflows.ingest import Ingested, IngestOptions, ingest

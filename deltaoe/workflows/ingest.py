@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.data.features import Digests, FeatureStore, FileRecord, StoreWriter
-from deltaoe.data.inputs import FileList
 from deltaoe.data.shards import NO_DIGEST
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.images.inputs import FileList
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import usable_cpus
 from deltaoe.workflows.source import ModelSource

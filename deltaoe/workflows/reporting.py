@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from deltaoe.data.images import ImageError, read_bytes, thumbnail
 from deltaoe.data.table import ScoreTable
+from deltaoe.images.decode import ImageError, read_bytes, thumbnail
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.report.model import Report, ReportRow
 from deltaoe.runtime import usable_cpus

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from deltaoe.data.dataset import DataSet
 from deltaoe.data.detector import Detector
 from deltaoe.data.features import Digests, FeatureStore
-from deltaoe.data.inputs import find_files
 from deltaoe.data.table import ScoreTable
 from deltaoe.data.workspace import DATA_PREFIX, Workspace
 from deltaoe.errors import ConfigError, MismatchError
+from deltaoe.images.inputs import find_files
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.workflows.choosing import ScoreOptions, saved_detector, source_of, zero_shot
 from deltaoe.workflows.ingest import ingest

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from deltaoe.data.dataset import DataSet
 from deltaoe.data.features import Digests, FeatureStore
-from deltaoe.data.labels import require_classes
 from deltaoe.errors import DataError
 from deltaoe.functional.sampling import FewShotSplit, few_shot_split
+from deltaoe.images.labels import require_classes
 from deltaoe.workflows.gather import Gathered
 from deltaoe.workflows.measuring import KNOWN
 from deltaoe.workflows.recipes import HELD_OUT, REST, Protocol

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from deltaoe.data.dataset import DataSet
 from deltaoe.data.detector import Detector
 from deltaoe.data.features import Digests, FeatureStore
-from deltaoe.data.labels import require_classes
 from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError, MismatchError
 from deltaoe.functional.sampling import FewShotSplit, few_shot_split
+from deltaoe.images.labels import require_classes
 from deltaoe.models.reference import ModelRef
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.runtime import check_seed

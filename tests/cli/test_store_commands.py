@@ -18,8 +18,8 @@ from folders import set_mode, shards, vectors
 from outputs import table
 from tiny import make_noise, make_pictures
 
-from deltaoe.data.inputs import find_files
 from deltaoe.data.workspace import Workspace
+from deltaoe.images.inputs import find_files
 from deltaoe.models.reference import ModelRef
 from deltaoe.progress import silent
 from deltaoe.workflows.ingest import IngestOptions, ingest

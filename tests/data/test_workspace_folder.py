@@ -13,9 +13,9 @@ import pytest
 from samples import make_space
 
 from deltaoe.data.dataset import DataSet
-from deltaoe.data.inputs import find_files
 from deltaoe.data.workspace import NAME, VARIABLE, Workspace
 from deltaoe.errors import DataError, StoreError
+from deltaoe.images.inputs import find_files
 
 ONE = np.zeros(1, dtype=np.int64)
 

@@ -18,8 +18,8 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from towers import CAUSAL, OTHER, PREPROCESS, VISION, load, make_folder, plain
 
-from deltaoe.data.images import DECODE_POLICY, decode
 from deltaoe.errors import ConfigError, ModelError
+from deltaoe.images.decode import DECODE_POLICY, decode
 from deltaoe.models.loading import config_digest, weights_digest
 from deltaoe.models.reference import ModelRef
 from deltaoe.models.scaling import Scaling

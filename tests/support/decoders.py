@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deltaoe.data.images import ImageError
+from deltaoe.images.decode import ImageError
 
 SIDE = 2
 

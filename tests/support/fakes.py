@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from deltaoe.data.features import FeatureStore
-from deltaoe.data.images import decode
-from deltaoe.data.inputs import FileList, find_files
 from deltaoe.data.space import FeatureSpace
 from deltaoe.data.workspace import Workspace
+from deltaoe.images.decode import decode
+from deltaoe.images.inputs import FileList, find_files
 
 if TYPE_CHECKING:
     import torch

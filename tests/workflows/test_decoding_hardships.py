@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from deadly import Decoder, number_in
 
-from deltaoe.data.images import read_bytes
+from deltaoe.images.decode import read_bytes
 from deltaoe.workflows import decoding
 from deltaoe.workflows.decoding import Picture, pictures
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from deltaoe.data.lists import LIST_SUFFIXES, Listed, read_list
-from deltaoe.data.walk import SUFFIXES, FileList, Gathering, Ignored, Pattern, is_pattern, reason
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.images.lists import LIST_SUFFIXES, Listed, read_list
+from deltaoe.images.walk import SUFFIXES, FileList, Gathering, Ignored, Pattern, is_pattern, reason
 
 __all__ = ["FileList", "Ignored", "find_files"]
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from corpus import Case, cases, corpus
 
-from deltaoe.data.images import ImageError, decode, read_bytes
-from deltaoe.data.inputs import FileList, find_files
-from deltaoe.data.pixels import Geometry
 from deltaoe.errors import DataError
+from deltaoe.images.decode import ImageError, decode, read_bytes
+from deltaoe.images.geometry import Geometry
+from deltaoe.images.inputs import FileList, find_files
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
 

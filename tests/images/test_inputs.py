@@ -14,9 +14,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from deltaoe.data.inputs import FileList, Ignored, find_files
-from deltaoe.data.walk import SUFFIXES
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.images.inputs import FileList, Ignored, find_files
+from deltaoe.images.walk import SUFFIXES
 
 
 @pytest.fixture(autouse=True)

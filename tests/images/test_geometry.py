@@ -24,9 +24,10 @@ from scipy.stats import ks_2samp as same_distribution
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as TF
 
-from deltaoe.data.images import ImageError, decode
-from deltaoe.data.pixels import Geometry, random_part
 from deltaoe.errors import ConfigError, ModelError
+from deltaoe.images.decode import ImageError, decode
+from deltaoe.images.geometry import Geometry
+from deltaoe.images.views import random_part
 
 DIGEST = bytes(range(32))
 
@@ -374,7 +375,7 @@ def test_too_little_memory_for_resizing_is_a_reason(monkeypatch):
 
 
 def test_a_worker_needs_no_more_than_pillow_and_numpy():
-    code = "import sys, deltaoe.data.pixels; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    code = "import sys, deltaoe.images.geometry; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert {"PIL", "numpy"} <= loaded

@@ -12,7 +12,7 @@ import pytest
 from encoded import file_of, noise, png_chunk, png_header, with_jpeg_segment, with_png_chunk, writes
 from PIL import EpsImagePlugin, Image
 
-from deltaoe.data.images import MAX_MEGAPIXELS, ImageError, decode, thumbnail
+from deltaoe.images.decode import MAX_MEGAPIXELS, ImageError, decode, thumbnail
 
 # Pillow warns of metadata that pixels do not depend on; the callers of decode() do not listen to it.
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from deltaoe.data.images import ImageError, read_bytes
-from deltaoe.data.inputs import FileList, Ignored, find_files
-from deltaoe.data.walk import SUFFIXES
 from deltaoe.errors import DataError
+from deltaoe.images.decode import ImageError, read_bytes
+from deltaoe.images.inputs import FileList, Ignored, find_files
+from deltaoe.images.walk import SUFFIXES
 
 
 def make(root: Path, *names: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from encoded import file_of, noise, writes
 from PIL import Image
 
-from deltaoe.data.images import ImageError, decode
+from deltaoe.images.decode import ImageError, decode
 
 CASES = 900
 

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from deltaoe.data.labels import (
+from deltaoe.errors import ConfigError, DataError
+from deltaoe.images.labels import (
     check_template,
     detect_layout,
     label_paths,
@@ -15,7 +16,6 @@ from deltaoe.data.labels import (
     require_classes,
     tidy,
 )
-from deltaoe.errors import ConfigError, DataError
 
 
 def paths(*folders: str, count: int = 2) -> list[str]:

@@ -7,8 +7,6 @@ resizing and cutting of open_clip's preprocessing is done here, equal to the bit
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,14 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deltaoe.data.images import ImageError, decode
-from deltaoe.data.space import VIEW_POLICY
 from deltaoe.errors import ConfigError, ModelError
-
-# What CoOp trains on, torchvision's defaults: shares of the picture's area, and width : height.
-_AREA = (0.08, 1.0)
-_ASPECT = (3 / 4, 4 / 3)
-_TRIES = 10
+from deltaoe.images.decode import ImageError, decode
+from deltaoe.images.views import random_part
 
 # Pictures more extreme than this are cut to it around their centre before they are resized: the centre crop that
 # follows keeps 1:1 of it, and resizing the shorter side of a 1×20000 strip to 224 would take gigabytes.
@@ -177,41 +170,6 @@ class Geometry:
             self._resized(image, width, height), ((self.width - width) // 2, (self.height - height) // 2)
         )
         return ground
-
-
-def random_part(size: tuple[int, int], digest: bytes, view: int) -> tuple[int, int, int, int, bool]:
-    """Which part of a picture an augmented view shows.
-
-    Args:
-        size: width and height of the picture.
-        digest: of its content.
-        view: the view's number.
-
-    Returns:
-        Left, top, width and height of the part in pixels, and whether it is mirrored.
-    """
-    key = hashlib.blake2b(b"%d:%d:%b" % (VIEW_POLICY, view, digest), digest_size=16).digest()
-    # NumPy keeps this stream of raw integers as it is, which it does not promise of what it derives from them.
-    raw = np.random.Philox(key=int.from_bytes(key, "little")).random_raw
-
-    def uniform(low: float, high: float) -> float:
-        return low + (high - low) * ((raw() >> 11) * 2.0**-53)
-
-    def below(bound: int) -> int:
-        return (raw() * bound) >> 64
-
-    mirrored = below(2) == 1
-    total_width, total_height = size
-    for _ in range(_TRIES):
-        area = total_width * total_height * uniform(*_AREA)
-        ratio = math.exp(uniform(*(math.log(aspect) for aspect in _ASPECT)))
-        width, height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < width <= total_width and 0 < height <= total_height:
-            return below(total_width - width + 1), below(total_height - height + 1), width, height, mirrored
-    # Pictures of an extreme shape hold no such part; then it is the largest in their middle.
-    width = min(total_width, round(total_height * _ASPECT[1]))
-    height = min(total_height, round(total_width / _ASPECT[0]))
-    return (total_width - width) // 2, (total_height - height) // 2, width, height, mirrored
 
 
 def _less_extreme(image: Image.Image) -> Image.Image:
