@@ -24,7 +24,6 @@ import torch
 from features import load_features
 from shown import show
 
-from deltaoe.data.workspace import Workspace
 from deltaoe.functional.background import centre_of, centred, mine
 from deltaoe.functional.metrics import auroc, fpr_at_tpr
 from deltaoe.functional.scores import SCORES, Evidence
@@ -32,6 +31,7 @@ from deltaoe.models.clip import FrozenClip
 from deltaoe.models.imagenet import imagenet_names
 from deltaoe.models.reference import ModelRef
 from deltaoe.runtime import resolve_device
+from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.extract import ExtractOptions, extract
 from deltaoe.workflows.zero_shot import TEMPERATURE, TEMPLATE, TOP_C
 

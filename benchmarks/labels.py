@@ -53,7 +53,7 @@ def detector(labels: int, temperature: float) -> Detector:
     import numpy as np
 
     from deltaoe.data.detector import Detector
-    from deltaoe.data.space import FeatureSpace
+    from deltaoe.store.feature_space import FeatureSpace
 
     space = FeatureSpace("benchmark", "w", "c", "{}", "fp32", 1, DIM)
     names = tuple(map(str, range(labels)))

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from deltaoe.data.features import FeatureStore
-    from deltaoe.data.space import FeatureSpace
+    from deltaoe.store.feature_space import FeatureSpace
+    from deltaoe.store.feature_store import FeatureStore
     from deltaoe.workflows.scoring import Scorer
 
 BLOCK = 8192
@@ -70,7 +70,7 @@ def now() -> Spent:
 
 def space(dim: int) -> FeatureSpace:
     """Any space will do: no model is asked."""
-    from deltaoe.data.space import FeatureSpace
+    from deltaoe.store.feature_space import FeatureSpace
 
     return FeatureSpace("benchmark", "w" * 64, "c" * 64, '{"size":224}', "fp32", 1, dim)
 
@@ -122,7 +122,7 @@ def picked(place: Place) -> npt.NDArray[np.int64]:
 
 def opened(place: Place) -> FeatureStore:
     """The store that ``append`` wrote."""
-    from deltaoe.data.features import FeatureStore
+    from deltaoe.store.feature_store import FeatureStore
 
     store = FeatureStore(place.store, space(place.dim))
     assert len(store) == place.rows
@@ -142,7 +142,7 @@ def import_store(place: Place) -> Spent:
     """Only imports."""
     import numpy as np  # noqa: F401
 
-    import deltaoe.data.features  # noqa: F401
+    import deltaoe.store.feature_store  # noqa: F401
 
     return Spent(0.0, 0.0)
 
@@ -158,7 +158,7 @@ def import_scoring(place: Place) -> Spent:
 
 def append(place: Place) -> Spent:
     """Seconds of adding all rows, each with the record of a file, as extract does; a shard per 8192."""
-    from deltaoe.data.features import FeatureStore, FileRecord
+    from deltaoe.store.feature_store import FeatureStore, FileRecord
 
     shutil.rmtree(place.store, ignore_errors=True)
     store, seconds = FeatureStore(place.store, space(place.dim)), Spent(0.0, 0.0)

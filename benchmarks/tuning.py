@@ -24,7 +24,6 @@ import torch
 from shown import show
 
 from deltaoe.data.evaluation import MEAN, Evaluation, Measurement
-from deltaoe.data.workspace import Workspace
 from deltaoe.functional.blend import blend
 from deltaoe.functional.metrics import auroc
 from deltaoe.functional.sampling import few_shot_split
@@ -35,6 +34,7 @@ from deltaoe.models.reference import ModelRef
 from deltaoe.models.tuning import Problem, fit_context
 from deltaoe.progress import Event
 from deltaoe.runtime import generator, resolve_device
+from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.evaluate import EvaluateOptions
 from deltaoe.workflows.extract import ExtractOptions, extract
 from deltaoe.workflows.protocols import METHODS

@@ -31,10 +31,10 @@ import numpy as np
 from PIL import Image
 from shown import show
 
-from deltaoe.data.features import FeatureStore, FileRecord
-from deltaoe.data.space import FeatureSpace
-from deltaoe.data.workspace import Workspace
 from deltaoe.models.reference import LOCAL_DIR, ModelRef
+from deltaoe.store.feature_space import FeatureSpace
+from deltaoe.store.feature_store import FeatureStore, FileRecord
+from deltaoe.store.workspace import Workspace
 
 CLASSES = 100
 DIM = 512

@@ -61,7 +61,7 @@ def background(
     as_json: options.Json = False,
 ) -> None:
     """Run ``deltaoe background``; the help text above says what it does."""
-    from deltaoe.data.workspace import Workspace
+    from deltaoe.store.workspace import Workspace
     from deltaoe.workflows.background import BackgroundOptions
     from deltaoe.workflows.choosing import ScoreOptions, list_background
 

@@ -135,7 +135,7 @@ def evaluate(
         screen.table("Recipes", [(name, title) for name, title in shipped().items()])
         screen.json(shipped())
         return
-    from deltaoe.data.workspace import Workspace
+    from deltaoe.store.workspace import Workspace
     from deltaoe.workflows.background import BackgroundOptions
     from deltaoe.workflows.evaluate import ALL, EvaluateOptions, measure, prepare
     from deltaoe.workflows.ingest import IngestOptions
@@ -239,8 +239,8 @@ def _check_out(out: Path) -> None:
 def _write_page(out: Path, result: Evaluation, theory: Theory | None) -> Path:
     from datetime import datetime
 
-    from deltaoe.data.files import replacing
     from deltaoe.report.evaluation import render_evaluation
+    from deltaoe.store.atomic import replacing
 
     path = out / "evaluation.html"
     html = render_evaluation(result, datetime.now().astimezone(), theory)

@@ -168,7 +168,7 @@ def score(
     as_json: options.Json = False,
 ) -> None:
     """Run ``deltaoe score``; the help text above says what it does."""
-    from deltaoe.data.workspace import Workspace
+    from deltaoe.store.workspace import Workspace
     from deltaoe.workflows.background import BackgroundOptions
     from deltaoe.workflows.choosing import ScoreOptions
     from deltaoe.workflows.ingest import IngestOptions
@@ -276,8 +276,8 @@ def _head(result: ScoreResult) -> dict[str, Any]:
 
 
 def _write_html(target: Path, result: ScoreResult, title: str, table: Path, on: Any) -> None:
-    from deltaoe.data.files import replacing
     from deltaoe.report.render import render
+    from deltaoe.store.atomic import replacing
     from deltaoe.workflows.reporting import build_report
 
     now = datetime.now().astimezone()

@@ -10,7 +10,7 @@ import typer
 from . import options
 
 if TYPE_CHECKING:
-    from deltaoe.data.workspace import Workspace
+    from deltaoe.store.workspace import Workspace
 
 HELP = """Look after the cached features: describe, verify, compact, export, import."""
 
@@ -54,7 +54,7 @@ def register(app: typer.Typer) -> None:
 
 def info(workspace: options.Workspace = None, as_json: options.Json = False) -> None:
     """Run ``deltaoe store info``."""
-    from deltaoe.workflows.keep import info as run
+    from deltaoe.store.maintenance import info as run
 
     from .output import Screen
 
@@ -124,7 +124,7 @@ def verify(
     as_json: options.Json = False,
 ) -> None:
     """Run ``deltaoe store verify``."""
-    from deltaoe.workflows.keep import verify as run
+    from deltaoe.store.maintenance import verify as run
 
     from .output import Screen
 
@@ -170,7 +170,7 @@ def compact(
     as_json: options.Json = False,
 ) -> None:
     """Run ``deltaoe store compact``."""
-    from deltaoe.workflows.keep import compact as run
+    from deltaoe.store.maintenance import compact as run
 
     from .output import Screen
 
@@ -310,6 +310,6 @@ def import_(
 
 
 def _workspace(folder: Path | None) -> Workspace:
-    from deltaoe.data.workspace import Workspace
+    from deltaoe.store.workspace import Workspace
 
     return Workspace.locate(folder)

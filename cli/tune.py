@@ -169,8 +169,8 @@ def tune(
     as_json: options.Json = False,
 ) -> None:
     """Run ``deltaoe tune``; the help text above says what it does."""
-    from deltaoe.data.workspace import Workspace
     from deltaoe.models.recipe import Recipe
+    from deltaoe.store.workspace import Workspace
     from deltaoe.workflows.background import BackgroundOptions
     from deltaoe.workflows.tune import TuneOptions
     from deltaoe.workflows.tune import tune_workspace as run

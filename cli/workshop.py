@@ -26,9 +26,9 @@ def pretrain(
     """Draw the pretraining's pictures and train the demo's CLIP on them, from nothing."""
     import dataclasses
 
-    from deltaoe.data.files import write_bytes
     from deltaoe.demo.pretrain import Pretraining, render
     from deltaoe.demo.pretrain import pretrain as run
+    from deltaoe.store.atomic import write_bytes
 
     recipe = Pretraining()
     if pictures is not None:

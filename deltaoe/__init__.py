@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deltaoe.data.detector import Detector as Detector
-    from deltaoe.data.workspace import Workspace as Workspace
     from deltaoe.errors import DeltaoeError as DeltaoeError
     from deltaoe.functional.energy import delta_energy as delta_energy
     from deltaoe.functional.energy import energy as energy
     from deltaoe.models.clip import FrozenClip as FrozenClip
     from deltaoe.models.recipe import Recipe as Recipe
     from deltaoe.models.reference import ModelRef as ModelRef
+    from deltaoe.store.workspace import Workspace as Workspace
     from deltaoe.workflows.arrays import tune as tune
     from deltaoe.workflows.background import BackgroundOptions as BackgroundOptions
     from deltaoe.workflows.choosing import ScoreOptions as ScoreOptions
@@ -47,7 +47,7 @@ _HOMES = {
     "ScoreOptions": "workflows.choosing",
     "Scorer": "workflows.scoring",
     "TuneOptions": "workflows.tune",
-    "Workspace": "data.workspace",
+    "Workspace": "store.workspace",
     "delta_energy": "functional.energy",
     "energy": "functional.energy",
     "evaluate": "workflows.evaluate",

@@ -197,12 +197,12 @@ def test_the_package_itself_loads_nothing():
 @pytest.mark.parametrize(
     "module",
     [
-        "deltaoe.data.workspace",
+        "deltaoe.store.workspace",
         "deltaoe.models.reference",
         "deltaoe.workflows.decoding",
         "deltaoe.workflows.exchange",
         "deltaoe.workflows.extract",
-        "deltaoe.workflows.keep",
+        "deltaoe.store.maintenance",
         "deltaoe.workflows.score",
         "deltaoe.workflows.tune",
         "deltaoe.workflows.tuning_options",

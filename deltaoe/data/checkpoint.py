@@ -12,8 +12,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from deltaoe.data.files import write_bytes
-from deltaoe.data.space import canonical_json
+from deltaoe.store.atomic import write_bytes
+from deltaoe.store.feature_space import canonical_json
 
 _FORMAT = 1
 _KEY = "deltaoe-checkpoint"

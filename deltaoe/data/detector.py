@@ -16,11 +16,11 @@ import numpy.typing as npt
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from deltaoe.data.files import write_bytes
-from deltaoe.data.space import FeatureSpace, canonical_json
 from deltaoe.errors import DataError, first_line
 from deltaoe.functional import conformal
 from deltaoe.functional.background import centred
+from deltaoe.store.atomic import write_bytes
+from deltaoe.store.feature_space import FeatureSpace, canonical_json
 
 _FORMAT = 2  # 1 had neither background labels nor shots, and a calibration without classes
 _KEY = "deltaoe"  # one metadata entry only: safetensors does not keep an order among several

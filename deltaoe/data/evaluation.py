@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deltaoe.data.files import replacing
+from deltaoe.store.atomic import replacing
 
 COLUMNS = ("detector", "score", "known", "unknown", "metric", "value", "low", "high", "n_known", "n_unknown")
 CSV_START = ",".join(COLUMNS[:5])

@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from deltaoe.data.files import cannot_write, replacing
 from deltaoe.data.foreign import SIDECARS, Foreign, read_foreign, read_texts, sidecar
 from deltaoe.data.names import check_names
 from deltaoe.data.names import class_names as check_class_names
 from deltaoe.data.parquet import CLASS_NAMES, arrow
 from deltaoe.errors import DataError, StoreError
+from deltaoe.store.atomic import cannot_write, replacing
 
 __all__ = ["Foreign", "read_foreign", "read_texts", "write_npy", "write_npz", "write_parquet"]
 

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from deltaoe.data.files import write_bytes
 from deltaoe.errors import ModelError, first_line
+from deltaoe.store.atomic import write_bytes
 
 TABLE = "token_embedding.weight"
 CONFIG_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"

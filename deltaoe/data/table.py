@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.files import replacing
+from deltaoe.store.atomic import replacing
 
 Verdict = Literal["known", "unknown", "undecided"]
 _BOUNDS = ("score_low", "score_high")

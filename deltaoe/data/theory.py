@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deltaoe.data.evaluation import Table, cell, escaped, plain, table_lines
-from deltaoe.data.files import replacing
+from deltaoe.store.atomic import replacing
 
 Part = Literal["bound", "separation", "hessian", "distance"]
 COLUMNS = ("part", "detector", "known", "against", "at", "quantity", "value", "low", "high", "n")

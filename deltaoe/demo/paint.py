@@ -10,13 +10,13 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-from deltaoe.data.files import write_bytes, write_json
 from deltaoe.demo.patterns import PATTERNS
 from deltaoe.demo.picture import draw, generators
 from deltaoe.demo.world import Picture, pictures
 from deltaoe.errors import DataError, StoreError
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.runtime import process_pool
+from deltaoe.store.atomic import write_bytes, write_json
 
 SIZE = 160
 _QUALITY = 92

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deltaoe.data.space import FeatureSpace
 from deltaoe.errors import ConfigError, ModelError
 from deltaoe.runtime import free_memory, is_out_of_memory
+from deltaoe.store.feature_space import FeatureSpace
 
 CPU_BATCH = 32  # larger ones only take memory there
 ACCELERATOR_BATCH = 256

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from deltaoe.data.space import FeatureSpace, canonical_json
 from deltaoe.errors import ConfigError, DeltaoeError, ModelError, first_line
 from deltaoe.images.decode import DECODE_POLICY
 from deltaoe.images.geometry import Geometry
@@ -24,6 +23,7 @@ from deltaoe.models.prompts import Suffixes, TextTower, common_prefix
 from deltaoe.models.reference import ModelRef
 from deltaoe.models.scaling import Scaling
 from deltaoe.runtime import PRECISIONS, copy_to, exact_convolutions, is_out_of_memory
+from deltaoe.store.feature_space import FeatureSpace, canonical_json
 
 _TEXT_BATCH = 512
 # What to do where numbers leave a precision's range.

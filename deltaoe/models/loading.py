@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from deltaoe.data.space import canonical_json
 from deltaoe.errors import ConfigError, ModelError, first_line
 from deltaoe.models.reference import HF_HUB, ModelRef
+from deltaoe.store.feature_space import canonical_json
 
 WAYS_OUT = (
     "three ways on: use weights that are already on this machine (--pretrained FILE, or a folder in open_clip's "

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.dataset import DataSet
 from deltaoe.data.detector import Detector
 from deltaoe.data.exchange import read_texts
-from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.images.labels import check_template, read_labels
 from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.progress import OnEvent, silent
+from deltaoe.store.dataset import DataSet
+from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.background import BackgroundOptions, Candidate, candidates
 from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.source import ModelSource

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from deltaoe.data.files import replacing
 from deltaoe.errors import DataError, ModelError
 from deltaoe.images.inputs import find_files
 from deltaoe.images.labels import tidy
 from deltaoe.models.imagenet import imagenet_names
 from deltaoe.progress import Event, OnEvent
+from deltaoe.store.atomic import replacing
 
 # "imagenet": folders named by WordNet numbers get ImageNet's class names. A table: these folders only, folder → name.
 Classes = Literal["imagenet"] | Mapping[str, str]

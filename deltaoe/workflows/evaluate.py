@@ -13,12 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.dataset import DataSet
 from deltaoe.data.detector import Detector
 from deltaoe.data.evaluation import Evaluation, Measurement
-from deltaoe.data.features import Digests
-from deltaoe.data.space import FeatureSpace
-from deltaoe.data.workspace import DATA_PREFIX, Workspace
 from deltaoe.errors import ConfigError, DataError, MismatchError
 from deltaoe.functional.bootstrap import Positive
 from deltaoe.functional.conformal import check_alpha
@@ -28,6 +24,10 @@ from deltaoe.functional.scores import SCORES
 from deltaoe.images.labels import check_template
 from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.progress import OnEvent, silent
+from deltaoe.store.dataset import DataSet
+from deltaoe.store.feature_space import FeatureSpace
+from deltaoe.store.feature_store import Digests
+from deltaoe.store.workspace import DATA_PREFIX, Workspace
 from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.gather import Gathered, Known, distinct_unknown, gather, known_images
 from deltaoe.workflows.ingest import IngestOptions

@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.archive import archive_rows, is_archive, read_archive, write_archive
-from deltaoe.data.dataset import DataSet
 from deltaoe.data.exchange import Foreign, read_foreign, write_npy, write_npz, write_parquet
-from deltaoe.data.features import BLOCK_ROWS, FeatureStore
-from deltaoe.data.space import FeatureSpace
-from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError, MismatchError
 from deltaoe.images.labels import check_name
 from deltaoe.progress import Event, OnEvent, silent
+from deltaoe.store.archive import archive_rows, is_archive, read_archive, write_archive
+from deltaoe.store.dataset import DataSet
+from deltaoe.store.feature_space import FeatureSpace
+from deltaoe.store.feature_store import BLOCK_ROWS, FeatureStore
+from deltaoe.store.workspace import Workspace
 
 _WRITERS = {".npz": write_npz, ".npy": write_npy, ".parquet": write_parquet}
 _ARCHIVES = (".h5", ".hdf5")

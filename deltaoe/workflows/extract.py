@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from deltaoe.data.dataset import DataSet
-from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError
 from deltaoe.images.inputs import FileList, Ignored, find_files
 from deltaoe.images.labels import (
@@ -24,6 +22,8 @@ from deltaoe.images.labels import (
 )
 from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.progress import Event, OnEvent, silent
+from deltaoe.store.dataset import DataSet
+from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.ingest import Ingested, IngestOptions, ingest
 from deltaoe.workflows.source import ModelSource
 

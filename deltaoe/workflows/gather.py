@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.dataset import DataSet
 from deltaoe.data.detector import Detector
-from deltaoe.data.features import Digests, FeatureStore
-from deltaoe.data.workspace import DATA_PREFIX, Workspace
 from deltaoe.errors import DataError, MismatchError
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.progress import OnEvent
+from deltaoe.store.dataset import DataSet
+from deltaoe.store.feature_store import Digests, FeatureStore
+from deltaoe.store.workspace import DATA_PREFIX, Workspace
 from deltaoe.workflows.extract import ExtractOptions, extract
 from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.source import ModelSource

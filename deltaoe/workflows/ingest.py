@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.features import Digests, FeatureStore, FileRecord, StoreWriter
-from deltaoe.data.shards import NO_DIGEST
-from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.images.inputs import FileList
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import usable_cpus
+from deltaoe.store.feature_store import Digests, FeatureStore, FileRecord, StoreWriter
+from deltaoe.store.shards import NO_DIGEST
+from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.source import ModelSource
 
 if TYPE_CHECKING:

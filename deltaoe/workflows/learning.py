@@ -14,7 +14,6 @@ import numpy.typing as npt
 import torch
 
 from deltaoe.data.checkpoint import load_checkpoint, save_checkpoint
-from deltaoe.data.space import canonical_json
 from deltaoe.errors import ConfigError
 from deltaoe.functional.background import Rows
 from deltaoe.models.clip import FrozenClip
@@ -23,6 +22,7 @@ from deltaoe.models.recipe import Recipe
 from deltaoe.models.tuning import Problem, Progress, Step, fit_context
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import PRECISIONS, generator, tuning_precision
+from deltaoe.store.feature_space import canonical_json
 from deltaoe.workflows.tuning_options import ContextOptions
 
 _SAVE_SECONDS = 5.0

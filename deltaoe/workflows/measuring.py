@@ -11,7 +11,6 @@ import torch
 
 from deltaoe.data.detector import Detector
 from deltaoe.data.evaluation import MEAN, Measurement
-from deltaoe.data.features import Digests, FeatureStore
 from deltaoe.errors import DeltaoeError
 from deltaoe.functional import conformal
 from deltaoe.functional.bootstrap import Positive, detection_intervals
@@ -19,6 +18,7 @@ from deltaoe.functional.gallery import Gallery
 from deltaoe.functional.metrics import expected_calibration_error, proportion_interval
 from deltaoe.functional.scores import CLIP_TEMPERATURE, SCORES, Evidence
 from deltaoe.progress import Event, OnEvent
+from deltaoe.store.feature_store import Digests, FeatureStore
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]

@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.dataset import DataSet
 from deltaoe.data.detector import Detector
 from deltaoe.data.evaluation import Evaluation, Measurement
-from deltaoe.data.files import write_json
-from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError
 from deltaoe.functional.gallery import Gallery
 from deltaoe.functional.metrics import mean_interval
 from deltaoe.functional.scores import SCORES
 from deltaoe.models.recipe import Recipe
 from deltaoe.progress import Event, OnEvent
+from deltaoe.store.atomic import write_json
+from deltaoe.store.dataset import DataSet
+from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.evaluate import EvaluateOptions, source_for
 from deltaoe.workflows.gather import Gathered, distinct_unknown, gather
 from deltaoe.workflows.measuring import KNOWN, Grading, Seen, grade, possible, see

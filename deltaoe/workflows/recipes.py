@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 from deltaoe.data.evaluation import MEAN, Evaluation
-from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.progress import OnEvent
+from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.class_folders import Classes, choose_folders
 from deltaoe.workflows.evaluate import EvaluateOptions, evaluate
 from deltaoe.workflows.measuring import KNOWN

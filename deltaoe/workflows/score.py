@@ -10,14 +10,14 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.dataset import DataSet
 from deltaoe.data.detector import Detector
-from deltaoe.data.features import Digests, FeatureStore
 from deltaoe.data.table import ScoreTable
-from deltaoe.data.workspace import DATA_PREFIX, Workspace
 from deltaoe.errors import ConfigError, MismatchError
 from deltaoe.images.inputs import find_files
 from deltaoe.progress import Event, OnEvent, silent
+from deltaoe.store.dataset import DataSet
+from deltaoe.store.feature_store import Digests, FeatureStore
+from deltaoe.store.workspace import DATA_PREFIX, Workspace
 from deltaoe.workflows.choosing import ScoreOptions, saved_detector, source_of, zero_shot
 from deltaoe.workflows.ingest import ingest
 from deltaoe.workflows.source import ModelSource

@@ -9,13 +9,13 @@ import numpy.typing as npt
 import torch
 
 from deltaoe.data.detector import Detector
-from deltaoe.data.features import Digests, Features, FeatureStore
 from deltaoe.errors import ConfigError
 from deltaoe.functional.energy import delta_energy_from_top
 from deltaoe.functional.label_sums import ROUNDING, delta_energy_bounds, nearest_and_floor, tail_bounds
 from deltaoe.models.label_index import IndexKind, LabelIndex
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.runtime import float64_device, resolve_device
+from deltaoe.store.feature_store import Digests, Features, FeatureStore
 
 IMAGE_BLOCK = 2048
 _SHOWN = 3  # labels reported per image, at least

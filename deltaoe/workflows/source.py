@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Literal
 
-from deltaoe.data.features import FeatureStore
-from deltaoe.data.space import FeatureSpace
-from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, MismatchError, ModelError
 from deltaoe.models.reference import ModelRef
 from deltaoe.progress import Event, OnEvent
+from deltaoe.store.feature_space import FeatureSpace
+from deltaoe.store.feature_store import FeatureStore
+from deltaoe.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from deltaoe.models.clip import FrozenClip

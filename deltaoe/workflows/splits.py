@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.dataset import DataSet
-from deltaoe.data.features import Digests, FeatureStore
 from deltaoe.errors import DataError
 from deltaoe.functional.sampling import FewShotSplit, few_shot_split
 from deltaoe.images.labels import require_classes
+from deltaoe.store.dataset import DataSet
+from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.workflows.gather import Gathered
 from deltaoe.workflows.measuring import KNOWN
 from deltaoe.workflows.recipes import HELD_OUT, REST, Protocol

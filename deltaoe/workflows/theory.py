@@ -9,15 +9,15 @@ import numpy.typing as npt
 import torch
 
 from deltaoe.data.detector import Detector
-from deltaoe.data.features import Digests, FeatureStore
 from deltaoe.data.theory import Finding, Theory
-from deltaoe.data.workspace import Workspace
 from deltaoe.functional.bootstrap import Interval
 from deltaoe.functional.ebm import ebm_terms
 from deltaoe.functional.energy import delta_energy
 from deltaoe.functional.scores import CLIP_TEMPERATURE, SCORES, Evidence
 from deltaoe.functional.theory import QUANTILES, BoundStatistics, bound_statistics, separation
 from deltaoe.progress import Event, OnEvent, silent
+from deltaoe.store.feature_store import Digests, FeatureStore
+from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.conclusions import conclude
 from deltaoe.workflows.evaluate import EvaluateOptions, Stage, prepare
 from deltaoe.workflows.hessians import hessians

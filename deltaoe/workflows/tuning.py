@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 
 from deltaoe.data.detector import Detector
-from deltaoe.data.features import Digests
-from deltaoe.data.space import FeatureSpace
 from deltaoe.errors import ModelError
 from deltaoe.functional.background import Rows
 from deltaoe.functional.blend import blend
@@ -21,6 +19,8 @@ from deltaoe.models.clip import FrozenClip
 from deltaoe.models.recipe import Recipe
 from deltaoe.models.tuning import Progress
 from deltaoe.progress import Event, OnEvent
+from deltaoe.store.feature_space import FeatureSpace
+from deltaoe.store.feature_store import Digests
 from deltaoe.workflows.background import Background, choose_background
 from deltaoe.workflows.learning import Checkpoint, learn, new_learner, text_of
 from deltaoe.workflows.tuning_options import SELECTED, Prompts

@@ -12,7 +12,7 @@ import pytest
 from command import Fails, Run
 from folders import features
 
-from deltaoe.data.workspace import Workspace
+from deltaoe.store.workspace import Workspace
 
 HOSTILE = [
     b"new\nline.png",

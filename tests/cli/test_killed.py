@@ -24,8 +24,8 @@ import pytest
 from filelock import FileLock
 from killing import FEW_FILES, Ended, Killer, killer
 
-from deltaoe.data.workspace import Workspace
-from deltaoe.workflows.keep import verify
+from deltaoe.store.maintenance import verify
+from deltaoe.store.workspace import Workspace
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and looks at /proc")
 

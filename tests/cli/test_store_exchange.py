@@ -13,8 +13,8 @@ from folders import features, shards, vectors
 from outputs import table
 from sklearn.metrics import roc_auc_score
 
-from deltaoe.data.dataset import DataSet
-from deltaoe.data.workspace import Workspace
+from deltaoe.store.dataset import DataSet
+from deltaoe.store.workspace import Workspace
 
 KINDS = ["h5", "npz", "npy", "parquet"]
 

@@ -11,13 +11,13 @@ from towers import CAUSAL, make_folder
 
 from deltaoe import tune
 from deltaoe.data.detector import Detector
-from deltaoe.data.space import FeatureSpace
 from deltaoe.errors import ConfigError
 from deltaoe.models.clip import FrozenClip
 from deltaoe.models.label_index import LabelIndex
 from deltaoe.models.recipe import Recipe
 from deltaoe.models.tuning import Problem, fit_context
 from deltaoe.runtime import native_precision, replayed, resolve_device, tuning_precision
+from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.scoring import Scorer
 from deltaoe.workflows.tuning_options import Prompts

@@ -11,9 +11,9 @@ import pytest
 from pages import HOSTILE, Page, make_report, row
 
 from deltaoe.data.detector import Detector
-from deltaoe.data.space import FeatureSpace
 from deltaoe.data.table import ScoreTable
 from deltaoe.report.render import render
+from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.workflows.reporting import build_report
 from deltaoe.workflows.score import ScoreResult
 from deltaoe.workflows.verdicts import Rule, judge

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from deltaoe.data.features import FeatureStore
-from deltaoe.data.space import FeatureSpace
-from deltaoe.data.workspace import Workspace
 from deltaoe.images.decode import decode
 from deltaoe.images.inputs import FileList, find_files
+from deltaoe.store.feature_space import FeatureSpace
+from deltaoe.store.feature_store import FeatureStore
+from deltaoe.store.workspace import Workspace
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from deltaoe.data.workspace import Workspace
+from deltaoe.store.workspace import Workspace
 
 
 def only(folder: Path, pattern: str) -> Path:

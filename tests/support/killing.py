@@ -146,11 +146,11 @@ def _prepare(model: Path) -> dict[str, Any]:
     """Everything that children need: what to call for each order."""
     import torch
 
-    from deltaoe.data import compaction
-    from deltaoe.data.workspace import Workspace
     from deltaoe.models.clip import FrozenClip
     from deltaoe.models.reference import ModelRef
-    from deltaoe.workflows import decoding, ingest, keep
+    from deltaoe.store import compaction, maintenance
+    from deltaoe.store.workspace import Workspace
+    from deltaoe.workflows import decoding, ingest
     from deltaoe.workflows.extract import ExtractOptions, extract
 
     torch.set_num_threads(1)
@@ -167,7 +167,7 @@ def _prepare(model: Path) -> dict[str, Any]:
         extract(order["images"], Workspace(Path(order["workspace"])), options)
 
     def do_compact(order: dict[str, Any]) -> None:
-        keep.compact(Workspace(Path(order["workspace"])))
+        maintenance.compact(Workspace(Path(order["workspace"])))
 
     # Once in this process: children find all modules imported and all of PyTorch's first times behind them.
     with tempfile.TemporaryDirectory() as place:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from deltaoe.data.detector import Detector
-from deltaoe.data.space import FeatureSpace
+from deltaoe.store.feature_space import FeatureSpace
 
 
 def unit_rows(count: int, dim: int, seed: int = 0) -> np.ndarray:

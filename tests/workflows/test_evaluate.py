@@ -13,10 +13,10 @@ from scipy.special import softmax
 from sklearn.metrics import average_precision_score, roc_auc_score
 from tiny import HUES, make_model, make_noise, make_pictures
 
-from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.functional.scores import SCORES
 from deltaoe.models.recipe import Recipe
+from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.evaluate import EvaluateOptions, evaluate
 from deltaoe.workflows.exchange import ImportOptions, import_features

@@ -13,13 +13,13 @@ import pytest
 from fakes import SPACE, FakeClip, FakeSource, draw, feature, listed
 from PIL import Image
 
-from deltaoe.data.features import FeatureStore, FileRecord
-from deltaoe.data.shards import NO_DIGEST
-from deltaoe.data.space import FeatureSpace
-from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError, ModelError, StoreError
 from deltaoe.images.decode import ImageError, decode, read_bytes
 from deltaoe.progress import silent
+from deltaoe.store.feature_space import FeatureSpace
+from deltaoe.store.feature_store import FeatureStore, FileRecord
+from deltaoe.store.shards import NO_DIGEST
+from deltaoe.store.workspace import Workspace
 from deltaoe.workflows import decoding
 from deltaoe.workflows import ingest as module
 from deltaoe.workflows.ingest import MAX_VIEWS, Ingested, IngestOptions, ingest

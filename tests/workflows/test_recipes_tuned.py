@@ -16,13 +16,13 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 from tiny import HUES, make_model, make_noise, make_pictures
 
-from deltaoe.data.dataset import DataSet
 from deltaoe.data.detector import Detector
 from deltaoe.data.evaluation import Evaluation
-from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.models.recipe import Recipe
 from deltaoe.progress import Event, silent
+from deltaoe.store.dataset import DataSet
+from deltaoe.store.workspace import Workspace
 from deltaoe.workflows import protocols
 from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.evaluate import EvaluateOptions

@@ -12,9 +12,9 @@ from scipy.special import logsumexp
 from scipy.stats import rankdata
 
 from deltaoe.data.detector import Detector
-from deltaoe.data.features import FeatureStore, FileRecord, as_digests
-from deltaoe.data.space import FeatureSpace
 from deltaoe.errors import ConfigError, StoreError
+from deltaoe.store.feature_space import FeatureSpace
+from deltaoe.store.feature_store import FeatureStore, FileRecord, as_digests
 from deltaoe.workflows import scoring
 from deltaoe.workflows.scoring import Scorer, made_exact, score_stored
 

@@ -16,13 +16,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from deltaoe.data.detector import Detector
 from deltaoe.data.theory import Conclusion, Finding, Theory
-from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, MismatchError, ModelError
 from deltaoe.models.clip import FrozenClip
 from deltaoe.models.rebuilding import rebuilt_learner
 from deltaoe.models.recipe import Recipe
 from deltaoe.models.reference import ModelRef
 from deltaoe.runtime import generator
+from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.conclusions import conclude
 from deltaoe.workflows.evaluate import EvaluateOptions, evaluate, prepare
 from deltaoe.workflows.exchange import ImportOptions, import_features

@@ -12,10 +12,10 @@ import pytest
 from tiny import make_model, make_pictures
 
 from deltaoe.data.detector import Detector
-from deltaoe.data.workspace import Workspace
 from deltaoe.errors import ConfigError, DataError, MismatchError, ModelError
 from deltaoe.models.recipe import Recipe
 from deltaoe.models.reference import ModelRef
+from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.extract import ExtractOptions, extract
 from deltaoe.workflows.ingest import IngestOptions

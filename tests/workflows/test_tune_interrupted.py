@@ -9,8 +9,8 @@ import pytest
 from tiny import HUES, make_model, make_pictures
 
 from deltaoe.data.detector import Detector
-from deltaoe.data.workspace import Workspace
 from deltaoe.models.recipe import Recipe
+from deltaoe.store.workspace import Workspace
 from deltaoe.workflows import learning
 from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.extract import ExtractOptions, extract

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from deltaoe.data.detector import Detector
-from deltaoe.data.space import FeatureSpace
 from deltaoe.data.table import ScoreTable
 from deltaoe.errors import ConfigError
+from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.workflows.verdicts import Rule, judge, undecided
 
 

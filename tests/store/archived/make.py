@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from deltaoe.data.features import FeatureStore, FileRecord
-from deltaoe.data.hdf5 import FORMAT_VERSION
-from deltaoe.data.shards import NO_DIGEST
-from deltaoe.data.space import FeatureSpace
+from deltaoe.store.feature_space import FeatureSpace
+from deltaoe.store.feature_store import FeatureStore, FileRecord
+from deltaoe.store.hdf5 import FORMAT_VERSION
+from deltaoe.store.shards import NO_DIGEST
 
 HERE = Path(__file__).parent
 SPACE = FeatureSpace(

@@ -17,13 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import digest, digests, make_space, unit_rows
 
-from deltaoe.data import features as features_module
-from deltaoe.data.features import FeatureStore, FileRecord
-from deltaoe.data.hdf5 import check_checksum, opened
-from deltaoe.data.shards import NO_DIGEST, path_keys, read_paths, read_vectors
 from deltaoe.errors import StoreError
 from deltaoe.functional.energy import delta_energy
 from deltaoe.images.views import VIEW_POLICY
+from deltaoe.store import feature_store as features_module
+from deltaoe.store.feature_store import FeatureStore, FileRecord
+from deltaoe.store.hdf5 import check_checksum, opened
+from deltaoe.store.shards import NO_DIGEST, path_keys, read_paths, read_vectors
 
 DIM = 16
 FEATURES = Path(__file__).resolve().parents[3] / "shared" / "data" / "clip-features"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from deltaoe.data.files import TEMPORARY_PREFIX, cannot_write, write_json
 from deltaoe.errors import StoreError
+from deltaoe.store.atomic import TEMPORARY_PREFIX, cannot_write, write_json
 
 _OWNER = "writer.json"
 _PATIENCE_SECONDS = 30.0

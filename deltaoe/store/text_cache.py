@@ -12,7 +12,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from deltaoe.data.files import replacing
+from deltaoe.store.atomic import replacing
 
 
 def prompts_key(prompts: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deltaoe.data.index import GrowingTable, KeyTable
+from deltaoe.store.key_table import GrowingTable, KeyTable
 
 WIDTHS = (8, 16, 34)
 Rows = list[tuple[bytes, int]]

@@ -11,11 +11,11 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.files import replacing
-from deltaoe.data.hdf5 import created, get_digests, get_strings, opened, put_digests, put_strings
-from deltaoe.data.space import FeatureSpace
 from deltaoe.errors import StoreError
 from deltaoe.images.views import VIEW_POLICY
+from deltaoe.store.atomic import replacing
+from deltaoe.store.feature_space import FeatureSpace
+from deltaoe.store.hdf5 import created, get_digests, get_strings, opened, put_digests, put_strings
 
 NO_DIGEST = bytes(32)
 PATH_KEY_BYTES = 16

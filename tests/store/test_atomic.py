@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-from deltaoe.data.files import TEMPORARY_PREFIX, replacing, write_json
 from deltaoe.errors import StoreError
+from deltaoe.store.atomic import TEMPORARY_PREFIX, replacing, write_json
 
 
 def names(folder) -> list[str]:
@@ -99,7 +99,7 @@ def test_a_full_disk_in_earnest(tmp_path):
     """A limit on file size is the nearest thing to a full disk that needs no privileges."""
     code = (
         "import resource, sys; from pathlib import Path\n"
-        "from deltaoe.data.files import replacing\n"
+        "from deltaoe.store.atomic import replacing\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "with replacing(Path(sys.argv[1])) as t: t.write_bytes(bytes(5000))\n"
     )

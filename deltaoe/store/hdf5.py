@@ -82,7 +82,7 @@ def opened(path: Path, kind: str) -> Iterator[h5py.File]:
 
 @contextlib.contextmanager
 def created(path: Path, kind: str) -> Iterator[h5py.File]:
-    """Create a file of ours at ``path`` (a temporary one: see :func:`deltaoe.data.files.replacing`).
+    """Create a file of ours at ``path`` (a temporary one: see :func:`deltaoe.store.atomic.replacing`).
 
     It is put together in memory and written in one go: where a disk is full, HDF5 itself would crash the process.
     """

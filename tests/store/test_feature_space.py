@@ -8,8 +8,8 @@ import json
 import pytest
 from samples import make_space
 
-from deltaoe.data.space import FeatureSpace
 from deltaoe.errors import StoreError
+from deltaoe.store.feature_space import FeatureSpace
 
 FIELDS = [field.name for field in dataclasses.fields(FeatureSpace)]
 

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deltaoe.data.dataset import DataSet
-from deltaoe.data.features import FeatureStore
-from deltaoe.data.files import TEMPORARY_PREFIX, cannot_write, write_json
-from deltaoe.data.hdf5 import encoded
-from deltaoe.data.space import FeatureSpace
-from deltaoe.data.writing import in_turn
 from deltaoe.errors import DataError, StoreError
+from deltaoe.store.atomic import TEMPORARY_PREFIX, cannot_write, write_json
+from deltaoe.store.dataset import DataSet
+from deltaoe.store.feature_space import FeatureSpace
+from deltaoe.store.feature_store import FeatureStore
+from deltaoe.store.hdf5 import encoded
+from deltaoe.store.lock import in_turn
 
 if TYPE_CHECKING:
     from deltaoe.images.inputs import FileList

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from samples import unit_rows
 
-from deltaoe.data.texts import load_texts, prompts_key, save_texts
+from deltaoe.store.text_cache import load_texts, prompts_key, save_texts
 
 
 def test_round_trip(tmp_path):
@@ -53,7 +53,7 @@ def test_keys_depend_on_prompts_and_order():
 def test_a_full_disk_is_a_store_error(tmp_path):
     code = (
         "import resource, sys; from pathlib import Path; import numpy as np\n"
-        "from deltaoe.data.texts import save_texts\n"
+        "from deltaoe.store.text_cache import save_texts\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "save_texts(Path(sys.argv[1]), np.ones((100, 100), np.float32))\n"
     )

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 from samples import digest, digests, make_space, unit_rows
 
-from deltaoe.data import features as features_module
-from deltaoe.data.features import FeatureStore, FileRecord
-from deltaoe.data.files import TEMPORARY_PREFIX
 from deltaoe.errors import StoreError
+from deltaoe.store import feature_store as features_module
+from deltaoe.store.atomic import TEMPORARY_PREFIX
+from deltaoe.store.feature_store import FeatureStore, FileRecord
 
 DIM = 16
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -31,7 +31,7 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from samples import digest, make_space, unit_rows
-from deltaoe.data.features import FeatureStore, FileRecord
+from deltaoe.store.feature_store import FeatureStore, FileRecord
 rows = unit_rows(200, 16)
 with FeatureStore(Path(sys.argv[1]), make_space(16)).writer() as writer:
     print("writing", flush=True)

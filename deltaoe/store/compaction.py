@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.features import Digests, FeatureStore
-from deltaoe.data.hdf5 import get_strings, opened
-from deltaoe.data.index import KeyTable
-from deltaoe.data.shards import FOREIGN_VIEW, content_keys, read_vectors, write_shard
-from deltaoe.data.writing import writing
+from deltaoe.store.feature_store import Digests, FeatureStore
+from deltaoe.store.hdf5 import get_strings, opened
+from deltaoe.store.key_table import KeyTable
+from deltaoe.store.lock import writing
+from deltaoe.store.shards import FOREIGN_VIEW, content_keys, read_vectors, write_shard
 
 _ROWS = 32_768
 
@@ -42,7 +42,7 @@ def compact_store(
         listed: (n, 32) digests that data sets list: kept whatever became of their files.
         base: the folder that relative paths are relative to.
         drop_missing_folders: what to do with files whose whole folder is not there: see
-            :func:`deltaoe.workflows.keep.compact`.
+            :func:`deltaoe.store.maintenance.compact`.
         progress: told features done, of how many.
 
     Raises:

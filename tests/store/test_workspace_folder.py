@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from samples import make_space
 
-from deltaoe.data.dataset import DataSet
-from deltaoe.data.workspace import NAME, VARIABLE, Workspace
 from deltaoe.errors import DataError, StoreError
 from deltaoe.images.inputs import find_files
+from deltaoe.store.dataset import DataSet
+from deltaoe.store.workspace import NAME, VARIABLE, Workspace
 
 ONE = np.zeros(1, dtype=np.int64)
 

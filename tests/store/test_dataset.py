@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
-from deltaoe.data.dataset import DataSet
-from deltaoe.data.hdf5 import check_checksum, encoded, opened
 from deltaoe.errors import ConfigError, StoreError
+from deltaoe.store.dataset import DataSet
+from deltaoe.store.hdf5 import check_checksum, encoded, opened
 
 
 def make_dataset(**changes: object) -> DataSet:

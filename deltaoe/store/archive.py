@@ -13,13 +13,13 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.dataset import DataSet
-from deltaoe.data.features import BLOCK_ROWS, Digests
-from deltaoe.data.files import replacing
-from deltaoe.data.hdf5 import FORMAT_VERSION, get_digests, get_strings, opened, put_digests, put_strings
-from deltaoe.data.space import FeatureSpace
 from deltaoe.errors import StoreError
 from deltaoe.images.views import VIEW_POLICY
+from deltaoe.store.atomic import replacing
+from deltaoe.store.dataset import DataSet
+from deltaoe.store.feature_space import FeatureSpace
+from deltaoe.store.feature_store import BLOCK_ROWS, Digests
+from deltaoe.store.hdf5 import FORMAT_VERSION, get_digests, get_strings, opened, put_digests, put_strings
 
 _KIND = "archive"
 _COLUMNS = ("class_of", "domain_of")

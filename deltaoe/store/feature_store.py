@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.files import write_json
-from deltaoe.data.hdf5 import opened
-from deltaoe.data.index import GrowingTable, KeyTable, Rows
-from deltaoe.data.shards import Shard, content_keys, path_keys, read_index, read_vectors, write_shard
-from deltaoe.data.space import FeatureSpace
-from deltaoe.data.writing import writing
 from deltaoe.errors import StoreError
+from deltaoe.store.atomic import write_json
+from deltaoe.store.feature_space import FeatureSpace
+from deltaoe.store.hdf5 import opened
+from deltaoe.store.key_table import GrowingTable, KeyTable, Rows
+from deltaoe.store.lock import writing
+from deltaoe.store.shards import Shard, content_keys, path_keys, read_index, read_vectors, write_shard
 
 Features = npt.NDArray[np.float32]
 Digests = npt.NDArray[np.uint8]

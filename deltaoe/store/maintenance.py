@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.compaction import Compacted, compact_store
-from deltaoe.data.dataset import DataSet
-from deltaoe.data.features import BLOCK_ROWS, FeatureStore
-from deltaoe.data.hdf5 import check_checksum, opened
-from deltaoe.data.shards import path_keys, read_index, read_paths
-from deltaoe.data.space import FeatureSpace
-from deltaoe.data.workspace import Workspace
-from deltaoe.data.writing import writing
 from deltaoe.errors import StoreError
 from deltaoe.progress import Event, OnEvent, silent
+from deltaoe.store.compaction import Compacted, compact_store
+from deltaoe.store.dataset import DataSet
+from deltaoe.store.feature_space import FeatureSpace
+from deltaoe.store.feature_store import BLOCK_ROWS, FeatureStore
+from deltaoe.store.hdf5 import check_checksum, opened
+from deltaoe.store.lock import writing
+from deltaoe.store.shards import path_keys, read_index, read_paths
+from deltaoe.store.workspace import Workspace
 
 ASIDE = "damaged"
 

@@ -12,10 +12,10 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.files import replacing
-from deltaoe.data.hdf5 import created, encoded, get_digests, get_strings, opened, put_digests, put_strings
 from deltaoe.errors import ConfigError, StoreError
 from deltaoe.images.labels import Layout
+from deltaoe.store.atomic import replacing
+from deltaoe.store.hdf5 import created, encoded, get_digests, get_strings, opened, put_digests, put_strings
 
 
 @dataclass(frozen=True)

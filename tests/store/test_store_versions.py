@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from samples import digest, digests
 
-from deltaoe.data.features import FeatureStore, FileRecord
-from deltaoe.data.hdf5 import FORMAT_VERSION, check_checksum, opened
-from deltaoe.data.shards import NO_DIGEST, read_paths
-from deltaoe.data.workspace import Workspace
 from deltaoe.errors import StoreError
+from deltaoe.store.feature_store import FeatureStore, FileRecord
+from deltaoe.store.hdf5 import FORMAT_VERSION, check_checksum, opened
+from deltaoe.store.shards import NO_DIGEST, read_paths
+from deltaoe.store.workspace import Workspace
 
-STORES = Path(__file__).parent / "stores"
+STORES = Path(__file__).parent / "archived"
 MAKE = runpy.run_path(str(STORES / "make.py"))
 SPACE = MAKE["SPACE"]
 SPACE_ID = "5a894de7ef734334"
