@@ -24,12 +24,12 @@ import torch
 from features import load_features
 from shown import show
 
+from deltaoe.clip.frozen import FrozenClip
+from deltaoe.clip.imagenet import imagenet_names
+from deltaoe.clip.reference import ModelRef
 from deltaoe.functional.background import centre_of, centred, mine
 from deltaoe.functional.metrics import auroc, fpr_at_tpr
 from deltaoe.functional.scores import SCORES, Evidence
-from deltaoe.models.clip import FrozenClip
-from deltaoe.models.imagenet import imagenet_names
-from deltaoe.models.reference import ModelRef
 from deltaoe.runtime import resolve_device
 from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.extract import ExtractOptions, extract

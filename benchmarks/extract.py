@@ -97,9 +97,9 @@ def bare(model: str, folder: Path, count: int) -> float:
     import numpy as np
     import torch
 
+    from deltaoe.clip.frozen import FrozenClip
+    from deltaoe.clip.reference import ModelRef
     from deltaoe.images.decode import decode
-    from deltaoe.models.clip import FrozenClip
-    from deltaoe.models.reference import ModelRef
     from deltaoe.runtime import keep_freed_memory
 
     keep_freed_memory()

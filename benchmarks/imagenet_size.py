@@ -33,10 +33,10 @@ from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 import deltaoe
+from deltaoe.clip.frozen import FrozenClip
+from deltaoe.clip.reference import ModelRef
 from deltaoe.functional.ebm import ebm_loss
-from deltaoe.models.clip import FrozenClip
 from deltaoe.models.recipe import Recipe
-from deltaoe.models.reference import ModelRef
 from deltaoe.models.tuning import Problem, fit_context
 from deltaoe.progress import Event
 from deltaoe.runtime import generator, resolve_device, tuning_precision

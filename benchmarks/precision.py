@@ -22,14 +22,14 @@ import torch
 from numpy.typing import NDArray
 from shown import show
 
+from deltaoe.clip.batching import BatchEncoder
+from deltaoe.clip.frozen import FrozenClip
+from deltaoe.clip.reference import ModelRef
 from deltaoe.functional.energy import delta_energy
 from deltaoe.functional.metrics import auroc
 from deltaoe.images.decode import decode
 from deltaoe.images.geometry import Geometry
 from deltaoe.images.walk import SUFFIXES
-from deltaoe.models.batching import BatchEncoder
-from deltaoe.models.clip import FrozenClip
-from deltaoe.models.reference import ModelRef
 from deltaoe.runtime import PRECISIONS, keep_freed_memory, native_precision, resolve_device
 
 REPOSITORY = Path(__file__).resolve().parents[1]

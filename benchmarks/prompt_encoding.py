@@ -30,8 +30,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from deltaoe.models.prompt_learner import PromptLearner, random_context
-from deltaoe.models.prompts import TextTower
+from deltaoe.clip.prompt_learner import PromptLearner, random_context
+from deltaoe.clip.text_tower import TextTower
 
 BLOCK = 100
 

@@ -23,14 +23,14 @@ import numpy as np
 import torch
 from shown import show
 
+from deltaoe.clip.frozen import FrozenClip
+from deltaoe.clip.reference import ModelRef
 from deltaoe.data.evaluation import MEAN, Evaluation, Measurement
 from deltaoe.functional.blend import blend
 from deltaoe.functional.metrics import auroc
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.functional.scores import SCORES, Evidence
-from deltaoe.models.clip import FrozenClip
 from deltaoe.models.recipe import Recipe
-from deltaoe.models.reference import ModelRef
 from deltaoe.models.tuning import Problem, fit_context
 from deltaoe.progress import Event
 from deltaoe.runtime import generator, resolve_device

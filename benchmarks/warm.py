@@ -31,7 +31,7 @@ import numpy as np
 from PIL import Image
 from shown import show
 
-from deltaoe.models.reference import LOCAL_DIR, ModelRef
+from deltaoe.clip.reference import LOCAL_DIR, ModelRef
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import FeatureStore, FileRecord
 from deltaoe.store.workspace import Workspace

@@ -95,7 +95,7 @@ def extract(
     as_json: options.Json = False,
 ) -> None:
     """Run ``deltaoe extract``; the help text above says what it does."""
-    from deltaoe.models.reference import DEFAULT_MODEL
+    from deltaoe.clip.reference import DEFAULT_MODEL
     from deltaoe.store.workspace import Workspace
     from deltaoe.workflows.extract import ExtractOptions
     from deltaoe.workflows.extract import extract as run

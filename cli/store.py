@@ -218,7 +218,7 @@ def export(
 ) -> None:
     """Run ``deltaoe store export``."""
     from deltaoe.errors import ConfigError
-    from deltaoe.workflows.exchange import export_features
+    from deltaoe.interchange.import_export import export_features
 
     from .output import Screen
 
@@ -272,8 +272,8 @@ def import_(
     as_json: options.Json = False,
 ) -> None:
     """Run ``deltaoe store import``."""
-    from deltaoe.models.reference import ModelRef
-    from deltaoe.workflows.exchange import ImportOptions, import_features
+    from deltaoe.clip.reference import ModelRef
+    from deltaoe.interchange.import_export import ImportOptions, import_features
 
     from .output import Screen
 

@@ -9,13 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deltaoe.clip.frozen import FrozenClip as FrozenClip
+    from deltaoe.clip.reference import ModelRef as ModelRef
     from deltaoe.data.detector import Detector as Detector
     from deltaoe.errors import DeltaoeError as DeltaoeError
     from deltaoe.functional.energy import delta_energy as delta_energy
     from deltaoe.functional.energy import energy as energy
-    from deltaoe.models.clip import FrozenClip as FrozenClip
     from deltaoe.models.recipe import Recipe as Recipe
-    from deltaoe.models.reference import ModelRef as ModelRef
     from deltaoe.store.workspace import Workspace as Workspace
     from deltaoe.workflows.arrays import tune as tune
     from deltaoe.workflows.background import BackgroundOptions as BackgroundOptions
@@ -39,8 +39,8 @@ _HOMES = {
     "Detector": "data.detector",
     "EvaluateOptions": "workflows.evaluate",
     "ExtractOptions": "workflows.extract",
-    "FrozenClip": "models.clip",
-    "ModelRef": "models.reference",
+    "FrozenClip": "clip.frozen",
+    "ModelRef": "clip.reference",
     "Prompts": "workflows.tuning_options",
     "Recipe": "models.recipe",
     "Rule": "workflows.verdicts",

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
+from deltaoe.clip.frozen import FrozenClip
+from deltaoe.clip.reference import LOCAL_DIR, ModelRef
 from deltaoe.data.packed_clip import unpack
 from deltaoe.demo import world
 from deltaoe.demo.picture import draw
-from deltaoe.models.clip import FrozenClip
-from deltaoe.models.reference import LOCAL_DIR, ModelRef
 from deltaoe.progress import Event, OnEvent, silent
 
 _SIZE, _EACH = 160, 8

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
+from deltaoe.clip.frozen import FrozenClip
+from deltaoe.clip.prompt_learner import PromptLearner
 from deltaoe.data.detector import Detector
 from deltaoe.errors import MismatchError, ModelError
-from deltaoe.models.clip import FrozenClip
-from deltaoe.models.prompt_learner import PromptLearner
 from deltaoe.runtime import generator
 
 _TOLERANCE = 1e-2  # of a component of a unit row: devices and precisions differ by less

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
+from deltaoe.clip.prompt_learner import PromptLearner
 from deltaoe.errors import ModelError
 from deltaoe.functional.ebm import ebm_loss, ebm_terms
-from deltaoe.models.prompt_learner import PromptLearner
 from deltaoe.models.recipe import Recipe
 from deltaoe.runtime import replayed
 

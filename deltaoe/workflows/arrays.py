@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.clip.frozen import FrozenClip
+from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.data.detector import Detector
 from deltaoe.errors import ConfigError, DataError, MismatchError
 from deltaoe.functional.background import Rows
 from deltaoe.functional.sampling import few_shot_split
-from deltaoe.models.clip import FrozenClip
-from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.progress import OnEvent, silent
 from deltaoe.runtime import check_seed, resolve_device
 from deltaoe.workflows.learning import Sample

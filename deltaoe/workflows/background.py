@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.foreign import read_texts
+from deltaoe.clip.imagenet import imagenet_names
 from deltaoe.errors import ConfigError, MismatchError
 from deltaoe.functional.background import Rows, likeness, mine, nearest_label
 from deltaoe.images.labels import read_labels
-from deltaoe.models.imagenet import imagenet_names
+from deltaoe.interchange.reading import read_texts
 
 IMAGENET = "imagenet"
 NONE = "none"

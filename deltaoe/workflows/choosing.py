@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
+from deltaoe.clip.source import ModelSource
 from deltaoe.data.detector import Detector
-from deltaoe.data.exchange import read_texts
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.images.labels import check_template, read_labels
-from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
+from deltaoe.interchange.writing import read_texts
 from deltaoe.progress import OnEvent, silent
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.background import BackgroundOptions, Candidate, candidates
 from deltaoe.workflows.ingest import IngestOptions
-from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.verdicts import Rule
 
 if TYPE_CHECKING:

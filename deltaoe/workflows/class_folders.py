@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
+from deltaoe.clip.imagenet import imagenet_names
 from deltaoe.errors import DataError, ModelError
 from deltaoe.images.inputs import find_files
 from deltaoe.images.labels import tidy
-from deltaoe.models.imagenet import imagenet_names
 from deltaoe.progress import Event, OnEvent
 from deltaoe.store.atomic import replacing
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
+from deltaoe.clip.source import ModelSource
 from deltaoe.data.detector import Detector
 from deltaoe.data.evaluation import Evaluation, Measurement
 from deltaoe.errors import ConfigError, DataError, MismatchError
@@ -22,7 +24,6 @@ from deltaoe.functional.gallery import Gallery
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.functional.scores import SCORES
 from deltaoe.images.labels import check_template
-from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.progress import OnEvent, silent
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
@@ -32,7 +33,6 @@ from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.gather import Gathered, Known, distinct_unknown, gather, known_images
 from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.measuring import KNOWN, Grading, Seen, grade, possible, see
-from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.zero_shot import TEMPLATE, given_detector, zero_shot_detector
 
 ZERO_SHOT = "zero-shot"

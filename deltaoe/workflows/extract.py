@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
+from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError
 from deltaoe.images.inputs import FileList, Ignored, find_files
 from deltaoe.images.labels import (
@@ -20,12 +22,10 @@ from deltaoe.images.labels import (
     label_table,
     read_classes_csv,
 )
-from deltaoe.models.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.ingest import Ingested, IngestOptions, ingest
-from deltaoe.workflows.source import ModelSource
 
 
 @dataclass(frozen=True)

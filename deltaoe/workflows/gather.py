@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.clip.source import ModelSource
 from deltaoe.data.detector import Detector
 from deltaoe.errors import DataError, MismatchError
 from deltaoe.functional.sampling import few_shot_split
@@ -18,7 +19,6 @@ from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
 from deltaoe.workflows.extract import ExtractOptions, extract
 from deltaoe.workflows.ingest import IngestOptions
-from deltaoe.workflows.source import ModelSource
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from deltaoe.clip.prompt_learner import PromptLearner
+from deltaoe.clip.reference import ModelRef
+from deltaoe.clip.source import ModelSource
 from deltaoe.data.detector import Detector
 from deltaoe.data.theory import Conclusion, Finding
 from deltaoe.errors import ConfigError, DeltaoeError
@@ -24,14 +27,11 @@ from deltaoe.functional.curvature import (
     rademacher,
 )
 from deltaoe.functional.scores import CLIP_TEMPERATURE
-from deltaoe.models.prompt_learner import PromptLearner
 from deltaoe.models.rebuilding import rebuilt_learner
-from deltaoe.models.reference import ModelRef
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import generator
 from deltaoe.workflows.evaluate import EvaluateOptions, Stage
 from deltaoe.workflows.measuring import checked
-from deltaoe.workflows.source import ModelSource
 
 START, LEARNED, MEAN = "start", "learned", "mean"
 MOST_IMAGES = 2048  # of one domain: their cosines with all prompts are held, several times over

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.images.inputs import FileList
 from deltaoe.progress import Event, OnEvent
@@ -18,11 +19,10 @@ from deltaoe.runtime import usable_cpus
 from deltaoe.store.feature_store import Digests, FeatureStore, FileRecord, StoreWriter
 from deltaoe.store.shards import NO_DIGEST
 from deltaoe.store.workspace import Workspace
-from deltaoe.workflows.source import ModelSource
 
 if TYPE_CHECKING:
-    from deltaoe.models.batching import BatchEncoder
-    from deltaoe.models.clip import FrozenClip
+    from deltaoe.clip.batching import BatchEncoder
+    from deltaoe.clip.frozen import FrozenClip
     from deltaoe.workflows.decoding import Picture
 
 # A kill -9 loses at most this many rows or this many seconds of work.
@@ -192,7 +192,7 @@ class _Run:
 
     def encode(self, todo: npt.NDArray[np.int64], clip: FrozenClip) -> None:
         """Read, decode and encode the files ``todo``."""
-        from deltaoe.models.batching import BatchEncoder
+        from deltaoe.clip.batching import BatchEncoder
         from deltaoe.workflows.decoding import pictures
 
         def say(sentence: str) -> None:

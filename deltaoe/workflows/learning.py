@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from deltaoe.clip.frozen import FrozenClip
+from deltaoe.clip.prompt_learner import Precision, PromptLearner
 from deltaoe.data.checkpoint import load_checkpoint, save_checkpoint
 from deltaoe.errors import ConfigError
 from deltaoe.functional.background import Rows
-from deltaoe.models.clip import FrozenClip
-from deltaoe.models.prompt_learner import Precision, PromptLearner
 from deltaoe.models.recipe import Recipe
 from deltaoe.models.tuning import Problem, Progress, Step, fit_context
 from deltaoe.progress import Event, OnEvent

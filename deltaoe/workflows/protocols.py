@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.clip.source import ModelSource
 from deltaoe.data.detector import Detector
 from deltaoe.data.evaluation import Evaluation, Measurement
 from deltaoe.errors import ConfigError
@@ -29,7 +30,6 @@ from deltaoe.workflows.evaluate import EvaluateOptions, source_for
 from deltaoe.workflows.gather import Gathered, distinct_unknown, gather
 from deltaoe.workflows.measuring import KNOWN, Grading, Seen, grade, possible, see
 from deltaoe.workflows.recipes import HELD_OUT, SOURCE, Protocol
-from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.splits import Images, Split, splits
 from deltaoe.workflows.tune import TuneOptions, tune_workspace
 from deltaoe.workflows.tuning_options import Prompts

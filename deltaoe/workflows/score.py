@@ -10,6 +10,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.clip.source import ModelSource
 from deltaoe.data.detector import Detector
 from deltaoe.data.table import ScoreTable
 from deltaoe.errors import ConfigError, MismatchError
@@ -20,7 +21,6 @@ from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
 from deltaoe.workflows.choosing import ScoreOptions, saved_detector, source_of, zero_shot
 from deltaoe.workflows.ingest import ingest
-from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.verdicts import Rule, judge, undecided
 
 

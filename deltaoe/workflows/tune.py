@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.clip.reference import ModelRef
+from deltaoe.clip.source import ModelSource
 from deltaoe.data.detector import Detector
 from deltaoe.errors import ConfigError, DataError, MismatchError
 from deltaoe.functional.sampling import FewShotSplit, few_shot_split
 from deltaoe.images.labels import require_classes
-from deltaoe.models.reference import ModelRef
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.runtime import check_seed
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import Workspace
-from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.tuning_options import Prompts
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from deltaoe.clip.frozen import FrozenClip
 from deltaoe.data.detector import Detector
 from deltaoe.errors import ModelError
 from deltaoe.functional.background import Rows
 from deltaoe.functional.blend import blend
 from deltaoe.functional.tuning_choice import Choice
-from deltaoe.models.clip import FrozenClip
 from deltaoe.models.recipe import Recipe
 from deltaoe.models.tuning import Progress
 from deltaoe.progress import Event, OnEvent

@@ -11,7 +11,7 @@ from deltaoe.models.recipe import Recipe
 from deltaoe.workflows.background import BackgroundOptions
 
 if TYPE_CHECKING:
-    from deltaoe.models.prompt_learner import Position
+    from deltaoe.clip.prompt_learner import Position
 
 # All that --select auto can choose.
 SELECTED = frozenset({"ebm_weight", "blend", "temperature", "top_c", "steps", "epochs"})

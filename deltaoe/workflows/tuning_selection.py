@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.clip.frozen import FrozenClip
 from deltaoe.functional.background import Rows
 from deltaoe.functional.folds import Fold, make_folds
 from deltaoe.functional.tuning_choice import Choice, Seen, Setting, Tried, choose, judge, settings
-from deltaoe.models.clip import FrozenClip
 from deltaoe.models.recipe import Recipe
 from deltaoe.progress import OnEvent
 from deltaoe.runtime import float64_device

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.clip.source import ModelSource
 from deltaoe.data.detector import Detector
 from deltaoe.errors import MismatchError
 from deltaoe.functional.background import centre_of
@@ -23,7 +24,6 @@ from deltaoe.store.text_cache import load_texts, prompts_key, save_texts
 from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.background import Background, BackgroundOptions, choose_background
 from deltaoe.workflows.scoring import Scorer, score_stored
-from deltaoe.workflows.source import ModelSource
 
 TEMPLATE = "a photo of a {}."
 # docs/explanation/defaults.md says how they were found.

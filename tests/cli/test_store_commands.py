@@ -18,12 +18,12 @@ from folders import set_mode, shards, vectors
 from outputs import table
 from tiny import make_noise, make_pictures
 
+from deltaoe.clip.reference import ModelRef
+from deltaoe.clip.source import ModelSource
 from deltaoe.images.inputs import find_files
-from deltaoe.models.reference import ModelRef
 from deltaoe.progress import silent
 from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.ingest import IngestOptions, ingest
-from deltaoe.workflows.source import ModelSource
 
 BROKEN = "bad\x1b[31m\n<b>.jpg"
 

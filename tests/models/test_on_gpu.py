@@ -10,9 +10,9 @@ import torch
 from towers import CAUSAL, make_folder
 
 from deltaoe import tune
+from deltaoe.clip.frozen import FrozenClip
 from deltaoe.data.detector import Detector
 from deltaoe.errors import ConfigError
-from deltaoe.models.clip import FrozenClip
 from deltaoe.models.label_index import LabelIndex
 from deltaoe.models.recipe import Recipe
 from deltaoe.models.tuning import Problem, fit_context

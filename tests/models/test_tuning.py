@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 from towers import CAUSAL, coop_features, load, make_folder, plain
 
+from deltaoe.clip.loading import weights_digest
 from deltaoe.errors import ConfigError, ModelError
-from deltaoe.models.loading import weights_digest
 from deltaoe.models.recipe import Recipe, default_epochs
 from deltaoe.models.tuning import Problem, fit_context
 

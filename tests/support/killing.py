@@ -146,8 +146,8 @@ def _prepare(model: Path) -> dict[str, Any]:
     """Everything that children need: what to call for each order."""
     import torch
 
-    from deltaoe.models.clip import FrozenClip
-    from deltaoe.models.reference import ModelRef
+    from deltaoe.clip.frozen import FrozenClip
+    from deltaoe.clip.reference import ModelRef
     from deltaoe.store import compaction, maintenance
     from deltaoe.store.workspace import Workspace
     from deltaoe.workflows import decoding, ingest

@@ -10,8 +10,8 @@ import open_clip
 import torch
 from safetensors.torch import save_file
 
-from deltaoe.models.clip import FrozenClip
-from deltaoe.models.reference import ModelRef
+from deltaoe.clip.frozen import FrozenClip
+from deltaoe.clip.reference import ModelRef
 
 VISION = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 4, "layers": 3}

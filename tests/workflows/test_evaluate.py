@@ -15,11 +15,11 @@ from tiny import HUES, make_model, make_noise, make_pictures
 
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.functional.scores import SCORES
+from deltaoe.interchange.import_export import ImportOptions, import_features
 from deltaoe.models.recipe import Recipe
 from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.evaluate import EvaluateOptions, evaluate
-from deltaoe.workflows.exchange import ImportOptions, import_features
 from deltaoe.workflows.extract import ExtractOptions, extract
 from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.recipes import Part, Protocol, find_places, load, run_recipe, shipped

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tiny import HUES, make_noise, make_pictures
 
+from deltaoe.clip.imagenet import imagenet_names
 from deltaoe.errors import ConfigError, DataError
-from deltaoe.models.imagenet import imagenet_names
 from deltaoe.progress import silent
 from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.class_folders import choose_folders, imagenet_folders

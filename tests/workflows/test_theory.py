@@ -14,18 +14,18 @@ import torch.nn.functional as F
 from tiny import HUES, make_model, make_noise, make_pictures
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from deltaoe.clip.frozen import FrozenClip
+from deltaoe.clip.reference import ModelRef
 from deltaoe.data.detector import Detector
 from deltaoe.data.theory import Conclusion, Finding, Theory
 from deltaoe.errors import ConfigError, MismatchError, ModelError
-from deltaoe.models.clip import FrozenClip
+from deltaoe.interchange.import_export import ImportOptions, import_features
 from deltaoe.models.rebuilding import rebuilt_learner
 from deltaoe.models.recipe import Recipe
-from deltaoe.models.reference import ModelRef
 from deltaoe.runtime import generator
 from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.conclusions import conclude
 from deltaoe.workflows.evaluate import EvaluateOptions, evaluate, prepare
-from deltaoe.workflows.exchange import ImportOptions, import_features
 from deltaoe.workflows.extract import ExtractOptions, extract
 from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.theory import bound_points, theory

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from tiny import make_model, make_pictures
 
+from deltaoe.clip.reference import ModelRef
+from deltaoe.clip.source import ModelSource
 from deltaoe.data.detector import Detector
 from deltaoe.errors import ConfigError, DataError, MismatchError, ModelError
 from deltaoe.models.recipe import Recipe
-from deltaoe.models.reference import ModelRef
 from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.extract import ExtractOptions, extract
 from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.scoring import Scorer
-from deltaoe.workflows.source import ModelSource
 from deltaoe.workflows.tune import TuneOptions, tune_workspace
 from deltaoe.workflows.tuning_options import Prompts
 from deltaoe.workflows.zero_shot import calibrate, distinct_rows, zero_shot_detector

@@ -8,9 +8,9 @@ import torch
 from tiny import make_model
 
 import deltaoe
+from deltaoe.clip.frozen import FrozenClip
+from deltaoe.clip.reference import ModelRef
 from deltaoe.errors import ConfigError, DataError, MismatchError
-from deltaoe.models.clip import FrozenClip
-from deltaoe.models.reference import ModelRef
 from deltaoe.workflows.background import BackgroundOptions
 
 NAMES = ("cat", "dog", "fox", "owl")

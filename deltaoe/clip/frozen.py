@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from deltaoe.clip.loading import config_digest, load_model, load_tokenizer, weights_digest
+from deltaoe.clip.preprocessing import Scaling
+from deltaoe.clip.prompt_learner import Position, Precision, PromptLearner, random_context
+from deltaoe.clip.reference import ModelRef
+from deltaoe.clip.text_tower import Suffixes, TextTower, common_prefix
 from deltaoe.errors import ConfigError, DeltaoeError, ModelError, first_line
 from deltaoe.images.decode import DECODE_POLICY
 from deltaoe.images.geometry import Geometry
-from deltaoe.models.loading import config_digest, load_model, load_tokenizer, weights_digest
-from deltaoe.models.prompt_learner import Position, Precision, PromptLearner, random_context
-from deltaoe.models.prompts import Suffixes, TextTower, common_prefix
-from deltaoe.models.reference import ModelRef
-from deltaoe.models.scaling import Scaling
 from deltaoe.runtime import PRECISIONS, copy_to, exact_convolutions, is_out_of_memory
 from deltaoe.store.feature_space import FeatureSpace, canonical_json
 

@@ -1,7 +1,7 @@
 """Arrays in files of other programs, by name and without reading them: NumPy and HDF5.
 
 Nothing here runs what a file holds (no pickles) or follows it elsewhere (no HDF5 links to other files), and no more
-than a block of rows is in memory at a time. See :mod:`deltaoe.data.parquet` and :mod:`deltaoe.data.parts`.
+than a block of rows is in memory at a time. Parquet and folders of parts have modules of their own beside this one.
 """
 
 from __future__ import annotations

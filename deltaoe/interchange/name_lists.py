@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.columns import Column, npy_column, reading
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.interchange.arrays import Column, npy_column, reading
 
 Labels = npt.NDArray[np.int64]
 Values = list[str] | Labels

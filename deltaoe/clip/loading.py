@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
+from deltaoe.clip.reference import HF_HUB, ModelRef
 from deltaoe.errors import ConfigError, ModelError, first_line
-from deltaoe.models.reference import HF_HUB, ModelRef
 from deltaoe.store.feature_space import canonical_json
 
 WAYS_OUT = (

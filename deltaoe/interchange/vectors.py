@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.columns import Column
 from deltaoe.errors import DataError
+from deltaoe.interchange.arrays import Column
 
 Vectors = npt.NDArray[np.float32]
 

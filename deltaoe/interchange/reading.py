@@ -8,13 +8,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deltaoe.data.columns import Column, hdf5_columns, npy_column, npz_columns, reading
-from deltaoe.data.names import Labels, class_names, label_indices, read_list, values_of
-from deltaoe.data.parquet import parquet_columns
-from deltaoe.data.parts import folder_columns
-from deltaoe.data.roles import LABELS, NAMES, TEXTS, Arrays, Companions, image_features, is_list, is_matrix
-from deltaoe.data.vectors import Vectors, directed, oriented
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.interchange.arrays import Column, hdf5_columns, npy_column, npz_columns, reading
+from deltaoe.interchange.clip_retrieval import folder_columns
+from deltaoe.interchange.name_lists import Labels, class_names, label_indices, read_list, values_of
+from deltaoe.interchange.parquet import parquet_columns
+from deltaoe.interchange.roles import (
+    LABELS,
+    NAMES,
+    TEXTS,
+    Arrays,
+    Companions,
+    image_features,
+    is_list,
+    is_matrix,
+)
+from deltaoe.interchange.vectors import Vectors, directed, oriented
 
 SIDECARS = {"paths": "json", "classes": "json", "labels": "npy", "digests": "npy"}
 _TENSORS = frozenset({".pt", ".pth", ".bin", ".ckpt"})

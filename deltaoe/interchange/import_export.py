@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.exchange import Foreign, read_foreign, write_npy, write_npz, write_parquet
 from deltaoe.errors import ConfigError, DataError, MismatchError
 from deltaoe.images.labels import check_name
+from deltaoe.interchange.writing import Foreign, read_foreign, write_npy, write_npz, write_parquet
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.store.archive import archive_rows, is_archive, read_archive, write_archive
 from deltaoe.store.dataset import DataSet

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from towers import CAUSAL, KNOWS_EOS, OTHER, coop_features, load, make_folder, plain, text_of
 
+from deltaoe.clip.prompt_learner import random_context
+from deltaoe.clip.text_tower import Suffixes, TextTower, common_prefix
 from deltaoe.errors import ConfigError, ModelError
-from deltaoe.models.prompt_learner import random_context
-from deltaoe.models.prompts import Suffixes, TextTower, common_prefix
 
 NAME_SETS = {
     "one class": ["dog"],

@@ -18,11 +18,11 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from towers import CAUSAL, OTHER, PREPROCESS, VISION, load, make_folder, plain
 
+from deltaoe.clip.loading import config_digest, weights_digest
+from deltaoe.clip.preprocessing import Scaling
+from deltaoe.clip.reference import ModelRef
 from deltaoe.errors import ConfigError, ModelError
 from deltaoe.images.decode import DECODE_POLICY, decode
-from deltaoe.models.loading import config_digest, weights_digest
-from deltaoe.models.reference import ModelRef
-from deltaoe.models.scaling import Scaling
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 PHOTO_CLIP = SHARED / "models" / "photo-clip"

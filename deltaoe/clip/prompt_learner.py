@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from deltaoe.clip.text_tower import Suffixes, TextTower, learned
 from deltaoe.errors import ConfigError
-from deltaoe.models.prompts import Suffixes, TextTower, learned
 
 CONTEXT_STD = 0.02  # of random context vectors, as in CoOp
 

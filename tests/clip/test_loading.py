@@ -14,11 +14,11 @@ import torch
 from huggingface_hub import constants
 from towers import CAUSAL, PREPROCESS, make_folder
 
+from deltaoe.clip import loading
+from deltaoe.clip.frozen import FrozenClip
+from deltaoe.clip.loading import load_model, load_tokenizer
+from deltaoe.clip.reference import ModelRef
 from deltaoe.errors import ConfigError, ModelError
-from deltaoe.models import loading
-from deltaoe.models.clip import FrozenClip
-from deltaoe.models.loading import load_model, load_tokenizer
-from deltaoe.models.reference import ModelRef
 
 CPU = torch.device("cpu")
 

@@ -18,8 +18,8 @@ import h5py
 import numpy as np
 import pytest
 
-from deltaoe.data.foreign import Foreign, read_foreign, read_texts
 from deltaoe.errors import ConfigError, DataError, DeltaoeError
+from deltaoe.interchange.reading import Foreign, read_foreign, read_texts
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "clip-features"
 ARROW = pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="needs pyarrow")

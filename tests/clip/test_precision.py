@@ -15,9 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from towers import CAUSAL, COCA, PREPROCESS, make_folder, plain, text_of
 
+from deltaoe.clip.frozen import FrozenClip
+from deltaoe.clip.reference import ModelRef
 from deltaoe.errors import ConfigError, ModelError
-from deltaoe.models.clip import FrozenClip
-from deltaoe.models.reference import ModelRef
 from deltaoe.runtime import PRECISIONS, free_memory, native_precision
 
 CPU = torch.device("cpu")

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from towers import CAUSAL, load, make_folder, plain
 
+from deltaoe.clip.prompt_learner import POSITIONS
+from deltaoe.clip.text_tower import Suffixes
 from deltaoe.errors import ConfigError
-from deltaoe.models.prompt_learner import POSITIONS
-from deltaoe.models.prompts import Suffixes
 
 NAMES = ["cat", "sperm whale", "a long-haired dachshund, asleep", "dog", "polar bear", "coffee!", "猫"]
 
@@ -235,7 +235,7 @@ def test_classes_are_cut_by_tokens_without_being_told(models, monkeypatch):
     clip, _, _ = models()
     wanted = learner_of(clip)()
     room = clip.tower.width * len(clip.tower.blocks) * 56 * 10
-    monkeypatch.setattr("deltaoe.models.prompts.activation_memory", lambda device: room)
+    monkeypatch.setattr("deltaoe.clip.text_tower.activation_memory", lambda device: room)
     assert clip.tower.tokens_at_once == 10
     learner = learner_of(clip)
     assert len(learner._suffixes) > 2

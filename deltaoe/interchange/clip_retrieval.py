@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from deltaoe.data.columns import Blocks, Column, npy_column, reading, unusable
-from deltaoe.data.parquet import parquet_columns
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.interchange.arrays import Blocks, Column, npy_column, reading, unusable
+from deltaoe.interchange.parquet import parquet_columns
 
 
 def folder_columns(path: Path, *, metadata: bool = True) -> list[Column]:

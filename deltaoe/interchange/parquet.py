@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.columns import Blocks, Column, Kind, block_rows, reading
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.interchange.arrays import Blocks, Column, Kind, block_rows, reading
 
 CLASS_NAMES = "deltaoe.class_names"  # in the file's own metadata: a JSON list
 _STREAM_BYTES = 1 << 20  # and no buffering ahead, which takes the whole file into memory

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deltaoe.data.exchange import Foreign, read_foreign, write_npy, write_npz, write_parquet
 from deltaoe.errors import StoreError
+from deltaoe.interchange.writing import Foreign, read_foreign, write_npy, write_npz, write_parquet
 
 HAS_ARROW = importlib.util.find_spec("pyarrow") is not None
 ARROW = pytest.mark.skipif(not HAS_ARROW, reason="needs pyarrow")

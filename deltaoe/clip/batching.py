@@ -19,7 +19,7 @@ ACCELERATOR_BATCH = 256
 
 
 class PixelEncoder(Protocol):
-    """What a batch is put through: :class:`deltaoe.models.clip.FrozenClip`, or its like."""
+    """What a batch is put through: :class:`deltaoe.clip.frozen.FrozenClip`, or its like."""
 
     space: FeatureSpace
     device: torch.device

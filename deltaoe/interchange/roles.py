@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deltaoe.data.columns import Column
-from deltaoe.data.names import (
+from deltaoe.errors import ConfigError, DataError
+from deltaoe.interchange.arrays import Column
+from deltaoe.interchange.name_lists import (
     NO_PICKLE,
     Labels,
     Values,
@@ -18,9 +19,8 @@ from deltaoe.data.names import (
     strings,
     values_of,
 )
-from deltaoe.data.parquet import CLASS_NAMES
-from deltaoe.data.vectors import Vectors, oriented
-from deltaoe.errors import ConfigError, DataError
+from deltaoe.interchange.parquet import CLASS_NAMES
+from deltaoe.interchange.vectors import Vectors, oriented
 
 # In the order of preference, in any case.
 _FEATURES = (

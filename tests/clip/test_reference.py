@@ -8,8 +8,8 @@ from pathlib import Path
 import open_clip
 import pytest
 
+from deltaoe.clip.reference import DEFAULT_MODEL, DEFAULT_PRETRAINED, ModelRef
 from deltaoe.errors import ConfigError
-from deltaoe.models.reference import DEFAULT_MODEL, DEFAULT_PRETRAINED, ModelRef
 
 
 @pytest.mark.parametrize(

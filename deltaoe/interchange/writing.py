@@ -1,6 +1,6 @@
 """Features for other programs, and from them: .npz, .npy and .parquet, readable without this package.
 
-Reading is in :mod:`deltaoe.data.foreign`; whatever is written here can be read there. Writing takes a block of
+Reading is in :mod:`deltaoe.interchange.reading`; whatever is written here can be read there. Writing takes a block of
 vectors at a time and replaces the target only when all is there.
 """
 
@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from deltaoe.data.foreign import SIDECARS, Foreign, read_foreign, read_texts, sidecar
-from deltaoe.data.names import check_names
-from deltaoe.data.names import class_names as check_class_names
-from deltaoe.data.parquet import CLASS_NAMES, arrow
 from deltaoe.errors import DataError, StoreError
+from deltaoe.interchange.name_lists import check_names
+from deltaoe.interchange.name_lists import class_names as check_class_names
+from deltaoe.interchange.parquet import CLASS_NAMES, arrow
+from deltaoe.interchange.reading import SIDECARS, Foreign, read_foreign, read_texts, sidecar
 from deltaoe.store.atomic import cannot_write, replacing
 
 __all__ = ["Foreign", "read_foreign", "read_texts", "write_npy", "write_npz", "write_parquet"]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Literal
 
+from deltaoe.clip.reference import ModelRef
 from deltaoe.errors import ConfigError, MismatchError, ModelError
-from deltaoe.models.reference import ModelRef
 from deltaoe.progress import Event, OnEvent
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.workspace import Workspace
 
 if TYPE_CHECKING:
-    from deltaoe.models.clip import FrozenClip
+    from deltaoe.clip.frozen import FrozenClip
 
 
 _PRECISIONS = ("fp32", "bf16", "fp16")
@@ -125,7 +125,7 @@ class ModelSource:
         if self._clip is None:
             if self._expected is not None and self._expected.is_imported:
                 self._check_named(self._expected.model)
-            from deltaoe.models.clip import FrozenClip
+            from deltaoe.clip.frozen import FrozenClip
             from deltaoe.runtime import keep_freed_memory, native_precision, resolve_device
 
             device = resolve_device(self._device)

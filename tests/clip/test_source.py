@@ -7,12 +7,12 @@ import os
 import pytest
 from tiny import make_model
 
+from deltaoe.clip.reference import ModelRef
+from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, MismatchError
-from deltaoe.models.reference import ModelRef
 from deltaoe.runtime import native_precision, resolve_device
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.workspace import Workspace
-from deltaoe.workflows.source import ModelSource
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deltaoe.clip import batching
+from deltaoe.clip.batching import BatchEncoder
 from deltaoe.errors import ConfigError, ModelError
-from deltaoe.models import batching
-from deltaoe.models.batching import BatchEncoder
 from deltaoe.runtime import free_memory, is_out_of_memory
 
 CPU = torch.device("cpu")
