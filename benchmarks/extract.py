@@ -32,9 +32,9 @@ VIT = "ViT-B/32, random weights"
 
 def ours(model: str, folder: Path, count: int) -> float:
     """Seconds of the extract workflow in an empty workspace."""
+    from deltaoe.extraction.extract import ExtractOptions, extract
     from deltaoe.progress import Event
     from deltaoe.store.workspace import Workspace
-    from deltaoe.workflows.extract import ExtractOptions, extract
 
     begun: list[tuple[float, int]] = []
 

@@ -26,6 +26,7 @@ from shown import show
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.clip.reference import ModelRef
 from deltaoe.data.evaluation import MEAN, Evaluation, Measurement
+from deltaoe.extraction.extract import ExtractOptions, extract
 from deltaoe.functional.blend import blend
 from deltaoe.functional.metrics import auroc
 from deltaoe.functional.sampling import few_shot_split
@@ -36,7 +37,6 @@ from deltaoe.progress import Event
 from deltaoe.runtime import generator, resolve_device
 from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.evaluate import EvaluateOptions
-from deltaoe.workflows.extract import ExtractOptions, extract
 from deltaoe.workflows.protocols import METHODS
 from deltaoe.workflows.recipes import load, run_recipe
 from deltaoe.workflows.zero_shot import TEMPLATE

@@ -135,10 +135,10 @@ def evaluate(
         screen.table("Recipes", [(name, title) for name, title in shipped().items()])
         screen.json(shipped())
         return
+    from deltaoe.extraction.ingest import IngestOptions
     from deltaoe.store.workspace import Workspace
     from deltaoe.workflows.background import BackgroundOptions
     from deltaoe.workflows.evaluate import ALL, EvaluateOptions, measure, prepare
-    from deltaoe.workflows.ingest import IngestOptions
 
     if theory and recipe is not None:
         raise ConfigError("--theory is not for recipes", hint="name the images with --id, --ood and --shift")

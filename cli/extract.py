@@ -96,10 +96,10 @@ def extract(
 ) -> None:
     """Run ``deltaoe extract``; the help text above says what it does."""
     from deltaoe.clip.reference import DEFAULT_MODEL
+    from deltaoe.extraction.extract import ExtractOptions
+    from deltaoe.extraction.extract import extract as run
+    from deltaoe.extraction.ingest import IngestOptions
     from deltaoe.store.workspace import Workspace
-    from deltaoe.workflows.extract import ExtractOptions
-    from deltaoe.workflows.extract import extract as run
-    from deltaoe.workflows.ingest import IngestOptions
 
     from .output import Screen, titled
 

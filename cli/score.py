@@ -168,10 +168,10 @@ def score(
     as_json: options.Json = False,
 ) -> None:
     """Run ``deltaoe score``; the help text above says what it does."""
+    from deltaoe.extraction.ingest import IngestOptions
     from deltaoe.store.workspace import Workspace
     from deltaoe.workflows.background import BackgroundOptions
     from deltaoe.workflows.choosing import ScoreOptions
-    from deltaoe.workflows.ingest import IngestOptions
     from deltaoe.workflows.score import score as run
     from deltaoe.workflows.verdicts import Rule
 

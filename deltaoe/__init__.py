@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from deltaoe.clip.reference import ModelRef as ModelRef
     from deltaoe.data.detector import Detector as Detector
     from deltaoe.errors import DeltaoeError as DeltaoeError
+    from deltaoe.extraction.extract import ExtractOptions as ExtractOptions
+    from deltaoe.extraction.extract import extract as extract
     from deltaoe.functional.energy import delta_energy as delta_energy
     from deltaoe.functional.energy import energy as energy
     from deltaoe.models.recipe import Recipe as Recipe
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from deltaoe.workflows.choosing import ScoreOptions as ScoreOptions
     from deltaoe.workflows.evaluate import EvaluateOptions as EvaluateOptions
     from deltaoe.workflows.evaluate import evaluate as evaluate
-    from deltaoe.workflows.extract import ExtractOptions as ExtractOptions
-    from deltaoe.workflows.extract import extract as extract
     from deltaoe.workflows.score import score as score
     from deltaoe.workflows.scoring import Scorer as Scorer
     from deltaoe.workflows.tune import TuneOptions as TuneOptions
@@ -38,7 +38,7 @@ _HOMES = {
     "DeltaoeError": "errors",
     "Detector": "data.detector",
     "EvaluateOptions": "workflows.evaluate",
-    "ExtractOptions": "workflows.extract",
+    "ExtractOptions": "extraction.extract",
     "FrozenClip": "clip.frozen",
     "ModelRef": "clip.reference",
     "Prompts": "workflows.tuning_options",
@@ -51,7 +51,7 @@ _HOMES = {
     "delta_energy": "functional.energy",
     "energy": "functional.energy",
     "evaluate": "workflows.evaluate",
-    "extract": "workflows.extract",
+    "extract": "extraction.extract",
     "score": "workflows.score",
     "tune": "workflows.arrays",
     "tune_workspace": "workflows.tune",

@@ -199,9 +199,9 @@ def test_the_package_itself_loads_nothing():
     [
         "deltaoe.store.workspace",
         "deltaoe.clip.reference",
-        "deltaoe.workflows.decoding",
+        "deltaoe.extraction.decoding",
         "deltaoe.interchange.import_export",
-        "deltaoe.workflows.extract",
+        "deltaoe.extraction.extract",
         "deltaoe.store.maintenance",
         "deltaoe.workflows.score",
         "deltaoe.workflows.tune",

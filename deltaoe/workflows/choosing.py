@@ -15,13 +15,13 @@ from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.clip.source import ModelSource
 from deltaoe.data.detector import Detector
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.extraction.ingest import IngestOptions
 from deltaoe.images.labels import check_template, read_labels
 from deltaoe.interchange.writing import read_texts
 from deltaoe.progress import OnEvent, silent
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.background import BackgroundOptions, Candidate, candidates
-from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.verdicts import Rule
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from deltaoe.clip.source import ModelSource
 from deltaoe.data.detector import Detector
 from deltaoe.data.evaluation import Evaluation, Measurement
 from deltaoe.errors import ConfigError, DataError, MismatchError
+from deltaoe.extraction.ingest import IngestOptions
 from deltaoe.functional.bootstrap import Positive
 from deltaoe.functional.conformal import check_alpha
 from deltaoe.functional.gallery import Gallery
@@ -31,7 +32,6 @@ from deltaoe.store.feature_store import Digests
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
 from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.gather import Gathered, Known, distinct_unknown, gather, known_images
-from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.measuring import KNOWN, Grading, Seen, grade, possible, see
 from deltaoe.workflows.zero_shot import TEMPLATE, given_detector, zero_shot_detector
 

@@ -14,13 +14,13 @@ from deltaoe.clip.source import ModelSource
 from deltaoe.data.detector import Detector
 from deltaoe.data.table import ScoreTable
 from deltaoe.errors import ConfigError, MismatchError
+from deltaoe.extraction.ingest import ingest
 from deltaoe.images.inputs import find_files
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
 from deltaoe.workflows.choosing import ScoreOptions, saved_detector, source_of, zero_shot
-from deltaoe.workflows.ingest import ingest
 from deltaoe.workflows.verdicts import Rule, judge, undecided
 
 

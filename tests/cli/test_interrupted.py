@@ -111,7 +111,7 @@ def decoders(process: subprocess.Popen[str]) -> list[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has just ended
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == process.pid and b"workflows.crew" in (folder / "cmdline").read_bytes():
+            if parent == process.pid and b"extraction.decoder_processes" in (folder / "cmdline").read_bytes():
                 found.append(int(folder.name))
     return found
 

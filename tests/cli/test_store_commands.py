@@ -20,10 +20,10 @@ from tiny import make_noise, make_pictures
 
 from deltaoe.clip.reference import ModelRef
 from deltaoe.clip.source import ModelSource
+from deltaoe.extraction.ingest import IngestOptions, ingest
 from deltaoe.images.inputs import find_files
 from deltaoe.progress import silent
 from deltaoe.store.workspace import Workspace
-from deltaoe.workflows.ingest import IngestOptions, ingest
 
 BROKEN = "bad\x1b[31m\n<b>.jpg"
 

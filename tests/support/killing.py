@@ -73,7 +73,7 @@ class Killer:
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 ours = f"KILLING={self._mark}".encode() in (folder / "environ").read_bytes().split(b"\0")
-                if ours and b"workflows.crew" in (folder / "cmdline").read_bytes():
+                if ours and b"extraction.decoder_processes" in (folder / "cmdline").read_bytes():
                     found.append(int(folder.name))
             except OSError:  # it has just ended
                 continue
@@ -148,10 +148,10 @@ def _prepare(model: Path) -> dict[str, Any]:
 
     from deltaoe.clip.frozen import FrozenClip
     from deltaoe.clip.reference import ModelRef
+    from deltaoe.extraction import decoding, ingest
+    from deltaoe.extraction.extract import ExtractOptions, extract
     from deltaoe.store import compaction, maintenance
     from deltaoe.store.workspace import Workspace
-    from deltaoe.workflows import decoding, ingest
-    from deltaoe.workflows.extract import ExtractOptions, extract
 
     torch.set_num_threads(1)
     ingest._SHARD_ROWS, compaction._ROWS, decoding._FEW_FILES = SHARD_ROWS, COMPACT_ROWS, FEW_FILES
@@ -183,7 +183,7 @@ def _prepare(model: Path) -> dict[str, Any]:
 
 
 def _child(act: Any, order: dict[str, Any], batch: int, report: int) -> None:
-    from deltaoe.workflows import ingest
+    from deltaoe.extraction import ingest
 
     run_model, first = ingest._Run._run_model, 0.0
 

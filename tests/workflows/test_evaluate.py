@@ -14,14 +14,14 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from tiny import HUES, make_model, make_noise, make_pictures
 
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.extraction.extract import ExtractOptions, extract
+from deltaoe.extraction.ingest import IngestOptions
 from deltaoe.functional.scores import SCORES
 from deltaoe.interchange.import_export import ImportOptions, import_features
 from deltaoe.models.recipe import Recipe
 from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.evaluate import EvaluateOptions, evaluate
-from deltaoe.workflows.extract import ExtractOptions, extract
-from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.recipes import Part, Protocol, find_places, load, run_recipe, shipped
 from deltaoe.workflows.tune import TuneOptions, tune_workspace
 from deltaoe.workflows.tuning_options import Prompts

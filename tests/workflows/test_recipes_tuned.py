@@ -19,6 +19,8 @@ from tiny import HUES, make_model, make_noise, make_pictures
 from deltaoe.data.detector import Detector
 from deltaoe.data.evaluation import Evaluation
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.extraction.extract import ExtractOptions, extract
+from deltaoe.extraction.ingest import IngestOptions
 from deltaoe.models.recipe import Recipe
 from deltaoe.progress import Event, silent
 from deltaoe.store.dataset import DataSet
@@ -26,8 +28,6 @@ from deltaoe.store.workspace import Workspace
 from deltaoe.workflows import protocols
 from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.evaluate import EvaluateOptions
-from deltaoe.workflows.extract import ExtractOptions, extract
-from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.recipes import Part, Protocol, run_recipe
 from deltaoe.workflows.tune import TuneOptions, tune_workspace
 from deltaoe.workflows.tuning_options import ContextOptions, Prompts

@@ -19,6 +19,8 @@ from deltaoe.clip.reference import ModelRef
 from deltaoe.data.detector import Detector
 from deltaoe.data.theory import Conclusion, Finding, Theory
 from deltaoe.errors import ConfigError, MismatchError, ModelError
+from deltaoe.extraction.extract import ExtractOptions, extract
+from deltaoe.extraction.ingest import IngestOptions
 from deltaoe.interchange.import_export import ImportOptions, import_features
 from deltaoe.models.rebuilding import rebuilt_learner
 from deltaoe.models.recipe import Recipe
@@ -26,8 +28,6 @@ from deltaoe.runtime import generator
 from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.conclusions import conclude
 from deltaoe.workflows.evaluate import EvaluateOptions, evaluate, prepare
-from deltaoe.workflows.extract import ExtractOptions, extract
-from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.theory import bound_points, theory
 from deltaoe.workflows.tune import TuneOptions, tune_workspace
 from deltaoe.workflows.tuning_options import ContextOptions, Prompts

@@ -15,11 +15,11 @@ from deltaoe.clip.reference import ModelRef
 from deltaoe.clip.source import ModelSource
 from deltaoe.data.detector import Detector
 from deltaoe.errors import ConfigError, DataError, MismatchError, ModelError
+from deltaoe.extraction.extract import ExtractOptions, extract
+from deltaoe.extraction.ingest import IngestOptions
 from deltaoe.models.recipe import Recipe
 from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.background import BackgroundOptions
-from deltaoe.workflows.extract import ExtractOptions, extract
-from deltaoe.workflows.ingest import IngestOptions
 from deltaoe.workflows.scoring import Scorer
 from deltaoe.workflows.tune import TuneOptions, tune_workspace
 from deltaoe.workflows.tuning_options import Prompts

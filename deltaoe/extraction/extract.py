@@ -12,6 +12,7 @@ from typing import BinaryIO
 from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError
+from deltaoe.extraction.ingest import Ingested, IngestOptions, ingest
 from deltaoe.images.inputs import FileList, Ignored, find_files
 from deltaoe.images.labels import (
     Labelling,
@@ -25,7 +26,6 @@ from deltaoe.images.labels import (
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
-from deltaoe.workflows.ingest import Ingested, IngestOptions, ingest
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from deadly import Decoder, number_in
 
+from deltaoe.extraction import decoding
+from deltaoe.extraction.decoding import Picture, pictures
 from deltaoe.images.decode import read_bytes
-from deltaoe.workflows import decoding
-from deltaoe.workflows.decoding import Picture, pictures
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs /proc to find processes")
 both_ways = pytest.mark.parametrize("workers", [0, 2], ids=["threads", "processes"])
@@ -186,7 +186,7 @@ def test_pixels_are_the_callers_own(files, workers):
 @needs_proc
 def test_a_process_loads_little(files):
     assert "torch" in sys.modules  # in this one
-    files.write(["loaded torch open_clip h5py faiss sklearn scipy deltaoe.workflows.ingest numpy"])
+    files.write(["loaded torch open_clip h5py faiss sklearn scipy deltaoe.extraction.ingest numpy"])
     assert numbers(list(files.stream())) == [2**7]  # NumPy alone
 
 

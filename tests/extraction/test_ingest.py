@@ -14,15 +14,15 @@ from fakes import SPACE, FakeClip, FakeSource, draw, feature, listed
 from PIL import Image
 
 from deltaoe.errors import ConfigError, DataError, ModelError, StoreError
+from deltaoe.extraction import decoding
+from deltaoe.extraction import ingest as module
+from deltaoe.extraction.ingest import MAX_VIEWS, Ingested, IngestOptions, ingest
 from deltaoe.images.decode import ImageError, decode, read_bytes
 from deltaoe.progress import silent
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import FeatureStore, FileRecord
 from deltaoe.store.shards import NO_DIGEST
 from deltaoe.store.workspace import Workspace
-from deltaoe.workflows import decoding
-from deltaoe.workflows import ingest as module
-from deltaoe.workflows.ingest import MAX_VIEWS, Ingested, IngestOptions, ingest
 
 
 @pytest.fixture

@@ -307,7 +307,7 @@ def _exactly(stream: BufferedReader, count: int) -> bytes:
     return data
 
 
-_PROGRAM = "import sys; sys.path[:] = {}; from deltaoe.workflows.crew import serve; serve()"
+_PROGRAM = "import sys; sys.path[:] = {}; from deltaoe.extraction.decoder_processes import serve; serve()"
 
 
 def serve() -> None:

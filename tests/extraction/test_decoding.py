@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 from decoders import value_of
 
-from deltaoe.workflows import crew, decoding
-from deltaoe.workflows.decoding import Picture, pictures
+from deltaoe.extraction import decoder_processes, decoding
+from deltaoe.extraction.decoding import Picture, pictures
 
 PATIENCE = 120  # seconds, on a busy machine; a test that reaches it has found a hang
 
@@ -102,7 +102,11 @@ def children(parent: int | None = None) -> list[int]:
             command = (folder / "cmdline").read_bytes()
         except OSError:
             continue
-        if int(ppid) == (parent or os.getpid()) and state != "Z" and b"deltaoe.workflows.crew" in command:
+        if (
+            int(ppid) == (parent or os.getpid())
+            and state != "Z"
+            and b"deltaoe.extraction.decoder_processes" in command
+        ):
             found.append(int(folder.name))
     return found
 
@@ -167,7 +171,9 @@ def test_known_contents_are_not_decoded(files, workers):
 
 @needs_proc
 def test_without_anything_new_no_process_is_started(files, monkeypatch):
-    monkeypatch.setattr(crew.subprocess, "Popen", lambda *a, **k: pytest.fail("a process was started"))
+    monkeypatch.setattr(
+        decoder_processes.subprocess, "Popen", lambda *a, **k: pytest.fail("a process was started")
+    )
     given = files(*["good"] * 70)
     given.known = {given.digest(i) for i in range(70)}
     assert {picture.problem for picture in given.run(workers=2)} == {""}
@@ -212,8 +218,10 @@ def test_a_copy_has_its_twins_problem(files, workers, word):
 
 
 def test_a_copy_of_what_crashed_costs_no_further_process(files, monkeypatch):
-    started, popen = [], crew.subprocess.Popen
-    monkeypatch.setattr(crew.subprocess, "Popen", lambda *a, **k: started.append(a) or popen(*a, **k))
+    started, popen = [], decoder_processes.subprocess.Popen
+    monkeypatch.setattr(
+        decoder_processes.subprocess, "Popen", lambda *a, **k: started.append(a) or popen(*a, **k)
+    )
     result = files(*["exit 0"] * 5).run(workers=1)
     assert {picture.problem for picture in result} == {"the decoder crashed on this file (exit code 3)"}
     assert len(started) == 2
@@ -422,13 +430,15 @@ ODD_ENDS = {
 
 @pytest.mark.parametrize("end", ODD_ENDS.values(), ids=ODD_ENDS)
 def test_a_process_that_dies_in_the_middle_of_a_result(files, monkeypatch, end):
-    monkeypatch.setattr(crew, "_PROGRAM", WORKER + end)
+    monkeypatch.setattr(decoder_processes, "_PROGRAM", WORKER + end)
     result = files(*["good"] * 2).run(workers=1)
     assert {(picture.problem, picture.lasting) for picture in result} == {crashed("exit code 7")}
 
 
 def test_a_process_that_talks_nonsense_is_ended(files, monkeypatch):
-    monkeypatch.setattr(crew, "_PROGRAM", WORKER + "t.write(b'\\1\\0\\0\\0?'); t.flush(); time.sleep(600)")
+    monkeypatch.setattr(
+        decoder_processes, "_PROGRAM", WORKER + "t.write(b'\\1\\0\\0\\0?'); t.flush(); time.sleep(600)"
+    )
     result = files("good").run(workers=1)
     assert (result[0].problem, result[0].lasting) == crashed("signal SIGKILL")
 
@@ -436,14 +446,14 @@ def test_a_process_that_talks_nonsense_is_ended(files, monkeypatch):
 WORKER = """
 import sys, os, time
 sys.path[:] = {}
-import deltaoe.workflows.crew as c
+import deltaoe.extraction.decoder_processes as c
 s, t = os.fdopen(0, "rb"), os.fdopen(1, "wb")
 c._exactly(s, c._receive(s)); c._send(t, ""); [c._exactly(s, head[2]) for head in c._receive(s)]
 """
 
 
 def test_a_file_that_crashed_is_tried_again_while_no_other_is_decoded(files, tmp_path):
-    gate, log = crew._Gate(), []
+    gate, log = decoder_processes._Gate(), []
 
     def work(i):
         with gate.together():
@@ -478,13 +488,13 @@ def no_python(monkeypatch, tmp_path):
 
 
 def no_answer(monkeypatch, tmp_path):
-    monkeypatch.setattr(crew, "_PROGRAM", "raise SystemExit(9)")
+    monkeypatch.setattr(decoder_processes, "_PROGRAM", "raise SystemExit(9)")
     return decoders.decode, "exit code 9"
 
 
 def too_late(monkeypatch, tmp_path):
-    monkeypatch.setattr(crew, "_PROGRAM", "import time; time.sleep(600)")
-    monkeypatch.setattr(crew, "_START_SECONDS", 0.2)
+    monkeypatch.setattr(decoder_processes, "_PROGRAM", "import time; time.sleep(600)")
+    monkeypatch.setattr(decoder_processes, "_START_SECONDS", 0.2)
     return decoders.decode, "signal SIGKILL"
 
 
@@ -513,7 +523,7 @@ def test_threads_take_the_place_of_processes_that_cannot_be_started(files, why, 
 
 
 def test_once_some_have_started_others_are_tried_more_often(files, monkeypatch):
-    started, popen = [], crew.subprocess.Popen
+    started, popen = [], decoder_processes.subprocess.Popen
 
     def sometimes(*arguments, **options):
         started.append(1)
@@ -521,8 +531,8 @@ def test_once_some_have_started_others_are_tried_more_often(files, monkeypatch):
             raise BlockingIOError(11, "Resource temporarily unavailable")
         return popen(*arguments, **options)
 
-    monkeypatch.setattr(crew.subprocess, "Popen", sometimes)
-    monkeypatch.setattr(crew, "_PAUSE", 0.001)
+    monkeypatch.setattr(decoder_processes.subprocess, "Popen", sometimes)
+    monkeypatch.setattr(decoder_processes, "_PAUSE", 0.001)
     given = files("good", "exit", "good")
     result = given.run(workers=1)
     assert_good(result, [0, 2])
@@ -531,8 +541,8 @@ def test_once_some_have_started_others_are_tried_more_often(files, monkeypatch):
 
 
 def test_a_file_that_crashed_is_not_tried_in_this_process(files, monkeypatch):
-    monkeypatch.setattr(crew, "_PAUSE", 0.001)
-    started, popen = [], crew.subprocess.Popen
+    monkeypatch.setattr(decoder_processes, "_PAUSE", 0.001)
+    started, popen = [], decoder_processes.subprocess.Popen
 
     def once(*arguments, **options):
         started.append(1)
@@ -540,7 +550,7 @@ def test_a_file_that_crashed_is_not_tried_in_this_process(files, monkeypatch):
             raise BlockingIOError(11, "Resource temporarily unavailable")
         return popen(*arguments, **options)
 
-    monkeypatch.setattr(crew.subprocess, "Popen", once)
+    monkeypatch.setattr(decoder_processes.subprocess, "Popen", once)
     given = files("good", "exit", "good", "good")
     result = given.run(workers=1)
     assert_good(result, [0, 2, 3])
@@ -586,7 +596,7 @@ def script(tmp_path: Path, body: str, words: Sequence[str], *, guard: bool = Tru
     Files(tmp_path, words)
     lines = [
         "import os, sys, time, decoders",
-        "from deltaoe.workflows.decoding import pictures",
+        "from deltaoe.extraction.decoding import pictures",
         f"def start(): return pictures(range({len(words)}), lambda i: f'{tmp_path}/{{i:04d}}.jpg', lambda d: (0,),"
         " decoders.decode, workers=2, ahead=20, notify=print)",
         "if __name__ == '__main__':" if guard else "if True:",

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltaoe.errors import first_line
+from deltaoe.extraction.decoder_processes import Crew, Decode, Outcome, decode_here, ignore_pillow
 from deltaoe.images.decode import ImageError, read_bytes
 from deltaoe.runtime import usable_cpus
-from deltaoe.workflows.crew import Crew, Decode, Outcome, decode_here, ignore_pillow
 
 _FEW_FILES = 64  # threads have decoded this many before the first process has loaded Pillow and NumPy
 _READERS = 8  # they wait for disks and networks rather than for a CPU

@@ -23,7 +23,7 @@ from deltaoe.store.workspace import Workspace
 if TYPE_CHECKING:
     from deltaoe.clip.batching import BatchEncoder
     from deltaoe.clip.frozen import FrozenClip
-    from deltaoe.workflows.decoding import Picture
+    from deltaoe.extraction.decoding import Picture
 
 # A kill -9 loses at most this many rows or this many seconds of work.
 _SHARD_ROWS = 8192
@@ -193,7 +193,7 @@ class _Run:
     def encode(self, todo: npt.NDArray[np.int64], clip: FrozenClip) -> None:
         """Read, decode and encode the files ``todo``."""
         from deltaoe.clip.batching import BatchEncoder
-        from deltaoe.workflows.decoding import pictures
+        from deltaoe.extraction.decoding import pictures
 
         def say(sentence: str) -> None:
             self._on(Event(_STAGE, message=sentence))
