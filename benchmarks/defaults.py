@@ -32,8 +32,8 @@ from deltaoe.functional.background import centre_of, centred, mine
 from deltaoe.functional.metrics import auroc, fpr_at_tpr
 from deltaoe.functional.scores import SCORES, Evidence
 from deltaoe.runtime import resolve_device
+from deltaoe.scoring.zero_shot import TEMPERATURE, TEMPLATE, TOP_C
 from deltaoe.store.workspace import Workspace
-from deltaoe.workflows.zero_shot import TEMPERATURE, TEMPLATE, TOP_C
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"

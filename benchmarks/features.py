@@ -29,8 +29,8 @@ from torch import Tensor
 from deltaoe.functional.background import centre_of, mine
 from deltaoe.functional.metrics import auroc, fpr_at_tpr
 from deltaoe.functional.scores import SCORES, Evidence
-from deltaoe.workflows.background import FRACTION
-from deltaoe.workflows.zero_shot import TEMPERATURE, TOP_C
+from deltaoe.scoring.background import FRACTION
+from deltaoe.scoring.zero_shot import TEMPERATURE, TOP_C
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "clip-features"
 TOLERANCE = 1e-4

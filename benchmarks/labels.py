@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from deltaoe.data.detector import Detector
+    from deltaoe.scoring.detector import Detector
 
 DIM = 512
 NEIGHBOURS = 64
@@ -52,7 +52,7 @@ def detector(labels: int, temperature: float) -> Detector:
     """A detector of so many labels."""
     import numpy as np
 
-    from deltaoe.data.detector import Detector
+    from deltaoe.scoring.detector import Detector
     from deltaoe.store.feature_space import FeatureSpace
 
     space = FeatureSpace("benchmark", "w", "c", "{}", "fp32", 1, DIM)
@@ -64,7 +64,7 @@ def run(way: str, labels: int, images: int, device: str) -> dict[str, Any]:
     """One way in this process: seconds, peak of memory (the GPU's on a GPU), and widths of bounds."""
     import torch
 
-    from deltaoe.workflows.scoring import IMAGE_BLOCK, Scorer
+    from deltaoe.scoring.scorer import IMAGE_BLOCK, Scorer
 
     known, pictures = detector(labels, TEMPERATURE), rows(images, 0.4, 2)
     found: dict[str, Any] = {}

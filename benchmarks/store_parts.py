@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from deltaoe.scoring.scorer import Scorer
     from deltaoe.store.feature_space import FeatureSpace
     from deltaoe.store.feature_store import FeatureStore
-    from deltaoe.workflows.scoring import Scorer
 
 BLOCK = 8192
 PICKED = 10_000
@@ -151,7 +151,7 @@ def import_scoring(place: Place) -> Spent:
     """Only imports, those of scoring."""
     import faiss  # noqa: F401
 
-    import deltaoe.workflows.scoring  # noqa: F401
+    import deltaoe.scoring.scorer  # noqa: F401
 
     return Spent(0.0, 0.0)
 
@@ -271,8 +271,8 @@ def scorer(dim: int) -> Scorer:
     """One for a thousand labels."""
     import numpy as np
 
-    from deltaoe.data.detector import Detector
-    from deltaoe.workflows.scoring import Scorer
+    from deltaoe.scoring.detector import Detector
+    from deltaoe.scoring.scorer import Scorer
 
     return Scorer(
         Detector(
@@ -289,7 +289,7 @@ def scorer(dim: int) -> Scorer:
 
 def score(place: Place) -> Spent:
     """Seconds of scoring all rows, reading included."""
-    from deltaoe.workflows.scoring import score_stored
+    from deltaoe.scoring.scorer import score_stored
 
     store, keys, ready = opened(place), all_digests(place), scorer(place.dim)
     start = now()

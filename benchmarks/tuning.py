@@ -35,11 +35,11 @@ from deltaoe.models.recipe import Recipe
 from deltaoe.models.tuning import Problem, fit_context
 from deltaoe.progress import Event
 from deltaoe.runtime import generator, resolve_device
+from deltaoe.scoring.zero_shot import TEMPLATE
 from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.evaluate import EvaluateOptions
 from deltaoe.workflows.protocols import METHODS
 from deltaoe.workflows.recipes import load, run_recipe
-from deltaoe.workflows.zero_shot import TEMPLATE
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"

@@ -61,9 +61,9 @@ def background(
     as_json: options.Json = False,
 ) -> None:
     """Run ``deltaoe background``; the help text above says what it does."""
+    from deltaoe.scoring.background import BackgroundOptions
+    from deltaoe.scoring.resolve import ScoreOptions, list_background
     from deltaoe.store.workspace import Workspace
-    from deltaoe.workflows.background import BackgroundOptions
-    from deltaoe.workflows.choosing import ScoreOptions, list_background
 
     from .output import Screen
 

@@ -136,8 +136,8 @@ def evaluate(
         screen.json(shipped())
         return
     from deltaoe.extraction.ingest import IngestOptions
+    from deltaoe.scoring.background import BackgroundOptions
     from deltaoe.store.workspace import Workspace
-    from deltaoe.workflows.background import BackgroundOptions
     from deltaoe.workflows.evaluate import ALL, EvaluateOptions, measure, prepare
 
     if theory and recipe is not None:

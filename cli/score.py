@@ -16,7 +16,7 @@ from deltaoe.errors import ConfigError, StoreError
 from . import options
 
 if TYPE_CHECKING:
-    from deltaoe.workflows.score import ScoreResult
+    from deltaoe.scoring.score import ScoreResult
 
 HELP = """Tell known from unknown images: ΔEnergy, class, p-value and verdict for each.
 
@@ -169,11 +169,11 @@ def score(
 ) -> None:
     """Run ``deltaoe score``; the help text above says what it does."""
     from deltaoe.extraction.ingest import IngestOptions
+    from deltaoe.scoring.background import BackgroundOptions
+    from deltaoe.scoring.resolve import ScoreOptions
+    from deltaoe.scoring.score import score as run
+    from deltaoe.scoring.verdicts import Rule
     from deltaoe.store.workspace import Workspace
-    from deltaoe.workflows.background import BackgroundOptions
-    from deltaoe.workflows.choosing import ScoreOptions
-    from deltaoe.workflows.score import score as run
-    from deltaoe.workflows.verdicts import Rule
 
     from .output import Screen, titled
 

@@ -170,8 +170,8 @@ def tune(
 ) -> None:
     """Run ``deltaoe tune``; the help text above says what it does."""
     from deltaoe.models.recipe import Recipe
+    from deltaoe.scoring.background import BackgroundOptions
     from deltaoe.store.workspace import Workspace
-    from deltaoe.workflows.background import BackgroundOptions
     from deltaoe.workflows.tune import TuneOptions
     from deltaoe.workflows.tune import tune_workspace as run
     from deltaoe.workflows.tuning_options import ContextOptions, Prompts

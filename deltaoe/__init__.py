@@ -11,48 +11,48 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deltaoe.clip.frozen import FrozenClip as FrozenClip
     from deltaoe.clip.reference import ModelRef as ModelRef
-    from deltaoe.data.detector import Detector as Detector
     from deltaoe.errors import DeltaoeError as DeltaoeError
     from deltaoe.extraction.extract import ExtractOptions as ExtractOptions
     from deltaoe.extraction.extract import extract as extract
     from deltaoe.functional.energy import delta_energy as delta_energy
     from deltaoe.functional.energy import energy as energy
     from deltaoe.models.recipe import Recipe as Recipe
+    from deltaoe.scoring.background import BackgroundOptions as BackgroundOptions
+    from deltaoe.scoring.detector import Detector as Detector
+    from deltaoe.scoring.resolve import ScoreOptions as ScoreOptions
+    from deltaoe.scoring.score import score as score
+    from deltaoe.scoring.scorer import Scorer as Scorer
+    from deltaoe.scoring.verdicts import Rule as Rule
     from deltaoe.store.workspace import Workspace as Workspace
     from deltaoe.workflows.arrays import tune as tune
-    from deltaoe.workflows.background import BackgroundOptions as BackgroundOptions
-    from deltaoe.workflows.choosing import ScoreOptions as ScoreOptions
     from deltaoe.workflows.evaluate import EvaluateOptions as EvaluateOptions
     from deltaoe.workflows.evaluate import evaluate as evaluate
-    from deltaoe.workflows.score import score as score
-    from deltaoe.workflows.scoring import Scorer as Scorer
     from deltaoe.workflows.tune import TuneOptions as TuneOptions
     from deltaoe.workflows.tune import tune_workspace as tune_workspace
     from deltaoe.workflows.tuning_options import ContextOptions as ContextOptions
     from deltaoe.workflows.tuning_options import Prompts as Prompts
-    from deltaoe.workflows.verdicts import Rule as Rule
 
 _HOMES = {
-    "BackgroundOptions": "workflows.background",
+    "BackgroundOptions": "scoring.background",
     "ContextOptions": "workflows.tuning_options",
     "DeltaoeError": "errors",
-    "Detector": "data.detector",
+    "Detector": "scoring.detector",
     "EvaluateOptions": "workflows.evaluate",
     "ExtractOptions": "extraction.extract",
     "FrozenClip": "clip.frozen",
     "ModelRef": "clip.reference",
     "Prompts": "workflows.tuning_options",
     "Recipe": "models.recipe",
-    "Rule": "workflows.verdicts",
-    "ScoreOptions": "workflows.choosing",
-    "Scorer": "workflows.scoring",
+    "Rule": "scoring.verdicts",
+    "ScoreOptions": "scoring.resolve",
+    "Scorer": "scoring.scorer",
     "TuneOptions": "workflows.tune",
     "Workspace": "store.workspace",
     "delta_energy": "functional.energy",
     "energy": "functional.energy",
     "evaluate": "workflows.evaluate",
     "extract": "extraction.extract",
-    "score": "workflows.score",
+    "score": "scoring.score",
     "tune": "workflows.arrays",
     "tune_workspace": "workflows.tune",
 }

@@ -108,8 +108,8 @@ each_file = each(FILES)
 
 def test_there_is_something_to_look_at():
     assert {part_of(file) for file in FILES} <= {"", *ROOMS, *OLD}
-    scoring = set(imports(REPOSITORY / "deltaoe/workflows/scoring.py"))
-    assert "deltaoe.models.label_index.LabelIndex" in scoring
+    scoring = set(imports(REPOSITORY / "deltaoe/scoring/scorer.py"))
+    assert "deltaoe.scoring.label_index.LabelIndex" in scoring
     assert "deltaoe_cli.options" in set(imports(REPOSITORY / "cli/score.py"))
 
 
@@ -203,7 +203,7 @@ def test_the_package_itself_loads_nothing():
         "deltaoe.interchange.import_export",
         "deltaoe.extraction.extract",
         "deltaoe.store.maintenance",
-        "deltaoe.workflows.score",
+        "deltaoe.scoring.score",
         "deltaoe.workflows.tune",
         "deltaoe.workflows.tuning_options",
         "deltaoe_cli.main",

@@ -8,9 +8,9 @@ import torch
 
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.clip.prompt_learner import PromptLearner
-from deltaoe.data.detector import Detector
 from deltaoe.errors import MismatchError, ModelError
 from deltaoe.runtime import generator
+from deltaoe.scoring.detector import Detector
 
 _TOLERANCE = 1e-2  # of a component of a unit row: devices and precisions differ by less
 

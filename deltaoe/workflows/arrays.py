@@ -10,17 +10,17 @@ import numpy.typing as npt
 
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
-from deltaoe.data.detector import Detector
 from deltaoe.errors import ConfigError, DataError, MismatchError
 from deltaoe.functional.background import Rows
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.progress import OnEvent, silent
 from deltaoe.runtime import check_seed, resolve_device
+from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.zero_shot import TEMPLATE
 from deltaoe.workflows.learning import Sample
 from deltaoe.workflows.tuning import tune_prompts
 from deltaoe.workflows.tuning_options import Prompts
 from deltaoe.workflows.tuning_selection import Material
-from deltaoe.workflows.zero_shot import TEMPLATE
 
 _FEWEST_CALIBRATION = 100
 
@@ -51,7 +51,7 @@ def tune(
         on: progress.
 
     Returns:
-        A detector: :meth:`~deltaoe.data.detector.Detector.score`, ``predict``, ``p_values``, ``save``.
+        A detector: :meth:`~deltaoe.scoring.detector.Detector.score`, ``predict``, ``p_values``, ``save``.
 
     Raises:
         ConfigError: an option does not fit.

@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.clip.source import ModelSource
-from deltaoe.data.detector import Detector
 from deltaoe.data.evaluation import Evaluation, Measurement
 from deltaoe.errors import ConfigError, DataError, MismatchError
 from deltaoe.extraction.ingest import IngestOptions
@@ -26,14 +25,15 @@ from deltaoe.functional.sampling import few_shot_split
 from deltaoe.functional.scores import SCORES
 from deltaoe.images.labels import check_template
 from deltaoe.progress import OnEvent, silent
+from deltaoe.scoring.background import BackgroundOptions
+from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.zero_shot import TEMPLATE, given_detector, zero_shot_detector
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import Digests
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
-from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.gather import Gathered, Known, distinct_unknown, gather, known_images
 from deltaoe.workflows.measuring import KNOWN, Grading, Seen, grade, possible, see
-from deltaoe.workflows.zero_shot import TEMPLATE, given_detector, zero_shot_detector
 
 ZERO_SHOT = "zero-shot"
 ALL = "all"

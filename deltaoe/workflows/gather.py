@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.clip.source import ModelSource
-from deltaoe.data.detector import Detector
 from deltaoe.errors import DataError, MismatchError
 from deltaoe.extraction.extract import ExtractOptions, extract
 from deltaoe.extraction.ingest import IngestOptions
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.progress import OnEvent
+from deltaoe.scoring.detector import Detector
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import DATA_PREFIX, Workspace

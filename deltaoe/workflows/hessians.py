@@ -16,7 +16,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from deltaoe.clip.prompt_learner import PromptLearner
 from deltaoe.clip.reference import ModelRef
 from deltaoe.clip.source import ModelSource
-from deltaoe.data.detector import Detector
 from deltaoe.data.theory import Conclusion, Finding
 from deltaoe.errors import ConfigError, DeltaoeError
 from deltaoe.functional.curvature import (
@@ -30,6 +29,7 @@ from deltaoe.functional.scores import CLIP_TEMPERATURE
 from deltaoe.models.rebuilding import rebuilt_learner
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import generator
+from deltaoe.scoring.detector import Detector
 from deltaoe.workflows.evaluate import EvaluateOptions, Stage
 from deltaoe.workflows.measuring import checked
 

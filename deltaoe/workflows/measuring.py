@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from deltaoe.data.detector import Detector
 from deltaoe.data.evaluation import MEAN, Measurement
 from deltaoe.errors import DeltaoeError
 from deltaoe.functional import conformal
@@ -18,6 +17,7 @@ from deltaoe.functional.gallery import Gallery
 from deltaoe.functional.metrics import expected_calibration_error, proportion_interval
 from deltaoe.functional.scores import CLIP_TEMPERATURE, SCORES, Evidence
 from deltaoe.progress import Event, OnEvent
+from deltaoe.scoring.detector import Detector
 from deltaoe.store.feature_store import Digests, FeatureStore
 
 Floats = npt.NDArray[np.float64]

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.clip.source import ModelSource
-from deltaoe.data.detector import Detector
 from deltaoe.data.evaluation import Evaluation, Measurement
 from deltaoe.errors import ConfigError
 from deltaoe.functional.gallery import Gallery
@@ -23,6 +22,8 @@ from deltaoe.functional.metrics import mean_interval
 from deltaoe.functional.scores import SCORES
 from deltaoe.models.recipe import Recipe
 from deltaoe.progress import Event, OnEvent
+from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.zero_shot import TEMPLATE, zero_shot_detector
 from deltaoe.store.atomic import write_json
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
@@ -33,7 +34,6 @@ from deltaoe.workflows.recipes import HELD_OUT, SOURCE, Protocol
 from deltaoe.workflows.splits import Images, Split, splits
 from deltaoe.workflows.tune import TuneOptions, tune_workspace
 from deltaoe.workflows.tuning_options import Prompts
-from deltaoe.workflows.zero_shot import TEMPLATE, zero_shot_detector
 
 METHODS: Mapping[str, Prompts | None] = {
     "zero-shot": None,

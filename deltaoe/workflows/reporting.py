@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from deltaoe.data.table import ScoreTable
 from deltaoe.images.decode import ImageError, read_bytes, thumbnail
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.report.model import Report, ReportRow
 from deltaoe.runtime import usable_cpus
-from deltaoe.workflows.score import ScoreResult
+from deltaoe.scoring.score import ScoreResult
+from deltaoe.scoring.score_table import ScoreTable
 
 MAX_ROWS = 1000  # about 2 MB of thumbnails; browsers stall on tens of megabytes
 
@@ -32,7 +32,7 @@ def build_report(
     """The report of a score result; rows come least familiar first, and at most ``MAX_ROWS`` of them.
 
     Args:
-        result: from :func:`deltaoe.workflows.score.score`.
+        result: from :func:`deltaoe.scoring.score.score`.
         title: heading.
         full_table: path of the CSV that holds all rows.
         now: time of the run, with zone.

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from deltaoe.data.detector import Detector
 from deltaoe.data.theory import Finding, Theory
 from deltaoe.functional.bootstrap import Interval
 from deltaoe.functional.ebm import ebm_terms
@@ -16,6 +15,7 @@ from deltaoe.functional.energy import delta_energy
 from deltaoe.functional.scores import CLIP_TEMPERATURE, SCORES, Evidence
 from deltaoe.functional.theory import QUANTILES, BoundStatistics, bound_statistics, separation
 from deltaoe.progress import Event, OnEvent, silent
+from deltaoe.scoring.detector import Detector
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.conclusions import conclude

@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from deltaoe.clip.reference import ModelRef
 from deltaoe.clip.source import ModelSource
-from deltaoe.data.detector import Detector
 from deltaoe.errors import ConfigError, DataError, MismatchError
 from deltaoe.functional.sampling import FewShotSplit, few_shot_split
 from deltaoe.images.labels import require_classes
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.runtime import check_seed
+from deltaoe.scoring.detector import Detector
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import Workspace
@@ -95,10 +95,10 @@ def tune_workspace(
     source = _source(workspace, data, options, on)
     store = _store(workspace, data)
     # Here, because torch takes seconds to import, and a mistake should be answered at once.
+    from deltaoe.scoring.zero_shot import TEMPLATE, calibrate, text_features
     from deltaoe.workflows.learning import new_learner
     from deltaoe.workflows.tuning import tune_prompts
     from deltaoe.workflows.tuning_selection import Material
-    from deltaoe.workflows.zero_shot import TEMPLATE, calibrate, text_features
 
     clip = source.clip()
     source.remember()

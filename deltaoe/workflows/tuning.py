@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from deltaoe.clip.frozen import FrozenClip
-from deltaoe.data.detector import Detector
 from deltaoe.errors import ModelError
 from deltaoe.functional.background import Rows
 from deltaoe.functional.blend import blend
@@ -19,9 +18,10 @@ from deltaoe.functional.tuning_choice import Choice
 from deltaoe.models.recipe import Recipe
 from deltaoe.models.tuning import Progress
 from deltaoe.progress import Event, OnEvent
+from deltaoe.scoring.background import Background, choose_background
+from deltaoe.scoring.detector import Detector
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import Digests
-from deltaoe.workflows.background import Background, choose_background
 from deltaoe.workflows.learning import Checkpoint, learn, new_learner, text_of
 from deltaoe.workflows.tuning_options import SELECTED, Prompts
 from deltaoe.workflows.tuning_selection import Material, facts, select

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from deltaoe.errors import ConfigError
 from deltaoe.models.recipe import Recipe
-from deltaoe.workflows.background import BackgroundOptions
+from deltaoe.scoring.background import BackgroundOptions
 
 if TYPE_CHECKING:
     from deltaoe.clip.prompt_learner import Position

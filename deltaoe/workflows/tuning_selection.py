@@ -19,7 +19,7 @@ from deltaoe.functional.tuning_choice import Choice, Seen, Setting, Tried, choos
 from deltaoe.models.recipe import Recipe
 from deltaoe.progress import OnEvent
 from deltaoe.runtime import float64_device
-from deltaoe.workflows.background import BackgroundOptions, choose_background
+from deltaoe.scoring.background import BackgroundOptions, choose_background
 from deltaoe.workflows.learning import Checkpoint, Sample, learn, new_learner, text_of
 from deltaoe.workflows.tuning_options import ContextOptions
 

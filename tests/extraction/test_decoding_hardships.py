@@ -185,7 +185,8 @@ def test_pixels_are_the_callers_own(files, workers):
 
 @needs_proc
 def test_a_process_loads_little(files):
-    assert "torch" in sys.modules  # in this one
+    import torch  # noqa: F401 - in this one it is
+
     files.write(["loaded torch open_clip h5py faiss sklearn scipy deltaoe.extraction.ingest numpy"])
     assert numbers(list(files.stream())) == [2**7]  # NumPy alone
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from deltaoe.data.detector import Detector
+from deltaoe.scoring.detector import Detector
 from deltaoe.store.feature_space import FeatureSpace
 
 

@@ -19,8 +19,8 @@ from deltaoe.extraction.ingest import IngestOptions
 from deltaoe.functional.scores import SCORES
 from deltaoe.interchange.import_export import ImportOptions, import_features
 from deltaoe.models.recipe import Recipe
+from deltaoe.scoring.background import BackgroundOptions
 from deltaoe.store.workspace import Workspace
-from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.evaluate import EvaluateOptions, evaluate
 from deltaoe.workflows.recipes import Part, Protocol, find_places, load, run_recipe, shipped
 from deltaoe.workflows.tune import TuneOptions, tune_workspace

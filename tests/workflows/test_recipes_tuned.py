@@ -16,17 +16,17 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 from tiny import HUES, make_model, make_noise, make_pictures
 
-from deltaoe.data.detector import Detector
 from deltaoe.data.evaluation import Evaluation
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.extraction.extract import ExtractOptions, extract
 from deltaoe.extraction.ingest import IngestOptions
 from deltaoe.models.recipe import Recipe
 from deltaoe.progress import Event, silent
+from deltaoe.scoring.background import BackgroundOptions
+from deltaoe.scoring.detector import Detector
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
 from deltaoe.workflows import protocols
-from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.evaluate import EvaluateOptions
 from deltaoe.workflows.recipes import Part, Protocol, run_recipe
 from deltaoe.workflows.tune import TuneOptions, tune_workspace

@@ -16,7 +16,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.clip.reference import ModelRef
-from deltaoe.data.detector import Detector
 from deltaoe.data.theory import Conclusion, Finding, Theory
 from deltaoe.errors import ConfigError, MismatchError, ModelError
 from deltaoe.extraction.extract import ExtractOptions, extract
@@ -25,6 +24,7 @@ from deltaoe.interchange.import_export import ImportOptions, import_features
 from deltaoe.models.rebuilding import rebuilt_learner
 from deltaoe.models.recipe import Recipe
 from deltaoe.runtime import generator
+from deltaoe.scoring.detector import Detector
 from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.conclusions import conclude
 from deltaoe.workflows.evaluate import EvaluateOptions, evaluate, prepare

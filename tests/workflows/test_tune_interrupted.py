@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from tiny import HUES, make_model, make_pictures
 
-from deltaoe.data.detector import Detector
 from deltaoe.extraction.extract import ExtractOptions, extract
 from deltaoe.extraction.ingest import IngestOptions
 from deltaoe.models.recipe import Recipe
+from deltaoe.scoring.background import BackgroundOptions
+from deltaoe.scoring.detector import Detector
 from deltaoe.store.workspace import Workspace
 from deltaoe.workflows import learning
-from deltaoe.workflows.background import BackgroundOptions
 from deltaoe.workflows.tune import TuneOptions, tune_workspace
 from deltaoe.workflows.tuning_options import Prompts
 

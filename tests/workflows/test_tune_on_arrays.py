@@ -11,7 +11,7 @@ import deltaoe
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.clip.reference import ModelRef
 from deltaoe.errors import ConfigError, DataError, MismatchError
-from deltaoe.workflows.background import BackgroundOptions
+from deltaoe.scoring.background import BackgroundOptions
 
 NAMES = ("cat", "dog", "fox", "owl")
 PROMPTS = deltaoe.Prompts(shots=4, recipe=deltaoe.Recipe(steps=4), background=BackgroundOptions("none"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deltaoe.errors import ConfigError
-from deltaoe.models.label_index import LabelIndex
+from deltaoe.scoring.label_index import LabelIndex
 
 
 def unit_rows(count: int, dim: int, seed: int) -> np.ndarray:

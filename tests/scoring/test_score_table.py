@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from samples import make_detector
 
-from deltaoe.data.table import CSV_START, ScoreTable
 from deltaoe.errors import StoreError
+from deltaoe.scoring.score_table import CSV_START, ScoreTable
 
 ALPHA = 0.1
 NAMES = ("cat", 'big "dog", brown', "пёс")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deltaoe.data.detector import Detector
-from deltaoe.data.table import ScoreTable
 from deltaoe.errors import ConfigError
+from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.score_table import ScoreTable
+from deltaoe.scoring.verdicts import Rule, judge, undecided
 from deltaoe.store.feature_space import FeatureSpace
-from deltaoe.workflows.verdicts import Rule, judge, undecided
 
 
 def detector(scores=(), classes=()) -> Detector:

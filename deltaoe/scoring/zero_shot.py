@@ -10,20 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.clip.source import ModelSource
-from deltaoe.data.detector import Detector
 from deltaoe.errors import MismatchError
 from deltaoe.functional.background import centre_of
 from deltaoe.functional.limits import check_temperature, check_top_c
 from deltaoe.functional.sampling import few_shot_split
-from deltaoe.functional.selection import TEMPERATURES, TOP_CS, choose
 from deltaoe.progress import Event, OnEvent
+from deltaoe.scoring.background import Background, BackgroundOptions, choose_background
+from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.scorer import Scorer, score_stored
+from deltaoe.scoring.selection import TEMPERATURES, TOP_CS, choose
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.text_cache import load_texts, prompts_key, save_texts
 from deltaoe.store.workspace import Workspace
-from deltaoe.workflows.background import Background, BackgroundOptions, choose_background
-from deltaoe.workflows.scoring import Scorer, score_stored
 
 TEMPLATE = "a photo of a {}."
 # docs/explanation/defaults.md says how they were found.

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from deltaoe.data.detector import Detector
 from deltaoe.errors import ConfigError
 from deltaoe.functional.energy import delta_energy_from_top
 from deltaoe.functional.label_sums import ROUNDING, delta_energy_bounds, nearest_and_floor, tail_bounds
-from deltaoe.models.label_index import IndexKind, LabelIndex
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.runtime import float64_device, resolve_device
+from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.label_index import IndexKind, LabelIndex
 from deltaoe.store.feature_store import Digests, Features, FeatureStore
 
 IMAGE_BLOCK = 2048

@@ -11,17 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.clip.source import ModelSource
-from deltaoe.data.detector import Detector
-from deltaoe.data.table import ScoreTable
 from deltaoe.errors import ConfigError, MismatchError
 from deltaoe.extraction.ingest import ingest
 from deltaoe.images.inputs import find_files
 from deltaoe.progress import Event, OnEvent, silent
+from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.resolve import ScoreOptions, saved_detector, source_of, zero_shot
+from deltaoe.scoring.score_table import ScoreTable
+from deltaoe.scoring.verdicts import Rule, judge, undecided
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
-from deltaoe.workflows.choosing import ScoreOptions, saved_detector, source_of, zero_shot
-from deltaoe.workflows.verdicts import Rule, judge, undecided
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def score(
         detector, origin, source = zero_shot(workspace, options, on, listed)
 
     # Here, as in zero_shot: torch takes seconds to import, and a mistake should be answered at once.
-    from deltaoe.workflows.scoring import Scorer, made_exact, score_stored
+    from deltaoe.scoring.scorer import Scorer, made_exact, score_stored
 
     scored = (
         _read(given, workspace, source, options, on, stdin)

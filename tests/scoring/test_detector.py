@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from samples import make_detector, unit_rows
 
-from deltaoe.data.detector import Detector
 from deltaoe.errors import DataError
+from deltaoe.scoring.detector import Detector
 
 
 def assert_equal(a: Detector, b: Detector) -> None:

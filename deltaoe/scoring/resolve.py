@@ -13,19 +13,19 @@ import numpy.typing as npt
 
 from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.clip.source import ModelSource
-from deltaoe.data.detector import Detector
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.extraction.ingest import IngestOptions
 from deltaoe.images.labels import check_template, read_labels
 from deltaoe.interchange.writing import read_texts
 from deltaoe.progress import OnEvent, silent
+from deltaoe.scoring.background import BackgroundOptions, Candidate, candidates
+from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.verdicts import Rule
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
-from deltaoe.workflows.background import BackgroundOptions, Candidate, candidates
-from deltaoe.workflows.verdicts import Rule
 
 if TYPE_CHECKING:
-    from deltaoe.models.label_index import IndexKind
+    from deltaoe.scoring.label_index import IndexKind
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def zero_shot(
             )
 
     # Here, because torch takes seconds to import, and a mistake should be answered at once.
-    from deltaoe.workflows.zero_shot import (
+    from deltaoe.scoring.zero_shot import (
         TEMPLATE,
         calibrate,
         distinct_rows,
@@ -228,7 +228,7 @@ def list_background(workspace: Workspace, options: ScoreOptions, on: OnEvent = s
         check_template(options.template)
 
     # Here, because torch takes seconds to import, and a mistake should be answered at once.
-    from deltaoe.workflows.zero_shot import TEMPLATE, text_features
+    from deltaoe.scoring.zero_shot import TEMPLATE, text_features
 
     if given is not None:
         return candidates(options.background, names, given[1], None)

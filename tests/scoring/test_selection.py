@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deltaoe.errors import DataError
-from deltaoe.functional.selection import choose
+from deltaoe.scoring.selection import choose
 
 
 def problem(classes: int = 9, images: int = 270, noise: float = 0.5):

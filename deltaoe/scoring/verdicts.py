@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.detector import Detector
 from deltaoe.errors import ConfigError
 from deltaoe.functional import conformal
+from deltaoe.scoring.detector import Detector
 
 Floats = npt.NDArray[np.float64]
 
