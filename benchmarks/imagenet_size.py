@@ -36,12 +36,12 @@ import deltaoe
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.clip.reference import ModelRef
 from deltaoe.functional.ebm import ebm_loss
-from deltaoe.models.recipe import Recipe
-from deltaoe.models.tuning import Problem, fit_context
 from deltaoe.progress import Event
 from deltaoe.runtime import generator, resolve_device, tuning_precision
-from deltaoe.workflows.learning import new_learner
-from deltaoe.workflows.tuning_options import ContextOptions
+from deltaoe.tuning.learn import new_learner
+from deltaoe.tuning.loop import Problem, fit_context
+from deltaoe.tuning.options import ContextOptions
+from deltaoe.tuning.recipe import Recipe
 
 SHOTS, SPARE, CALIBRATION = 16, 16, 10
 COOP_BATCH, COOP_EPOCHS = 32, 50
@@ -153,7 +153,7 @@ def compare(clip: FrozenClip, options: argparse.Namespace, out: Console) -> None
 
     run = steps_of(clip, names, rows[shots], labels[shots])
     step = seconds(lambda: run(options.steps), device, 3) / options.steps
-    with mock.patch("deltaoe.models.tuning.replayed", lambda function, example: function):
+    with mock.patch("deltaoe.tuning.loop.replayed", lambda function, example: function):
         eager = seconds(lambda: run(options.steps), device, 3) / options.steps
     with FlopCounterMode(display=False) as counted:
         run(2)

@@ -26,7 +26,7 @@ from deltaoe.functional.blend import blend
 from deltaoe.functional.ebm import ebm_loss
 from deltaoe.functional.judging import judged
 from deltaoe.functional.metrics import auroc
-from deltaoe.functional.tuning_choice import shuffled
+from deltaoe.tuning.selection_rule import shuffled
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "clip-features"
 SCALE = 100.0

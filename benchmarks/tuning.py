@@ -31,12 +31,12 @@ from deltaoe.functional.blend import blend
 from deltaoe.functional.metrics import auroc
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.functional.scores import SCORES, Evidence
-from deltaoe.models.recipe import Recipe
-from deltaoe.models.tuning import Problem, fit_context
 from deltaoe.progress import Event
 from deltaoe.runtime import generator, resolve_device
 from deltaoe.scoring.zero_shot import TEMPLATE
 from deltaoe.store.workspace import Workspace
+from deltaoe.tuning.loop import Problem, fit_context
+from deltaoe.tuning.recipe import Recipe
 from deltaoe.workflows.evaluate import EvaluateOptions
 from deltaoe.workflows.protocols import METHODS
 from deltaoe.workflows.recipes import load, run_recipe

@@ -12,7 +12,7 @@ import typer
 from . import options
 
 if TYPE_CHECKING:
-    from deltaoe.functional.tuning_choice import Choice, Tried
+    from deltaoe.tuning.selection_rule import Choice, Tried
 
 HELP = """Learn prompt context vectors from a few cached images per class, and calibrate a threshold.
 
@@ -169,12 +169,12 @@ def tune(
     as_json: options.Json = False,
 ) -> None:
     """Run ``deltaoe tune``; the help text above says what it does."""
-    from deltaoe.models.recipe import Recipe
     from deltaoe.scoring.background import BackgroundOptions
     from deltaoe.store.workspace import Workspace
-    from deltaoe.workflows.tune import TuneOptions
-    from deltaoe.workflows.tune import tune_workspace as run
-    from deltaoe.workflows.tuning_options import ContextOptions, Prompts
+    from deltaoe.tuning.options import ContextOptions, Prompts
+    from deltaoe.tuning.recipe import Recipe
+    from deltaoe.tuning.tune import TuneOptions
+    from deltaoe.tuning.tune import tune_workspace as run
 
     from .output import Screen
 

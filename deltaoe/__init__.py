@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from deltaoe.extraction.extract import extract as extract
     from deltaoe.functional.energy import delta_energy as delta_energy
     from deltaoe.functional.energy import energy as energy
-    from deltaoe.models.recipe import Recipe as Recipe
     from deltaoe.scoring.background import BackgroundOptions as BackgroundOptions
     from deltaoe.scoring.detector import Detector as Detector
     from deltaoe.scoring.resolve import ScoreOptions as ScoreOptions
@@ -24,37 +23,38 @@ if TYPE_CHECKING:
     from deltaoe.scoring.scorer import Scorer as Scorer
     from deltaoe.scoring.verdicts import Rule as Rule
     from deltaoe.store.workspace import Workspace as Workspace
-    from deltaoe.workflows.arrays import tune as tune
+    from deltaoe.tuning.options import ContextOptions as ContextOptions
+    from deltaoe.tuning.options import Prompts as Prompts
+    from deltaoe.tuning.recipe import Recipe as Recipe
+    from deltaoe.tuning.tune import TuneOptions as TuneOptions
+    from deltaoe.tuning.tune import tune_workspace as tune_workspace
+    from deltaoe.tuning.tune_arrays import tune as tune
     from deltaoe.workflows.evaluate import EvaluateOptions as EvaluateOptions
     from deltaoe.workflows.evaluate import evaluate as evaluate
-    from deltaoe.workflows.tune import TuneOptions as TuneOptions
-    from deltaoe.workflows.tune import tune_workspace as tune_workspace
-    from deltaoe.workflows.tuning_options import ContextOptions as ContextOptions
-    from deltaoe.workflows.tuning_options import Prompts as Prompts
 
 _HOMES = {
     "BackgroundOptions": "scoring.background",
-    "ContextOptions": "workflows.tuning_options",
+    "ContextOptions": "tuning.options",
     "DeltaoeError": "errors",
     "Detector": "scoring.detector",
     "EvaluateOptions": "workflows.evaluate",
     "ExtractOptions": "extraction.extract",
     "FrozenClip": "clip.frozen",
     "ModelRef": "clip.reference",
-    "Prompts": "workflows.tuning_options",
-    "Recipe": "models.recipe",
+    "Prompts": "tuning.options",
+    "Recipe": "tuning.recipe",
     "Rule": "scoring.verdicts",
     "ScoreOptions": "scoring.resolve",
     "Scorer": "scoring.scorer",
-    "TuneOptions": "workflows.tune",
+    "TuneOptions": "tuning.tune",
     "Workspace": "store.workspace",
     "delta_energy": "functional.energy",
     "energy": "functional.energy",
     "evaluate": "workflows.evaluate",
     "extract": "extraction.extract",
     "score": "scoring.score",
-    "tune": "workflows.arrays",
-    "tune_workspace": "workflows.tune",
+    "tune": "tuning.tune_arrays",
+    "tune_workspace": "tuning.tune",
 }
 __all__ = sorted(_HOMES)
 

@@ -204,8 +204,8 @@ def test_the_package_itself_loads_nothing():
         "deltaoe.extraction.extract",
         "deltaoe.store.maintenance",
         "deltaoe.scoring.score",
-        "deltaoe.workflows.tune",
-        "deltaoe.workflows.tuning_options",
+        "deltaoe.tuning.tune",
+        "deltaoe.tuning.options",
         "deltaoe_cli.main",
     ],
 )
@@ -214,7 +214,7 @@ def test_what_a_cached_run_needs_loads_no_model_code(module):
 
 
 @pytest.mark.parametrize(
-    "module", ["deltaoe.scoring.zero_shot", "deltaoe.scoring.scorer", "deltaoe.workflows.tuning"]
+    "module", ["deltaoe.scoring.zero_shot", "deltaoe.scoring.scorer", "deltaoe.tuning.fit_detector"]
 )
 def test_scoring_and_tuning_wait_for_no_scikit_learn(module):
     assert "sklearn" not in loaded_by(f"import {module}")

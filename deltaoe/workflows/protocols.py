@@ -20,20 +20,20 @@ from deltaoe.errors import ConfigError
 from deltaoe.functional.gallery import Gallery
 from deltaoe.functional.metrics import mean_interval
 from deltaoe.functional.scores import SCORES
-from deltaoe.models.recipe import Recipe
 from deltaoe.progress import Event, OnEvent
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.zero_shot import TEMPLATE, zero_shot_detector
 from deltaoe.store.atomic import write_json
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
+from deltaoe.tuning.options import Prompts
+from deltaoe.tuning.recipe import Recipe
+from deltaoe.tuning.tune import TuneOptions, tune_workspace
 from deltaoe.workflows.evaluate import EvaluateOptions, source_for
 from deltaoe.workflows.gather import Gathered, distinct_unknown, gather
 from deltaoe.workflows.measuring import KNOWN, Grading, Seen, grade, possible, see
 from deltaoe.workflows.recipes import HELD_OUT, SOURCE, Protocol
 from deltaoe.workflows.splits import Images, Split, splits
-from deltaoe.workflows.tune import TuneOptions, tune_workspace
-from deltaoe.workflows.tuning_options import Prompts
 
 METHODS: Mapping[str, Prompts | None] = {
     "zero-shot": None,

@@ -18,13 +18,13 @@ from deltaoe.extraction.extract import ExtractOptions, extract
 from deltaoe.extraction.ingest import IngestOptions
 from deltaoe.functional.scores import SCORES
 from deltaoe.interchange.import_export import ImportOptions, import_features
-from deltaoe.models.recipe import Recipe
 from deltaoe.scoring.background import BackgroundOptions
 from deltaoe.store.workspace import Workspace
+from deltaoe.tuning.options import Prompts
+from deltaoe.tuning.recipe import Recipe
+from deltaoe.tuning.tune import TuneOptions, tune_workspace
 from deltaoe.workflows.evaluate import EvaluateOptions, evaluate
 from deltaoe.workflows.recipes import Part, Protocol, find_places, load, run_recipe, shipped
-from deltaoe.workflows.tune import TuneOptions, tune_workspace
-from deltaoe.workflows.tuning_options import Prompts
 
 NAMES = ("cat", "dog", "owl")
 QUIET = IngestOptions(workers=0)

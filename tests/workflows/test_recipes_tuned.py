@@ -20,17 +20,17 @@ from deltaoe.data.evaluation import Evaluation
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.extraction.extract import ExtractOptions, extract
 from deltaoe.extraction.ingest import IngestOptions
-from deltaoe.models.recipe import Recipe
 from deltaoe.progress import Event, silent
 from deltaoe.scoring.background import BackgroundOptions
 from deltaoe.scoring.detector import Detector
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
+from deltaoe.tuning.options import ContextOptions, Prompts
+from deltaoe.tuning.recipe import Recipe
+from deltaoe.tuning.tune import TuneOptions, tune_workspace
 from deltaoe.workflows import protocols
 from deltaoe.workflows.evaluate import EvaluateOptions
 from deltaoe.workflows.recipes import Part, Protocol, run_recipe
-from deltaoe.workflows.tune import TuneOptions, tune_workspace
-from deltaoe.workflows.tuning_options import ContextOptions, Prompts
 
 DOMAINS = ("ink", "oil", "wax")
 METHODS = ["zero-shot", "CoOp", "deltaoe"]

@@ -22,15 +22,15 @@ from deltaoe.extraction.extract import ExtractOptions, extract
 from deltaoe.extraction.ingest import IngestOptions
 from deltaoe.interchange.import_export import ImportOptions, import_features
 from deltaoe.models.rebuilding import rebuilt_learner
-from deltaoe.models.recipe import Recipe
 from deltaoe.runtime import generator
 from deltaoe.scoring.detector import Detector
 from deltaoe.store.workspace import Workspace
+from deltaoe.tuning.options import ContextOptions, Prompts
+from deltaoe.tuning.recipe import Recipe
+from deltaoe.tuning.tune import TuneOptions, tune_workspace
 from deltaoe.workflows.conclusions import conclude
 from deltaoe.workflows.evaluate import EvaluateOptions, evaluate, prepare
 from deltaoe.workflows.theory import bound_points, theory
-from deltaoe.workflows.tune import TuneOptions, tune_workspace
-from deltaoe.workflows.tuning_options import ContextOptions, Prompts
 
 QUIET = IngestOptions(workers=0)
 

@@ -12,15 +12,15 @@ from towers import CAUSAL, make_folder
 from deltaoe import tune
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.errors import ConfigError
-from deltaoe.models.recipe import Recipe
-from deltaoe.models.tuning import Problem, fit_context
 from deltaoe.runtime import native_precision, replayed, resolve_device, tuning_precision
 from deltaoe.scoring.background import BackgroundOptions
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.label_index import LabelIndex
 from deltaoe.scoring.scorer import Scorer
 from deltaoe.store.feature_space import FeatureSpace
-from deltaoe.workflows.tuning_options import Prompts
+from deltaoe.tuning.loop import Problem, fit_context
+from deltaoe.tuning.options import Prompts
+from deltaoe.tuning.recipe import Recipe
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 

@@ -16,14 +16,14 @@ from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError, MismatchError, ModelError
 from deltaoe.extraction.extract import ExtractOptions, extract
 from deltaoe.extraction.ingest import IngestOptions
-from deltaoe.models.recipe import Recipe
 from deltaoe.scoring.background import BackgroundOptions
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.scorer import Scorer
 from deltaoe.scoring.zero_shot import calibrate, distinct_rows, zero_shot_detector
 from deltaoe.store.workspace import Workspace
-from deltaoe.workflows.tune import TuneOptions, tune_workspace
-from deltaoe.workflows.tuning_options import Prompts
+from deltaoe.tuning.options import Prompts
+from deltaoe.tuning.recipe import Recipe
+from deltaoe.tuning.tune import TuneOptions, tune_workspace
 
 CLASSES = ("blue_waves", "green_checks", "red_stripes")
 QUICK = Recipe(epochs=2, top_c=1)

@@ -10,13 +10,13 @@ from tiny import HUES, make_model, make_pictures
 
 from deltaoe.extraction.extract import ExtractOptions, extract
 from deltaoe.extraction.ingest import IngestOptions
-from deltaoe.models.recipe import Recipe
 from deltaoe.scoring.background import BackgroundOptions
 from deltaoe.scoring.detector import Detector
 from deltaoe.store.workspace import Workspace
-from deltaoe.workflows import learning
-from deltaoe.workflows.tune import TuneOptions, tune_workspace
-from deltaoe.workflows.tuning_options import Prompts
+from deltaoe.tuning import learn
+from deltaoe.tuning.options import Prompts
+from deltaoe.tuning.recipe import Recipe
+from deltaoe.tuning.tune import TuneOptions, tune_workspace
 
 
 class Killed(BaseException):
@@ -25,7 +25,7 @@ class Killed(BaseException):
 
 @pytest.fixture(autouse=True)
 def every_epoch(monkeypatch):
-    monkeypatch.setattr(learning, "_SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(learn, "_SAVE_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_what_was_chosen_is_in_the_detector(undisturbed):
 
 @pytest.mark.parametrize(("position", "specific"), [("middle", False), ("front", True), ("end", True)])
 def test_other_contexts_make_whole_detectors(place, tmp_path, position, specific):
-    context = learning.ContextOptions(length=3, position=position, class_specific=specific, chunk=2)
+    context = learn.ContextOptions(length=3, position=position, class_specific=specific, chunk=2)
     made = tune_workspace(place, options(tmp_path / "d.safetensors", context=context, select="off"))
     again = Detector.load(made.path)
     assert again.context.shape == ((4, 3, 32) if specific else (3, 32))

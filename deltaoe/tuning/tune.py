@@ -21,13 +21,13 @@ from deltaoe.scoring.detector import Detector
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import Workspace
-from deltaoe.workflows.tuning_options import Prompts
+from deltaoe.tuning.options import Prompts
 
 if TYPE_CHECKING:
-    from deltaoe.functional.tuning_choice import Choice
-    from deltaoe.models.tuning import Step
-    from deltaoe.workflows.learning import Sample
-    from deltaoe.workflows.tuning import Tuned
+    from deltaoe.tuning.fit_detector import Tuned
+    from deltaoe.tuning.learn import Sample
+    from deltaoe.tuning.loop import Step
+    from deltaoe.tuning.selection_rule import Choice
 
 # So many images must be left to calibrate before others are set aside to judge settings.
 _FEWEST_CALIBRATION = 100
@@ -96,9 +96,9 @@ def tune_workspace(
     store = _store(workspace, data)
     # Here, because torch takes seconds to import, and a mistake should be answered at once.
     from deltaoe.scoring.zero_shot import TEMPLATE, calibrate, text_features
-    from deltaoe.workflows.learning import new_learner
-    from deltaoe.workflows.tuning import tune_prompts
-    from deltaoe.workflows.tuning_selection import Material
+    from deltaoe.tuning.fit_detector import tune_prompts
+    from deltaoe.tuning.learn import new_learner
+    from deltaoe.tuning.selection import Material
 
     clip = source.clip()
     source.remember()
@@ -163,7 +163,7 @@ def _save(workspace: Workspace, options: TuneOptions, detector: Detector, tuned:
 
 def _sample(store: FeatureStore, digests: Digests, classes: npt.NDArray[np.int64]) -> Sample:
     """Features of the images and of all the augmented views that every one of them has."""
-    from deltaoe.workflows.learning import Sample
+    from deltaoe.tuning.learn import Sample
 
     views = range(store.views(digests) + 1)
     return Sample(np.stack([store.features(digests, view) for view in views]), classes)

@@ -14,8 +14,8 @@ from towers import CAUSAL, coop_features, load, make_folder, plain
 
 from deltaoe.clip.loading import weights_digest
 from deltaoe.errors import ConfigError, ModelError
-from deltaoe.models.recipe import Recipe, default_epochs
-from deltaoe.models.tuning import Problem, fit_context
+from deltaoe.tuning.loop import Problem, fit_context
+from deltaoe.tuning.recipe import Recipe, default_epochs
 
 NAMES = ["cat", "polar bear", "twin-engined aeroplane"]
 SCALE = 20.0

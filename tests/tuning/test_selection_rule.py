@@ -13,8 +13,8 @@ from scipy.special import logsumexp
 from sklearn.metrics import roc_auc_score
 
 from deltaoe.functional.blend import blend
-from deltaoe.functional.folds import Fold
-from deltaoe.functional.tuning_choice import Seen, Setting, choose, judge, shuffled
+from deltaoe.tuning.folds import Fold
+from deltaoe.tuning.selection_rule import Seen, Setting, choose, judge, shuffled
 
 DEFAULT = Setting(0.2, 1.0, 0.7, 0.1, 1)
 OTHER = Setting(0.05, 1.0, 0.7, 0.1, 1)

@@ -17,10 +17,10 @@ from deltaoe.progress import OnEvent, silent
 from deltaoe.runtime import check_seed, resolve_device
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.zero_shot import TEMPLATE
-from deltaoe.workflows.learning import Sample
-from deltaoe.workflows.tuning import tune_prompts
-from deltaoe.workflows.tuning_options import Prompts
-from deltaoe.workflows.tuning_selection import Material
+from deltaoe.tuning.fit_detector import tune_prompts
+from deltaoe.tuning.learn import Sample
+from deltaoe.tuning.options import Prompts
+from deltaoe.tuning.selection import Material
 
 _FEWEST_CALIBRATION = 100
 
@@ -45,7 +45,7 @@ def tune(
         class_names: K names.
         model: a loaded model, or what to load, e.g. ``ViT-B-16/openai`` or ``local-dir:DIR``.
         domains: (n,) integers, for data from several domains: one at a time is held out when settings are chosen.
-        prompts: shots, seed, context, recipe, what to choose; see :class:`~deltaoe.workflows.tuning_options.Prompts`.
+        prompts: shots, seed, context, recipe, what to choose; see :class:`~deltaoe.tuning.options.Prompts`.
         device: for a model that is loaded here.
         offline: never contact a network.
         on: progress.

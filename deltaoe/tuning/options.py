@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from deltaoe.errors import ConfigError
-from deltaoe.models.recipe import Recipe
 from deltaoe.scoring.background import BackgroundOptions
+from deltaoe.tuning.recipe import Recipe
 
 if TYPE_CHECKING:
     from deltaoe.clip.prompt_learner import Position

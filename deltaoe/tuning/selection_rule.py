@@ -28,8 +28,8 @@ from scipy import special
 from deltaoe.functional.background import Rows
 from deltaoe.functional.blend import blend
 from deltaoe.functional.energy import delta_energy_from_top
-from deltaoe.functional.folds import Fold
 from deltaoe.functional.metrics import auroc
+from deltaoe.tuning.folds import Fold
 
 _MADE = 400
 # Images of one kind that judge a setting: an AUROC of .8 is then right to .01 and less, and more would cost minutes.

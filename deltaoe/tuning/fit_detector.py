@@ -14,17 +14,17 @@ from deltaoe.clip.frozen import FrozenClip
 from deltaoe.errors import ModelError
 from deltaoe.functional.background import Rows
 from deltaoe.functional.blend import blend
-from deltaoe.functional.tuning_choice import Choice
-from deltaoe.models.recipe import Recipe
-from deltaoe.models.tuning import Progress
 from deltaoe.progress import Event, OnEvent
 from deltaoe.scoring.background import Background, choose_background
 from deltaoe.scoring.detector import Detector
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import Digests
-from deltaoe.workflows.learning import Checkpoint, learn, new_learner, text_of
-from deltaoe.workflows.tuning_options import SELECTED, Prompts
-from deltaoe.workflows.tuning_selection import Material, facts, select
+from deltaoe.tuning.learn import Checkpoint, learn, new_learner, text_of
+from deltaoe.tuning.loop import Progress
+from deltaoe.tuning.options import SELECTED, Prompts
+from deltaoe.tuning.recipe import Recipe
+from deltaoe.tuning.selection import Material, facts, select
+from deltaoe.tuning.selection_rule import Choice
 
 
 @dataclass(frozen=True)

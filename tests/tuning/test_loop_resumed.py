@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from towers import CAUSAL, load, make_folder
 
-from deltaoe.models import tuning
-from deltaoe.models.recipe import Recipe
-from deltaoe.models.tuning import Problem, fit_context
+from deltaoe.tuning import loop
+from deltaoe.tuning.loop import Problem, fit_context
+from deltaoe.tuning.recipe import Recipe
 
 NAMES = ["cat", "polar bear", "twin-engined aeroplane"]
 
@@ -133,14 +133,14 @@ def test_losses_of_many_classes_go_back_block_by_block(clip, problem, recipe, co
     """Blocks of 1, 6 and 33 rows, the last one smaller: the same gradients, so the same context up to rounding."""
     whole, _ = run(clip, problem, recipe)
     largest = []
-    losses = tuning._losses
+    losses = loop._losses
 
     def watched(text, problem, recipe, rows):
         largest.append(len(problem.labels[rows]) * len(text))
         return losses(text, problem, recipe, rows)
 
-    monkeypatch.setattr(tuning, "_losses", watched)
-    monkeypatch.setattr(tuning, "_COSINES", cosines)
+    monkeypatch.setattr(loop, "_losses", watched)
+    monkeypatch.setattr(loop, "_COSINES", cosines)
     blocks, _ = run(clip, problem, recipe)
     assert max(largest) <= max(cosines, 3)
     assert (blocks.context - whole.context).norm() < 1e-4 * whole.context.norm()

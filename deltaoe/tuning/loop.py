@@ -18,8 +18,8 @@ from torch import Tensor
 from deltaoe.clip.prompt_learner import PromptLearner
 from deltaoe.errors import ModelError
 from deltaoe.functional.ebm import ebm_loss, ebm_terms
-from deltaoe.models.recipe import Recipe
 from deltaoe.runtime import replayed
+from deltaoe.tuning.recipe import Recipe
 
 # Cosines, rows × classes, that losses are made of at a time: they hold some ten numbers for each until backward.
 _COSINES = 2**25

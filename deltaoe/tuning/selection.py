@@ -14,14 +14,14 @@ import numpy.typing as npt
 
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.functional.background import Rows
-from deltaoe.functional.folds import Fold, make_folds
-from deltaoe.functional.tuning_choice import Choice, Seen, Setting, Tried, choose, judge, settings
-from deltaoe.models.recipe import Recipe
 from deltaoe.progress import OnEvent
 from deltaoe.runtime import float64_device
 from deltaoe.scoring.background import BackgroundOptions, choose_background
-from deltaoe.workflows.learning import Checkpoint, Sample, learn, new_learner, text_of
-from deltaoe.workflows.tuning_options import ContextOptions
+from deltaoe.tuning.folds import Fold, make_folds
+from deltaoe.tuning.learn import Checkpoint, Sample, learn, new_learner, text_of
+from deltaoe.tuning.options import ContextOptions
+from deltaoe.tuning.recipe import Recipe
+from deltaoe.tuning.selection_rule import Choice, Seen, Setting, Tried, choose, judge, settings
 
 WEIGHTS = (0.05, 0.2, 0.5)
 STOPS = (0.5, 1.0)

@@ -15,15 +15,15 @@ import torch
 
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.clip.prompt_learner import Precision, PromptLearner
-from deltaoe.data.checkpoint import load_checkpoint, save_checkpoint
 from deltaoe.errors import ConfigError
 from deltaoe.functional.background import Rows
-from deltaoe.models.recipe import Recipe
-from deltaoe.models.tuning import Problem, Progress, Step, fit_context
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import PRECISIONS, generator, tuning_precision
 from deltaoe.store.feature_space import canonical_json
-from deltaoe.workflows.tuning_options import ContextOptions
+from deltaoe.tuning.checkpoint import load_checkpoint, save_checkpoint
+from deltaoe.tuning.loop import Problem, Progress, Step, fit_context
+from deltaoe.tuning.options import ContextOptions
+from deltaoe.tuning.recipe import Recipe
 
 _SAVE_SECONDS = 5.0
 # To be raised when an old checkpoint would no longer lead to the same result.
