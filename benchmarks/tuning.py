@@ -25,7 +25,10 @@ from shown import show
 
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.clip.reference import ModelRef
-from deltaoe.data.evaluation import MEAN, Evaluation, Measurement
+from deltaoe.evaluation.evaluate import EvaluateOptions
+from deltaoe.evaluation.protocol import load, run_recipe
+from deltaoe.evaluation.results import MEAN, Evaluation, Measurement
+from deltaoe.evaluation.tuned_runs import METHODS
 from deltaoe.extraction.extract import ExtractOptions, extract
 from deltaoe.functional.blend import blend
 from deltaoe.functional.metrics import auroc
@@ -37,9 +40,6 @@ from deltaoe.scoring.zero_shot import TEMPLATE
 from deltaoe.store.workspace import Workspace
 from deltaoe.tuning.loop import Problem, fit_context
 from deltaoe.tuning.recipe import Recipe
-from deltaoe.workflows.evaluate import EvaluateOptions
-from deltaoe.workflows.protocols import METHODS
-from deltaoe.workflows.recipes import load, run_recipe
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"

@@ -13,8 +13,8 @@ from deltaoe.errors import ConfigError
 from . import options
 
 if TYPE_CHECKING:
-    from deltaoe.data.evaluation import Evaluation
     from deltaoe.data.theory import Theory
+    from deltaoe.evaluation.results import Evaluation
 
 HELP = """Measure detectors and scores: AUROC, FPR@95, AUPR, accuracy, calibration error, false alarms, with intervals.
 
@@ -130,15 +130,15 @@ def evaluate(
 
     screen = Screen(as_json=as_json)
     if recipe == "list":
-        from deltaoe.workflows.recipes import shipped
+        from deltaoe.evaluation.protocol import shipped
 
         screen.table("Recipes", [(name, title) for name, title in shipped().items()])
         screen.json(shipped())
         return
+    from deltaoe.evaluation.evaluate import ALL, EvaluateOptions, measure, prepare
     from deltaoe.extraction.ingest import IngestOptions
     from deltaoe.scoring.background import BackgroundOptions
     from deltaoe.store.workspace import Workspace
-    from deltaoe.workflows.evaluate import ALL, EvaluateOptions, measure, prepare
 
     if theory and recipe is not None:
         raise ConfigError("--theory is not for recipes", hint="name the images with --id, --ood and --shift")
@@ -183,7 +183,7 @@ def evaluate(
 
                 found = examine(place, chosen, progress.event, probes=probes, stage=stage)
         else:
-            from deltaoe.workflows.recipes import load, run_recipe
+            from deltaoe.evaluation.protocol import load, run_recipe
 
             result = run_recipe(place, load(recipe), root, chosen, out, progress.event)
         paths = {**result.write(out), "html": _write_page(out, result, found)}
@@ -219,8 +219,8 @@ def _named(option: str, given: list[str] | None) -> dict[str, str]:
 def _check_out(out: Path) -> None:
     """Refuse to overwrite files that deltaoe did not write."""
     from deltaoe.data import theory
-    from deltaoe.data.evaluation import CSV_START
     from deltaoe.errors import StoreError
+    from deltaoe.evaluation.results import CSV_START
 
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file, not a folder", hint="name a folder with --out")

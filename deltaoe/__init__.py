@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from deltaoe.clip.frozen import FrozenClip as FrozenClip
     from deltaoe.clip.reference import ModelRef as ModelRef
     from deltaoe.errors import DeltaoeError as DeltaoeError
+    from deltaoe.evaluation.evaluate import EvaluateOptions as EvaluateOptions
+    from deltaoe.evaluation.evaluate import evaluate as evaluate
     from deltaoe.extraction.extract import ExtractOptions as ExtractOptions
     from deltaoe.extraction.extract import extract as extract
     from deltaoe.functional.energy import delta_energy as delta_energy
@@ -29,15 +31,13 @@ if TYPE_CHECKING:
     from deltaoe.tuning.tune import TuneOptions as TuneOptions
     from deltaoe.tuning.tune import tune_workspace as tune_workspace
     from deltaoe.tuning.tune_arrays import tune as tune
-    from deltaoe.workflows.evaluate import EvaluateOptions as EvaluateOptions
-    from deltaoe.workflows.evaluate import evaluate as evaluate
 
 _HOMES = {
     "BackgroundOptions": "scoring.background",
     "ContextOptions": "tuning.options",
     "DeltaoeError": "errors",
     "Detector": "scoring.detector",
-    "EvaluateOptions": "workflows.evaluate",
+    "EvaluateOptions": "evaluation.evaluate",
     "ExtractOptions": "extraction.extract",
     "FrozenClip": "clip.frozen",
     "ModelRef": "clip.reference",
@@ -50,7 +50,7 @@ _HOMES = {
     "Workspace": "store.workspace",
     "delta_energy": "functional.energy",
     "energy": "functional.energy",
-    "evaluate": "workflows.evaluate",
+    "evaluate": "evaluation.evaluate",
     "extract": "extraction.extract",
     "score": "scoring.score",
     "tune": "tuning.tune_arrays",

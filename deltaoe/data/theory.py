@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from deltaoe.data.evaluation import Table, cell, escaped, plain, table_lines
+from deltaoe.evaluation.results import Table, cell, escaped, plain, table_lines
 from deltaoe.store.atomic import replacing
 
 Part = Literal["bound", "separation", "hessian", "distance"]

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from deltaoe.data.evaluation import MEAN, Evaluation, Measurement, shown
+from deltaoe.evaluation.results import MEAN, Evaluation, Measurement, shown
 from deltaoe.report.histogram import nice_ticks
 from deltaoe.report.ranking import Standing, ends, standings, worth
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from deltaoe.data.evaluation import MEAN, Evaluation
 from deltaoe.data.theory import Theory
+from deltaoe.evaluation.results import MEAN, Evaluation
 from deltaoe.report.dots import detection_charts, false_alarm_chart
 from deltaoe.report.render import asset, content_security_policy, environment, printable
 from deltaoe.report.sheets import sheets

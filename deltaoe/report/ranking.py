@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from deltaoe.data.evaluation import Measurement, shown
+from deltaoe.evaluation.results import Measurement, shown
 
 # Less of these is better, more of all others.
 LOWER = frozenset({"fpr95", "ece", "false_alarms"})

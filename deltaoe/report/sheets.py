@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deltaoe.data.evaluation import MEAN, Measurement, Table, shown
+from deltaoe.evaluation.results import MEAN, Measurement, Table, shown
 from deltaoe.report.ranking import LOWER, Standing, exceeds, standings, worth
 
 # Of these no score is part; their rows are named by the detector alone.

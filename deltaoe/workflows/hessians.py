@@ -18,6 +18,8 @@ from deltaoe.clip.reference import ModelRef
 from deltaoe.clip.source import ModelSource
 from deltaoe.data.theory import Conclusion, Finding
 from deltaoe.errors import ConfigError, DeltaoeError
+from deltaoe.evaluation.evaluate import EvaluateOptions, Stage
+from deltaoe.evaluation.measure import checked
 from deltaoe.functional.curvature import (
     Curvature,
     Estimate,
@@ -30,8 +32,6 @@ from deltaoe.models.rebuilding import rebuilt_learner
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import generator
 from deltaoe.scoring.detector import Detector
-from deltaoe.workflows.evaluate import EvaluateOptions, Stage
-from deltaoe.workflows.measuring import checked
 
 START, LEARNED, MEAN = "start", "learned", "mean"
 MOST_IMAGES = 2048  # of one domain: their cosines with all prompts are held, several times over

@@ -9,6 +9,8 @@ import numpy.typing as npt
 import torch
 
 from deltaoe.data.theory import Finding, Theory
+from deltaoe.evaluation.evaluate import EvaluateOptions, Stage, prepare
+from deltaoe.evaluation.measure import KNOWN
 from deltaoe.functional.bootstrap import Interval
 from deltaoe.functional.ebm import ebm_terms
 from deltaoe.functional.energy import delta_energy
@@ -19,9 +21,7 @@ from deltaoe.scoring.detector import Detector
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import Workspace
 from deltaoe.workflows.conclusions import conclude
-from deltaoe.workflows.evaluate import EvaluateOptions, Stage, prepare
 from deltaoe.workflows.hessians import hessians
-from deltaoe.workflows.measuring import KNOWN
 
 PROBES = 16
 _BLOCK = 1 << 22  # numbers in one block of images × prompts, float64
@@ -51,10 +51,10 @@ def theory(
 
     Args:
         workspace: where features lie.
-        options: as for :func:`deltaoe.workflows.evaluate.evaluate`; ``draws`` and ``seed`` apply here too.
+        options: as for :func:`deltaoe.evaluation.evaluate.evaluate`; ``draws`` and ``seed`` apply here too.
         on: progress.
         probes: random probes of each Hessian.
-        stage: what :func:`deltaoe.workflows.evaluate.prepare` gathered, if that was done.
+        stage: what :func:`deltaoe.evaluation.evaluate.prepare` gathered, if that was done.
 
     Raises:
         ConfigError, DataError, MismatchError, ModelError, StoreError: as ``evaluate`` does. A Hessian that cannot be

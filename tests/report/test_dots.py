@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from pages import SCORES, make_evaluation, measured
 
-from deltaoe.data.evaluation import shown
+from deltaoe.evaluation.results import shown
 from deltaoe.report.dots import Axis, detection_charts, false_alarm_chart
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pages import make_evaluation, measured
 
-from deltaoe.data.evaluation import shown
+from deltaoe.evaluation.results import shown
 from deltaoe.report.sheets import sheets
 
 

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from deltaoe.data.evaluation import Evaluation, Measurement
+from deltaoe.evaluation.results import Evaluation, Measurement
 from deltaoe.functional.conformal import threshold as conformal_threshold
 from deltaoe.report.model import Report, ReportRow
 

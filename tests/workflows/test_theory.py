@@ -18,6 +18,7 @@ from deltaoe.clip.frozen import FrozenClip
 from deltaoe.clip.reference import ModelRef
 from deltaoe.data.theory import Conclusion, Finding, Theory
 from deltaoe.errors import ConfigError, MismatchError, ModelError
+from deltaoe.evaluation.evaluate import EvaluateOptions, evaluate, prepare
 from deltaoe.extraction.extract import ExtractOptions, extract
 from deltaoe.extraction.ingest import IngestOptions
 from deltaoe.interchange.import_export import ImportOptions, import_features
@@ -29,7 +30,6 @@ from deltaoe.tuning.options import ContextOptions, Prompts
 from deltaoe.tuning.recipe import Recipe
 from deltaoe.tuning.tune import TuneOptions, tune_workspace
 from deltaoe.workflows.conclusions import conclude
-from deltaoe.workflows.evaluate import EvaluateOptions, evaluate, prepare
 from deltaoe.workflows.theory import bound_points, theory
 
 QUIET = IngestOptions(workers=0)

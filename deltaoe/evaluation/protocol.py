@@ -12,13 +12,13 @@ from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
-from deltaoe.data.evaluation import MEAN, Evaluation
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.evaluation.class_lists import Classes, choose_folders
+from deltaoe.evaluation.evaluate import EvaluateOptions, evaluate
+from deltaoe.evaluation.measure import KNOWN
+from deltaoe.evaluation.results import MEAN, Evaluation
 from deltaoe.progress import OnEvent
 from deltaoe.store.workspace import Workspace
-from deltaoe.workflows.class_folders import Classes, choose_folders
-from deltaoe.workflows.evaluate import EvaluateOptions, evaluate
-from deltaoe.workflows.measuring import KNOWN
 
 ProtocolKind = Literal["fixed", "leave-one-domain-out", "class-split"]
 # What tables call the images that the protocol itself sets apart.
@@ -282,7 +282,7 @@ def run_recipe(
     if protocol.kind == "fixed" and not protocol.tuned:
         found = evaluate(workspace, chosen, on)
     else:
-        from deltaoe.workflows.protocols import run_tuned
+        from deltaoe.evaluation.tuned_runs import run_tuned
 
         found = run_tuned(workspace, protocol, chosen, out, on)
     return dataclasses.replace(found, title=protocol.title, notes=[*places.notes, *found.notes])

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import DataError
+from deltaoe.evaluation.image_sets import Gathered
+from deltaoe.evaluation.measure import KNOWN
+from deltaoe.evaluation.protocol import HELD_OUT, REST, Protocol
 from deltaoe.functional.sampling import FewShotSplit, few_shot_split
 from deltaoe.images.labels import require_classes
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
-from deltaoe.workflows.gather import Gathered
-from deltaoe.workflows.measuring import KNOWN
-from deltaoe.workflows.recipes import HELD_OUT, REST, Protocol
 
 Indices = npt.NDArray[np.int64]
 

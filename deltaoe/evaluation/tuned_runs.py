@@ -15,8 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.clip.source import ModelSource
-from deltaoe.data.evaluation import Evaluation, Measurement
 from deltaoe.errors import ConfigError
+from deltaoe.evaluation.evaluate import EvaluateOptions, source_for
+from deltaoe.evaluation.image_sets import Gathered, distinct_unknown, gather
+from deltaoe.evaluation.measure import KNOWN, Grading, Seen, grade, possible, see
+from deltaoe.evaluation.protocol import HELD_OUT, SOURCE, Protocol
+from deltaoe.evaluation.results import Evaluation, Measurement
+from deltaoe.evaluation.splits import Images, Split, splits
 from deltaoe.functional.gallery import Gallery
 from deltaoe.functional.metrics import mean_interval
 from deltaoe.functional.scores import SCORES
@@ -29,11 +34,6 @@ from deltaoe.store.workspace import Workspace
 from deltaoe.tuning.options import Prompts
 from deltaoe.tuning.recipe import Recipe
 from deltaoe.tuning.tune import TuneOptions, tune_workspace
-from deltaoe.workflows.evaluate import EvaluateOptions, source_for
-from deltaoe.workflows.gather import Gathered, distinct_unknown, gather
-from deltaoe.workflows.measuring import KNOWN, Grading, Seen, grade, possible, see
-from deltaoe.workflows.recipes import HELD_OUT, SOURCE, Protocol
-from deltaoe.workflows.splits import Images, Split, splits
 
 METHODS: Mapping[str, Prompts | None] = {
     "zero-shot": None,

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from deltaoe.data.evaluation import MEAN, Measurement
 from deltaoe.errors import DeltaoeError
+from deltaoe.evaluation.results import MEAN, Measurement
 from deltaoe.functional import conformal
 from deltaoe.functional.bootstrap import Positive, detection_intervals
 from deltaoe.functional.gallery import Gallery

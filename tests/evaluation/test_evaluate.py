@@ -14,6 +14,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from tiny import HUES, make_model, make_noise, make_pictures
 
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.evaluation.evaluate import EvaluateOptions, evaluate
+from deltaoe.evaluation.protocol import Part, Protocol, find_places, load, run_recipe, shipped
 from deltaoe.extraction.extract import ExtractOptions, extract
 from deltaoe.extraction.ingest import IngestOptions
 from deltaoe.functional.scores import SCORES
@@ -23,8 +25,6 @@ from deltaoe.store.workspace import Workspace
 from deltaoe.tuning.options import Prompts
 from deltaoe.tuning.recipe import Recipe
 from deltaoe.tuning.tune import TuneOptions, tune_workspace
-from deltaoe.workflows.evaluate import EvaluateOptions, evaluate
-from deltaoe.workflows.recipes import Part, Protocol, find_places, load, run_recipe, shipped
 
 NAMES = ("cat", "dog", "owl")
 QUIET = IngestOptions(workers=0)
@@ -265,12 +265,12 @@ def test_leave_one_domain_out_resumes(world, tmp_path, monkeypatch):
     runs = sorted((out / "runs").glob("*.json"))
     runs[0].unlink()
     runs[1].write_text(runs[1].read_text()[:50])
-    from deltaoe.workflows import protocols
+    from deltaoe.evaluation import tuned_runs
 
     seen = []
-    real = protocols.grade
-    monkeypatch.setattr(protocols, "grade", lambda *a: seen.append(a[0]) or real(*a))
-    monkeypatch.setattr(protocols, "tune_workspace", lambda *a: pytest.fail("tuned again"))
+    real = tuned_runs.grade
+    monkeypatch.setattr(tuned_runs, "grade", lambda *a: seen.append(a[0]) or real(*a))
+    monkeypatch.setattr(tuned_runs, "tune_workspace", lambda *a: pytest.fail("tuned again"))
     again = run_recipe(place, PROTOCOL, root, options, out, lambda event: None)
     assert len(seen) == 2
     assert again.to_dict() == found.to_dict()

@@ -15,8 +15,10 @@ import numpy.typing as npt
 
 from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.clip.source import ModelSource
-from deltaoe.data.evaluation import Evaluation, Measurement
 from deltaoe.errors import ConfigError, DataError, MismatchError
+from deltaoe.evaluation.image_sets import Gathered, Known, distinct_unknown, gather, known_images
+from deltaoe.evaluation.measure import KNOWN, Grading, Seen, grade, possible, see
+from deltaoe.evaluation.results import Evaluation, Measurement
 from deltaoe.extraction.ingest import IngestOptions
 from deltaoe.functional.bootstrap import Positive
 from deltaoe.functional.conformal import check_alpha
@@ -32,8 +34,6 @@ from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import Digests
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
-from deltaoe.workflows.gather import Gathered, Known, distinct_unknown, gather, known_images
-from deltaoe.workflows.measuring import KNOWN, Grading, Seen, grade, possible, see
 
 ZERO_SHOT = "zero-shot"
 ALL = "all"

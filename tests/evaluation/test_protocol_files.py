@@ -13,12 +13,12 @@ from tiny import HUES, make_noise, make_pictures
 
 from deltaoe.clip.imagenet import imagenet_names
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.evaluation.class_lists import choose_folders, imagenet_folders
+from deltaoe.evaluation.evaluate import EvaluateOptions
+from deltaoe.evaluation.protocol import find_places, load, run_recipe, shipped
 from deltaoe.extraction.ingest import IngestOptions
 from deltaoe.progress import silent
 from deltaoe.store.workspace import Workspace
-from deltaoe.workflows.class_folders import choose_folders, imagenet_folders
-from deltaoe.workflows.evaluate import EvaluateOptions
-from deltaoe.workflows.recipes import find_places, load, run_recipe, shipped
 
 KNOWN = "[known]\nfolders = ['x']\n"
 OPTIONS = EvaluateOptions("", {})

@@ -16,8 +16,10 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 from tiny import HUES, make_model, make_noise, make_pictures
 
-from deltaoe.data.evaluation import Evaluation
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.evaluation.evaluate import EvaluateOptions
+from deltaoe.evaluation.protocol import Part, Protocol, run_recipe
+from deltaoe.evaluation.results import Evaluation
 from deltaoe.extraction.extract import ExtractOptions, extract
 from deltaoe.extraction.ingest import IngestOptions
 from deltaoe.progress import Event, silent
@@ -28,9 +30,6 @@ from deltaoe.store.workspace import Workspace
 from deltaoe.tuning.options import ContextOptions, Prompts
 from deltaoe.tuning.recipe import Recipe
 from deltaoe.tuning.tune import TuneOptions, tune_workspace
-from deltaoe.workflows import protocols
-from deltaoe.workflows.evaluate import EvaluateOptions
-from deltaoe.workflows.recipes import Part, Protocol, run_recipe
 
 DOMAINS = ("ink", "oil", "wax")
 METHODS = ["zero-shot", "CoOp", "deltaoe"]

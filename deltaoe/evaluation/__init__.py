@@ -1,0 +1,1 @@
+"""Detectors and scores measured on in-distribution, shifted and unknown images, once or by a protocol."""
