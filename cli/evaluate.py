@@ -13,8 +13,8 @@ from deltaoe.errors import ConfigError
 from . import options
 
 if TYPE_CHECKING:
-    from deltaoe.data.theory import Theory
     from deltaoe.evaluation.results import Evaluation
+    from deltaoe.theory.results import Theory
 
 HELP = """Measure detectors and scores: AUROC, FPR@95, AUPR, accuracy, calibration error, false alarms, with intervals.
 
@@ -179,7 +179,7 @@ def evaluate(
             stage = prepare(place, chosen, progress.event)
             result = measure(stage, chosen, progress.event)
             if theory:
-                from deltaoe.workflows.theory import theory as examine
+                from deltaoe.theory.measure import theory as examine
 
                 found = examine(place, chosen, progress.event, probes=probes, stage=stage)
         else:
@@ -218,13 +218,13 @@ def _named(option: str, given: list[str] | None) -> dict[str, str]:
 
 def _check_out(out: Path) -> None:
     """Refuse to overwrite files that deltaoe did not write."""
-    from deltaoe.data import theory
     from deltaoe.errors import StoreError
     from deltaoe.evaluation.results import CSV_START
+    from deltaoe.theory import results
 
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file, not a folder", hint="name a folder with --out")
-    for name, start in (("evaluation.csv", CSV_START), ("theory.csv", theory.CSV_START)):
+    for name, start in (("evaluation.csv", CSV_START), ("results.csv", results.CSV_START)):
         table = out / name
         if (
             table.is_file()
@@ -243,7 +243,7 @@ def _write_page(out: Path, result: Evaluation, theory: Theory | None) -> Path:
     from deltaoe.store.atomic import replacing
 
     path = out / "evaluation.html"
-    html = render_evaluation(result, datetime.now().astimezone(), theory)
+    html = render_evaluation(result, datetime.now().astimezone(), results)
     with replacing(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
     return path

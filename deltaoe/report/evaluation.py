@@ -9,11 +9,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from deltaoe.data.theory import Theory
 from deltaoe.evaluation.results import MEAN, Evaluation
 from deltaoe.report.dots import detection_charts, false_alarm_chart
 from deltaoe.report.render import asset, content_security_policy, environment, printable
 from deltaoe.report.sheets import sheets
+from deltaoe.theory.results import Theory
 
 CONVENTIONS = {
     "id": "In-distribution images are the positive class: FPR@95 is the share of unknown images that are kept by the "

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 import pytest
 from pages import HOSTILE, Page, hostile_evaluation, make_evaluation, measured
 
-from deltaoe.data.theory import Conclusion, Finding, Theory
 from deltaoe.report.evaluation import manifest, render_evaluation
+from deltaoe.theory.results import Conclusion, Finding, Theory
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

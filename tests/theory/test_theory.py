@@ -16,21 +16,21 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.clip.reference import ModelRef
-from deltaoe.data.theory import Conclusion, Finding, Theory
 from deltaoe.errors import ConfigError, MismatchError, ModelError
 from deltaoe.evaluation.evaluate import EvaluateOptions, evaluate, prepare
 from deltaoe.extraction.extract import ExtractOptions, extract
 from deltaoe.extraction.ingest import IngestOptions
 from deltaoe.interchange.import_export import ImportOptions, import_features
-from deltaoe.models.rebuilding import rebuilt_learner
 from deltaoe.runtime import generator
 from deltaoe.scoring.detector import Detector
 from deltaoe.store.workspace import Workspace
+from deltaoe.theory.conclusions import conclude
+from deltaoe.theory.measure import bound_points, theory
+from deltaoe.theory.rebuilding import rebuilt_learner
+from deltaoe.theory.results import Conclusion, Finding, Theory
 from deltaoe.tuning.options import ContextOptions, Prompts
 from deltaoe.tuning.recipe import Recipe
 from deltaoe.tuning.tune import TuneOptions, tune_workspace
-from deltaoe.workflows.conclusions import conclude
-from deltaoe.workflows.theory import bound_points, theory
 
 QUIET = IngestOptions(workers=0)
 

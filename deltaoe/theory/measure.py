@@ -8,20 +8,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from deltaoe.data.theory import Finding, Theory
 from deltaoe.evaluation.evaluate import EvaluateOptions, Stage, prepare
 from deltaoe.evaluation.measure import KNOWN
 from deltaoe.functional.bootstrap import Interval
 from deltaoe.functional.ebm import ebm_terms
 from deltaoe.functional.energy import delta_energy
 from deltaoe.functional.scores import CLIP_TEMPERATURE, SCORES, Evidence
-from deltaoe.functional.theory import QUANTILES, BoundStatistics, bound_statistics, separation
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import Workspace
-from deltaoe.workflows.conclusions import conclude
-from deltaoe.workflows.hessians import hessians
+from deltaoe.theory.bounds import QUANTILES, BoundStatistics, bound_statistics, separation
+from deltaoe.theory.conclusions import conclude
+from deltaoe.theory.hessians import hessians
+from deltaoe.theory.results import Finding, Theory
 
 PROBES = 16
 _BLOCK = 1 << 22  # numbers in one block of images × prompts, float64

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from deltaoe.data.theory import Conclusion, Finding
 from deltaoe.functional.bootstrap import Interval
-from deltaoe.functional.theory import verdict
+from deltaoe.theory.bounds import verdict
+from deltaoe.theory.results import Conclusion, Finding
 
 PREMISE = 0.95
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from deltaoe.errors import ConfigError
-from deltaoe.functional.curvature import Curvature, curvature, gradients_and_products, rademacher
+from deltaoe.theory.curvature import Curvature, curvature, gradients_and_products, rademacher
 
 
 def softmax_loss(seed: int):

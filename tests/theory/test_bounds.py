@@ -16,7 +16,7 @@ from deltaoe.errors import ConfigError, DataError
 from deltaoe.functional.bootstrap import Interval
 from deltaoe.functional.ebm import ebm_terms
 from deltaoe.functional.energy import delta_energy
-from deltaoe.functional.theory import bound_statistics, separation, standardised_gap, verdict
+from deltaoe.theory.bounds import bound_statistics, separation, standardised_gap, verdict
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 

@@ -16,22 +16,22 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from deltaoe.clip.prompt_learner import PromptLearner
 from deltaoe.clip.reference import ModelRef
 from deltaoe.clip.source import ModelSource
-from deltaoe.data.theory import Conclusion, Finding
 from deltaoe.errors import ConfigError, DeltaoeError
 from deltaoe.evaluation.evaluate import EvaluateOptions, Stage
 from deltaoe.evaluation.measure import checked
-from deltaoe.functional.curvature import (
+from deltaoe.functional.scores import CLIP_TEMPERATURE
+from deltaoe.progress import Event, OnEvent
+from deltaoe.runtime import generator
+from deltaoe.scoring.detector import Detector
+from deltaoe.theory.curvature import (
     Curvature,
     Estimate,
     curvature,
     gradients_and_products,
     rademacher,
 )
-from deltaoe.functional.scores import CLIP_TEMPERATURE
-from deltaoe.models.rebuilding import rebuilt_learner
-from deltaoe.progress import Event, OnEvent
-from deltaoe.runtime import generator
-from deltaoe.scoring.detector import Detector
+from deltaoe.theory.rebuilding import rebuilt_learner
+from deltaoe.theory.results import Conclusion, Finding
 
 START, LEARNED, MEAN = "start", "learned", "mean"
 MOST_IMAGES = 2048  # of one domain: their cosines with all prompts are held, several times over

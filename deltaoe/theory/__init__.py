@@ -1,0 +1,1 @@
+"""What the source's theorems need and claim, measured: the EBM bound, separation, Hessians between domains."""
