@@ -224,7 +224,7 @@ def _check_out(out: Path) -> None:
 
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file, not a folder", hint="name a folder with --out")
-    for name, start in (("evaluation.csv", CSV_START), ("results.csv", results.CSV_START)):
+    for name, start in (("evaluation.csv", CSV_START), ("theory.csv", results.CSV_START)):
         table = out / name
         if (
             table.is_file()
@@ -243,7 +243,7 @@ def _write_page(out: Path, result: Evaluation, theory: Theory | None) -> Path:
     from deltaoe.store.atomic import replacing
 
     path = out / "evaluation.html"
-    html = render_evaluation(result, datetime.now().astimezone(), results)
+    html = render_evaluation(result, datetime.now().astimezone(), theory)
     with replacing(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
     return path

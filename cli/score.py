@@ -276,9 +276,9 @@ def _head(result: ScoreResult) -> dict[str, Any]:
 
 
 def _write_html(target: Path, result: ScoreResult, title: str, table: Path, on: Any) -> None:
+    from deltaoe.report.from_scores import build_report
     from deltaoe.report.render import render
     from deltaoe.store.atomic import replacing
-    from deltaoe.workflows.reporting import build_report
 
     now = datetime.now().astimezone()
     html = render(build_report(result, title=title, full_table=str(table), now=now, on=on))

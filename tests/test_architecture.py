@@ -33,8 +33,6 @@ FLOORS = (
     {"demo"},
     {"cli"},
 )
-# Rooms of the old house, which are being emptied.
-OLD = {"data", "models", "workflows"}
 ROOMS = {room for floor in FLOORS for room in floor}
 # Who alone may import a third party's package.
 OWNERS = {
@@ -107,7 +105,7 @@ each_file = each(FILES)
 
 
 def test_there_is_something_to_look_at():
-    assert {part_of(file) for file in FILES} <= {"", *ROOMS, *OLD}
+    assert {part_of(file) for file in FILES} == {"", *ROOMS}
     scoring = set(imports(REPOSITORY / "deltaoe/scoring/scorer.py"))
     assert "deltaoe.scoring.label_index.LabelIndex" in scoring
     assert "deltaoe_cli.options" in set(imports(REPOSITORY / "cli/score.py"))
@@ -118,21 +116,19 @@ def test_there_is_something_to_look_at():
 )  # the package's own file names all parts, and loads them on demand
 def test_imports_point_one_way(file):
     part = part_of(file)
-    if part in OLD:
-        return
     below = {room for floor in FLOORS[: next(i for i, f in enumerate(FLOORS) if part in f)] for room in floor}
     for module in imports(file):
         root, _, rest = module.partition(".")
         target = {"deltaoe": rest.partition(".")[0], "deltaoe_cli": "cli", "cli": "cli"}.get(root)
         if target is not None:
-            assert target == part or target in below | OLD, f"{names(file)} imports {module}"
+            assert target == part or target in below, f"{names(file)} imports {module}"
 
 
 @each_file
 def test_third_parties_have_one_owner(file):
     for module in imports(file):
         package = module.partition(".")[0]
-        if package in OWNERS and part_of(file) not in OLD:
+        if package in OWNERS:
             assert part_of(file) in OWNERS[package], f"{names(file)} imports {module}"
 
 

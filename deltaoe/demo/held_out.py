@@ -8,8 +8,8 @@ import torch
 
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.clip.reference import LOCAL_DIR, ModelRef
-from deltaoe.data.packed_clip import unpack
 from deltaoe.demo import world
+from deltaoe.demo.packed_clip import unpack
 from deltaoe.demo.picture import draw
 from deltaoe.progress import Event, OnEvent, silent
 

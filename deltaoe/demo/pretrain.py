@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.data.packed_clip import pack
 from deltaoe.demo import world
 from deltaoe.demo.captions import caption, vocabulary
+from deltaoe.demo.contrastive import Schedule, Vocabulary, train
+from deltaoe.demo.packed_clip import pack
 from deltaoe.demo.patterns import PATTERNS
 from deltaoe.demo.picture import Subject, draw, generators
-from deltaoe.models.contrastive import Schedule, Vocabulary, train
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.runtime import process_pool
 
@@ -90,7 +90,7 @@ def _render_chunk(chunk: tuple[int, int, int]) -> tuple[npt.NDArray[np.uint8], l
 
 
 def pretrain(renders: Renders, recipe: Pretraining, on: OnEvent = silent) -> bytes:
-    """Train on the renders and return the packed model; see :mod:`deltaoe.data.packed_clip`."""
+    """Train on the renders and return the packed model; see :mod:`deltaoe.demo.packed_clip`."""
     words, _ = generators("captions", recipe.schedule.seed)
     steps = recipe.schedule.steps
     trained = train(

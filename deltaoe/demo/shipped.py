@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from deltaoe.data.packed_clip import unpack
+from deltaoe.demo.packed_clip import unpack
 
 FILE = "small-clip.safetensors"
 

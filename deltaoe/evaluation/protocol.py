@@ -98,7 +98,7 @@ def load(wanted: str) -> Protocol:
     """
     try:
         if wanted in _shipped_names():
-            text = resources.files("deltaoe").joinpath("recipes", f"{wanted}.toml").read_text("utf-8")
+            text = resources.files("deltaoe").joinpath("protocols", f"{wanted}.toml").read_text("utf-8")
         elif wanted.endswith(".toml"):
             text = Path(wanted).read_text("utf-8")
         else:
@@ -118,7 +118,7 @@ def load(wanted: str) -> Protocol:
 
 
 def _shipped_names() -> list[str]:
-    folder = resources.files("deltaoe").joinpath("recipes")
+    folder = resources.files("deltaoe").joinpath("protocols")
     names = sorted(entry.name for entry in folder.iterdir())
     return [name.removesuffix(".toml") for name in names if name.endswith(".toml")]
 

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from deltaoe.evaluation.results import MEAN, Evaluation
-from deltaoe.report.dots import detection_charts, false_alarm_chart
+from deltaoe.report.charts.dots import detection_charts, false_alarm_chart
 from deltaoe.report.render import asset, content_security_policy, environment, printable
 from deltaoe.report.sheets import sheets
 from deltaoe.theory.results import Theory

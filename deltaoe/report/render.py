@@ -18,7 +18,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from deltaoe.report.histogram import histogram
+from deltaoe.report.charts.histogram import histogram
 from deltaoe.report.model import Report
 from deltaoe.report.sentences import images, no_threshold_sentence, no_verdict_sentence, percent
 

@@ -105,7 +105,7 @@ def test_the_paint_of_the_caption_is_the_paint_of_the_object() -> None:
 
 
 def test_every_caption_is_in_the_vocabulary() -> None:
-    from deltaoe.models.contrastive import Vocabulary
+    from deltaoe.demo.contrastive import Vocabulary
 
     known = Vocabulary(vocabulary(list(KINDS)))
     words = Random(0)

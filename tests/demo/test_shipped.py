@@ -15,12 +15,12 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from deltaoe.data.packed_clip import unpack
 from deltaoe.demo import shipped, world
 from deltaoe.demo.captions import vocabulary
+from deltaoe.demo.contrastive import Vocabulary
+from deltaoe.demo.packed_clip import unpack
 from deltaoe.demo.picture import draw
 from deltaoe.demo.pretrain import CONFIG
-from deltaoe.models.contrastive import Vocabulary
 
 WORKSHOP = (sys.executable, "-m", "deltaoe_cli.workshop")
 

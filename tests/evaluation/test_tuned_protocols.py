@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 from tiny import HUES, make_model, make_noise, make_pictures
 
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.evaluation import tuned_runs
 from deltaoe.evaluation.evaluate import EvaluateOptions
 from deltaoe.evaluation.protocol import Part, Protocol, run_recipe
 from deltaoe.evaluation.results import Evaluation
@@ -134,8 +135,8 @@ def calls(monkeypatch):
     """How often was tuned and graded."""
     found = Counter(tune_workspace=0, grade=0)
     for name in found:
-        real = getattr(protocols, name)
-        monkeypatch.setattr(protocols, name, lambda *a, n=name, f=real: found.update([n]) or f(*a))
+        real = getattr(tuned_runs, name)
+        monkeypatch.setattr(tuned_runs, name, lambda *a, n=name, f=real: found.update([n]) or f(*a))
     return found
 
 

@@ -9,7 +9,7 @@ import pytest
 from pages import SCORES, make_evaluation, measured
 
 from deltaoe.evaluation.results import shown
-from deltaoe.report.dots import Axis, detection_charts, false_alarm_chart
+from deltaoe.report.charts.dots import Axis, detection_charts, false_alarm_chart
 
 
 def test_every_measurement_has_one_dot_with_its_number():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pages import Page, make_report
 
-from deltaoe.report.histogram import bin_counts, bin_edges, histogram, nice_ticks
+from deltaoe.report.charts.histogram import bin_counts, bin_edges, histogram, nice_ticks
 from deltaoe.report.render import render
 
 scores = st.lists(st.floats(-1e6, 1e6) | st.floats(0.2, 0.2001) | st.just(0.25), min_size=1, max_size=60)

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from scipy.special import log_softmax
 
-from deltaoe.models import contrastive
-from deltaoe.models.contrastive import Schedule, Vocabulary, train
+from deltaoe.demo import contrastive
+from deltaoe.demo.contrastive import Schedule, Vocabulary, train
 from deltaoe.runtime import generator
 
 WORDS = ["a red dot.", "a green dot.", "a blue dot.", "nothing"]

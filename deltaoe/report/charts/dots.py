@@ -1,6 +1,6 @@
 """Dot charts of an evaluation as plain geometry: a panel per collection, a line per score, a dot per detector.
 
-Places are in percent of a panel's width, as in :mod:`deltaoe.report.histogram`; all panels of a metric share one
+Places are in percent of a panel's width, as in :mod:`deltaoe.report.charts.histogram`; all panels of a metric share one
 axis, and all panels of a chart the order of their lines, so that they can be compared at a glance.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from deltaoe.evaluation.results import MEAN, Evaluation, Measurement, shown
-from deltaoe.report.histogram import nice_ticks
+from deltaoe.report.charts.histogram import nice_ticks
 from deltaoe.report.ranking import Standing, ends, standings, worth
 
 _STEP = 0.05  # an axis of AUROC begins at a multiple of it

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from deltaoe.data import packed_clip
-from deltaoe.data.packed_clip import CONFIG_FILE, TABLE, WEIGHTS_FILE, pack, unpack
+from deltaoe.demo import packed_clip
+from deltaoe.demo.packed_clip import CONFIG_FILE, TABLE, WEIGHTS_FILE, pack, unpack
 from deltaoe.errors import ModelError
 
 WIDTH, VOCABULARY = 8, 49408

@@ -1,1 +1,0 @@
-"""Frozen CLIP models, learnable prompts and label indexes. The only importers of open_clip and faiss."""

@@ -1,0 +1,1 @@
+"""Charts as plain geometry: a template draws what is measured here."""

@@ -1,1 +1,0 @@
-"""One function per job: extract, tune, score. Usable without the command line; progress goes to a callback."""
