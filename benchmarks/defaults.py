@@ -28,9 +28,9 @@ from deltaoe.clip.frozen import FrozenClip
 from deltaoe.clip.imagenet import imagenet_names
 from deltaoe.clip.reference import ModelRef
 from deltaoe.extraction.extract import ExtractOptions, extract
-from deltaoe.functional.background import centre_of, centred, mine
 from deltaoe.functional.metrics import auroc, fpr_at_tpr
 from deltaoe.functional.scores import SCORES, Evidence
+from deltaoe.functional.text_features import centre_of, centred, mine
 from deltaoe.runtime import resolve_device
 from deltaoe.scoring.zero_shot import TEMPERATURE, TEMPLATE, TOP_C
 from deltaoe.store.workspace import Workspace

@@ -26,9 +26,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from deltaoe.functional.background import centre_of, mine
 from deltaoe.functional.metrics import auroc, fpr_at_tpr
 from deltaoe.functional.scores import SCORES, Evidence
+from deltaoe.functional.text_features import centre_of, mine
 from deltaoe.scoring.background import FRACTION
 from deltaoe.scoring.zero_shot import TEMPERATURE, TOP_C
 

@@ -21,11 +21,10 @@ import torch.nn.functional as F  # noqa: N812
 from scipy.stats import spearmanr
 from shown import show
 
-from deltaoe.functional.background import mine
-from deltaoe.functional.blend import blend
 from deltaoe.functional.ebm import ebm_loss
-from deltaoe.functional.judging import judged
+from deltaoe.functional.label_sums import score_features
 from deltaoe.functional.metrics import auroc
+from deltaoe.functional.text_features import blend, mine
 from deltaoe.tuning.selection_rule import shuffled
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "clip-features"
@@ -85,7 +84,7 @@ def main() -> int:
         prompts = blend(text, learned, share)
 
         inside, *outside = (
-            judged(rows, prompts, background, temperature=temperature, top_c=top_c)[0]
+            score_features(rows, prompts, background, temperature=temperature, top_c=top_c)[0]
             for rows in (images, near, *far, made)
         )
         beyond = [auroc(inside, rows) for rows in outside]

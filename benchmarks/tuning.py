@@ -30,10 +30,10 @@ from deltaoe.evaluation.protocol import load, run_recipe
 from deltaoe.evaluation.results import MEAN, Evaluation, Measurement
 from deltaoe.evaluation.tuned_runs import METHODS
 from deltaoe.extraction.extract import ExtractOptions, extract
-from deltaoe.functional.blend import blend
 from deltaoe.functional.metrics import auroc
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.functional.scores import SCORES, Evidence
+from deltaoe.functional.text_features import blend
 from deltaoe.progress import Event
 from deltaoe.runtime import generator, resolve_device
 from deltaoe.scoring.zero_shot import TEMPLATE

@@ -2,6 +2,8 @@ r"""ΔEnergy over label sets too large to hold all cosines: streamed exactly, or
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -11,9 +13,12 @@ from deltaoe.functional.energy import (
     delta_energy_from_top,
 )
 from deltaoe.functional.limits import check_temperature, check_top_c
+from deltaoe.functional.unit_rows import Rows
 
 # From here on exp(s/τ) of any cosine fits into single precision many times over, and no maximum is taken out.
 _DIRECT_FROM_TEMPERATURE = 0.05
+# Images scored at a time by score_features.
+_IMAGES = 2048
 # Cosines are rounded to single precision: bounds are widened by more than that can do.
 ROUNDING = 2e-6
 
@@ -98,6 +103,36 @@ def nearest_and_floor(
     for start in range(0, len(background), block):
         tail.add(features @ background[start : start + block].to(features.dtype).T)
     return best, where, tail.log()
+
+
+def score_features(
+    features: Rows, prompts: Rows, background: Rows, *, temperature: float, top_c: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """ΔEnergy and the nearest class of image features, in memory that does not grow with their number.
+
+    Args:
+        features: (N, D) unit rows.
+        prompts: (K, D) unit rows, the classes' prompts.
+        background: (M, D) unit rows, over which the energies run as well; M may be 0.
+        temperature: τ > 0, cosine units.
+        top_c: c, from 1 to K.
+
+    Returns:
+        ΔEnergy (N,), cosine units; index of the nearest class (N,).
+
+    Raises:
+        ConfigError: τ or c is out of range.
+    """
+    labels, others = (torch.from_numpy(np.ascontiguousarray(rows)) for rows in (prompts, background))
+    scores, classes = [np.empty(0)], [np.empty(0, dtype=np.int64)]
+    for start in range(0, len(features), _IMAGES):
+        part = torch.from_numpy(features[start : start + _IMAGES])
+        top, where, floor = nearest_and_floor(
+            part, labels, others, shown=top_c, top_c=top_c, temperature=temperature
+        )
+        scores.append(delta_energy_from_top(top, floor, temperature).numpy())
+        classes.append(where[:, 0].numpy())
+    return np.concatenate(scores), np.concatenate(classes)
 
 
 def tail_bounds(rest: Tensor, mean: Tensor, largest: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

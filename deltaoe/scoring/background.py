@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from deltaoe.clip.imagenet import imagenet_names
 from deltaoe.errors import ConfigError, MismatchError
-from deltaoe.functional.background import Rows, likeness, mine, nearest_label
+from deltaoe.functional.text_features import likeness, mine, nearest_label
+from deltaoe.functional.unit_rows import Rows, unit_rows
 from deltaoe.images.labels import read_labels
 from deltaoe.interchange.reading import read_texts
 
@@ -32,7 +33,7 @@ class BackgroundOptions:
         source: ``imagenet``; ``none``; a text file with a name per line; a file of names and text features (.npz …);
             None for ``imagenet`` where prompts can be encoded, else ``none``.
         fraction: share of the names to keep, those least like the classes.
-        centre: whether zero-shot prompts are centred (:func:`deltaoe.functional.background.centre_of`).
+        centre: whether zero-shot prompts are centred (:func:`deltaoe.functional.text_features.centre_of`).
     """
 
     source: str | None = None
@@ -146,6 +147,4 @@ def _offered(
             hint="take both from the same model",
         )
     chosen = [i for i, name in enumerate(listed) if name.casefold() not in own]
-    features = rows[chosen].astype(np.float64)
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
-    return [listed[i] for i in chosen], features.astype(np.float32)
+    return [listed[i] for i in chosen], unit_rows(rows[chosen])

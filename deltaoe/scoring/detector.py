@@ -18,7 +18,8 @@ from safetensors.numpy import save
 
 from deltaoe.errors import DataError, first_line
 from deltaoe.functional import conformal
-from deltaoe.functional.background import centred
+from deltaoe.functional.text_features import centred
+from deltaoe.functional.unit_rows import are_unit_rows, unit_rows
 from deltaoe.store.atomic import write_bytes
 from deltaoe.store.feature_space import FeatureSpace, canonical_json
 
@@ -58,7 +59,7 @@ class Detector:
             energies run as well (METHOD §4); no rows for the paper's own score.
         background_names: their M names.
         centre: (D,) float32, what is taken out of all prompts before they are compared with images
-            (:func:`deltaoe.functional.background.centred`); empty for the prompts as they are.
+            (:func:`deltaoe.functional.text_features.centred`); empty for the prompts as they are.
         shots: (S, 32) uint8, digests of the images that it learned from: they are no test of it.
         calibration_classes: (n,) int64, the class that each calibration image was taken for, in the order of
             ``calibration``; empty if that is not known.
@@ -111,7 +112,7 @@ class Detector:
         Raises:
             DataError: another shape, or rows that are zero or not finite.
         """
-        return self._judged(features)[0]
+        return self._scored(features)[0]
 
     def predict(self, features: npt.ArrayLike, alpha: float | None = None) -> npt.NDArray[np.int64]:
         """Class index (N,) of image features (N, D); with ``alpha``, −1 where an image is unknown at that level.
@@ -119,7 +120,7 @@ class Detector:
         Raises:
             DataError: as :meth:`score`; or the calibration is too small for ``alpha``.
         """
-        scores, classes = self._judged(features)
+        scores, classes = self._scored(features)
         if alpha is None:
             return classes
         if self.threshold(alpha) is None:
@@ -129,17 +130,13 @@ class Detector:
             )
         return np.where(self.p_values(scores) <= alpha, -1, classes)
 
-    def _judged(self, features: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        from deltaoe.functional.judging import judged  # torch with it, which loading a detector does not need
+    def _scored(self, features: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        from deltaoe.functional.label_sums import (
+            score_features,  # loads torch, which reading a detector does not need
+        )
 
-        rows = np.asarray(features, dtype=np.float32)
-        if rows.ndim != 2 or rows.shape[1] != self.text_features.shape[1]:
-            raise DataError(f"features must be (N, {self.text_features.shape[1]}), not {rows.shape}")
-        length = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
-        if not np.isfinite(length).all() or not (length > 0).all():
-            raise DataError("some features are zero or not finite")
-        unit = np.asarray(rows / length, dtype=np.float32)
-        return judged(unit, *self.prompts, temperature=self.temperature, top_c=self.top_c)
+        rows = unit_rows(features, dim=self.text_features.shape[1])
+        return score_features(rows, *self.prompts, temperature=self.temperature, top_c=self.top_c)
 
     def p_values(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Conformal p-values (N,) of scores (N,); see :mod:`deltaoe.functional.conformal`."""
@@ -243,7 +240,7 @@ class Detector:
             raise DataError(f"its text features have shape {self.text_features.shape}, not {(classes, dim)}")
         if self.text_features.dtype != np.float32:
             raise DataError(f"its text features are {self.text_features.dtype}, not float32")
-        if not np.allclose(np.linalg.norm(self.text_features.astype(np.float64), axis=1), 1, atol=1e-3):
+        if not are_unit_rows(self.text_features):
             raise DataError("its text features are not unit length")
         if self.calibration.dtype != np.float64 or self.calibration.ndim != 1:
             raise DataError("its calibration scores are not a list of numbers")
@@ -282,7 +279,7 @@ class Detector:
             raise DataError("its background has not one name per prompt")
         if len(rows) and (rows.ndim != 2 or rows.shape[1] != self.space.dim or rows.dtype != np.float32):
             raise DataError(f"its background has shape {rows.shape} and type {rows.dtype}")
-        if len(rows) and not np.allclose(np.linalg.norm(rows.astype(np.float64), axis=1), 1, atol=1e-3):
+        if len(rows) and not are_unit_rows(rows):
             raise DataError("its background is not unit length")
 
 

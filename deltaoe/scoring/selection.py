@@ -14,9 +14,10 @@ import numpy.typing as npt
 import torch
 
 from deltaoe.errors import DataError
-from deltaoe.functional.background import Rows, centre_of, centred
 from deltaoe.functional.metrics import auroc
 from deltaoe.functional.scores import Evidence, delta_energy_open
+from deltaoe.functional.text_features import centre_of, centred
+from deltaoe.functional.unit_rows import Rows
 
 TEMPERATURES = (0.02, 0.05, 0.1, 0.2, 1.0)
 TOP_CS = (1, 2, 3, 5)

@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import MismatchError
-from deltaoe.functional.background import centre_of
 from deltaoe.functional.limits import check_temperature, check_top_c
 from deltaoe.functional.sampling import few_shot_split
+from deltaoe.functional.text_features import centre_of
+from deltaoe.functional.unit_rows import unit_rows
 from deltaoe.progress import Event, OnEvent
 from deltaoe.scoring.background import Background, BackgroundOptions, choose_background
 from deltaoe.scoring.detector import Detector
@@ -89,8 +90,7 @@ def given_detector(
             hint="take both from the same model",
         )
     options = background or BackgroundOptions()
-    length = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
-    text = (features / length).astype(np.float32)
+    text = unit_rows(features, what="text features")
     chosen = choose_background(options, class_names, text, None)
     settings = chosen.settings(options)
     return _detector(class_names, text, space, temperature, top_c, chosen, options.centre, settings)

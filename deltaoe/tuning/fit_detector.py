@@ -12,8 +12,8 @@ import numpy as np
 
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.errors import ModelError
-from deltaoe.functional.background import Rows
-from deltaoe.functional.blend import blend
+from deltaoe.functional.text_features import blend
+from deltaoe.functional.unit_rows import Rows
 from deltaoe.progress import Event, OnEvent
 from deltaoe.scoring.background import Background, choose_background
 from deltaoe.scoring.detector import Detector

@@ -16,7 +16,7 @@ import torch
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.clip.prompt_learner import Precision, PromptLearner
 from deltaoe.errors import ConfigError
-from deltaoe.functional.background import Rows
+from deltaoe.functional.unit_rows import Rows
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import PRECISIONS, generator, tuning_precision
 from deltaoe.store.feature_space import canonical_json

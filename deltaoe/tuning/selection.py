@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.clip.frozen import FrozenClip
-from deltaoe.functional.background import Rows
+from deltaoe.functional.unit_rows import Rows
 from deltaoe.progress import OnEvent
 from deltaoe.runtime import float64_device
 from deltaoe.scoring.background import BackgroundOptions, choose_background

@@ -25,10 +25,10 @@ import numpy.typing as npt
 import torch
 from scipy import special
 
-from deltaoe.functional.background import Rows
-from deltaoe.functional.blend import blend
 from deltaoe.functional.energy import delta_energy_from_top
 from deltaoe.functional.metrics import auroc
+from deltaoe.functional.text_features import blend
+from deltaoe.functional.unit_rows import Rows
 from deltaoe.tuning.folds import Fold
 
 _MADE = 400

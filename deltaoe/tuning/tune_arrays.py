@@ -11,8 +11,8 @@ import numpy.typing as npt
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.errors import ConfigError, DataError, MismatchError
-from deltaoe.functional.background import Rows
 from deltaoe.functional.sampling import few_shot_split
+from deltaoe.functional.unit_rows import Rows, unit_rows
 from deltaoe.progress import OnEvent, silent
 from deltaoe.runtime import check_seed, resolve_device
 from deltaoe.scoring.detector import Detector
@@ -124,12 +124,9 @@ def tune(
 def _checked(
     features: npt.ArrayLike, labels: npt.ArrayLike, class_names: Sequence[str], domains: npt.ArrayLike | None
 ) -> tuple[Rows, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    rows = np.asarray(features, dtype=np.float32)
-    if rows.ndim != 2 or not len(rows):
+    rows = unit_rows(features)
+    if not len(rows):
         raise DataError(f"features must be (n, D), not {rows.shape}")
-    length = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
-    if not np.isfinite(length).all() or not (length > 0).all():
-        raise DataError("some features are zero or not finite")
     if len(set(class_names)) < len(class_names) or len(class_names) < 2:
         raise DataError("there must be two classes or more, each name once")
     found = []
@@ -145,4 +142,4 @@ def _checked(
         raise DataError(
             f"labels run from {found[0].min()} to {found[0].max()}, but there are {len(class_names)} class names"
         )
-    return np.asarray(rows / length, dtype=np.float32), found[0], found[1]
+    return rows, found[0], found[1]

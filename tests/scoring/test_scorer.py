@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from scipy.stats import rankdata
 
 from deltaoe.errors import ConfigError, StoreError
-from deltaoe.scoring import scorer
+from deltaoe.scoring import scorer as scorer_module
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.scorer import Scorer, made_exact, score_stored
 from deltaoe.store.feature_space import FeatureSpace
@@ -126,7 +126,7 @@ def test_blocks_of_images(stored, monkeypatch, block):
     asked = np.concatenate([np.random.default_rng(3).permutation(digests), digests[[4, 4]]])
     scorer = Scorer(make_detector(unit_rows(9, 16, 0), 0.1, 2))
     wanted = scorer(store.features(asked))
-    monkeypatch.setattr(scorer, "IMAGE_BLOCK", block)
+    monkeypatch.setattr(scorer_module, "IMAGE_BLOCK", block)
     events = []
     found = score_stored(scorer, store, asked, events.append)
     assert np.abs(found[0] - wanted[0]).max() < 1e-7
@@ -243,7 +243,7 @@ def test_neighbours_must_hold_the_top_c():
 def test_bounds_out_of_a_store(stored, monkeypatch):
     store, digests = stored
     detector = make_detector(unit_rows(90, 16, 0), 0.1, 2)
-    monkeypatch.setattr(scorer, "IMAGE_BLOCK", 5)
+    monkeypatch.setattr(scorer_module, "IMAGE_BLOCK", 5)
     found = score_stored(Scorer(detector, neighbours=4), store, digests)
     truth = score_stored(Scorer(detector), store, digests)
     assert truth.bounds is None

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import logsumexp
 from sklearn.metrics import roc_auc_score
 
-from deltaoe.functional.blend import blend
+from deltaoe.functional.text_features import blend
 from deltaoe.tuning.folds import Fold
 from deltaoe.tuning.selection_rule import Seen, Setting, choose, judge, shuffled
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deltaoe.errors import ConfigError
-from deltaoe.functional.background import centre_of, centred, likeness, mine, nearest_label
+from deltaoe.functional.text_features import centre_of, centred, likeness, mine, nearest_label
 
 quick = settings(max_examples=50, deadline=None, derandomize=True)
 

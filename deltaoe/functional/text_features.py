@@ -1,6 +1,6 @@
-r"""Background labels and the centre of all prompts: what an image is compared with besides its classes.
+r"""Text features of class prompts: background labels, the common part of all prompts, tuned and zero-shot blended.
 
-Both act on text features alone and look at no image.
+Nothing here looks at an image.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import ConfigError
-
-Rows = npt.NDArray[np.float32]
+from deltaoe.functional.unit_rows import Rows
 
 QUANTILE = 0.95
 # Without a background, the mean of K prompts counts as if this many more had a mean of zero.
@@ -112,3 +111,22 @@ def centred(prompts: Rows, centre: Rows) -> Rows:
     length = np.linalg.norm(rest, axis=1, keepdims=True)
     same = length < 1e-6
     return np.asarray(np.where(same, prompts, rest / np.where(same, 1.0, length)), dtype=np.float32)
+
+
+def blend(zero_shot: Rows, tuned: Rows, share: float) -> Rows:
+    r"""z = normalise((1 − α) z_0 + α z_tuned) **[derived, METHOD §5]**.
+
+    Tuning costs accuracy on a domain it has not seen; the zero-shot features give it back.
+
+    Args:
+        zero_shot: (K, D) unit rows z_0.
+        tuned: (K, D) unit rows.
+        share: α, from 0 (zero-shot) to 1 (tuned).
+
+    Returns:
+        (K, D), unit rows; a row that cancels out is the tuned one.
+    """
+    mixed = (1 - share) * zero_shot.astype(np.float64) + share * tuned.astype(np.float64)
+    length = np.linalg.norm(mixed, axis=1, keepdims=True)
+    gone = length < 1e-6
+    return np.asarray(np.where(gone, tuned, mixed / np.where(gone, 1.0, length)), dtype=np.float32)
