@@ -26,13 +26,15 @@ from shown import show
 
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.clip.imagenet import imagenet_names
+from deltaoe.clip.options import ModelOptions
 from deltaoe.clip.reference import ModelRef
-from deltaoe.extraction.extract import ExtractOptions, extract
+from deltaoe.extraction.extract import extract
+from deltaoe.extraction.options import ExtractOptions
 from deltaoe.functional.metrics import auroc, fpr_at_tpr
 from deltaoe.functional.scores import SCORES, Evidence
 from deltaoe.functional.text_features import centre_of, centred, mine
 from deltaoe.runtime import resolve_device
-from deltaoe.scoring.zero_shot import TEMPERATURE, TEMPLATE, TOP_C
+from deltaoe.scoring.options import TEMPERATURE, TEMPLATE, TOP_C
 from deltaoe.store.workspace import Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -103,7 +105,7 @@ def caltech(draws: int) -> Iterator[Bed]:
 def photographs(workspace: Path) -> Iterator[Bed]:
     """Photographs and drawings, each domain against all unknown folders."""
     photos, model = SHARED / "data" / "photos", f"local-dir:{SHARED / 'models' / 'photo-clip'}"
-    place, options = Workspace(workspace), ExtractOptions(model=model, offline=True)
+    place, options = Workspace(workspace), ExtractOptions(model=ModelOptions(model=model, offline=True))
     known = extract(photos / "pacs-mini", place, options).data
     unknown = extract(photos / "ood-mini", place, options).data
     clip = FrozenClip.load(ModelRef.parse(model), resolve_device("auto"), offline=True)

@@ -32,7 +32,9 @@ VIT = "ViT-B/32, random weights"
 
 def ours(model: str, folder: Path, count: int) -> float:
     """Seconds of the extract workflow in an empty workspace."""
-    from deltaoe.extraction.extract import ExtractOptions, extract
+    from deltaoe.clip.options import ModelOptions
+    from deltaoe.extraction.extract import extract
+    from deltaoe.extraction.options import ExtractOptions
     from deltaoe.progress import Event
     from deltaoe.store.workspace import Workspace
 
@@ -43,7 +45,7 @@ def ours(model: str, folder: Path, count: int) -> float:
             begun.append((time.perf_counter(), event.done))
 
     with tempfile.TemporaryDirectory() as place:
-        options = ExtractOptions(model=model, precision="fp32", offline=True)
+        options = ExtractOptions(model=ModelOptions(model=model, precision="fp32", offline=True))
         result = extract(folder, Workspace(Path(place)), options, on)
         start, done = begun[0]
         seconds = time.perf_counter() - start

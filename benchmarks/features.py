@@ -29,8 +29,7 @@ from torch import Tensor
 from deltaoe.functional.metrics import auroc, fpr_at_tpr
 from deltaoe.functional.scores import SCORES, Evidence
 from deltaoe.functional.text_features import centre_of, mine
-from deltaoe.scoring.background import FRACTION
-from deltaoe.scoring.zero_shot import TEMPERATURE, TOP_C
+from deltaoe.scoring.options import FRACTION, TEMPERATURE, TOP_C
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "clip-features"
 TOLERANCE = 1e-4

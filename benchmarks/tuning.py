@@ -24,19 +24,21 @@ import torch
 from shown import show
 
 from deltaoe.clip.frozen import FrozenClip
+from deltaoe.clip.options import ModelOptions
 from deltaoe.clip.reference import ModelRef
-from deltaoe.evaluation.evaluate import EvaluateOptions
+from deltaoe.evaluation.options import EvaluateOptions
 from deltaoe.evaluation.protocol import load, run_recipe
 from deltaoe.evaluation.results import MEAN, Evaluation, Measurement
 from deltaoe.evaluation.tuned_runs import METHODS
-from deltaoe.extraction.extract import ExtractOptions, extract
+from deltaoe.extraction.extract import extract
+from deltaoe.extraction.options import ExtractOptions
 from deltaoe.functional.metrics import auroc
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.functional.scores import SCORES, Evidence
 from deltaoe.functional.text_features import blend
 from deltaoe.progress import Event
 from deltaoe.runtime import generator, resolve_device
-from deltaoe.scoring.zero_shot import TEMPLATE
+from deltaoe.scoring.options import TEMPLATE
 from deltaoe.store.workspace import Workspace
 from deltaoe.tuning.loop import Problem, fit_context
 from deltaoe.tuning.recipe import Recipe
@@ -102,7 +104,7 @@ def everything(found: Evaluation) -> list[list[str]]:
 def curves(photos: Path, model: str, workspace: Path) -> list[list[str]]:
     """By step: time, losses, accuracy and AUROC, for CoOp's schedule and for ours, with sketches held out."""
     place = Workspace(workspace)
-    options = ExtractOptions(model=model, offline=True)
+    options = ExtractOptions(model=ModelOptions(model=model, offline=True))
     known, unknown = (extract(photos / name, place, options).data for name in ("pacs-mini", "ood-mini"))
     clip = FrozenClip.load(ModelRef.parse(model), resolve_device("auto"), offline=True)
     store = place.store(clip.space)
@@ -199,7 +201,10 @@ def main() -> int:
         protocol,
         options.photos,
         EvaluateOptions(
-            known="", unknown={}, model=options.model, offline=True, scores=("delta_energy", *THEIRS)
+            known="",
+            unknown={},
+            scores=("delta_energy", *THEIRS),
+            model=ModelOptions(model=options.model, offline=True),
         ),
         options.workspace / "evaluation",
         report,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
+from deltaoe.scoring.options import ScoreOptions
+
 from . import options
+from .derive import with_options
 
 HELP = """List background labels: which are kept, and which are too close to a class.
 
@@ -24,6 +24,13 @@ deltaoe background --background names.txt --background-fraction 0.8
 deltaoe background --json > labels.json
 """
 
+# Of the options of score, those that decide about background labels.
+OFFERED = frozenset(
+    {
+        *("background", "background_fraction", "data", "labels", "template"),
+        *("model", "pretrained", "device", "offline"),
+    }
+)
 _LISTED = 40
 
 
@@ -32,57 +39,19 @@ def register(app: typer.Typer) -> None:
     app.command("background", help=HELP, epilog=EPILOG)(background)
 
 
+@with_options(ScoreOptions, only=OFFERED)
 def background(
-    source: options.Background = None,
-    fraction: options.BackgroundFraction = 0.5,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            help="Classes of this extracted folder or data:NAME. Default: the last one with classes.",
-            show_default=False,
-        ),
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            "--labels", help="Class names, one per line, instead of the extracted ones.", show_default=False
-        ),
-    ] = None,
-    template: Annotated[
-        str | None,
-        typer.Option("--template", help='Prompt. Default: "a photo of a {}."', show_default=False),
-    ] = None,
-    model: options.Model = None,
-    pretrained: options.Pretrained = None,
-    device: options.Device = "auto",
-    offline: options.Offline = False,
-    workspace: options.Workspace = None,
-    as_json: options.Json = False,
+    chosen: ScoreOptions, workspace: options.Workspace = None, as_json: options.Json = False
 ) -> None:
     """Run ``deltaoe background``; the help text above says what it does."""
-    from deltaoe.scoring.background import BackgroundOptions
-    from deltaoe.scoring.resolve import ScoreOptions, list_background
+    from deltaoe.scoring.resolve import list_background
     from deltaoe.store.workspace import Workspace
 
     from .output import Screen
 
     screen = Screen(as_json=as_json)
     with screen.progress() as progress:
-        found = list_background(
-            Workspace.locate(workspace),
-            ScoreOptions(
-                background=BackgroundOptions(source, fraction),
-                data=data,
-                labels=labels,
-                template=template,
-                model=model,
-                pretrained=pretrained,
-                device=device,
-                offline=offline,
-            ),
-            on=progress.event,
-        )
+        found = list_background(Workspace.locate(workspace), chosen, on=progress.event)
     kept = sum(one.kept for one in found)
     rows = [
         (

@@ -74,12 +74,13 @@ def demo(
     from deltaoe.demo.paint import paint, painted
     from deltaoe.demo.shipped import unpack_model
     from deltaoe.demo.summary import FALSE_ALARMS, summarise
-    from deltaoe.runtime import check_seed
+    from deltaoe.runtime import LARGEST_SEED
 
     from .output import Screen
 
     screen = Screen(as_json=as_json)
-    check_seed(seed)
+    if not 0 <= seed <= LARGEST_SEED:
+        raise ConfigError(f"--seed must be at least 0 and at most {LARGEST_SEED}, not {seed}")
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file, not a folder", hint="name a folder with --out")
     started = time.monotonic()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deltaoe.errors import ConfigError
+from deltaoe.evaluation.options import EvaluateOptions
+from deltaoe.options import EXPERT
 
 from . import options
+from .derive import with_options
 
 if TYPE_CHECKING:
     from deltaoe.evaluation.results import Evaluation
@@ -41,87 +43,27 @@ def register(app: typer.Typer) -> None:
     app.command("evaluate", help=HELP, epilog=EPILOG)(evaluate)
 
 
+@with_options(EvaluateOptions)
 def evaluate(
-    known: Annotated[
+    chosen: EvaluateOptions,
+    protocol: Annotated[
         str | None,
-        typer.Option("--id", help="DATA: in-distribution images, in class folders.", show_default=False),
-    ] = None,
-    ood: Annotated[
-        list[str] | None,
-        typer.Option("--ood", help="NAME=DATA: unknown images; may be repeated.", show_default=False),
-    ] = None,
-    shift: Annotated[
-        list[str] | None,
         typer.Option(
-            "--shift",
-            help="NAME=DATA: the same classes in another style (covariate shift); may be repeated.",
+            "--protocol",
+            "--recipe",
+            help="A protocol by name, or a .toml file; list shows them.",
             show_default=False,
         ),
     ] = None,
-    detector: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--detector",
-            help="A detector file, or zero-shot; may be repeated. Default: zero-shot and the last one tuned here.",
-            show_default=False,
-        ),
-    ] = None,
-    scores: Annotated[str, typer.Option("--scores", help="all, or names with commas between.")] = "all",
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            "--recipe", help="A protocol by name, or a .toml file; list shows them.", show_default=False
-        ),
-    ] = None,
-    root: Annotated[
-        Path,
-        typer.Option("--root", help="Where the recipe's folders lie."),
-    ] = Path(),
-    gallery: Annotated[
-        str | None,
-        typer.Option(
-            "--gallery",
-            help="DATA that KNN and Mahalanobis compare with. Default: 16 images of each class, left out of the rest.",
-            show_default=False,
-        ),
-    ] = None,
-    alpha: Annotated[float, typer.Option("--alpha", help="Accepted share of false alarms.")] = 0.05,
-    bootstrap: Annotated[
-        int, typer.Option("--bootstrap", help="Draws for the intervals; 0 for none.")
-    ] = 1000,
-    seed: Annotated[int, typer.Option("--seed", help="Of the intervals and the gallery.")] = 1,
-    convention: Annotated[
-        Literal["id", "ood"],
-        typer.Option(
-            "--convention", help="The positive class of FPR@95; ood compares with OpenOOD and pytorch-ood."
-        ),
-    ] = "id",
-    template: Annotated[
-        str | None,
-        typer.Option("--template", help='Zero-shot prompt. Default: "a photo of a {}."', show_default=False),
-    ] = None,
-    temperature: Annotated[
-        float | None,
-        typer.Option("--temperature", help="Zero-shot τ, cosine units. Default: 0.1.", show_default=False),
-    ] = None,
-    top_c: Annotated[
-        int | None, typer.Option("--top-c", help="Zero-shot c. Default: 1.", show_default=False)
-    ] = None,
-    background: options.Background = None,
-    background_fraction: options.BackgroundFraction = 0.5,
-    centre: options.Centre = True,
+    root: Annotated[Path, typer.Option("--root", help="Where the protocol's folders lie.")] = Path(),
     theory: Annotated[
         bool,
         typer.Option("--theory", help="Also measure what the source's theorems need and claim."),
     ] = False,
-    probes: Annotated[int, typer.Option("--probes", help="Of each Hessian, with --theory.")] = 16,
+    probes: Annotated[
+        int, typer.Option("--probes", help="Of each Hessian, with --theory.", rich_help_panel=EXPERT)
+    ] = 16,
     out: Annotated[Path, typer.Option("--out", help="Folder for the files written.")] = Path("evaluation"),
-    model: options.Model = None,
-    pretrained: options.Pretrained = None,
-    batch_size: options.BatchSize = "auto",
-    workers: options.Workers = "auto",
-    device: options.Device = "auto",
-    offline: options.Offline = False,
     workspace: options.Workspace = None,
     as_json: options.Json = False,
 ) -> None:
@@ -129,53 +71,30 @@ def evaluate(
     from .output import Screen
 
     screen = Screen(as_json=as_json)
-    if recipe == "list":
+    if protocol == "list":
         from deltaoe.evaluation.protocol import shipped
 
-        screen.table("Recipes", [(name, title) for name, title in shipped().items()])
+        screen.table("Protocols", [(name, title) for name, title in shipped().items()])
         screen.json(shipped())
         return
-    from deltaoe.evaluation.evaluate import ALL, EvaluateOptions, measure, prepare
-    from deltaoe.extraction.ingest import IngestOptions
-    from deltaoe.scoring.background import BackgroundOptions
+    from deltaoe.evaluation.evaluate import measure, prepare
     from deltaoe.store.workspace import Workspace
 
-    if theory and recipe is not None:
-        raise ConfigError("--theory is not for recipes", hint="name the images with --id, --ood and --shift")
+    if theory and protocol is not None:
+        raise ConfigError(
+            "--theory is not for protocols", hint="name the images with --id, --ood and --shift"
+        )
     if probes < 1:
         raise ConfigError(f"--probes must be at least 1, not {probes}", hint="16 is usual")
     _check_out(out)
-    unknown, shifts = _named("--ood", ood), _named("--shift", shift)
-    if known is None and recipe is None:
-        raise ConfigError("no in-distribution images are named", hint="--id DIR, or --recipe NAME --root DIR")
-    chosen = EvaluateOptions(
-        known=known or "",
-        unknown=unknown,
-        shifts=shifts,
-        detectors=tuple(detector or ()),
-        scores=() if scores == ALL else tuple(name.strip() for name in scores.split(",")),
-        gallery=gallery,
-        alpha=alpha,
-        draws=bootstrap,
-        seed=seed,
-        convention=convention,
-        template=template,
-        temperature=temperature,
-        top_c=top_c,
-        background=BackgroundOptions(background, background_fraction, centre),
-        model=model,
-        pretrained=pretrained,
-        ingest=IngestOptions(
-            batch_size=options.number_or_auto("--batch-size", batch_size),
-            workers=options.number_or_auto("--workers", workers),
-        ),
-        device=device,
-        offline=offline,
-    )
+    if not chosen.known and protocol is None:
+        raise ConfigError(
+            "no in-distribution images are named", hint="--id DIR, or --protocol NAME --root DIR"
+        )
     place = Workspace.locate(workspace)
     with screen.progress() as progress:
         found: Theory | None = None
-        if recipe is None:
+        if protocol is None:
             stage = prepare(place, chosen, progress.event)
             result = measure(stage, chosen, progress.event)
             if theory:
@@ -185,7 +104,7 @@ def evaluate(
         else:
             from deltaoe.evaluation.protocol import load, run_recipe
 
-            result = run_recipe(place, load(recipe), root, chosen, out, progress.event)
+            result = run_recipe(place, load(protocol), root, chosen, out, progress.event)
         paths = {**result.write(out), "html": _write_page(out, result, found)}
         paths |= found.write(out) if found else {}
     for sentence in result.notes:
@@ -199,21 +118,6 @@ def evaluate(
     screen.table("Written", [(kind, str(path)) for kind, path in paths.items()])
     if as_json:
         screen.json(result.to_dict() | ({"theory": found.to_dict()} if found else {}))
-
-
-def _named(option: str, given: list[str] | None) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for one in given or ():
-        name, equals, place = one.partition("=")
-        if not equals or not name or not place:
-            name, place = os.path.basename(os.path.normpath(one)) or one, one
-            if equals:
-                raise ConfigError(f"{option} takes NAME=DATA, not {one!r}")
-        name = name.removeprefix("data:")
-        if name in found:
-            raise ConfigError(f"{option} names {name!r} twice", hint="give each its own name: NAME=DATA")
-        found[name] = place
-    return found
 
 
 def _check_out(out: Path) -> None:

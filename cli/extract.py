@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from deltaoe.extraction.options import ExtractOptions
+
 from . import options
+from .derive import with_options
 
 _MANY_CLASSES = 40
 
@@ -44,7 +46,9 @@ def register(app: typer.Typer) -> None:
     app.command("extract", help=HELP, epilog=EPILOG)(extract)
 
 
+@with_options(ExtractOptions)
 def extract(
+    chosen: ExtractOptions,
     inputs: Annotated[
         list[str],
         typer.Argument(
@@ -52,84 +56,20 @@ def extract(
             show_default=False,
         ),
     ],
-    model: options.Model = None,
-    pretrained: options.Pretrained = None,
-    layout: Annotated[
-        Literal["auto", "class", "domain/class", "flat", "table"],
-        typer.Option(
-            "--layout",
-            help="What the folders mean: class folders, or domains that hold them; table: a list says it.",
-        ),
-    ] = "auto",
-    classes: Annotated[
-        Path | None,
-        typer.Option(
-            "--classes", help="CSV with rows folder,name: class names for folders.", show_default=False
-        ),
-    ] = None,
-    name: Annotated[
-        str, typer.Option("--name", help="Name the data set, to find it as data:NAME.", show_default=False)
-    ] = "",
-    views: Annotated[
-        int,
-        typer.Option(
-            "--views", help="Augmented views per image (random resized crop and flip) to keep as well."
-        ),
-    ] = 0,
-    precision: options.Precision = "auto",
-    dtype: Annotated[
-        Literal["float16", "float32"] | None,
-        typer.Option(
-            "--dtype",
-            help="How features are kept. Default: as the cache has them, else float16.",
-            show_default=False,
-        ),
-    ] = None,
-    retry_failed: options.RetryFailed = False,
     strict: options.Strict = False,
-    batch_size: options.BatchSize = "auto",
-    workers: options.Workers = "auto",
-    device: options.Device = "auto",
-    offline: options.Offline = False,
     workspace: options.Workspace = None,
     as_json: options.Json = False,
 ) -> None:
     """Run ``deltaoe extract``; the help text above says what it does."""
-    from deltaoe.clip.reference import DEFAULT_MODEL
-    from deltaoe.extraction.extract import ExtractOptions
     from deltaoe.extraction.extract import extract as run
-    from deltaoe.extraction.ingest import IngestOptions
     from deltaoe.store.workspace import Workspace
 
     from .output import Screen, titled
 
     screen = Screen(as_json=as_json)
-    ingest = IngestOptions(
-        views=views,
-        retry_failed=retry_failed,
-        batch_size=options.number_or_auto("--batch-size", batch_size),
-        workers=options.number_or_auto("--workers", workers),
-    )
     place = Workspace.locate(workspace)
     with screen.progress() as progress:
-        result = run(
-            inputs,
-            place,
-            ExtractOptions(
-                model=model or DEFAULT_MODEL,
-                pretrained=pretrained,
-                layout=None if layout == "auto" else layout,
-                classes=classes,
-                name=name,
-                precision=precision,
-                dtype=dtype,
-                ingest=ingest,
-                device=device,
-                offline=offline,
-            ),
-            on=progress.event,
-            stdin=sys.stdin.buffer,
-        )
+        result = run(inputs, place, chosen, on=progress.event, stdin=sys.stdin.buffer)
     for sentence in result.notes:
         screen.warn(sentence)
     screen.failures(result.failed)

@@ -7,13 +7,15 @@ from datetime import datetime
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deltaoe.errors import ConfigError, StoreError
+from deltaoe.scoring.options import ScoreOptions
 
 from . import options
+from .derive import with_options
 
 if TYPE_CHECKING:
     from deltaoe.scoring.score import ScoreResult
@@ -62,7 +64,9 @@ def register(app: typer.Typer) -> None:
     app.command("score", help=HELP, epilog=EPILOG)(score)
 
 
+@with_options(ScoreOptions)
 def score(
+    chosen: ScoreOptions,
     inputs: Annotated[
         list[str],
         typer.Argument(
@@ -77,112 +81,20 @@ def score(
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the files written.")] = Path(),
-    alpha: Annotated[
-        float, typer.Option("--alpha", help="Share of your own images you accept to see called unknown.")
-    ] = 0.05,
-    detector: Annotated[
-        Path | None,
-        typer.Option(
-            "--detector", help="A detector file. Default: the last one tuned here.", show_default=False
-        ),
-    ] = None,
-    zero_shot: Annotated[
-        bool, typer.Option("--zero-shot", help="Use plain prompts even if there is a detector.")
-    ] = False,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            "--labels", help="Class names, one per line, instead of the extracted ones.", show_default=False
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            help="Zero-shot with the classes of this extracted folder or data:NAME.",
-            show_default=False,
-        ),
-    ] = None,
-    text_features: Annotated[
-        Path | None,
-        typer.Option(
-            "--text-features",
-            help="Class names and their text features from an .npz file; no text encoder runs.",
-            show_default=False,
-        ),
-    ] = None,
-    template: Annotated[
-        str | None,
-        typer.Option("--template", help='Zero-shot prompt. Default: "a photo of a {}."', show_default=False),
-    ] = None,
-    temperature: Annotated[
-        float | None,
-        typer.Option("--temperature", help="Zero-shot τ, cosine units. Default: 0.1.", show_default=False),
-    ] = None,
-    top_c: Annotated[
-        int | None, typer.Option("--top-c", help="Zero-shot c. Default: 1.", show_default=False)
-    ] = None,
-    select: Annotated[
-        bool,
-        typer.Option("--select", help="Zero-shot τ and c that tell held-out classes best from the others."),
-    ] = False,
-    background: options.Background = None,
-    background_fraction: options.BackgroundFraction = 0.5,
-    centre: options.Centre = True,
-    fdr: Annotated[
-        float | None,
-        typer.Option(
-            "--fdr",
-            help="Instead of --alpha: accepted share of false alarms among the images called unknown.",
-            show_default=False,
-        ),
-    ] = None,
-    per_class: Annotated[
-        bool, typer.Option("--per-class", help="Calibrate each class by itself, where images allow.")
-    ] = False,
-    neighbours: Annotated[
-        int | None,
-        typer.Option(
-            "--neighbours",
-            help="Look only so many labels up and bound the score; for very many labels.",
-            show_default=False,
-        ),
-    ] = None,
-    index: Annotated[
-        Literal["flat", "hnsw", "ivf"],
-        typer.Option("--index", help="How labels are found; hnsw and ivf are approximate."),
-    ] = "flat",
     fail_on_unknown: Annotated[
         bool, typer.Option("--fail-on-unknown", help="Exit with 1 if any image is unknown.")
     ] = False,
-    model: options.Model = None,
-    pretrained: options.Pretrained = None,
-    precision: options.Precision = "auto",
-    retry_failed: options.RetryFailed = False,
     strict: options.Strict = False,
-    batch_size: options.BatchSize = "auto",
-    workers: options.Workers = "auto",
-    device: options.Device = "auto",
-    offline: options.Offline = False,
     workspace: options.Workspace = None,
     as_json: options.Json = False,
 ) -> None:
     """Run ``deltaoe score``; the help text above says what it does."""
-    from deltaoe.extraction.ingest import IngestOptions
-    from deltaoe.scoring.background import BackgroundOptions
-    from deltaoe.scoring.resolve import ScoreOptions
     from deltaoe.scoring.score import score as run
-    from deltaoe.scoring.verdicts import Rule
     from deltaoe.store.workspace import Workspace
 
     from .output import Screen, titled
 
     screen = Screen(as_json=as_json)
-    ingest = IngestOptions(
-        retry_failed=retry_failed,
-        batch_size=options.number_or_auto("--batch-size", batch_size),
-        workers=options.number_or_auto("--workers", workers),
-    )
     reports = set(report or ())
     targets = {"csv": out / "scores.csv"}
     targets |= {"json": out / "scores.json"} if "json" in reports else {}
@@ -192,33 +104,7 @@ def score(
     for target in targets.values():
         _check_ours(target)
     with screen.progress() as progress:
-        result = run(
-            inputs,
-            Workspace.locate(workspace),
-            ScoreOptions(
-                rule=Rule(alpha=alpha, fdr=fdr, per_class=per_class),
-                background=BackgroundOptions(background, background_fraction, centre),
-                select=select,
-                neighbours=neighbours,
-                index=index,
-                detector=detector,
-                zero_shot=zero_shot,
-                labels=labels,
-                data=data,
-                template=template,
-                temperature=temperature,
-                top_c=top_c,
-                model=model,
-                pretrained=pretrained,
-                text_features=text_features,
-                precision=precision,
-                ingest=ingest,
-                device=device,
-                offline=offline,
-            ),
-            on=progress.event,
-            stdin=sys.stdin.buffer,
-        )
+        result = run(inputs, Workspace.locate(workspace), chosen, on=progress.event, stdin=sys.stdin.buffer)
         head = _head(result)
         result.table.write_csv(targets["csv"])
         if "json" in targets:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from deltaoe.tuning.options import TuneOptions
+from deltaoe.tuning.recipe import Recipe
+
 from . import options
+from .derive import with_options
 
 if TYPE_CHECKING:
-    from deltaoe.tuning.selection_rule import Choice, Tried
+    from deltaoe.tuning.selection_rule import Choice, TriedSetting
 
 HELP = """Learn prompt context vectors from a few cached images per class, and calibrate a threshold.
 
@@ -40,186 +43,27 @@ def register(app: typer.Typer) -> None:
     app.command("tune", help=HELP, epilog=EPILOG)(tune)
 
 
+@with_options(TuneOptions)
 def tune(
-    shots: Annotated[int, typer.Option("--shots", help="Images per class to learn from.")] = 16,
-    seed: Annotated[
-        int, typer.Option("--seed", help="Chooses shots, start and order. Same seed, same detector.")
-    ] = 1,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            help="An extracted folder, or data:NAME. Default: the last one with classes.",
-            show_default=False,
-        ),
-    ] = None,
-    domain: Annotated[
-        list[str] | None,
-        typer.Option("--domain", help="Use this domain only; may be repeated.", show_default=False),
-    ] = None,
-    context: Annotated[
-        str | None,
-        typer.Option(
-            "--context", help="Start the context from these words instead of at random.", show_default=False
-        ),
-    ] = None,
-    context_length: Annotated[
-        int | None,
-        typer.Option(
-            "--context-length", help="Context vectors. Default: 16, or the words' own.", show_default=False
-        ),
-    ] = None,
-    class_position: Annotated[
-        Literal["end", "middle", "front"],
-        typer.Option("--class-position", help="Where the class name stands among the context vectors."),
-    ] = "end",
-    class_specific: Annotated[
-        bool, typer.Option("--class-specific", help="Learn a context for each class instead of one for all.")
-    ] = False,
+    chosen: TuneOptions,
+    given: frozenset[tuple[str, ...]],
     method: Annotated[
         Literal["deltaoe", "coop"],
         typer.Option("--method", help="coop is CoOp as published: cross-entropy, SGD, nothing chosen."),
     ] = "deltaoe",
-    select: Annotated[
-        Literal["auto", "off"],
-        typer.Option("--select", help="auto chooses what is not given; off takes the defaults shown below."),
-    ] = "auto",
-    ebm_weight: Annotated[
-        float | None,
-        typer.Option("--ebm-weight", help="λ of the EBM loss. Default: 0.2.", show_default=False),
-    ] = None,
-    ebm_temperature: Annotated[
-        float | None,
-        typer.Option(
-            "--ebm-temperature",
-            help="τ of the EBM loss, cosine units; CLIP's own by default.",
-            show_default=False,
-        ),
-    ] = None,
-    anchor: Annotated[
-        float | None,
-        typer.Option(
-            "--anchor", help="η, holds prompts at the zero-shot ones. Default: 2.", show_default=False
-        ),
-    ] = None,
-    blend: Annotated[
-        float | None,
-        typer.Option(
-            "--blend",
-            help="α: share of the learned in the final text features, the rest zero-shot. Default: 0.7.",
-            show_default=False,
-        ),
-    ] = None,
-    temperature: Annotated[
-        float | None,
-        typer.Option("--temperature", help="τ of ΔEnergy, cosine units. Default: 0.1.", show_default=False),
-    ] = None,
-    top_c: Annotated[
-        int | None,
-        typer.Option(
-            "--top-c", help="c of ΔEnergy: how many cosines are cropped. Default: 1.", show_default=False
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option("--steps", help="Steps, each on all shots. Default: 150.", show_default=False),
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            "--epochs",
-            help="Passes over the shots, instead of --steps; CoOp's 50 to 200 with --method coop.",
-            show_default=False,
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option("--batch-size", help="Shots per step. Default: all of them.", show_default=False),
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option("--learning-rate", help="The largest. Default: 0.003.", show_default=False),
-    ] = None,
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"],
-        typer.Option("--precision", help="Of the text tower while it learns; auto is bf16 on GPUs."),
-    ] = "auto",
-    classes_at_once: Annotated[
-        int | None,
-        typer.Option(
-            "--classes-at-once",
-            help="Classes encoded at a time. Default: as many as 2 GiB of activations allow.",
-            show_default=False,
-        ),
-    ] = None,
-    allow_fewer: Annotated[
-        bool, typer.Option("--allow-fewer", help="Classes with fewer images than shots give all they have.")
-    ] = False,
-    background: options.Background = None,
-    background_fraction: options.BackgroundFraction = 0.5,
-    model: options.Model = None,
-    pretrained: options.Pretrained = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Save the detector here instead of in the workspace.", show_default=False),
-    ] = None,
-    device: options.Device = "auto",
-    offline: options.Offline = False,
     workspace: options.Workspace = None,
     as_json: options.Json = False,
 ) -> None:
     """Run ``deltaoe tune``; the help text above says what it does."""
-    from deltaoe.scoring.background import BackgroundOptions
     from deltaoe.store.workspace import Workspace
-    from deltaoe.tuning.options import ContextOptions, Prompts
-    from deltaoe.tuning.recipe import Recipe
-    from deltaoe.tuning.tune import TuneOptions
-    from deltaoe.tuning.tune import tune_workspace as run
+    from deltaoe.tuning.tune import tune_workspace
 
     from .output import Screen
 
     screen = Screen(as_json=as_json)
-    chosen: dict[str, Any] = {
-        "ebm_weight": ebm_weight,
-        "ebm_temperature": ebm_temperature,
-        "anchor": anchor,
-        "blend": blend,
-        "temperature": temperature,
-        "top_c": top_c,
-        "steps": steps,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-    }
-    given = {name: value for name, value in chosen.items() if value is not None}
-    prompts = Prompts(
-        shots=shots,
-        seed=seed,
-        context=ContextOptions(
-            context_length, context, class_position, class_specific, classes_at_once, precision
-        ),
-        recipe=Recipe.coop(**given) if method == "coop" else Recipe(**given),
-        select="off" if method == "coop" else select,
-        fixed=frozenset(given),
-        background=BackgroundOptions(background, background_fraction),
-    )
     place = Workspace.locate(workspace)
     with screen.progress() as progress:
-        result = run(
-            place,
-            TuneOptions(
-                prompts=prompts,
-                data=data,
-                domains=tuple(domain or ()),
-                allow_fewer=allow_fewer,
-                model=model,
-                pretrained=pretrained,
-                out=out,
-                device=device,
-                offline=offline,
-            ),
-            on=progress.event,
-        )
+        result = tune_workspace(place, _by_method(chosen, method, given), on=progress.event)
     for sentence in result.notes:
         screen.warn(sentence)
     detector, last = result.detector, result.last_epoch
@@ -234,7 +78,7 @@ def tune(
             ("shots", str(len(result.drawn.split.shots))),
             (
                 "last epoch",
-                f"CE {last.cross_entropy:.4f}, EBM {last.ebm:.4f}, E2 ≤ E1 {last.premise_share:.1%}",
+                f"CE {last.cross_entropy:.4f}, EBM {last.ebm:.4f}, E2 ≤ E1 {last.bound_share:.1%}",
             ),
             ("score", detector.score_title),
             ("prompts", f"α = {detector.settings['blend']:g}: learned, the rest zero-shot"),
@@ -264,6 +108,18 @@ def tune(
     screen.note("next: deltaoe score ./unknown --report html", style="dim")
 
 
+def _by_method(
+    chosen: TuneOptions, method: Literal["deltaoe", "coop"], given: frozenset[tuple[str, ...]]
+) -> TuneOptions:
+    """The options with the method's own recipe, of which the values given stay as they are."""
+    tuning = chosen.tuning
+    fixed = frozenset(path[-1] for path in given if path[:2] == ("tuning", "recipe"))
+    if method == "coop":
+        recipe = Recipe.coop(**{name: getattr(tuning.recipe, name) for name in fixed})
+        tuning = dataclasses.replace(tuning, recipe=recipe, select="off")
+    return dataclasses.replace(chosen, tuning=dataclasses.replace(tuning, fixed=fixed))
+
+
 def _choice(choice: Choice) -> tuple[str, list[tuple[str, ...]], tuple[str, ...]]:
     """Title, rows and columns of the table of settings."""
     others = [one for one in choice.tried[:4] if one not in (choice.chosen, choice.default)]
@@ -280,9 +136,9 @@ def _choice(choice: Choice) -> tuple[str, list[tuple[str, ...]], tuple[str, ...]
     return title, [(name, *_setting(one)) for name, one in rows], columns
 
 
-def _setting(one: Tried) -> tuple[str, ...]:
-    at, seen = one.setting, one.seen
-    numbers = dataclasses.astuple(seen)
+def _setting(one: TriedSetting) -> tuple[str, ...]:
+    at, means = one.setting, one.means
+    numbers = dataclasses.astuple(means)
     return (
         f"{at.ebm_weight:g}",
         f"{at.stop:.0%}",

@@ -10,43 +10,49 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deltaoe.clip.frozen import FrozenClip as FrozenClip
+    from deltaoe.clip.options import ModelOptions as ModelOptions
     from deltaoe.clip.reference import ModelRef as ModelRef
     from deltaoe.errors import DeltaoeError as DeltaoeError
-    from deltaoe.evaluation.evaluate import EvaluateOptions as EvaluateOptions
     from deltaoe.evaluation.evaluate import evaluate as evaluate
-    from deltaoe.extraction.extract import ExtractOptions as ExtractOptions
+    from deltaoe.evaluation.options import EvaluateOptions as EvaluateOptions
     from deltaoe.extraction.extract import extract as extract
+    from deltaoe.extraction.options import ExtractOptions as ExtractOptions
+    from deltaoe.extraction.options import IngestOptions as IngestOptions
     from deltaoe.functional.energy import delta_energy as delta_energy
     from deltaoe.functional.energy import energy as energy
-    from deltaoe.scoring.background import BackgroundOptions as BackgroundOptions
     from deltaoe.scoring.detector import Detector as Detector
-    from deltaoe.scoring.resolve import ScoreOptions as ScoreOptions
+    from deltaoe.scoring.options import BackgroundOptions as BackgroundOptions
+    from deltaoe.scoring.options import PromptOptions as PromptOptions
+    from deltaoe.scoring.options import Rule as Rule
+    from deltaoe.scoring.options import ScoreOptions as ScoreOptions
     from deltaoe.scoring.score import score as score
     from deltaoe.scoring.scorer import Scorer as Scorer
-    from deltaoe.scoring.verdicts import Rule as Rule
     from deltaoe.store.workspace import Workspace as Workspace
     from deltaoe.tuning.options import ContextOptions as ContextOptions
-    from deltaoe.tuning.options import Prompts as Prompts
+    from deltaoe.tuning.options import TuneOptions as TuneOptions
+    from deltaoe.tuning.options import TuningOptions as TuningOptions
     from deltaoe.tuning.recipe import Recipe as Recipe
-    from deltaoe.tuning.tune import TuneOptions as TuneOptions
     from deltaoe.tuning.tune import tune_workspace as tune_workspace
     from deltaoe.tuning.tune_arrays import tune as tune
 
 _HOMES = {
-    "BackgroundOptions": "scoring.background",
+    "BackgroundOptions": "scoring.options",
     "ContextOptions": "tuning.options",
     "DeltaoeError": "errors",
     "Detector": "scoring.detector",
-    "EvaluateOptions": "evaluation.evaluate",
-    "ExtractOptions": "extraction.extract",
+    "EvaluateOptions": "evaluation.options",
+    "ExtractOptions": "extraction.options",
     "FrozenClip": "clip.frozen",
+    "IngestOptions": "extraction.options",
+    "ModelOptions": "clip.options",
     "ModelRef": "clip.reference",
-    "Prompts": "tuning.options",
+    "PromptOptions": "scoring.options",
     "Recipe": "tuning.recipe",
-    "Rule": "scoring.verdicts",
-    "ScoreOptions": "scoring.resolve",
+    "Rule": "scoring.options",
+    "ScoreOptions": "scoring.options",
     "Scorer": "scoring.scorer",
-    "TuneOptions": "tuning.tune",
+    "TuneOptions": "tuning.options",
+    "TuningOptions": "tuning.options",
     "Workspace": "store.workspace",
     "delta_energy": "functional.energy",
     "energy": "functional.energy",

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PRECISIONS = ("fp32", "bf16", "fp16")
+# That every generator here takes.
+LARGEST_SEED = 2**63 - 1
 
 # In the words of the accelerators' allocators, of the CPU's on Linux and macOS, of the CPU's on Windows, of C++,
 # of cuBLAS, and of MPS for more than one buffer can hold.
@@ -219,12 +221,6 @@ def free_memory(device: torch.device) -> None:
         torch.cuda.empty_cache()
     elif device.type == "mps":
         torch.mps.empty_cache()
-
-
-def check_seed(seed: int) -> None:
-    """Raise ConfigError unless the seed is one that every generator here takes."""
-    if not 0 <= seed < 2**63:
-        raise ConfigError(f"--seed must be between 0 and 2^63 − 1, not {seed}")
 
 
 def generator(seed: int) -> torch.Generator:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Literal
 
-from deltaoe.clip.reference import ModelRef
+from deltaoe.clip.options import ModelOptions
+from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.errors import ConfigError, MismatchError, ModelError
 from deltaoe.progress import Event, OnEvent
 from deltaoe.store.feature_space import FeatureSpace
@@ -61,6 +62,35 @@ class ModelSource:
         self._precision = None if precision == "auto" else precision
         self._dtype = dtype
         self._clip: FrozenClip | None = None
+
+    @classmethod
+    def from_options(
+        cls,
+        options: ModelOptions,
+        workspace: Workspace,
+        default: str = DEFAULT_MODEL,
+        *,
+        on: OnEvent,
+        dtype: str | None = None,
+        expected: FeatureSpace | None = None,
+        owner: str = "the detector",
+    ) -> ModelSource:
+        """The model that the options ask for, else ``default``; the other arguments are those of the class.
+
+        Raises:
+            ConfigError: the model's name cannot be one.
+        """
+        return cls(
+            options.reference(default),
+            workspace,
+            device=options.device,
+            offline=options.offline,
+            on=on,
+            precision=options.precision,
+            dtype=dtype,
+            expected=expected,
+            owner=owner,
+        )
 
     def known_space(self) -> FeatureSpace | None:
         """The model's feature space, if that is known without loading it.

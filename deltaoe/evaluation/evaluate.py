@@ -2,102 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
+from deltaoe.clip.reference import DEFAULT_MODEL
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError, MismatchError
 from deltaoe.evaluation.image_sets import Gathered, Known, distinct_unknown, gather, known_images
-from deltaoe.evaluation.measure import KNOWN, Grading, Seen, grade, possible, see
+from deltaoe.evaluation.measure import Grading, Seen, grade, possible, see
+from deltaoe.evaluation.options import KNOWN, EvaluateOptions, option_values
 from deltaoe.evaluation.results import Evaluation, Measurement
-from deltaoe.extraction.ingest import IngestOptions
-from deltaoe.functional.bootstrap import Positive
-from deltaoe.functional.conformal import check_alpha
 from deltaoe.functional.gallery import Gallery
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.functional.scores import SCORES
-from deltaoe.images.labels import check_template
 from deltaoe.progress import OnEvent, silent
-from deltaoe.scoring.background import BackgroundOptions
 from deltaoe.scoring.detector import Detector
-from deltaoe.scoring.zero_shot import TEMPLATE, given_detector, zero_shot_detector
+from deltaoe.scoring.zero_shot import given_detector, zero_shot_detector
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import Digests
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
 
 ZERO_SHOT = "zero-shot"
-ALL = "all"
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """What to evaluate on what; see ``deltaoe evaluate --help``.
-
-    Attributes:
-        known: the in-distribution images: a folder of class folders, a list, or ``data:NAME``.
-        unknown: name → out-of-distribution images.
-        shifts: name → in-distribution images of other domains, in class folders of the same names.
-        detectors: files, or ``zero-shot``; none for zero-shot and the workspace's last tuned detector, if it has the
-            classes of ``known``.
-        scores: names in :data:`SCORES`; none for all that are possible.
-        unknown_per_class: name → at most so many images of each class of that unknown collection.
-        gallery: images that KNN and Mahalanobis compare with; None for ``gallery_shots`` per class of ``known``.
-        alpha: accepted share of false alarms.
-        draws: bootstrap draws; 0 for no intervals.
-        convention: which is positive in FPR@95.
-    """
-
-    known: str
-    unknown: Mapping[str, str]
-    shifts: Mapping[str, str] = field(default_factory=dict)
-    detectors: tuple[str, ...] = ()
-    scores: tuple[str, ...] = ()
-    unknown_per_class: Mapping[str, int] = field(default_factory=dict)
-    gallery: str | None = None
-    gallery_shots: int = 16
-    alpha: float = 0.05
-    draws: int = 1000
-    seed: int = 1
-    convention: Positive = "id"
-    template: str | None = None
-    temperature: float | None = None
-    top_c: int | None = None
-    background: BackgroundOptions = field(default_factory=BackgroundOptions)
-    model: str | None = None
-    pretrained: str | None = None
-    ingest: IngestOptions = field(default_factory=IngestOptions)
-    device: str = "auto"
-    offline: bool = False
-
-    def check(self) -> None:
-        """Raise ConfigError for a value out of range."""
-        check_alpha(self.alpha)
-        self.ingest.check()
-        self.background.check()
-        if self.template is not None:
-            check_template(self.template)
-        for name in self.scores:
-            if name not in SCORES:
-                raise ConfigError(f"there is no score {name!r}", hint=f"the scores are: {', '.join(SCORES)}")
-        if self.draws < 0 or self.gallery_shots < 1:
-            raise ConfigError(
-                "the number of bootstrap draws must be 0 or more, of shots at least 1",
-                hint="1000 draws are usual",
-            )
-        taken = [KNOWN, *self.shifts]
-        twice = {name for name in taken if taken.count(name) > 1}
-        if twice:
-            raise ConfigError(f"the name {min(twice)!r} is used twice", hint=f"{KNOWN!r} is --id's own name")
 
 
 @dataclass(frozen=True)
@@ -242,21 +175,14 @@ def source_for(
     workspace: Workspace, options: EvaluateOptions, expected: FeatureSpace | None, on: OnEvent
 ) -> ModelSource:
     """The model that was asked for, else that of the detectors, the known data set, or the workspace's last one."""
-    model = options.model
-    if model is None and expected is not None:
-        model = expected.model
+    model = None if expected is None else expected.model
     if model is None and options.known.startswith(DATA_PREFIX) and not os.path.lexists(options.known):
         data = workspace.dataset(options.known)
         model = data.model if data is not None else None
     if model is None and (last := workspace.dataset()) is not None:
         model = last.model
-    return ModelSource(
-        ModelRef.parse(model or DEFAULT_MODEL, options.pretrained),
-        workspace,
-        device=options.device,
-        offline=options.offline,
-        on=on,
-        expected=expected,
+    return ModelSource.from_options(
+        options.model, workspace, model or DEFAULT_MODEL, on=on, expected=expected
     )
 
 
@@ -279,19 +205,11 @@ def _detectors(
         }
     found: dict[str, Detector] = {}
     if not options.detectors or ZERO_SHOT in options.detectors:
-        settings: Any = {
-            "temperature": options.temperature,
-            "top_c": options.top_c,
-            "background": options.background,
-        }
-        if data.text_features is not None and options.template is None:
+        if data.text_features is not None and options.prompts.template is None:
             space = workspace.known_space(data.space_id)
-            found[ZERO_SHOT] = given_detector(data.class_names, data.text_features, space, **settings)
+            found[ZERO_SHOT] = given_detector(data.class_names, data.text_features, space, options.prompts)
         else:
-            template = options.template or TEMPLATE
-            found[ZERO_SHOT] = zero_shot_detector(
-                data.class_names, template, source, workspace, on, **settings
-            )
+            found[ZERO_SHOT] = zero_shot_detector(data.class_names, options.prompts, source, workspace, on)
     return {**found, **saved}
 
 
@@ -331,7 +249,7 @@ def _manifest(
     options: EvaluateOptions, detectors: Mapping[str, Detector], collections: Sequence[Gathered]
 ) -> dict[str, Any]:
     return {
-        "options": dataclasses.asdict(options),
+        "options": option_values(options),
         "detectors": {
             name: {"digest": d.digest, "settings": dict(d.settings)} for name, d in detectors.items()
         },

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.clip.source import ModelSource
-from deltaoe.errors import DataError, MismatchError
-from deltaoe.extraction.extract import ExtractOptions, extract
-from deltaoe.extraction.ingest import IngestOptions
+from deltaoe.errors import DataError
+from deltaoe.extraction.extract import extract
+from deltaoe.extraction.options import ExtractOptions, IngestOptions
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.progress import OnEvent
 from deltaoe.scoring.detector import Detector
@@ -69,18 +69,10 @@ def gather(
     if given.startswith(DATA_PREFIX) and not os.path.lexists(given):
         data = workspace.dataset(given)
         assert data is not None  # noqa: S101 - only asked without a name it may be None
-        space = workspace.known_space(data.space_id)
-        if space is None:
-            raise MismatchError(
-                f"the features of {data.title} are no longer in {workspace.folder}",
-                hint="extract or import them again",
-            )
-        return Gathered(name, data, workspace.store(space), 0, ())
+        return Gathered(name, data, workspace.features_of(data), 0, ())
     result = extract(given, workspace, ExtractOptions(ingest=ingest), on, source=source, keep=False)
     notes = (f"{name}: {len(result.failed)} files could not be used",) if result.failed else ()
-    space = workspace.known_space(result.data.space_id)
-    assert space is not None  # noqa: S101 - it was just written
-    return Gathered(name, result.data, workspace.store(space), len(result.failed), notes)
+    return Gathered(name, result.data, workspace.features_of(result.data), len(result.failed), notes)
 
 
 @dataclass(frozen=True)

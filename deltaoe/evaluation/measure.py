@@ -10,10 +10,12 @@ import numpy.typing as npt
 import torch
 
 from deltaoe.errors import DeltaoeError
+from deltaoe.evaluation.options import KNOWN
 from deltaoe.evaluation.results import MEAN, Measurement
 from deltaoe.functional import conformal
-from deltaoe.functional.bootstrap import Positive, detection_intervals
+from deltaoe.functional.bootstrap import detection_intervals
 from deltaoe.functional.gallery import Gallery
+from deltaoe.functional.limits import Positive
 from deltaoe.functional.metrics import expected_calibration_error, proportion_interval
 from deltaoe.functional.scores import CLIP_TEMPERATURE, SCORES, Evidence
 from deltaoe.progress import Event, OnEvent
@@ -23,7 +25,6 @@ from deltaoe.store.feature_store import Digests, FeatureStore
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
-KNOWN = "id"
 # Numbers in one block of images × prompts.
 _BLOCK = 1 << 24
 _HALVINGS = 100

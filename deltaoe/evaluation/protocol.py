@@ -14,8 +14,8 @@ from typing import Any, Literal, get_args
 
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.evaluation.class_lists import Classes, choose_folders
-from deltaoe.evaluation.evaluate import EvaluateOptions, evaluate
-from deltaoe.evaluation.measure import KNOWN
+from deltaoe.evaluation.evaluate import evaluate
+from deltaoe.evaluation.options import KNOWN, EvaluateOptions
 from deltaoe.evaluation.results import MEAN, Evaluation
 from deltaoe.progress import OnEvent
 from deltaoe.store.workspace import Workspace

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from deltaoe.errors import DataError
 from deltaoe.evaluation.image_sets import Gathered
-from deltaoe.evaluation.measure import KNOWN
+from deltaoe.evaluation.options import KNOWN
 from deltaoe.evaluation.protocol import HELD_OUT, REST, Protocol
 from deltaoe.functional.sampling import FewShotSplit, few_shot_split
 from deltaoe.images.labels import require_classes

@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError
-from deltaoe.evaluation.evaluate import EvaluateOptions, source_for
+from deltaoe.evaluation.evaluate import source_for
 from deltaoe.evaluation.image_sets import Gathered, distinct_unknown, gather
-from deltaoe.evaluation.measure import KNOWN, Grading, Seen, grade, possible, see
+from deltaoe.evaluation.measure import Grading, Seen, grade, possible, see
+from deltaoe.evaluation.options import KNOWN, EvaluateOptions, option_values
 from deltaoe.evaluation.protocol import HELD_OUT, SOURCE, Protocol
 from deltaoe.evaluation.results import Evaluation, Measurement
 from deltaoe.evaluation.splits import Images, Split, splits
@@ -27,18 +28,17 @@ from deltaoe.functional.metrics import mean_interval
 from deltaoe.functional.scores import SCORES
 from deltaoe.progress import Event, OnEvent
 from deltaoe.scoring.detector import Detector
-from deltaoe.scoring.zero_shot import TEMPLATE, zero_shot_detector
+from deltaoe.scoring.zero_shot import zero_shot_detector
 from deltaoe.store.atomic import write_json
-from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
-from deltaoe.tuning.options import Prompts
+from deltaoe.tuning.options import TuneOptions, TuningOptions
 from deltaoe.tuning.recipe import Recipe
-from deltaoe.tuning.tune import TuneOptions, tune_workspace
+from deltaoe.tuning.tune import save_detector, tune_data
 
-METHODS: Mapping[str, Prompts | None] = {
+METHODS: Mapping[str, TuningOptions | None] = {
     "zero-shot": None,
-    "CoOp": Prompts(recipe=Recipe.coop(), select="off"),
-    "deltaoe": Prompts(),
+    "CoOp": TuningOptions(recipe=Recipe.coop(), select="off"),
+    "deltaoe": TuningOptions(),
 }
 # To be raised when kept runs no longer mean what new ones would.
 _RUN_FORMAT = 3
@@ -78,8 +78,8 @@ def run_tuned(
     count = len(every) * len(METHODS)
     for split in every:
         notes += split.notes
-        for method, prompts in METHODS.items():
-            run = _Run(workspace, protocol, options, source, split, method, prompts)
+        for method, tuning in METHODS.items():
+            run = _Run(workspace, protocol, options, source, split, method, tuning)
             result = run.result(out, _numbered(on, len(runs) + 1, count, run))
             runs.append((split, result))
             titles[method] = result.title
@@ -96,7 +96,7 @@ def run_tuned(
         notes=list(dict.fromkeys(notes + lacking)),
         manifest={
             "recipe": dataclasses.asdict(protocol),
-            "options": dataclasses.asdict(options),
+            "options": option_values(options),
             "feature_space": known.store.space.to_dict(),
         },
     )
@@ -117,17 +117,6 @@ def _numbered(on: OnEvent, number: int, count: int, run: _Run) -> OnEvent:
     stage = f"Run {number}/{count}"
     on(Event(stage, info={"method": run.method, "split": run.split.name or "all", "seed": run.split.seed}))
     return lambda event: on(dataclasses.replace(event, stage=f"{stage}: {event.stage}"))
-
-
-class _Holding(Workspace):
-    """The user's workspace as tuning sees it: its data set is the split's, which is listed nowhere."""
-
-    def __init__(self, workspace: Workspace, data: DataSet) -> None:
-        super().__init__(workspace.folder)
-        self._data = data
-
-    def dataset(self, wanted: str | Path | None = None) -> DataSet | None:
-        return self._data
 
 
 @dataclass(frozen=True)
@@ -161,7 +150,7 @@ class _Run:
     source: ModelSource
     split: Split
     method: str
-    prompts: Prompts | None
+    tuning: TuningOptions | None
 
     def result(self, out: Path, on: OnEvent) -> _Result:
         """Its result, from ``out/runs`` if it was finished before."""
@@ -182,14 +171,15 @@ class _Run:
 
     def _detector_key(self) -> str:
         """Digest of everything that the detector depends on; of nothing else, for tuning is what takes long."""
-        background = dataclasses.asdict(self.options.background)
-        if (source := self.options.background.source) and (path := Path(source)).is_file():
+        prompts = self.options.prompts
+        background = dataclasses.asdict(prompts.background)
+        if (source := prompts.background.source) and (path := Path(source)).is_file():
             background["content"] = hashlib.sha256(path.read_bytes()).hexdigest()
         head: dict[str, Any] = {"data": self.split.learned_from(), "background": background}
-        if self.prompts is None:
-            head["prompts"] = [self.options.template, self.options.temperature, self.options.top_c]
+        if self.tuning is None:
+            head["prompts"] = [prompts.template, prompts.temperature, prompts.top_c]
         else:
-            tuning = dataclasses.asdict(self._tune_options().prompts)
+            tuning = dataclasses.asdict(self._tune_options().tuning)
             head["tuning"] = {**tuning, "fixed": sorted(tuning["fixed"]), "background": background}
         return _digest(head)
 
@@ -205,48 +195,36 @@ class _Run:
             }
         )
 
-    def _tune_options(self, out: Path | None = None) -> TuneOptions:
-        assert self.prompts is not None  # noqa: S101 - zero-shot is not tuned
-        context, recipe = self.prompts.context, self.prompts.recipe
+    def _tune_options(self) -> TuneOptions:
+        assert self.tuning is not None  # noqa: S101 - zero-shot is not tuned
+        context, recipe = self.tuning.context, self.tuning.recipe
         if self.protocol.context_length is not None:
             context = dataclasses.replace(context, length=self.protocol.context_length)
         if self.protocol.epochs is not None:
             recipe = dataclasses.replace(recipe, epochs=self.protocol.epochs)
         return TuneOptions(
-            prompts=dataclasses.replace(
-                self.prompts,
+            tuning=dataclasses.replace(
+                self.tuning,
                 shots=self.protocol.shots,
                 seed=self.split.seed,
                 context=context,
                 recipe=recipe,
-                background=self.options.background,
+                background=self.options.prompts.background,
             ),
             domains=self.split.domains,
             allow_fewer=True,
             model=self.options.model,
-            pretrained=self.options.pretrained,
-            out=out,
-            device=self.options.device,
-            offline=self.options.offline,
         )
 
     def _detector(self, out: Path, on: OnEvent) -> Detector:
-        if self.prompts is None:
-            return zero_shot_detector(
-                self.split.data.class_names,
-                self.options.template or TEMPLATE,
-                self.source,
-                self.workspace,
-                on,
-                temperature=self.options.temperature,
-                top_c=self.options.top_c,
-                background=self.options.background,
-            )
+        if self.tuning is None:
+            names = self.split.data.class_names
+            return zero_shot_detector(names, self.options.prompts, self.source, self.workspace, on)
         path = out / "detectors" / f"{self._detector_key()}.safetensors"
         if path.is_file():
             return Detector.load(path)
-        place = _Holding(self.workspace, self.split.data)
-        return tune_workspace(place, self._tune_options(path), on).detector
+        result = tune_data(self.split.data, self.workspace, self._tune_options(), on)
+        return save_detector(result, self.workspace, path, on).detector
 
     def _measured(self, detector: Detector, on: OnEvent) -> _Result:
         data, store = self.split.data, self.split.inside[KNOWN].store

@@ -5,43 +5,26 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import BinaryIO
 
-from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError
-from deltaoe.extraction.ingest import Ingested, IngestOptions, ingest
+from deltaoe.extraction.ingest import Ingested, ingest
+from deltaoe.extraction.options import ExtractOptions
 from deltaoe.images.inputs import FileList, Ignored, find_files
 from deltaoe.images.labels import (
     Labelling,
-    Layout,
     check_name,
     detect_layout,
     label_paths,
     label_table,
     read_classes_csv,
 )
+from deltaoe.images.layout import Layout
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
-
-
-@dataclass(frozen=True)
-class ExtractOptions:
-    """How to extract; see ``deltaoe extract --help``."""
-
-    model: str = DEFAULT_MODEL
-    pretrained: str | None = None
-    layout: Layout | None = None
-    classes: Path | None = None
-    name: str = ""
-    precision: str = "auto"
-    dtype: str | None = None
-    ingest: IngestOptions = field(default_factory=IngestOptions)
-    device: str = "auto"
-    offline: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,23 +76,15 @@ def extract(
         ModelError, StoreError, MismatchError: the model or the workspace cannot be used.
     """
     options = options or ExtractOptions()
-    options.ingest.check()
+    options.check()
     check_name(options.name)
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     renames = read_classes_csv(options.classes) if options.classes else {}
-    ref = source.ref if source is not None else ModelRef.parse(options.model, options.pretrained)
+    ref = source.ref if source is not None else options.model.reference()
     files = find_files(given, stdin=stdin, on_found=lambda n: on(Event("Listing files", n)))
     layout = options.layout or ("table" if files.classes is not None else detect_layout(files.relative))
     labelling = _label(files, layout, renames)  # fails on a wrong CSV before the hours of work
-    source = source or ModelSource(
-        ref,
-        workspace,
-        device=options.device,
-        offline=options.offline,
-        on=on,
-        precision=options.precision,
-        dtype=options.dtype,
-    )
+    source = source or ModelSource.from_options(options.model, workspace, on=on, dtype=options.dtype)
     result = ingest(files, workspace, source, on, options.ingest)
     source.remember()  # also where all was cached, and only this note was lost
     usable = files

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.clip.source import ModelSource
-from deltaoe.errors import ConfigError, DataError
+from deltaoe.errors import DataError
+from deltaoe.extraction.options import IngestOptions
 from deltaoe.images.inputs import FileList
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import usable_cpus
@@ -28,34 +29,7 @@ if TYPE_CHECKING:
 # A kill -9 loses at most this many rows or this many seconds of work.
 _SHARD_ROWS = 8192
 _SHARD_SECONDS = 20.0
-MAX_VIEWS = 1000
 _STAGE = "Encoding images"
-
-
-@dataclass(frozen=True)
-class IngestOptions:
-    """How files become features.
-
-    Attributes:
-        views: augmented views per image to keep beside the picture itself.
-        retry_failed: read files again that failed before.
-        batch_size: pictures per model call, None for the device's usual; halved where memory runs out.
-        workers: processes that decode, 0 for threads of this one, None for one per usable CPU.
-    """
-
-    views: int = 0
-    retry_failed: bool = False
-    batch_size: int | None = None
-    workers: int | None = None
-
-    def check(self) -> None:
-        """Raise ConfigError for a value out of range."""
-        if self.batch_size is not None and self.batch_size < 1:
-            raise ConfigError(f"the batch size must be at least 1, not {self.batch_size}")
-        if not 0 <= self.views <= MAX_VIEWS:
-            raise ConfigError(f"--views must be from 0 to {MAX_VIEWS}, not {self.views}")
-        if self.workers is not None and self.workers < 0:
-            raise ConfigError(f"--workers must be 0 or more, or auto, not {self.workers}")
 
 
 @dataclass(frozen=True)

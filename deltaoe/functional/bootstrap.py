@@ -7,17 +7,17 @@ sum over cumulative counts: no draw is ever sorted. All sums but the last are of
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import ConfigError
+from deltaoe.functional.limits import Positive
 from deltaoe.functional.metrics import aupr_in, aupr_out, auroc, check_level, fpr_at_tpr, images_kept
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-Positive = Literal["id", "ood"]
 
 DETECTION = ("auroc", "fpr95", "aupr_in", "aupr_out")
 

@@ -29,7 +29,7 @@ class EbmTerms:
         return (self.e0 - self.e2).mean()
 
     @property
-    def premise_share(self) -> Tensor:
+    def bound_share(self) -> Tensor:
         r"""Share of samples with E_2 ≤ E_1, the premise of ΔEnergy ≥ E_2 − E_0 **[derived]**; a scalar."""
         return (self.e2 <= self.e1).to(self.e2.dtype).mean()
 

@@ -1,10 +1,14 @@
-"""What τ and c may be; apart from what computes with them, so that a wrong one is said before torch is loaded."""
+"""What τ, c and the positive class may be; apart from what computes with them, which loads torch."""
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from deltaoe.errors import ConfigError
+
+# Which images are the positive class of FPR@95.
+Positive = Literal["id", "ood"]
 
 
 def check_temperature(temperature: float) -> None:

@@ -8,14 +8,14 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.images.layout import Layout
 
-Layout = Literal["class", "domain/class", "flat", "table"]
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -181,17 +181,6 @@ def check_name(name: str) -> None:
     if name and (not name.isprintable() or name.strip() != name or set(name) & set("/\\")):
         raise ConfigError(
             f"a data set cannot be named {name!r}", hint="use letters, digits, blanks inside, - and _"
-        )
-
-
-def check_template(template: str) -> None:
-    """Raise ConfigError unless ``template`` has exactly one ``{}``."""
-    if template.count("{}") != 1 or template.replace("{}", "").count("{") + template.replace("{}", "").count(
-        "}"
-    ):
-        raise ConfigError(
-            f"the template {template!r} must contain {{}} once, where the class name goes",
-            hint='for example "a photo of a {}."',
         )
 
 

@@ -15,38 +15,13 @@ from deltaoe.functional.text_features import likeness, mine, nearest_label
 from deltaoe.functional.unit_rows import Rows, unit_rows
 from deltaoe.images.labels import read_labels
 from deltaoe.interchange.reading import read_texts
+from deltaoe.scoring.options import BackgroundOptions
 
 IMAGENET = "imagenet"
 NONE = "none"
-# docs/explanation/defaults.md says how they were found.
-FRACTION = 0.5
 _NAMES_ONLY = frozenset({".txt", ".lst"})
 
 Encode = Callable[[Sequence[str]], Rows]
-
-
-@dataclass(frozen=True)
-class BackgroundOptions:
-    """Which labels, and how many of them.
-
-    Attributes:
-        source: ``imagenet``; ``none``; a text file with a name per line; a file of names and text features (.npz …);
-            None for ``imagenet`` where prompts can be encoded, else ``none``.
-        fraction: share of the names to keep, those least like the classes.
-        centre: whether zero-shot prompts are centred (:func:`deltaoe.functional.text_features.centre_of`).
-    """
-
-    source: str | None = None
-    fraction: float = FRACTION
-    centre: bool = True
-
-    def check(self) -> None:
-        """Raise ConfigError for a fraction out of range."""
-        if not 0 < self.fraction <= 1:
-            raise ConfigError(
-                f"the background's fraction must be above 0 and at most 1, not {self.fraction}",
-                hint="--background none does without",
-            )
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import functools
 import subprocess
 import sys
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import ConfigError
 from deltaoe.functional.limits import check_top_c
+from deltaoe.scoring.options import IndexKind
 
-IndexKind = Literal["flat", "hnsw", "ivf"]
 _LINKS = 32  # of HNSW
 _SAMPLES_PER_LIST = 39  # FAISS wants as many labels to train each list of IVF
 _PROBED = 16  # one list in so many is searched

@@ -4,53 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
+from deltaoe.clip.reference import DEFAULT_MODEL
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError
-from deltaoe.extraction.ingest import IngestOptions
-from deltaoe.images.labels import check_template, read_labels
-from deltaoe.interchange.writing import read_texts
+from deltaoe.images.labels import read_labels
+from deltaoe.interchange.reading import read_texts
 from deltaoe.progress import OnEvent, silent
-from deltaoe.scoring.background import BackgroundOptions, Candidate, candidates
+from deltaoe.scoring.background import Candidate, candidates
 from deltaoe.scoring.detector import Detector
-from deltaoe.scoring.verdicts import Rule
+from deltaoe.scoring.options import TEMPLATE, ScoreOptions
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
-
-if TYPE_CHECKING:
-    from deltaoe.scoring.label_index import IndexKind
-
-
-@dataclass(frozen=True)
-class ScoreOptions:
-    """How to score; see ``deltaoe score --help``."""
-
-    rule: Rule = field(default_factory=Rule)
-    background: BackgroundOptions = field(default_factory=BackgroundOptions)
-    select: bool = False
-    neighbours: int | None = None
-    index: IndexKind = "flat"
-    detector: Path | None = None
-    zero_shot: bool = False
-    labels: Path | None = None
-    data: str | None = None
-    text_features: Path | None = None
-    template: str | None = None
-    temperature: float | None = None
-    top_c: int | None = None
-    model: str | None = None
-    pretrained: str | None = None
-    precision: str = "auto"
-    ingest: IngestOptions = field(default_factory=IngestOptions)
-    device: str = "auto"
-    offline: bool = False
 
 
 def saved_detector(workspace: Workspace, options: ScoreOptions) -> tuple[Detector, str] | None:
@@ -60,29 +28,16 @@ def saved_detector(workspace: Workspace, options: ScoreOptions) -> tuple[Detecto
         ConfigError: options that exclude each other.
         DataError: there is no such detector.
     """
-    own_prompts = {
-        "--zero-shot": options.zero_shot,
-        "--labels": options.labels is not None,
-        "--template": options.template is not None,
-        "--data": options.data is not None,
-        "--text-features": options.text_features is not None,
-        "--select": options.select,
-    }
-    asked = [name for name, given in own_prompts.items() if given]
-    if options.detector is not None and asked:
-        raise ConfigError(
-            f"--detector and {asked[0]} exclude each other", hint="a detector has its own classes"
-        )
-    path = options.detector or (None if asked else workspace.current_detector())
+    path = options.detector or (None if options.own_prompts else workspace.current_detector())
     if path is None:
         return None
     changed = [
         name
         for name, value in (
-            ("--temperature", options.temperature),
-            ("--top-c", options.top_c),
-            ("--background", options.background.source),
-            ("--no-centre", None if options.background.centre else True),
+            ("--temperature", options.prompts.temperature),
+            ("--top-c", options.prompts.top_c),
+            ("--background", options.prompts.background.source),
+            ("--no-centre", None if options.prompts.background.centre else True),
         )
         if value is not None
     ]
@@ -104,11 +59,9 @@ def zero_shot(
         DataError: there are no class names, or nothing to select with.
         ModelError, StoreError: the model or the workspace cannot be used.
     """
-    if options.template is not None:
-        check_template(options.template)
     data = workspace.dataset(options.data)
     default = data.model if data else scored.model if scored else DEFAULT_MODEL
-    source = source_of(workspace, options, default, on, None)
+    source = ModelSource.from_options(options.model, workspace, default, on=on)
     given = _given_texts(options, data)
     names = given[0] if given is not None else _class_names(options, data)
     if given is None and scored is not None:
@@ -121,34 +74,24 @@ def zero_shot(
 
     # Here, because torch takes seconds to import, and a mistake should be answered at once.
     from deltaoe.scoring.zero_shot import (
-        TEMPLATE,
         calibrate,
-        distinct_rows,
         given_detector,
-        selected,
+        with_selected_settings,
         zero_shot_detector,
     )
 
-    settings: Any = {
-        "temperature": options.temperature,
-        "top_c": options.top_c,
-        "background": options.background,
-    }
     if given is not None:
         _, features, origin = given
         home = data if data is not None and options.text_features is None else scored or data
         space = workspace.known_space(home.space_id) if home else source.known_space() or source.space()
-        detector = given_detector(names, features, space, **settings)
+        detector = given_detector(names, features, space, options.prompts)
     else:
-        template = options.template or TEMPLATE
-        detector = zero_shot_detector(names, template, source, workspace, on, **settings)
-        origin = f"zero-shot prompts {template!r}"
+        detector = zero_shot_detector(names, options.prompts, source, workspace, on)
+        origin = f"zero-shot prompts {options.prompts.template or TEMPLATE!r}"
     if data is not None and _calibrates(data, detector):
-        store, rows = workspace.store(detector.space), distinct_rows(data)
+        store, rows = workspace.store(detector.space), data.distinct_rows()
         if options.select:
-            detector = selected(
-                detector, data, store, rows, temperature=options.temperature, top_c=options.top_c
-            )
+            detector = with_selected_settings(detector, data, store, rows, options.prompts)
         detector = calibrate(detector, data, store, rows, on)
         origin += f", calibrated on {data.title}"
     elif options.select:
@@ -175,13 +118,9 @@ def _given_texts(
 ) -> tuple[tuple[str, ...], npt.NDArray[np.float32], str] | None:
     """Class names and text features that need no text tower, and where they come from."""
     if options.text_features is not None:
-        if options.labels is not None or options.template is not None:
-            raise ConfigError(
-                "--text-features excludes --labels and --template", hint="the file has its own names"
-            )
         names, features = read_texts(options.text_features)
         return names, features, f"text features of {options.text_features}"
-    if data is None or data.text_features is None or options.labels or options.template:
+    if data is None or data.text_features is None or options.labels or options.prompts.template:
         return None
     return data.class_names, data.text_features, f"text features imported with {data.title}"
 
@@ -198,43 +137,26 @@ def _calibrates(data: DataSet, detector: Detector) -> bool:
     )
 
 
-def source_of(
-    workspace: Workspace, options: ScoreOptions, default: str, on: OnEvent, detector: Detector | None
-) -> ModelSource:
-    """The model that encodes images and prompts: the one asked for, else ``default``."""
-    return ModelSource(
-        ModelRef.parse(options.model or default, options.pretrained),
-        workspace,
-        device=options.device,
-        offline=options.offline,
-        on=on,
-        precision=options.precision,
-        expected=detector.space if detector else None,
-    )
-
-
 def list_background(workspace: Workspace, options: ScoreOptions, on: OnEvent = silent) -> list[Candidate]:
     """Every background label that is offered for these classes, and what becomes of it: the most alike first.
 
     Raises:
         ConfigError, DataError, ModelError, StoreError: as for scoring without a tuned detector.
     """
-    options.background.check()
+    options.check()
     data = workspace.dataset(options.data)
-    source = source_of(workspace, options, data.model if data else DEFAULT_MODEL, on, None)
+    source = ModelSource.from_options(options.model, workspace, data.model if data else DEFAULT_MODEL, on=on)
     given = _given_texts(options, data)
     names = given[0] if given is not None else _class_names(options, data)
-    if options.template is not None:
-        check_template(options.template)
 
     # Here, because torch takes seconds to import, and a mistake should be answered at once.
-    from deltaoe.scoring.zero_shot import TEMPLATE, text_features
+    from deltaoe.scoring.zero_shot import text_features
 
     if given is not None:
-        return candidates(options.background, names, given[1], None)
-    template = options.template or TEMPLATE
+        return candidates(options.prompts.background, names, given[1], None)
+    template = options.prompts.template or TEMPLATE
 
     def encode(some: Sequence[str]) -> npt.NDArray[np.float32]:
         return text_features(some, template, source, workspace, on)
 
-    return candidates(options.background, names, encode(names), encode)
+    return candidates(options.prompts.background, names, encode(names), encode)

@@ -16,9 +16,10 @@ from deltaoe.extraction.ingest import ingest
 from deltaoe.images.inputs import find_files
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
-from deltaoe.scoring.resolve import ScoreOptions, saved_detector, source_of, zero_shot
+from deltaoe.scoring.options import Rule, ScoreOptions
+from deltaoe.scoring.resolve import saved_detector, zero_shot
 from deltaoe.scoring.score_table import ScoreTable
-from deltaoe.scoring.verdicts import Rule, judge, undecided
+from deltaoe.scoring.verdicts import judge, undecided
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
@@ -76,15 +77,15 @@ def score(
         ModelError, StoreError: the model or the workspace cannot be used.
     """
     options = options or ScoreOptions()
-    options.rule.check()
-    options.background.check()
-    options.ingest.check()
+    options.check()
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     listed = _data_set(given, workspace)
     chosen = saved_detector(workspace, options)
     if chosen is not None:
         detector, origin = chosen
-        source = source_of(workspace, options, detector.space.model, on, detector)
+        source = ModelSource.from_options(
+            options.model, workspace, detector.space.model, on=on, expected=detector.space
+        )
     else:
         detector, origin, source = zero_shot(workspace, options, on, listed)
 
@@ -96,7 +97,7 @@ def score(
         if listed is None
         else _known(listed, workspace, detector)
     )
-    scorer = Scorer(detector, device=options.device, neighbours=options.neighbours, index=options.index)
+    scorer = Scorer(detector, device=options.model.device, neighbours=options.neighbours, index=options.index)
     found = score_stored(scorer, scored.store, scored.digests, on)
     judged = judge(detector, found.scores, found.labels[:, 0], options.rule)
     # A verdict is never that of the bounds' middle: where they hold the threshold, all labels are looked at. With --fdr
@@ -168,12 +169,8 @@ def _read(
 
 
 def _known(data: DataSet, workspace: Workspace, detector: Detector) -> _Scored:
-    space = workspace.known_space(data.space_id)
-    if space is None:
-        raise MismatchError(
-            f"the features of {data.title} are no longer in {workspace.folder}",
-            hint="extract or import them again",
-        )
+    store = workspace.features_of(data)
+    space = store.space
     if space.id != detector.space.id:
         raise MismatchError(
             f"{data.title} was made with {space.model}, the detector with {detector.space.model}: "
@@ -181,7 +178,7 @@ def _known(data: DataSet, workspace: Workspace, detector: Detector) -> _Scored:
             hint="use a detector of the same features, or extract them with the detector's model",
         )
     return _Scored(
-        store=workspace.store(space),
+        store=store,
         digests=data.digests,
         files=[os.path.join(data.root, path) for path in data.paths],
         shown=data.paths,

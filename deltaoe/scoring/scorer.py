@@ -14,7 +14,8 @@ from deltaoe.functional.label_sums import ROUNDING, delta_energy_bounds, nearest
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.runtime import float64_device, resolve_device
 from deltaoe.scoring.detector import Detector
-from deltaoe.scoring.label_index import IndexKind, LabelIndex
+from deltaoe.scoring.label_index import LabelIndex
+from deltaoe.scoring.options import IndexKind
 from deltaoe.store.feature_store import Digests, Features, FeatureStore
 
 IMAGE_BLOCK = 2048

@@ -27,7 +27,7 @@ _IMAGES = 2000  # per draw: more do not change a rank
 
 
 @dataclass(frozen=True)
-class Choice:
+class SelectedSetting:
     """One setting, its AUROC over the draws, and the standard error of that mean."""
 
     temperature: float
@@ -36,7 +36,7 @@ class Choice:
     error: float
 
 
-def choose(
+def select_settings(
     features: Rows,
     classes: npt.NDArray[np.int64],
     text: Rows,
@@ -47,7 +47,7 @@ def choose(
     temperatures: Sequence[float] = TEMPERATURES,
     top_cs: Sequence[int] = TOP_CS,
     draws: int = DRAWS,
-) -> list[Choice]:
+) -> list[SelectedSetting]:
     """Every setting, the best first: AUROC of images of known classes against images of held-out ones.
 
     Args:
@@ -83,7 +83,7 @@ def choose(
             values[draw, i] = auroc(scores[known], scores[~known])
     means, errors = values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(draws)
     order = np.argsort(-means, kind="stable")
-    return [Choice(grid[i][0], grid[i][1], float(means[i]), float(errors[i])) for i in order]
+    return [SelectedSetting(grid[i][0], grid[i][1], float(means[i]), float(errors[i])) for i in order]
 
 
 def _evidence(features: Rows, text: Rows, background: Rows, centre: bool) -> Evidence:

@@ -11,38 +11,9 @@ import numpy.typing as npt
 from deltaoe.errors import ConfigError
 from deltaoe.functional import conformal
 from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.options import Rule
 
 Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """When an image is unknown.
-
-    Attributes:
-        alpha: if its p-value is at most this, in (0, 1).
-        fdr: instead, so that among all images called unknown at most this share are false alarms, in expectation
-            (Benjamini–Hochberg over the images scored together).
-        per_class: p-values among the calibration images that were taken for the same class.
-    """
-
-    alpha: float = 0.05
-    fdr: float | None = None
-    per_class: bool = False
-
-    def check(self) -> None:
-        """Raise ConfigError for a value out of range."""
-        conformal.check_alpha(self.alpha)
-        if self.fdr is not None and not 0 < self.fdr < 1:
-            raise ConfigError(
-                f"--fdr must lie between 0 and 1, not {self.fdr}",
-                hint="it is the share of false alarms you accept among the images called unknown",
-            )
-
-    @property
-    def level(self) -> float:
-        """The largest p-value that can be unknown."""
-        return self.alpha if self.fdr is None else self.fdr
 
 
 @dataclass(frozen=True)

@@ -11,111 +11,105 @@ import numpy.typing as npt
 
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import MismatchError
-from deltaoe.functional.limits import check_temperature, check_top_c
-from deltaoe.functional.sampling import few_shot_split
+from deltaoe.functional.limits import check_top_c
 from deltaoe.functional.text_features import centre_of
-from deltaoe.functional.unit_rows import unit_rows
+from deltaoe.functional.unit_rows import Rows, unit_rows
 from deltaoe.progress import Event, OnEvent
-from deltaoe.scoring.background import Background, BackgroundOptions, choose_background
+from deltaoe.scoring.background import Background, choose_background
 from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.options import TEMPERATURE, TEMPLATE, TOP_C, PromptOptions
 from deltaoe.scoring.scorer import Scorer, score_stored
-from deltaoe.scoring.selection import TEMPERATURES, TOP_CS, choose
+from deltaoe.scoring.selection import TEMPERATURES, TOP_CS, select_settings
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.text_cache import load_texts, prompts_key, save_texts
 from deltaoe.store.workspace import Workspace
 
-TEMPLATE = "a photo of a {}."
-# docs/explanation/defaults.md says how they were found.
-TEMPERATURE = 0.1
-TOP_C = 1
 _SELECTION_SEED = 0
 _SELECTION_IMAGES = 20_000
 
 
 def zero_shot_detector(
     class_names: Sequence[str],
-    template: str,
+    options: PromptOptions,
     source: ModelSource,
     workspace: Workspace,
     on: OnEvent,
-    *,
-    temperature: float | None = None,
-    top_c: int | None = None,
-    background: BackgroundOptions | None = None,
 ) -> Detector:
     """A detector with one prompt per class, not calibrated yet.
+
+    Args:
+        class_names: K names.
+        options: template, τ, c and background.
+        source: the model that encodes the prompts, if they are not in the workspace.
+        workspace: keeps text features.
+        on: progress.
 
     Raises:
         ConfigError: τ, c or the background is out of range.
         DataError: the background's file cannot be read.
         ModelError, StoreError: the model or the workspace cannot be used.
     """
-    options = background or BackgroundOptions()
-    _check(temperature, top_c, len(class_names))
-    options.check()
+    _check(options, len(class_names))
+    template = options.template or TEMPLATE
 
-    def encode(names: Sequence[str]) -> npt.NDArray[np.float32]:
+    def encode(names: Sequence[str]) -> Rows:
         return text_features(names, template, source, workspace, on)
 
     features = encode(class_names)
-    chosen = choose_background(options, class_names, features, encode)
+    background = choose_background(options.background, class_names, features, encode)
     space = source.known_space() or source.space()
-    settings = {"template": template, **chosen.settings(options)}
-    return _detector(class_names, features, space, temperature, top_c, chosen, options.centre, settings)
+    return _detector(class_names, features, space, background, options, {"template": template})
 
 
 def given_detector(
-    class_names: Sequence[str],
-    features: npt.NDArray[np.float32],
-    space: FeatureSpace | None,
-    *,
-    temperature: float | None = None,
-    top_c: int | None = None,
-    background: BackgroundOptions | None = None,
+    class_names: Sequence[str], features: Rows, space: FeatureSpace | None, options: PromptOptions
 ) -> Detector:
-    """A detector of text features (K, D) that somebody else has computed, not calibrated yet.
+    """A detector of text features that somebody else has computed, not calibrated yet.
+
+    Args:
+        class_names: K names.
+        features: (K, D), of any length.
+        space: the feature space of the images; None if it is gone.
+        options: τ, c and background.
 
     Raises:
         ConfigError: τ or c is out of range, or the background is of names without features.
-        DataError: the background's file cannot be read.
+        DataError: a text feature is zero, or the background's file cannot be read.
         MismatchError: the features have not the dimension of the space of the images.
     """
-    _check(temperature, top_c, len(class_names))
+    _check(options, len(class_names))
     if space is None or features.shape[1] != space.dim:
         raise MismatchError(
             f"the text features have {features.shape[1]} numbers each, the image features "
             f"{space.dim if space else 'are gone'}",
             hint="take both from the same model",
         )
-    options = background or BackgroundOptions()
     text = unit_rows(features, what="text features")
-    chosen = choose_background(options, class_names, text, None)
-    settings = chosen.settings(options)
-    return _detector(class_names, text, space, temperature, top_c, chosen, options.centre, settings)
+    background = choose_background(options.background, class_names, text, None)
+    return _detector(class_names, text, space, background, options, {})
 
 
-def _check(temperature: float | None, top_c: int | None, classes: int) -> None:
-    check_temperature(TEMPERATURE if temperature is None else temperature)
-    check_top_c(TOP_C if top_c is None else top_c, classes)
+def _check(options: PromptOptions, classes: int) -> None:
+    options.check()
+    check_top_c(TOP_C if options.top_c is None else options.top_c, classes)
 
 
 def _detector(
     class_names: Sequence[str],
-    features: npt.NDArray[np.float32],
+    text: Rows,
     space: FeatureSpace,
-    temperature: float | None,
-    top_c: int | None,
     background: Background,
-    centre: bool,
+    options: PromptOptions,
     settings: dict[str, object],
 ) -> Detector:
-    temperature = TEMPERATURE if temperature is None else temperature
-    top_c = TOP_C if top_c is None else top_c
+    temperature = TEMPERATURE if options.temperature is None else options.temperature
+    top_c = TOP_C if options.top_c is None else options.top_c
+    centre = options.background.centre
     return Detector(
         class_names=tuple(class_names),
-        text_features=features,
+        text_features=text,
         temperature=temperature,
         top_c=top_c,
         calibration=np.empty(0),
@@ -123,8 +117,14 @@ def _detector(
         logit_scale=0.0,
         background=background.features,
         background_names=background.names,
-        centre=centre_of(features, background.features) if centre else np.zeros(0, dtype=np.float32),
-        settings={**settings, "temperature": temperature, "top_c": top_c, "centred": centre},
+        centre=centre_of(text, background.features) if centre else np.zeros(0, dtype=np.float32),
+        settings={
+            **settings,
+            **background.settings(options.background),
+            "temperature": temperature,
+            "top_c": top_c,
+            "centred": centre,
+        },
     )
 
 
@@ -147,31 +147,40 @@ def text_features(
     return features
 
 
-def selected(
+def with_selected_settings(
     detector: Detector,
     data: DataSet,
     store: FeatureStore,
     rows: npt.NDArray[np.int64],
-    *,
-    temperature: float | None,
-    top_c: int | None,
+    options: PromptOptions,
 ) -> Detector:
     """The detector at the τ and c that tell images of held-out classes best from the others.
 
-    Those given are fixed. What was tried is in its facts. Raises DataError with fewer than three classes.
+    Args:
+        detector: whose prompts and background.
+        data: in-distribution images; ``store`` holds their features.
+        store: of the data set.
+        rows: (m,) which of the images.
+        options: τ and c, where they are given, stay.
+
+    Returns:
+        The detector; what was tried is in its facts.
+
+    Raises:
+        DataError: fewer than three classes have images.
     """
     place = {name: i for i, name in enumerate(detector.class_names)}
-    home = np.array([place[name] for name in data.class_names], dtype=np.int64)
+    class_of = np.array([place[name] for name in data.class_names], dtype=np.int64)[data.class_of]
     rows = np.random.default_rng(_SELECTION_SEED).permutation(rows)[:_SELECTION_IMAGES]
-    tried = choose(
+    tried = select_settings(
         store.features(data.digests[rows]),
-        home[data.class_of[rows]],
+        class_of[rows],
         detector.text_features,
         detector.background,
         centre=len(detector.centre) > 0,
         generator=np.random.default_rng(_SELECTION_SEED),
-        temperatures=TEMPERATURES if temperature is None else (temperature,),
-        top_cs=TOP_CS if top_c is None else (top_c,),
+        temperatures=TEMPERATURES if options.temperature is None else (options.temperature,),
+        top_cs=TOP_CS if options.top_c is None else (options.top_c,),
     )
     best = tried[0]
     chosen: dict[str, Any] = {"temperature": best.temperature, "top_c": best.top_c}
@@ -190,8 +199,3 @@ def calibrate(
     """The detector with the scores of these rows of the data set as its calibration."""
     scored = score_stored(Scorer(detector), store, data.digests[rows], on)
     return detector.calibrated(scored.scores, scored.labels[:, 0])
-
-
-def distinct_rows(data: DataSet) -> npt.NDArray[np.int64]:
-    """Rows of the data set that have a class, one per distinct image."""
-    return few_shot_split(data.class_of.tolist(), data.keys(), 0, 0).rest

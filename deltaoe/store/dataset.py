@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from deltaoe.errors import ConfigError, StoreError
 from deltaoe.functional.sampling import few_shot_split
-from deltaoe.images.labels import Layout
+from deltaoe.images.layout import Layout
 from deltaoe.store.atomic import replacing
 from deltaoe.store.hdf5 import created, encoded, get_digests, get_strings, opened, put_digests, put_strings
 

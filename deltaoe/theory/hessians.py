@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from deltaoe.clip.prompt_learner import PromptLearner
-from deltaoe.clip.reference import ModelRef
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DeltaoeError
-from deltaoe.evaluation.evaluate import EvaluateOptions, Stage
+from deltaoe.evaluation.evaluate import Stage
 from deltaoe.evaluation.measure import checked
+from deltaoe.evaluation.options import EvaluateOptions
 from deltaoe.functional.scores import CLIP_TEMPERATURE
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import generator
@@ -112,13 +112,8 @@ def _source(stage: Stage, detector: Detector, options: EvaluateOptions, on: OnEv
     """The model whose text tower the detector was tuned through; the evaluation's own, if that is it."""
     if str(stage.source.ref) == detector.space.model:
         return stage.source
-    return ModelSource(
-        ModelRef.parse(options.model or detector.space.model, options.pretrained),
-        stage.workspace,
-        device=options.device,
-        offline=options.offline,
-        on=on,
-        expected=detector.space,
+    return ModelSource.from_options(
+        options.model, stage.workspace, detector.space.model, on=on, expected=detector.space
     )
 
 

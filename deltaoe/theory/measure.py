@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from deltaoe.evaluation.evaluate import EvaluateOptions, Stage, prepare
-from deltaoe.evaluation.measure import KNOWN
+from deltaoe.evaluation.evaluate import Stage, prepare
+from deltaoe.evaluation.options import KNOWN, EvaluateOptions
 from deltaoe.functional.bootstrap import Interval
 from deltaoe.functional.ebm import ebm_terms
 from deltaoe.functional.energy import delta_energy

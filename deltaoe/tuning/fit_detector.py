@@ -19,17 +19,28 @@ from deltaoe.scoring.background import Background, choose_background
 from deltaoe.scoring.detector import Detector
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import Digests
-from deltaoe.tuning.learn import Checkpoint, learn, new_learner, text_of
+from deltaoe.tuning.checkpoint import Checkpoint
+from deltaoe.tuning.data import TuningData
+from deltaoe.tuning.learn import learn, new_learner, text_of
 from deltaoe.tuning.loop import Progress
-from deltaoe.tuning.options import SELECTED, Prompts
+from deltaoe.tuning.options import SELECTED, TuningOptions
 from deltaoe.tuning.recipe import Recipe
-from deltaoe.tuning.selection import Material, facts, select
+from deltaoe.tuning.selection import choice_facts, select
 from deltaoe.tuning.selection_rule import Choice
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """What came of it; ``stopped`` where Ctrl-C ended it and the detector has the best context so far."""
+class Fitted:
+    """A detector that is not calibrated yet, and how it was tuned.
+
+    Attributes:
+        detector: with no calibration scores.
+        progress: the loop's last state.
+        choice: the settings chosen and those tried; None where nothing was chosen.
+        notes: sentences that a reader must see.
+        checkpoints: to be removed once the detector is saved.
+        stopped: Ctrl-C has ended the tuning, and the detector has the best context so far.
+    """
 
     detector: Detector
     progress: Progress
@@ -39,51 +50,40 @@ class Tuned:
     stopped: bool = False
 
 
-def tune_prompts(
+def fit_detector(
     clip: FrozenClip,
     space: FeatureSpace,
-    material: Material,
-    options: Prompts,
+    data: TuningData,
+    options: TuningOptions,
     digests: Digests,
     on: OnEvent,
     *,
     checkpoints: Path | None = None,
     about: dict[str, Any] | None = None,
-) -> Tuned:
+) -> Fitted:
     """Choose the settings, learn the context, and put the detector together; it is not calibrated yet.
 
     Args:
-        clip: whose text tower.
-        space: that the detector belongs to.
-        material: shots, images that judge settings, prompts.
-        options: how.
+        clip: the model through whose text tower prompts are tuned.
+        space: the feature space that the detector belongs to.
+        data: shots, validation images and zero-shot prompts.
+        options: recipe, context, background, and what is chosen.
         digests: (n, 32) of the shots.
         on: progress.
         checkpoints: folder for them; None keeps none.
-        about: settings to note in the detector.
+        about: further settings to note in the detector.
 
     Raises:
         ConfigError: an option does not fit.
         ModelError: the text tower cannot be tuned, or the loss diverged.
         StoreError: a checkpoint cannot be written.
     """
-    options.check(len(material.class_names))
-    learner = new_learner(clip, material.class_names, options.context, options.seed)
+    options.check(len(data.class_names))
+    learner = new_learner(clip, data.class_names, options.context, options.seed)
     recipe, until, notes = options.recipe, 1.0, list[str]()
     choice, kept = None, list[Checkpoint]()
     if options.select == "auto" and not options.fixed >= SELECTED - {"epochs", "steps"}:
-        choice, kept = select(
-            clip,
-            material,
-            recipe,
-            options.context,
-            options.background,
-            options.fixed,
-            seed=options.seed,
-            shots=options.shots,
-            checkpoints=checkpoints,
-            on=on,
-        )
+        choice, kept = select(clip, data, options, checkpoints, on)
         if choice is None:
             notes.append(
                 "too few images to choose λ, α, τ and c with: the defaults are used (4 shots per class do)"
@@ -96,13 +96,13 @@ def tune_prompts(
                 ebm_weight=chosen.ebm_weight,
                 blend=chosen.blend,
                 temperature=chosen.temperature,
-                top_c=min(chosen.top_c, len(material.class_names)),
+                top_c=min(chosen.top_c, len(data.class_names)),
             )
-    sample = material.sample
-    epochs = recipe.epochs_for(sample.features.shape[0] * sample.features.shape[1], options.shots)
+    shots = data.shots
+    epochs = recipe.epochs_for(shots.features.shape[0] * shots.features.shape[1], options.shots)
     last = max(1, round(until * epochs))
     checkpoint = Checkpoint(
-        checkpoints, {**material.about, "recipe": dataclasses.asdict(recipe), "epochs": epochs}
+        checkpoints, {**data.identity, "recipe": dataclasses.asdict(recipe), "epochs": epochs}
     )
     kept.append(checkpoint)
     stopped = False
@@ -110,8 +110,8 @@ def tune_prompts(
         progress = learn(
             clip,
             learner,
-            sample,
-            material.zero_shot,
+            shots,
+            data.zero_shot,
             recipe,
             checkpoint,
             epochs=epochs,
@@ -129,48 +129,48 @@ def tune_prompts(
     tuned = text_of(learner, progress.best if stopped else None)
     if not np.isfinite(tuned).all():
         raise ModelError("tuning diverged in its last step", hint="lower --learning-rate or --ebm-weight")
-    notes += _doubts(sample.features[0], sample.classes, material.zero_shot, tuned)
-    text = blend(material.zero_shot, tuned, recipe.blend)
+    notes += _worse_than_zero_shot(shots.features[0], shots.classes, data.zero_shot, tuned)
+    text = blend(data.zero_shot, tuned, recipe.blend)
 
     def encode(names: Sequence[str]) -> Rows:
         behind = clip.encode_behind(
             learner, names, lambda done: on(Event("Encoding background", done, len(names)))
         ).numpy()
-        return blend(material.encode(names), behind, recipe.blend) if recipe.blend < 1 else behind
+        return blend(data.encode(names), behind, recipe.blend) if recipe.blend < 1 else behind
 
-    background = choose_background(options.background, material.class_names, text, encode)
-    detector = _detector(clip, space, material, options, recipe, text, background, learner.context)
+    background = choose_background(options.background, data.class_names, text, encode)
+    detector = _detector(clip, space, data, options, recipe, text, background, learner.context)
     detector = dataclasses.replace(
         detector,
         shots=digests,
         settings={**detector.settings, "epochs": epochs, "until_epoch": last, **(about or {})},
         facts={
-            "shots": sample.features.shape[1],
-            "views": sample.features.shape[0] - 1,
+            "shots": shots.features.shape[1],
+            "views": shots.features.shape[0] - 1,
             "steps": progress.last.step,
             "cross_entropy": progress.last.cross_entropy,
             "ebm": progress.last.ebm,
-            "premise_share": progress.last.premise_share,
+            "bound_share": progress.last.bound_share,
             "shot_accuracy": progress.last.accuracy,
-            **({"selection": facts(choice)} if choice else {}),
+            **({"selection": choice_facts(choice)} if choice else {}),
             **({"interrupted": True} if stopped else {}),
         },
     )
-    return Tuned(detector, progress, choice, notes, kept, stopped)
+    return Fitted(detector, progress, choice, notes, kept, stopped)
 
 
 def _detector(
     clip: FrozenClip,
     space: FeatureSpace,
-    material: Material,
-    options: Prompts,
+    data: TuningData,
+    options: TuningOptions,
     recipe: Recipe,
     text: Rows,
     background: Background,
     context: Any,
 ) -> Detector:
     return Detector(
-        class_names=tuple(material.class_names),
+        class_names=tuple(data.class_names),
         text_features=text,
         temperature=recipe.temperature,
         top_c=recipe.top_c,
@@ -196,7 +196,7 @@ def _detector(
     )
 
 
-def _doubts(shots: Rows, classes: Any, zero_shot: Rows, tuned: Rows) -> list[str]:
+def _worse_than_zero_shot(shots: Rows, classes: Any, zero_shot: Rows, tuned: Rows) -> list[str]:
     before, after = (
         float(np.mean((shots @ text.T).argmax(axis=1) == classes)) for text in (zero_shot, tuned)
     )

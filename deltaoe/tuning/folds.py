@@ -42,7 +42,7 @@ class Fold:
 def make_folds(
     classes: npt.NDArray[np.int64],
     domains: npt.NDArray[np.int64],
-    spare: npt.NDArray[np.bool_],
+    validation: npt.NDArray[np.bool_],
     generator: np.random.Generator,
     count: int = FOLDS,
 ) -> list[Fold]:
@@ -53,25 +53,26 @@ def make_folds(
     Args:
         classes: (n,) class of each image, ≥ 0.
         domains: (n,) its domain, −1 for none.
-        spare: (n,) images that only judge; the others, the shots, are learned from where a fold does not hold them out.
+        validation: (n,) images that only judge; the others, the shots, are learned from unless a fold holds them
+            out.
         generator: draws.
         count: how many.
 
     Returns:
         Folds that have two known classes or more and unseen images of theirs.
     """
-    present = np.unique(classes[~spare])
+    present = np.unique(classes[~validation])
     order = generator.permutation(present)
     out = max(1, round(min(len(order), _MOST_CLASSES) * _OUT_CLASSES)) if len(order) >= _FEWEST_CLASSES else 0
     # Every domain is held out before one is again.
-    homes = np.unique(domains[(domains >= 0) & ~spare])
+    homes = np.unique(domains[(domains >= 0) & ~validation])
     homes = generator.permutation(homes) if len(homes) > 1 else homes[:0]
     found = []
     for number in range(count):
         turned = np.roll(order, -number * out)[:_MOST_CLASSES]
         gone, stays = turned[:out], np.sort(turned[out:])
         away = int(homes[number % len(homes)]) if len(homes) else -1
-        fold = _fold(classes, domains, spare, generator, gone, stays, away)
+        fold = _fold(classes, domains, validation, generator, gone, stays, away)
         if len(fold.classes) >= 2 and len(fold.known) and len(fold.train):
             found.append(fold)
     return found
@@ -80,7 +81,7 @@ def make_folds(
 def _fold(
     classes: npt.NDArray[np.int64],
     domains: npt.NDArray[np.int64],
-    spare: npt.NDArray[np.bool_],
+    validation: npt.NDArray[np.bool_],
     generator: np.random.Generator,
     gone: Indices,
     stays: Indices,
@@ -89,10 +90,10 @@ def _fold(
     there = (domains == away) & (away >= 0)
     own, other = np.isin(classes, stays), np.isin(classes, gone)
     train: list[Indices] = []
-    unseen: list[Indices] = [np.flatnonzero(own & ~there & spare)]
+    unseen: list[Indices] = [np.flatnonzero(own & ~there & validation)]
     kept: list[int] = []
     for label in stays.tolist():
-        rows = generator.permutation(np.flatnonzero((classes == label) & ~there & ~spare))
+        rows = generator.permutation(np.flatnonzero((classes == label) & ~there & ~validation))
         if not len(rows):
             continue  # a class that lives in the held-out domain alone cannot be learned here
         held = int(len(rows) * _OUT_IMAGES)

@@ -29,7 +29,7 @@ _COSINES = 2**25
 class Step:
     """What one step saw; ``step`` counts from 1.
 
-    ``cross_entropy`` and ``ebm`` are in logit units; ``premise_share`` is the share of samples with E_2 ≤ E_1 at the
+    ``cross_entropy`` and ``ebm`` are in logit units; ``bound_share`` is the share of samples with E_2 ≤ E_1 at the
     score's τ and c, ``accuracy`` the share classified right; ``distance`` is mean‖z − z_0‖², 0 without an anchor.
     """
 
@@ -38,7 +38,7 @@ class Step:
     epoch: int
     cross_entropy: float
     ebm: float
-    premise_share: float
+    bound_share: float
     accuracy: float
     distance: float = 0.0
 
@@ -207,7 +207,7 @@ def _losses(text: Tensor, problem: Problem, recipe: Recipe, rows: Tensor | slice
         distance = (text - problem.anchor).square().sum(dim=1).mean()
         loss = loss + recipe.anchor * distance
     right = (cosines.argmax(dim=1) == labels).float().mean()
-    premise = ebm_terms(features, text.detach(), recipe.temperature, recipe.top_c).premise_share
+    premise = ebm_terms(features, text.detach(), recipe.temperature, recipe.top_c).bound_share
     return loss, torch.stack([cross_entropy, ebm, premise, right, distance]).detach()
 
 
@@ -260,7 +260,7 @@ def _mean(steps: Sequence[Step], shares: Sequence[float]) -> Step:
         steps[-1],
         cross_entropy=mean(s.cross_entropy for s in steps),
         ebm=mean(s.ebm for s in steps),
-        premise_share=mean(s.premise_share for s in steps),
+        bound_share=mean(s.bound_share for s in steps),
         accuracy=mean(s.accuracy for s in steps),
         distance=mean(s.distance for s in steps),
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from deltaoe.errors import ConfigError
-from deltaoe.functional.limits import check_temperature, check_top_c
+from deltaoe.functional.limits import check_top_c
+from deltaoe.options import TUNING, Option, Options
 
 Optimiser = Literal["adamw", "sgd"]
 
@@ -18,7 +18,7 @@ _COOP_STEPS_PER_EPOCH = 4
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Options):
     """How to tune. The defaults are ours, measured in docs/explanation/tuning.md; :meth:`coop` is CoOp's.
 
     Attributes:
@@ -42,20 +42,44 @@ class Recipe:
         weight_decay: of either.
     """
 
-    ebm_weight: float = 0.2
-    anchor: float = 2.0
-    blend: float = 0.7
-    ebm_temperature: float = 0.01
-    temperature: float = 0.1
-    top_c: int = 1
-    optimiser: Optimiser = "adamw"
-    steps: int = 150
-    epochs: int | None = None
-    batch_size: int | None = None
-    learning_rate: float = 0.003
-    warmup_rate: float = 1e-5
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    ebm_weight: Annotated[float, Option("λ of the EBM loss.", panel=TUNING, at_least=0)] = 0.2
+    anchor: Annotated[float, Option("η, holds prompts at the zero-shot ones.", panel=TUNING, at_least=0)] = (
+        2.0
+    )
+    blend: Annotated[
+        float,
+        Option(
+            "Share of the learned in the final text features, the rest zero-shot.",
+            panel=TUNING,
+            at_least=0,
+            at_most=1,
+            hint="0 takes zero-shot prompts, 1 the learned ones",
+        ),
+    ] = 0.7
+    ebm_temperature: Annotated[
+        float,
+        Option("τ of the EBM loss, cosine units; CLIP's own by default.", panel=TUNING, above=0),
+    ] = 0.01
+    temperature: Annotated[float, Option("τ of ΔEnergy, cosine units.", panel=TUNING, above=0)] = 0.1
+    top_c: Annotated[int, Option("c of ΔEnergy: how many cosines are cropped.", panel=TUNING, at_least=1)] = 1
+    optimiser: Annotated[Optimiser, Option("The optimiser and its schedule.", hidden=True)] = "adamw"
+    steps: Annotated[int, Option("Steps, each on all shots.", panel=TUNING, at_least=1)] = 150
+    epochs: Annotated[
+        int | None,
+        Option(
+            "Passes over the shots, instead of --steps.",
+            panel=TUNING,
+            at_least=1,
+            unset="as many as --steps takes; CoOp's 50 to 200 with --method coop",
+        ),
+    ] = None
+    batch_size: Annotated[
+        int | None, Option("Shots per step.", panel=TUNING, at_least=1, unset="all of them")
+    ] = None
+    learning_rate: Annotated[float, Option("The largest.", panel=TUNING, at_least=0)] = 0.003
+    warmup_rate: Annotated[float, Option("Rate of the first epoch.", hidden=True, at_least=0)] = 1e-5
+    momentum: Annotated[float, Option("Of SGD.", hidden=True, at_least=0)] = 0.9
+    weight_decay: Annotated[float, Option("Of either optimiser.", hidden=True, at_least=0)] = 5e-4
 
     @classmethod
     def coop(cls, **changes: Any) -> Recipe:
@@ -69,28 +93,11 @@ class Recipe:
         )
         return dataclasses.replace(plain, **changes)
 
-    def check(self, classes: int) -> None:
-        """Raise ConfigError unless every value is usable for this number of classes."""
-        check_temperature(self.temperature)
-        if not (math.isfinite(self.ebm_temperature) and self.ebm_temperature > 0):
-            raise ConfigError(f"ebm-temperature must be a number > 0, not {self.ebm_temperature}")
-        check_top_c(self.top_c, classes)
-        for name in ("ebm_weight", "anchor", "learning_rate", "warmup_rate", "momentum", "weight_decay"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ConfigError(f"{name.replace('_', '-')} must be a number ≥ 0, not {value}")
-        if not 0 <= self.blend <= 1:
-            raise ConfigError(
-                f"blend must lie between 0, zero-shot prompts, and 1, learned ones, not {self.blend}"
-            )
-        for name in ("batch_size", "epochs", "steps"):
-            count = getattr(self, name)
-            if count is not None and count < 1:
-                raise ConfigError(f"{name.replace('_', '-')} must be at least 1, not {count}")
-        if self.optimiser not in get_args(Optimiser):
-            raise ConfigError(
-                f"unknown optimiser {self.optimiser!r}", hint=f"use {', '.join(get_args(Optimiser))}"
-            )
+    def check(self, classes: int | None = None) -> None:
+        """Raise ConfigError unless every value is usable, for this number of classes if it is given."""
+        super().check()
+        if classes is not None:
+            check_top_c(self.top_c, classes)
 
     def batch(self, rows: int) -> int:
         """Rows per step."""

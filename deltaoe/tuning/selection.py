@@ -1,11 +1,10 @@
-"""``--select auto``: λ, α, τ, c and when to stop, chosen on folds of the in-distribution images."""
+"""``--select auto``: λ, the blend weight, τ, c and when to stop, chosen on folds of the in-distribution images."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,22 @@ from deltaoe.clip.frozen import FrozenClip
 from deltaoe.functional.unit_rows import Rows
 from deltaoe.progress import OnEvent
 from deltaoe.runtime import float64_device
-from deltaoe.scoring.background import BackgroundOptions, choose_background
+from deltaoe.scoring.background import choose_background
+from deltaoe.tuning.checkpoint import Checkpoint
+from deltaoe.tuning.data import TuningData
 from deltaoe.tuning.folds import Fold, make_folds
-from deltaoe.tuning.learn import Checkpoint, Sample, learn, new_learner, text_of
-from deltaoe.tuning.options import ContextOptions
+from deltaoe.tuning.learn import learn, new_learner, text_of
+from deltaoe.tuning.options import TuningOptions
 from deltaoe.tuning.recipe import Recipe
-from deltaoe.tuning.selection_rule import Choice, Seen, Setting, Tried, choose, judge, settings
+from deltaoe.tuning.selection_rule import (
+    Choice,
+    FoldResult,
+    Setting,
+    TriedSetting,
+    choose,
+    score_settings,
+    settings,
+)
 
 WEIGHTS = (0.05, 0.2, 0.5)
 STOPS = (0.5, 1.0)
@@ -32,191 +41,172 @@ TOP_CS = (1, 2)
 _BACKGROUND = 128
 
 
-@dataclass(frozen=True)
-class Material:
-    """What is chosen with.
-
-    Attributes:
-        class_names: K names.
-        sample: the shots.
-        domains: (n,) domain of each shot, −1 for none.
-        spare: features (m, D) of images that only judge, none of them calibrates; their classes and domains (m,).
-        zero_shot: (K, D) text features.
-        encode: other names to zero-shot text features.
-        about: plain values that name the data, for checkpoints.
-    """
-
-    class_names: Sequence[str]
-    sample: Sample
-    domains: npt.NDArray[np.int64]
-    spare: Rows
-    spare_classes: npt.NDArray[np.int64]
-    spare_domains: npt.NDArray[np.int64]
-    zero_shot: Rows
-    encode: Callable[[Sequence[str]], Rows]
-    about: dict[str, object]
-
-
 def select(
-    clip: FrozenClip,
-    material: Material,
-    recipe: Recipe,
-    context: ContextOptions,
-    background: BackgroundOptions,
-    fixed: frozenset[str],
-    *,
-    seed: int,
-    shots: int,
-    checkpoints: Path | None,
-    on: OnEvent,
+    clip: FrozenClip, data: TuningData, options: TuningOptions, checkpoints: Path | None, on: OnEvent
 ) -> tuple[Choice | None, list[Checkpoint]]:
-    """Tune on folds and compare settings; None where images do not suffice for two folds.
+    """Tune on folds and compare settings; no choice where images do not suffice for two folds.
 
     Args:
-        clip: whose text tower.
-        material: images and prompts.
-        recipe: the defaults, and the values that are fixed.
-        context, background: as for the tuning itself.
-        fixed: names of the recipe's values that stay.
-        seed: of folds and starts.
-        shots: per class.
-        checkpoints: folder for them.
+        clip: the model through whose text tower prompts are tuned.
+        data: shots and validation images, of which the folds are made.
+        options: the recipe holds the defaults, of which the ``fixed`` ones stay.
+        checkpoints: folder for the folds' checkpoints; None keeps none.
         on: progress.
 
     Returns:
         The choice; and the checkpoints of the folds, to be forgotten once the detector is saved.
+
+    Raises:
+        ConfigError: the context does not fit.
+        ModelError: the loss of a fold diverged.
+        StoreError: a checkpoint cannot be written.
     """
-    classes = np.concatenate([material.sample.classes, material.spare_classes])
-    domains = np.concatenate([material.domains, material.spare_domains])
-    features = np.concatenate([material.sample.features[0], material.spare])
-    spare = np.arange(len(classes)) >= len(material.domains)
-    folds = make_folds(classes, domains, spare, np.random.default_rng(seed))
-    kept: list[Checkpoint] = []
+    images = _Images(
+        features=np.concatenate([data.shots.features[0], data.validation]),
+        classes=np.concatenate([data.shots.classes, data.validation_classes]),
+    )
+    folds = make_folds(
+        images.classes,
+        np.concatenate([data.domains, data.validation_domains]),
+        np.arange(len(images.classes)) >= len(data.domains),
+        np.random.default_rng(options.seed),
+    )
+    checkpoints_of_folds: list[Checkpoint] = []
     if len(folds) < 2:
-        return None, kept
+        return None, checkpoints_of_folds
+    recipe = options.recipe
     default = Setting(recipe.ebm_weight, 1.0, recipe.blend, recipe.temperature, recipe.top_c)
-    grid = settings(
+    grid = _grid(recipe, options.fixed)
+    results: dict[Setting, list[FoldResult]] = {setting: [] for setting in grid}
+    zero_shot: list[FoldResult] = []
+    weights = sorted({setting.ebm_weight for setting in grid})
+    for number, fold in enumerate(folds):
+        trial = _FoldTrial(clip, data, images, fold, options, grid, options.seed + number)
+        zero_shot.append(trial.zero_shot(default))
+        for place, weight in enumerate(weights, start=1):
+            stage = f"Choosing, {number * len(weights) + place} of {len(folds) * len(weights)}"
+            found, checkpoint = trial.tuned(weight, checkpoints, stage, on)
+            checkpoints_of_folds.append(checkpoint)
+            for setting, result in found.items():
+                results[setting].append(result)
+    return choose(results, default, zero_shot), checkpoints_of_folds
+
+
+def _grid(recipe: Recipe, fixed: frozenset[str]) -> list[Setting]:
+    """Every combination of the values around the recipe's; those of fixed ones are the recipe's alone."""
+    return settings(
         _around(WEIGHTS, recipe.ebm_weight, "ebm_weight" in fixed),
         _around(STOPS, 1.0, bool(fixed & {"epochs", "steps"})),
         _around(BLENDS, recipe.blend, "blend" in fixed),
         _around(TEMPERATURES, recipe.temperature, "temperature" in fixed),
         _around(TOP_CS, recipe.top_c, "top_c" in fixed),
     )
-    table: dict[Setting, list[Seen]] = {setting: [] for setting in grid}
-    zero_shot: list[Seen] = []
-    weights = sorted({setting.ebm_weight for setting in grid})
-    for number, fold in enumerate(folds):
-        judged = _Judge(clip, material, fold, background, features, classes, grid, seed + number)
-        zero_shot.append(judged.zero_shot(default))
-        for weight in weights:
-            stage = f"Choosing, {number * len(weights) + weights.index(weight) + 1} of {len(folds) * len(weights)}"
-            tried = dataclasses.replace(recipe, ebm_weight=weight, top_c=min(recipe.top_c, len(fold.classes)))
-            found, checkpoint = judged.tuned(tried, context, shots, checkpoints, stage, on)
-            kept.append(checkpoint)
-            for setting in grid:
-                if setting.ebm_weight == weight:
-                    table[setting].append(found[setting])
-    return choose(table, default, zero_shot), kept
 
 
-class _Judge:
-    """One fold: its prompts, its part of the background."""
+def _around(values: Sequence[Any], default: Any, fixed: bool) -> list[Any]:
+    return [default] if fixed else sorted({*values, default})
+
+
+@dataclasses.dataclass(frozen=True)
+class _Images:
+    """Shots and validation images together: features (n, D), unit rows, and classes (n,)."""
+
+    features: Rows
+    classes: npt.NDArray[np.int64]
+
+
+class _FoldTrial:
+    """Settings tried on one fold: its prompts, and its part of the background."""
 
     def __init__(
         self,
         clip: FrozenClip,
-        material: Material,
+        data: TuningData,
+        images: _Images,
         fold: Fold,
-        background: BackgroundOptions,
-        features: Rows,
-        classes: npt.NDArray[np.int64],
+        options: TuningOptions,
         grid: Sequence[Setting],
         seed: int,
     ) -> None:
-        self._clip, self._material, self._fold, self._seed = clip, material, fold, seed
-        self._features, self._classes, self._grid = features, classes, grid
-        self._names = [material.class_names[i] for i in fold.classes]
-        self._text = material.zero_shot[fold.classes]
+        self._clip, self._data, self._images, self._fold = clip, data, images, fold
+        self._options, self._grid, self._seed = options, grid, seed
+        self._names = [data.class_names[i] for i in fold.classes]
+        text = data.zero_shot[fold.classes]
         encoded: list[str] = []
 
         def encode(names: Sequence[str]) -> Rows:
             encoded.extend(names)
-            return material.encode(names)
+            return data.encode(names)
 
-        chosen = choose_background(background, self._names, self._text, encode)
-        rows = np.arange(len(chosen.names))
+        background = choose_background(options.background, self._names, text, encode)
+        rows = np.arange(len(background.names))
         if encoded and len(rows) > _BACKGROUND:
             rows = np.sort(np.random.default_rng(seed).permutation(rows)[:_BACKGROUND])
-        self._background = [chosen.names[i] for i in rows] if encoded else []
-        self._floor = chosen.features[rows]
-        self._log_weight = math.log(len(chosen.names) / len(rows)) if len(rows) else 0.0
+        # Names that a tuned context is to be put before; none where their features were given.
+        self._background_names = [background.names[i] for i in rows] if encoded else []
+        self._zero_shot = (text, background.features[rows])
+        self._log_weight = math.log(len(background.names) / len(rows)) if len(rows) else 0.0
 
-    def zero_shot(self, default: Setting) -> Seen:
+    def zero_shot(self, default: Setting) -> FoldResult:
         """What prompts without tuning reach at the default's τ and c."""
-        own = (self._text, self._floor)
-        return self._judged(own, [0.0], [(default.temperature, default.top_c)]).popitem()[1]
+        at = [(default.temperature, default.top_c)]
+        return self._scored(self._zero_shot, [0.0], at).popitem()[1]
 
     def tuned(
-        self,
-        recipe: Recipe,
-        context: ContextOptions,
-        shots: int,
-        checkpoints: Path | None,
-        stage: str,
-        on: OnEvent,
-    ) -> tuple[dict[Setting, Seen], Checkpoint]:
-        """What all settings of this λ reach."""
-        fold, weight = self._fold, recipe.ebm_weight
-        sample = self._material.sample.rows(fold.train, fold.classes)
-        epochs = recipe.epochs_for(len(fold.train) * len(sample.features), shots)
-        # τ, c and α do not enter what is learned.
-        about = {
-            **self._material.about,
-            "fold": [fold.train.tolist(), fold.classes.tolist(), self._seed],
-            "recipe": {
-                k: v
-                for k, v in dataclasses.asdict(recipe).items()
-                if k not in {"blend", "temperature", "top_c"}
-            },
+        self, weight: float, checkpoints: Path | None, stage: str, on: OnEvent
+    ) -> tuple[dict[Setting, FoldResult], Checkpoint]:
+        """What all settings with λ = ``weight`` reach, and the checkpoint of the tuning."""
+        fold, data, options = self._fold, self._data, self._options
+        recipe = dataclasses.replace(
+            options.recipe, ebm_weight=weight, top_c=min(options.recipe.top_c, len(fold.classes))
+        )
+        shots = data.shots.part(fold.train, fold.classes)
+        epochs = recipe.epochs_for(len(fold.train) * len(shots.features), options.shots)
+        # τ, c and the blend weight do not enter what is learned.
+        learned = {
+            name: value
+            for name, value in dataclasses.asdict(recipe).items()
+            if name not in {"blend", "temperature", "top_c"}
         }
-        checkpoint = Checkpoint(checkpoints, about)
-        moments = {stop: max(1, round(stop * epochs)) for stop in {one.stop for one in self._grid}}
-        learner = new_learner(self._clip, self._names, context, self._seed)
+        identity = {"fold": [fold.train.tolist(), fold.classes.tolist(), self._seed], "recipe": learned}
+        checkpoint = Checkpoint(checkpoints, {**data.identity, **identity})
+        last_epochs = {stop: max(1, round(stop * epochs)) for stop in {one.stop for one in self._grid}}
+        learner = new_learner(self._clip, self._names, options.context, self._seed)
         progress = learn(
             self._clip,
             learner,
-            sample,
-            self._text,
+            shots,
+            self._zero_shot[0],
             recipe,
             checkpoint,
             epochs=epochs,
             seed=self._seed,
             stage=stage,
             on=on,
-            keep=sorted(moments.values()),
+            keep=sorted(last_epochs.values()),
         )
         checkpoint.write()
-        found: dict[Setting, Seen] = {}
-        blends = sorted({one.blend for one in self._grid})
-        measures = sorted({(one.temperature, one.top_c) for one in self._grid})
-        for stop, moment in moments.items():
-            text = text_of(learner, progress.kept[moment])
-            floor = self._floor
-            if self._background:
-                floor = self._clip.encode_behind(learner, self._background).numpy()
-            for (share, temperature, top_c), seen in self._judged((text, floor), blends, measures).items():
-                found[Setting(weight, stop, share, temperature, top_c)] = seen
+        found: dict[Setting, FoldResult] = {}
+        grid = [one for one in self._grid if one.ebm_weight == weight]
+        blends = sorted({one.blend for one in grid})
+        measures = sorted({(one.temperature, one.top_c) for one in grid})
+        for stop, epoch in last_epochs.items():
+            text = text_of(learner, progress.kept[epoch])
+            background = self._zero_shot[1]
+            if self._background_names:
+                background = self._clip.encode_behind(learner, self._background_names).numpy()
+            scored = self._scored((text, background), blends, measures)
+            found |= {Setting(weight, stop, *key): result for key, result in scored.items()}
         return found, checkpoint
 
-    def _judged(
+    def _scored(
         self, tuned: tuple[Rows, Rows], blends: Sequence[float], measures: Sequence[tuple[float, int]]
-    ) -> dict[tuple[float, float, int], Seen]:
-        own = (self._text, self._floor)
-        return judge(
+    ) -> dict[tuple[float, float, int], FoldResult]:
+        return score_settings(
             self._fold,
-            self._features,
-            self._classes,
-            own,
+            self._images.features,
+            self._images.classes,
+            self._zero_shot,
             tuned,
             self._log_weight,
             blends,
@@ -226,13 +216,16 @@ class _Judge:
         )
 
 
-def facts(choice: Choice, most: int = 10) -> dict[str, Any]:
+def choice_facts(choice: Choice, most: int = 10) -> dict[str, Any]:
     """The choice as plain JSON values, for the detector."""
 
-    def row(one: Tried) -> dict[str, Any]:
-        seen = {k: None if math.isnan(v) else round(v, 4) for k, v in dataclasses.asdict(one.seen).items()}
+    def row(one: TriedSetting) -> dict[str, Any]:
+        means = {
+            name: None if math.isnan(value) else round(value, 4)
+            for name, value in dataclasses.asdict(one.means).items()
+        }
         gain = {"gain": round(one.gain, 4), "error": round(one.error, 4)}
-        return {**dataclasses.asdict(one.setting), **seen, **gain}
+        return {**dataclasses.asdict(one.setting), **means, **gain}
 
     return {
         "folds": choice.folds,
@@ -242,7 +235,3 @@ def facts(choice: Choice, most: int = 10) -> dict[str, Any]:
         "zero_shot": row(choice.zero_shot),
         "best": [row(one) for one in choice.tried[:most]],
     }
-
-
-def _around(values: Sequence[Any], default: Any, fixed: bool) -> list[Any]:
-    return [default] if fixed else sorted({*values, default})

@@ -5,7 +5,8 @@ component of the features is shuffled among the images, which keeps where CLIP's
 **[derived]**: over many settings, AUROC against these goes with AUROC against real far images, as
 ``benchmarks/pseudo_unknown.py`` measures on real CLIP features.
 
-Worth of a setting in a fold: the mean accuracy plus the mean AUROC, each over unseen images and the held-out domain.
+The objective of a setting in a fold is the mean accuracy plus the mean AUROC, each over unseen images and the
+held-out domain.
 The default stands unless another setting is better with 95 % confidence, by Student's t over the folds **[derived]**:
 the best of many settings is always partly lucky, and what folds can see favours small λ more than real unknown
 images do. With so few folds the scatter of one setting is itself a matter of luck, so its variance is averaged with
@@ -48,7 +49,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Seen:
+class FoldResult:
     """What a setting reached in a fold; NaN where the fold has not what it takes."""
 
     accuracy: float
@@ -59,18 +60,18 @@ class Seen:
     shifted_far: float
 
     @property
-    def worth(self) -> float:
+    def objective(self) -> float:
         """Mean accuracy plus mean AUROC, of what is there."""
         unknown = [self.near, self.shifted_near, self.far, self.shifted_far]
         return _mean([self.accuracy, self.shifted_accuracy]) + _mean(unknown)
 
 
 @dataclass(frozen=True)
-class Tried:
-    """A setting, its means over the folds, and how much better than the default it is, ± one standard error."""
+class TriedSetting:
+    """A setting, its means over the folds, and how much its objective exceeds the default's, ± one standard error."""
 
     setting: Setting
-    seen: Seen
+    means: FoldResult
     gain: float
     error: float
 
@@ -79,10 +80,10 @@ class Tried:
 class Choice:
     """The setting chosen, the default, zero-shot prompts for comparison, and all that was tried, best first."""
 
-    chosen: Tried
-    default: Tried
-    zero_shot: Tried
-    tried: Sequence[Tried]
+    chosen: TriedSetting
+    default: TriedSetting
+    zero_shot: TriedSetting
+    tried: Sequence[TriedSetting]
     folds: int
 
 
@@ -97,7 +98,7 @@ def settings(
     return [Setting(*values) for values in itertools.product(weights, stops, blends, temperatures, top_cs)]
 
 
-def judge(
+def score_settings(
     fold: Fold,
     features: Rows,
     classes: npt.NDArray[np.int64],
@@ -108,7 +109,7 @@ def judge(
     measures: Sequence[tuple[float, int]],
     seed: int,
     device: torch.device | str = "cpu",
-) -> dict[tuple[float, float, int], Seen]:
+) -> dict[tuple[float, float, int], FoldResult]:
     """What each (α, τ, c) reaches in a fold, in float64; of more than 4,096 images of a kind, so many are drawn.
 
     Args:
@@ -147,7 +148,7 @@ def judge(
         for measure in measures:
             scores = [one[measure] for one in scored]
             pairs = [_auroc(scores[a], scores[b]) for a, b in ((0, 1), (2, 3), (0, 4), (2, 5))]
-            found[share, *measure] = Seen(right[0], right[1], *pairs)
+            found[share, *measure] = FoldResult(right[0], right[1], *pairs)
     return found
 
 
@@ -197,7 +198,10 @@ def shuffled(features: Rows, generator: np.random.Generator, count: int = _MADE)
 
 
 def choose(
-    table: dict[Setting, list[Seen]], default: Setting, zero_shot: Sequence[Seen], confidence: float = 0.95
+    table: dict[Setting, list[FoldResult]],
+    default: Setting,
+    zero_shot: Sequence[FoldResult],
+    confidence: float = 0.95,
 ) -> Choice:
     """The setting that is most surely better than the default; the default where none is, with this confidence.
 
@@ -207,18 +211,20 @@ def choose(
         zero_shot: what zero-shot prompts reached in the same folds.
         confidence: one-sided.
     """
-    base = np.array([seen.worth for seen in table[default]])
+    base = np.array([result.objective for result in table[default]])
     count = len(base)
-    gains = {setting: np.array([one.worth for one in seen]) - base for setting, seen in table.items()}
+    gains = {
+        setting: np.array([one.objective for one in results]) - base for setting, results in table.items()
+    }
     variances = [float(gain.var(ddof=1)) for setting, gain in gains.items() if setting != default]
     usual = float(np.median(variances)) if variances else 0.0
 
-    def tried(setting: Setting, seen: Sequence[Seen]) -> Tried:
-        gain = np.array([one.worth for one in seen]) - base
+    def tried(setting: Setting, results: Sequence[FoldResult]) -> TriedSetting:
+        gain = np.array([one.objective for one in results]) - base
         error = math.sqrt((float(gain.var(ddof=1)) + usual) / 2 / count) if setting != default else 0.0
-        names = [one.name for one in dataclasses.fields(Seen)]
-        means = Seen(*(_mean([getattr(one, name) for one in seen], math.nan) for name in names))
-        return Tried(setting, means, float(gain.mean()), error)
+        names = [one.name for one in dataclasses.fields(FoldResult)]
+        means = FoldResult(*(_mean([getattr(one, name) for one in results], math.nan) for name in names))
+        return TriedSetting(setting, means, float(gain.mean()), error)
 
     all_tried = sorted((tried(*item) for item in table.items()), key=lambda one: -one.gain)
     own = next(one for one in all_tried if one.setting == default)

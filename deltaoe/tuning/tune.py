@@ -1,74 +1,65 @@
-"""Tune: a few cached features per class to a calibrated detector."""
+"""Tune: load a data set, tune prompts on a few of its images, calibrate on others, save a detector."""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.clip.reference import ModelRef
 from deltaoe.clip.source import ModelSource
-from deltaoe.errors import ConfigError, DataError, MismatchError
-from deltaoe.functional.sampling import FewShotSplit, few_shot_split
+from deltaoe.errors import DataError
 from deltaoe.images.labels import require_classes
 from deltaoe.progress import Event, OnEvent, silent
-from deltaoe.runtime import check_seed
 from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.options import TEMPLATE
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import Workspace
-from deltaoe.tuning.options import Prompts
+from deltaoe.tuning.data import Draw, Shots, TuningData, draw
+from deltaoe.tuning.options import TuneOptions
 
 if TYPE_CHECKING:
-    from deltaoe.tuning.fit_detector import Tuned
-    from deltaoe.tuning.learn import Sample
+    from deltaoe.tuning.fit_detector import Fitted
     from deltaoe.tuning.loop import Step
     from deltaoe.tuning.selection_rule import Choice
-
-# So many images must be left to calibrate before others are set aside to judge settings.
-_FEWEST_CALIBRATION = 100
-
-
-@dataclass(frozen=True)
-class TuneOptions:
-    """What to tune on, and how; see ``deltaoe tune --help``."""
-
-    prompts: Prompts = field(default_factory=Prompts)
-    data: str | None = None
-    domains: tuple[str, ...] = ()
-    allow_fewer: bool = False
-    model: str | None = None
-    pretrained: str | None = None
-    out: Path | None = None
-    device: str = "auto"
-    offline: bool = False
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Rows of the data set that are learned from, that judge settings, and that calibrate; and what to say of them."""
-
-    split: FewShotSplit
-    spare: npt.NDArray[np.int64]
-    calibration: npt.NDArray[np.int64]
-    notes: list[str]
 
 
 @dataclass(frozen=True)
 class TuneResult:
-    """The detector, where it was saved, and what its shots and its tuning looked like."""
+    """A calibrated detector, and what its images and its tuning looked like.
+
+    Attributes:
+        detector: calibrated; with the best context so far where Ctrl-C has ended the tuning.
+        data: the data set it was tuned on.
+        drawn: the rows of the data set by their use.
+        fitted: the detector before it was calibrated, the loop's last state, the choice of settings.
+        path: where it was saved; None before :func:`save_detector`.
+    """
 
     detector: Detector
-    path: Path
     data: DataSet
-    drawn: Drawn
-    last_epoch: Step
-    choice: Choice | None
-    notes: list[str]
+    drawn: Draw
+    fitted: Fitted
+    path: Path | None = None
+
+    @property
+    def last_epoch(self) -> Step:
+        """Means over the shots in the last epoch."""
+        return self.fitted.progress.last
+
+    @property
+    def choice(self) -> Choice | None:
+        """The settings chosen and those tried; None where nothing was chosen."""
+        return self.fitted.choice
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences that a reader must see."""
+        return self.drawn.notes + self.fitted.notes
 
 
 def tune_workspace(
@@ -87,90 +78,111 @@ def tune_workspace(
         StoreError: the workspace cannot be read or written.
     """
     options = options or TuneOptions()
-    data = current_data(workspace, options.data)
+    result = tune_data(current_data(workspace, options.data), workspace, options, on)
+    return save_detector(result, workspace, options.out, on)
+
+
+def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnEvent = silent) -> TuneResult:
+    """Tune on a data set whose features are in the workspace, which need not list it; nothing is saved.
+
+    ``options.data`` and ``options.out`` are not looked at. Raises like :func:`tune_workspace`.
+    """
     require_classes(data.class_names, data.title)
-    options.prompts.check(len(data.class_names))
-    drawn = draw(data, options)
+    tuning = options.tuning
+    options.check()
+    tuning.check(len(data.class_names))
+    inside = data.rows_in(options.domains)
+    drawn = draw(
+        np.where(inside, data.class_of, -1).tolist(),
+        data.keys(),
+        data.class_names,
+        shots=tuning.shots,
+        seed=tuning.seed,
+        validate=tuning.select == "auto",
+        allow_fewer=options.allow_fewer,
+    )
     workspace.check_writable()
-    source = _source(workspace, data, options, on)
-    store = _store(workspace, data)
+    source = ModelSource.from_options(
+        options.model,
+        workspace,
+        data.model,
+        on=on,
+        expected=workspace.known_space(data.space_id),
+        owner=f"the cache of {data.title}",
+    )
+    store = workspace.features_of(data)
     # Here, because torch takes seconds to import, and a mistake should be answered at once.
-    from deltaoe.scoring.zero_shot import TEMPLATE, calibrate, text_features
-    from deltaoe.tuning.fit_detector import tune_prompts
+    from deltaoe.scoring.zero_shot import calibrate, text_features
+    from deltaoe.tuning.fit_detector import fit_detector
     from deltaoe.tuning.learn import new_learner
-    from deltaoe.tuning.selection import Material
 
     clip = source.clip()
     source.remember()
     # A prompt that is too long is said before anything is encoded and kept.
-    new_learner(clip, data.class_names, options.prompts.context, options.prompts.seed)
-    zero_shot = text_features(data.class_names, TEMPLATE, source, workspace, on)
-    shots = drawn.split.shots
-    material = Material(
+    new_learner(clip, data.class_names, tuning.context, tuning.seed)
+    shots, validation = drawn.split.shots, drawn.validation
+    tuning_data = TuningData(
         class_names=data.class_names,
-        sample=_sample(store, data.digests[shots], data.class_of[shots]),
+        shots=_shots(store, data.digests[shots], data.class_of[shots]),
         domains=data.domain_of[shots],
-        spare=store.features(data.digests[drawn.spare]),
-        spare_classes=data.class_of[drawn.spare],
-        spare_domains=data.domain_of[drawn.spare],
-        zero_shot=zero_shot,
+        validation=store.features(data.digests[validation]),
+        validation_classes=data.class_of[validation],
+        validation_domains=data.domain_of[validation],
+        zero_shot=text_features(data.class_names, TEMPLATE, source, workspace, on),
         encode=lambda names: text_features(names, TEMPLATE, source, workspace, on),
-        about={
+        identity={
             "space": data.space_id,
             "classes": list(data.class_names),
-            "shots": [key.hex() for key in _keys(data.digests[shots])],
-            "spare": [key.hex() for key in _keys(data.digests[drawn.spare])],
-            "prompts": dataclasses.asdict(options.prompts.context),
-            "seed": options.prompts.seed,
+            "shots": _hexadecimal(data.digests[shots]),
+            "validation": _hexadecimal(data.digests[validation]),
+            "prompts": dataclasses.asdict(tuning.context),
+            "seed": tuning.seed,
             "device": clip.device.type,
         },
     )
-    tuned = tune_prompts(
+    fitted = fit_detector(
         clip,
         # Under the model's name of today.
         dataclasses.replace(store.space, model=str(source.ref)),
-        material,
-        options.prompts,
+        tuning_data,
+        tuning,
         data.digests[shots],
         on,
         checkpoints=workspace.folder / "tuning",
         about={"domains": list(options.domains), "allow_fewer": options.allow_fewer, "layout": data.layout},
     )
-    detector = calibrate(tuned.detector, data, store, drawn.calibration, on)
-    path = _save(workspace, options, detector, tuned, on)
-    return TuneResult(
-        detector, path, data, drawn, tuned.progress.last, tuned.choice, drawn.notes + tuned.notes
-    )
+    return TuneResult(calibrate(fitted.detector, data, store, drawn.calibration, on), data, drawn, fitted)
 
 
-def _save(workspace: Workspace, options: TuneOptions, detector: Detector, tuned: Tuned, on: OnEvent) -> Path:
-    if tuned.stopped:
+def save_detector(result: TuneResult, workspace: Workspace, out: Path | None, on: OnEvent) -> TuneResult:
+    """Save a tuned detector, and forget what a killed run would have gone on from.
+
+    Args:
+        result: from :func:`tune_data`.
+        workspace: keeps the detector if ``out`` is None; it is then the one that ``score`` uses.
+        out: another file for it.
+        on: told where a detector lies whose tuning Ctrl-C has ended.
+
+    Raises:
+        StoreError: the file cannot be written.
+        KeyboardInterrupt: Ctrl-C has ended the tuning. The detector is saved apart from finished ones.
+    """
+    detector, fitted = result.detector, result.fitted
+    if fitted.stopped:
         # Not where the finished one would be, nor in the place of the last one.
         path = workspace.detector_file(f"interrupted-{detector.digest[:12]}")
         detector.save(path)
-        step = tuned.progress.last
+        step = fitted.progress.last
         said = f"stopped after step {step.step} of {step.steps}; the best prompts so far are in {path}"
         on(Event("Tuning", message=f"{said}; the same command goes on"))
         raise KeyboardInterrupt
-    path = options.out or workspace.detector_file(f"{options.prompts.shots}-shots-{detector.digest[:12]}")
+    path = out or workspace.detector_file(f"{detector.settings['shots']}-shots-{detector.digest[:12]}")
     detector.save(path)
-    if options.out is None:
+    if out is None:
         workspace.remember(detector=path.stem)
-    for checkpoint in tuned.checkpoints:
+    for checkpoint in fitted.checkpoints:
         checkpoint.forget()
-    return path
-
-
-def _sample(store: FeatureStore, digests: Digests, classes: npt.NDArray[np.int64]) -> Sample:
-    """Features of the images and of all the augmented views that every one of them has."""
-    from deltaoe.tuning.learn import Sample
-
-    views = range(store.views(digests) + 1)
-    return Sample(np.stack([store.features(digests, view) for view in views]), classes)
-
-
-def _keys(digests: Digests) -> list[bytes]:
-    return [row.tobytes() for row in digests]
+    return dataclasses.replace(result, path=path)
 
 
 def current_data(workspace: Workspace, wanted: str | None) -> DataSet:
@@ -188,73 +200,11 @@ def current_data(workspace: Workspace, wanted: str | None) -> DataSet:
     return data
 
 
-def draw(data: DataSet, options: TuneOptions) -> Drawn:
-    """Choose shots, images that judge settings, and calibration images.
-
-    As many images of each class as there are shots judge, if 100 or more are left to calibrate.
-
-    Raises:
-        ConfigError: ``shots`` < 1, a seed out of range, or an unknown domain.
-        DataError: a class has fewer images than shots, and fewer were not allowed.
-    """
-    shots, seed = options.prompts.shots, options.prompts.seed
-    if shots < 1:
-        raise ConfigError(f"--shots must be at least 1, not {shots}")
-    check_seed(seed)
-    inside = data.rows_in(options.domains)
-    labels = np.where(inside, data.class_of, -1).tolist()
-    split = few_shot_split(labels, data.keys(), shots, seed)
-    counts = {name: split.available.get(i, 0) for i, name in enumerate(data.class_names)}
-    short = {name: n for name, n in counts.items() if n < shots}
-    if short and not (options.allow_fewer and min(counts.values()) >= 1):
-        listed = ", ".join(f"{name} {n}" for name, n in sorted(short.items(), key=lambda item: item[1])[:8])
-        smallest = min(counts.values())
-        half = max(1, smallest // 2)
-        ways = [f"--shots {half} (the rest calibrates the threshold), or --allow-fewer"] if smallest else []
-        raise DataError(
-            f"{len(short)} of {len(counts)} classes have fewer than {shots} distinct images: {listed}"
-            + (" …" if len(short) > 8 else ""),
-            hint=f"use {ways[0]}" if ways else "add images, or remove the empty classes and extract again",
-        )
-    notes = []
-    if short:
-        notes.append(
-            f"{len(short)} of {len(counts)} classes have fewer than {shots} images; they give all they have"
-        )
-    if len(split.conflicting):
-        notes.append(
-            f"{len(split.conflicting)} files show an image that also lies under another class; used for nothing"
-        )
-    if not len(split.rest):
-        notes.append(
-            "no images are left to calibrate with, so there is no threshold: add images or use fewer --shots"
-        )
-    spare = np.zeros(0, dtype=np.int64)
-    if options.prompts.select == "auto":
-        more = few_shot_split(labels, data.keys(), 2 * shots, seed)
-        if len(more.rest) >= _FEWEST_CALIBRATION:
-            spare = np.setdiff1d(more.shots, split.shots)
-    return Drawn(split, spare, np.setdiff1d(split.rest, spare), notes)
+def _shots(store: FeatureStore, digests: Digests, classes: npt.NDArray[np.int64]) -> Shots:
+    """Features of the images and of all the augmented views that every one of them has."""
+    views = range(store.views(digests) + 1)
+    return Shots(np.stack([store.features(digests, view) for view in views]), classes)
 
 
-def _source(workspace: Workspace, data: DataSet, options: TuneOptions, on: OnEvent) -> ModelSource:
-    ref = ModelRef.parse(options.model or data.model, options.pretrained)
-    return ModelSource(
-        ref,
-        workspace,
-        device=options.device,
-        offline=options.offline,
-        on=on,
-        expected=workspace.known_space(data.space_id),
-        owner=f"the cache of {data.title}",
-    )
-
-
-def _store(workspace: Workspace, data: DataSet) -> FeatureStore:
-    space = workspace.known_space(data.space_id)
-    if space is None:
-        raise MismatchError(
-            f"the features of {data.title} are no longer in {workspace.folder}",
-            hint="extract or import them again",
-        )
-    return workspace.store(space)
+def _hexadecimal(digests: Digests) -> list[str]:
+    return [row.tobytes().hex() for row in digests]

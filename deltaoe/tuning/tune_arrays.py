@@ -10,19 +10,15 @@ import numpy.typing as npt
 
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
-from deltaoe.errors import ConfigError, DataError, MismatchError
-from deltaoe.functional.sampling import few_shot_split
+from deltaoe.errors import DataError, MismatchError
 from deltaoe.functional.unit_rows import Rows, unit_rows
 from deltaoe.progress import OnEvent, silent
-from deltaoe.runtime import check_seed, resolve_device
+from deltaoe.runtime import resolve_device
 from deltaoe.scoring.detector import Detector
-from deltaoe.scoring.zero_shot import TEMPLATE
-from deltaoe.tuning.fit_detector import tune_prompts
-from deltaoe.tuning.learn import Sample
-from deltaoe.tuning.options import Prompts
-from deltaoe.tuning.selection import Material
-
-_FEWEST_CALIBRATION = 100
+from deltaoe.scoring.options import TEMPLATE
+from deltaoe.tuning.data import Shots, TuningData, draw
+from deltaoe.tuning.fit_detector import fit_detector
+from deltaoe.tuning.options import TuningOptions
 
 
 def tune(
@@ -32,7 +28,7 @@ def tune(
     *,
     model: FrozenClip | str = DEFAULT_MODEL,
     domains: npt.ArrayLike | None = None,
-    prompts: Prompts | None = None,
+    options: TuningOptions | None = None,
     device: str = "auto",
     offline: bool = False,
     on: OnEvent = silent,
@@ -45,7 +41,7 @@ def tune(
         class_names: K names.
         model: a loaded model, or what to load, e.g. ``ViT-B-16/openai`` or ``local-dir:DIR``.
         domains: (n,) integers, for data from several domains: one at a time is held out when settings are chosen.
-        prompts: shots, seed, context, recipe, what to choose; see :class:`~deltaoe.tuning.options.Prompts`.
+        options: shots, seed, context, recipe, background, what is chosen.
         device: for a model that is loaded here.
         offline: never contact a network.
         on: progress.
@@ -59,63 +55,55 @@ def tune(
         MismatchError: the features have not the model's dimension.
         ModelError: the model can't be loaded or tuned; the loss diverged.
     """
-    prompts = prompts or Prompts()
-    check_seed(prompts.seed)
-    if prompts.shots < 1:
-        raise ConfigError(f"shots must be at least 1, not {prompts.shots}")
+    options = options or TuningOptions()
     rows, classes, homes = _checked(features, labels, class_names, domains)
-    prompts.check(len(class_names))
+    options.check(len(class_names))
     digests = np.stack([np.frombuffer(hashlib.sha256(row.tobytes()).digest(), np.uint8) for row in rows])
-    keys = [digest.tobytes() for digest in digests]
-    split = few_shot_split(classes.tolist(), keys, prompts.shots, prompts.seed)
-    short = [name for i, name in enumerate(class_names) if split.available.get(i, 0) < prompts.shots]
-    if short:
-        raise DataError(
-            f"{len(short)} of {len(class_names)} classes have fewer than {prompts.shots} distinct rows: "
-            + ", ".join(short[:5]),
-            hint="use fewer shots",
-        )
-    spare = np.zeros(0, dtype=np.int64)
-    more = few_shot_split(classes.tolist(), keys, 2 * prompts.shots, prompts.seed)
-    if prompts.select == "auto" and len(more.rest) >= _FEWEST_CALIBRATION:
-        spare = np.setdiff1d(more.shots, split.shots)
-    clip = model
-    if not isinstance(clip, FrozenClip):
-        clip = FrozenClip.load(ModelRef.parse(str(model)), resolve_device(device), offline=offline)
+    drawn = draw(
+        classes.tolist(),
+        [digest.tobytes() for digest in digests],
+        class_names,
+        shots=options.shots,
+        seed=options.seed,
+        validate=options.select == "auto",
+    )
+    clip = (
+        model
+        if isinstance(model, FrozenClip)
+        else FrozenClip.load(ModelRef.parse(str(model)), resolve_device(device), offline=offline)
+    )
     if rows.shape[1] != clip.space.dim:
         raise MismatchError(
             f"the features have {rows.shape[1]} numbers each, the model's {clip.space.dim}",
             hint="pass the model that made them",
         )
-    loaded = clip
 
     def encode(names: Sequence[str]) -> Rows:
-        text: Rows = loaded.encode_text([TEMPLATE.replace("{}", name) for name in names]).numpy()
+        text: Rows = clip.encode_text([TEMPLATE.replace("{}", name) for name in names]).numpy()
         return text
 
-    shots = split.shots
-    tuned = tune_prompts(
-        loaded,
-        loaded.space,
-        Material(
+    shots, validation = drawn.split.shots, drawn.validation
+    fitted = fit_detector(
+        clip,
+        clip.space,
+        TuningData(
             class_names=tuple(class_names),
-            sample=Sample(rows[None, shots], classes[shots]),
+            shots=Shots(rows[None, shots], classes[shots]),
             domains=homes[shots],
-            spare=rows[spare],
-            spare_classes=classes[spare],
-            spare_domains=homes[spare],
+            validation=rows[validation],
+            validation_classes=classes[validation],
+            validation_domains=homes[validation],
             zero_shot=encode(class_names),
             encode=encode,
-            about={},
+            identity={},
         ),
-        prompts,
+        options,
         digests[shots],
         on,
     )
-    if tuned.stopped:
+    if fitted.stopped:
         raise KeyboardInterrupt
-    calibration = rows[np.setdiff1d(split.rest, spare)]
-    detector = tuned.detector
+    detector, calibration = fitted.detector, rows[drawn.calibration]
     if not len(calibration):
         return detector
     return detector.calibrated(detector.score(calibration), detector.predict(calibration))

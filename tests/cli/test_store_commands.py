@@ -20,7 +20,8 @@ from tiny import make_noise, make_pictures
 
 from deltaoe.clip.reference import ModelRef
 from deltaoe.clip.source import ModelSource
-from deltaoe.extraction.ingest import IngestOptions, ingest
+from deltaoe.extraction.ingest import ingest
+from deltaoe.extraction.options import IngestOptions
 from deltaoe.images.inputs import find_files
 from deltaoe.progress import silent
 from deltaoe.store.workspace import Workspace

@@ -83,7 +83,7 @@ def test_python_examples_run(tmp_path: Path, tiny_model: Path, pictures: Path) -
     # The one thing changed: which model, since the default one's weights are not here.
     script = script.replace(
         'extract(Path("images"), workspace)',
-        f'extract(Path("images"), workspace, deltaoe.ExtractOptions(model="local-dir:{tiny_model}"))',
+        f'extract(Path("images"), workspace, deltaoe.ExtractOptions(model=deltaoe.ModelOptions("local-dir:{tiny_model}")))',
     )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script],

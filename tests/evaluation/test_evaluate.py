@@ -13,18 +13,20 @@ from scipy.special import softmax
 from sklearn.metrics import average_precision_score, roc_auc_score
 from tiny import HUES, make_model, make_noise, make_pictures
 
+from deltaoe.clip.options import ModelOptions
 from deltaoe.errors import ConfigError, DataError
-from deltaoe.evaluation.evaluate import EvaluateOptions, evaluate
+from deltaoe.evaluation.evaluate import evaluate
+from deltaoe.evaluation.options import EvaluateOptions
 from deltaoe.evaluation.protocol import Part, Protocol, find_places, load, run_recipe, shipped
-from deltaoe.extraction.extract import ExtractOptions, extract
-from deltaoe.extraction.ingest import IngestOptions
+from deltaoe.extraction.extract import extract
+from deltaoe.extraction.options import ExtractOptions, IngestOptions
 from deltaoe.functional.scores import SCORES
 from deltaoe.interchange.import_export import ImportOptions, import_features
-from deltaoe.scoring.background import BackgroundOptions
+from deltaoe.scoring.options import BackgroundOptions, PromptOptions
 from deltaoe.store.workspace import Workspace
-from deltaoe.tuning.options import Prompts
+from deltaoe.tuning.options import TuneOptions, TuningOptions
 from deltaoe.tuning.recipe import Recipe
-from deltaoe.tuning.tune import TuneOptions, tune_workspace
+from deltaoe.tuning.tune import tune_workspace
 
 NAMES = ("cat", "dog", "owl")
 QUIET = IngestOptions(workers=0)
@@ -72,9 +74,8 @@ OPTIONS = EvaluateOptions(
     {"far": "data:far", "odd": "data:odd"},
     {"shifted": "data:shifted"},
     scores=("delta_energy", "delta_energy_plain", "mcm"),
-    background=BackgroundOptions("none", centre=False),
-    temperature=1.0,
     draws=50,
+    prompts=PromptOptions(background=BackgroundOptions("none", centre=False), temperature=1.0),
 )
 
 
@@ -200,7 +201,9 @@ def world(tmp_path_factory):
 
 
 def options_for(model: str, **changes) -> EvaluateOptions:
-    base = EvaluateOptions("", {}, model=model, device="cpu", offline=True, ingest=QUIET, draws=20)
+    base = EvaluateOptions(
+        "", {}, ingest=QUIET, draws=20, model=ModelOptions(model=model, device="cpu", offline=True)
+    )
     return dataclasses.replace(base, **changes)
 
 
@@ -221,9 +224,13 @@ PROTOCOL = Protocol(
 def test_no_image_that_was_learned_from_is_judged(world, tmp_path):
     root, model = world
     place = Workspace(tmp_path / ".deltaoe")
-    extract(root / "pacs", place, ExtractOptions(model=model, device="cpu", offline=True, ingest=QUIET))
-    prompts = Prompts(shots=3, recipe=Recipe(epochs=2), select="off")
-    tuned = tune_workspace(place, TuneOptions(prompts=prompts, device="cpu", offline=True))
+    extract(
+        root / "pacs",
+        place,
+        ExtractOptions(ingest=QUIET, model=ModelOptions(model=model, device="cpu", offline=True)),
+    )
+    prompts = TuningOptions(shots=3, recipe=Recipe(epochs=2), select="off")
+    tuned = tune_workspace(place, TuneOptions(tuning=prompts, model=ModelOptions(device="cpu", offline=True)))
     assert len(tuned.detector.shots) == 12
     found = evaluate(
         place,
@@ -270,7 +277,7 @@ def test_leave_one_domain_out_resumes(world, tmp_path, monkeypatch):
     seen = []
     real = tuned_runs.grade
     monkeypatch.setattr(tuned_runs, "grade", lambda *a: seen.append(a[0]) or real(*a))
-    monkeypatch.setattr(tuned_runs, "tune_workspace", lambda *a: pytest.fail("tuned again"))
+    monkeypatch.setattr(tuned_runs, "tune_data", lambda *a: pytest.fail("tuned again"))
     again = run_recipe(place, PROTOCOL, root, options, out, lambda event: None)
     assert len(seen) == 2
     assert again.to_dict() == found.to_dict()

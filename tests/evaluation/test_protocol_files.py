@@ -12,11 +12,12 @@ import pytest
 from tiny import HUES, make_noise, make_pictures
 
 from deltaoe.clip.imagenet import imagenet_names
+from deltaoe.clip.options import ModelOptions
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.evaluation.class_lists import choose_folders, imagenet_folders
-from deltaoe.evaluation.evaluate import EvaluateOptions
+from deltaoe.evaluation.options import EvaluateOptions
 from deltaoe.evaluation.protocol import find_places, load, run_recipe, shipped
-from deltaoe.extraction.ingest import IngestOptions
+from deltaoe.extraction.options import IngestOptions
 from deltaoe.progress import silent
 from deltaoe.store.workspace import Workspace
 
@@ -309,9 +310,7 @@ def test_imagenet_10_out_of_imagenets_own_folders(tiny_model, tmp_path):
     make_noise(tmp_path / "more", 5)
     options = dataclasses.replace(
         OPTIONS,
-        model=f"local-dir:{tiny_model}",
-        device="cpu",
-        offline=True,
+        model=ModelOptions(model=f"local-dir:{tiny_model}", device="cpu", offline=True),
         scores=("mcm",),
         draws=0,
         ingest=IngestOptions(workers=0),

@@ -16,21 +16,22 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 from tiny import HUES, make_model, make_noise, make_pictures
 
+from deltaoe.clip.options import ModelOptions
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.evaluation import tuned_runs
-from deltaoe.evaluation.evaluate import EvaluateOptions
+from deltaoe.evaluation.options import EvaluateOptions
 from deltaoe.evaluation.protocol import Part, Protocol, run_recipe
 from deltaoe.evaluation.results import Evaluation
-from deltaoe.extraction.extract import ExtractOptions, extract
-from deltaoe.extraction.ingest import IngestOptions
+from deltaoe.extraction.extract import extract
+from deltaoe.extraction.options import ExtractOptions, IngestOptions
 from deltaoe.progress import Event, silent
-from deltaoe.scoring.background import BackgroundOptions
 from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.options import BackgroundOptions, PromptOptions
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
-from deltaoe.tuning.options import ContextOptions, Prompts
+from deltaoe.tuning.options import ContextOptions, TuneOptions, TuningOptions
 from deltaoe.tuning.recipe import Recipe
-from deltaoe.tuning.tune import TuneOptions, tune_workspace
+from deltaoe.tuning.tune import tune_workspace
 
 DOMAINS = ("ink", "oil", "wax")
 METHODS = ["zero-shot", "CoOp", "deltaoe"]
@@ -72,17 +73,15 @@ def options_for(model: str, **changes) -> EvaluateOptions:
         "",
         {},
         scores=("energy", "mcm"),
-        background=BackgroundOptions("none"),
-        model=model,
-        device="cpu",
-        offline=True,
         ingest=QUIET,
+        prompts=PromptOptions(background=BackgroundOptions("none")),
+        model=ModelOptions(model=model, device="cpu", offline=True),
     )
     return dataclasses.replace(base, **changes)
 
 
 def listed(place: Workspace, folder: Path, model: str) -> DataSet:
-    how = ExtractOptions(model=model, device="cpu", offline=True, ingest=QUIET)
+    how = ExtractOptions(ingest=QUIET, model=ModelOptions(model=model, device="cpu", offline=True))
     return extract(folder, place, how, keep=False).data
 
 
@@ -133,7 +132,7 @@ def copied(undisturbed, tmp_path):
 @pytest.fixture
 def calls(monkeypatch):
     """How often was tuned and graded."""
-    found = Counter(tune_workspace=0, grade=0)
+    found = Counter(tune_data=0, grade=0)
     for name in found:
         real = getattr(tuned_runs, name)
         monkeypatch.setattr(tuned_runs, name, lambda *a, n=name, f=real: found.update([n]) or f(*a))
@@ -240,9 +239,13 @@ def test_numbers_are_those_of_the_kept_detectors(world, undisturbed):
 def test_detectors_are_what_tune_makes(world, undisturbed, tmp_path):
     root, model = world
     place = Workspace(tmp_path / ".deltaoe")
-    extract(root / "pacs", place, ExtractOptions(model=model, device="cpu", offline=True, ingest=QUIET))
+    extract(
+        root / "pacs",
+        place,
+        ExtractOptions(ingest=QUIET, model=ModelOptions(model=model, device="cpu", offline=True)),
+    )
     options = TuneOptions(
-        prompts=Prompts(
+        tuning=TuningOptions(
             shots=2,
             seed=2,
             context=ContextOptions(length=2),
@@ -251,8 +254,7 @@ def test_detectors_are_what_tune_makes(world, undisturbed, tmp_path):
         ),
         domains=("ink", "wax"),
         allow_fewer=True,
-        device="cpu",
-        offline=True,
+        model=ModelOptions(device="cpu", offline=True),
     )
     made = tune_workspace(place, options).detector
     assert made.digest in {detector.digest for detector in kept_detectors(undisturbed[2])}
@@ -271,11 +273,15 @@ def test_the_users_workspace_keeps_its_own(world, tmp_path, undisturbed):
     place = Workspace(tmp_path / ".deltaoe")
     (tmp_path / "names.csv").write_text("red_stripes,tiger\n")
     how = ExtractOptions(
-        model=model, device="cpu", offline=True, ingest=QUIET, classes=tmp_path / "names.csv"
+        ingest=QUIET,
+        classes=tmp_path / "names.csv",
+        model=ModelOptions(model=model, device="cpu", offline=True),
     )
     extract(root / "pacs", place, how)
-    prompts = Prompts(shots=2, recipe=Recipe(epochs=1), select="off")
-    mine = tune_workspace(place, TuneOptions(prompts=prompts, device="cpu", offline=True)).path
+    prompts = TuningOptions(shots=2, recipe=Recipe(epochs=1), select="off")
+    mine = tune_workspace(
+        place, TuneOptions(tuning=prompts, model=ModelOptions(device="cpu", offline=True))
+    ).path
     before = {path: path.read_bytes() for path in place.listings()}
     found = run_recipe(place, RECIPE, root, options_for(model), tmp_path / "out", silent)
     # The same folder under names of the user's: neither he nor the recipe sees anything of the other.
@@ -314,10 +320,10 @@ def test_interrupted_anywhere_it_ends_the_same(world, tmp_path, calls, undisturb
     runs, detectors = (list((out / name).glob("*")) for name in ("runs", "detectors"))
     assert (len(runs), len(detectors)) == (finished, tuned)
     before = {path: path.stat().st_mtime_ns for path in (*runs, *detectors)}
-    calls.update(tune_workspace=-calls["tune_workspace"], grade=-calls["grade"])
+    calls.update(tune_data=-calls["tune_data"], grade=-calls["grade"])
     found = run_recipe(place, RECIPE, root, options_for(model), out, silent)
     assert same(found, undisturbed[0])
-    assert calls == {"tune_workspace": 12 - tuned, "grade": 18 - finished}
+    assert calls == {"tune_data": 12 - tuned, "grade": 18 - finished}
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert not list(out.rglob("*tmp*"))
 
@@ -327,7 +333,7 @@ def test_other_scores_tune_nothing_again(world, copied, calls, undisturbed):
     place, out = copied
     options = options_for(model, scores=("msp",), alpha=0.2, unknown={"more": str(root / "scenes")})
     found = run_recipe(place, RECIPE, root, options, out, silent)
-    assert calls == {"tune_workspace": 0, "grade": 18}
+    assert calls == {"tune_data": 0, "grade": 18}
     assert list(found.scores) == ["msp"]
     assert set(found.names("unknown", metric="auroc")) == {"textures", "scenes", "more", "mean"}
     for row in found.find(metric="accuracy"):
@@ -352,7 +358,7 @@ def test_what_has_changed_is_run_again(world, copied, calls, changes, tuned, mea
     place, out = copied
     recipe = dataclasses.replace(RECIPE, **changes)
     found = run_recipe(place, recipe, root, options_for(model), out, silent)
-    assert calls == {"tune_workspace": tuned, "grade": measured}
+    assert calls == {"tune_data": tuned, "grade": measured}
     if len(recipe.seeds) == 1:
         assert all(np.isnan(row.low) and np.isnan(row.high) for row in found.rows)
 
@@ -361,7 +367,9 @@ def test_another_background_file_is_another_detector(world, tmp_path):
     root, model = world
     names = tmp_path / "names.txt"
     names.write_text("lamp\nharbour\n")
-    options = options_for(model, background=BackgroundOptions(str(names)), scores=("neglabel", "mcm"))
+    options = options_for(
+        model, prompts=PromptOptions(background=BackgroundOptions(str(names))), scores=("neglabel", "mcm")
+    )
     place = Workspace(tmp_path / ".deltaoe")
     recipe = dataclasses.replace(RECIPE, seeds=(1,), unknown={"textures": Part(("textures",))})
     first = run_recipe(place, recipe, root, options, tmp_path / "out", silent)
@@ -475,7 +483,7 @@ def test_refused_before_anything_is_tuned(world, tmp_path, calls, changes, given
     with pytest.raises(error, match=says) as caught:
         run_recipe(Workspace(tmp_path / ".deltaoe"), recipe, root, options, tmp_path / "out", silent)
     assert caught.value.hint
-    assert calls == {"tune_workspace": 0, "grade": 0}
+    assert calls == {"tune_data": 0, "grade": 0}
 
 
 def test_classes_that_lie_in_few_domains(world, tmp_path):

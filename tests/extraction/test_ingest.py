@@ -16,7 +16,8 @@ from PIL import Image
 from deltaoe.errors import ConfigError, DataError, ModelError, StoreError
 from deltaoe.extraction import decoding
 from deltaoe.extraction import ingest as module
-from deltaoe.extraction.ingest import MAX_VIEWS, Ingested, IngestOptions, ingest
+from deltaoe.extraction.ingest import Ingested, ingest
+from deltaoe.extraction.options import MAX_VIEWS, IngestOptions
 from deltaoe.images.decode import ImageError, decode, read_bytes
 from deltaoe.progress import silent
 from deltaoe.store.feature_space import FeatureSpace

@@ -8,7 +8,6 @@ import pytest
 
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.images.labels import (
-    check_template,
     detect_layout,
     label_paths,
     read_classes_csv,
@@ -16,6 +15,7 @@ from deltaoe.images.labels import (
     require_classes,
     tidy,
 )
+from deltaoe.scoring.options import check_template
 
 
 def paths(*folders: str, count: int = 2) -> list[str]:

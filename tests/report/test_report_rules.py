@@ -13,9 +13,10 @@ from pages import HOSTILE, Page, make_report, row
 from deltaoe.report.from_scores import build_report
 from deltaoe.report.render import render
 from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.options import Rule
 from deltaoe.scoring.score import ScoreResult
 from deltaoe.scoring.score_table import ScoreTable
-from deltaoe.scoring.verdicts import Rule, judge
+from deltaoe.scoring.verdicts import judge
 from deltaoe.store.feature_space import FeatureSpace
 
 FDR = "on average at most 10% of the images called unknown are false alarms (Benjamini–Hochberg over these images)."

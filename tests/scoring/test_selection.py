@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deltaoe.errors import DataError
-from deltaoe.scoring.selection import choose
+from deltaoe.scoring.selection import select_settings
 
 
 def problem(classes: int = 9, images: int = 270, noise: float = 0.5):
@@ -21,7 +21,7 @@ def problem(classes: int = 9, images: int = 270, noise: float = 0.5):
 
 def chosen(features, labels, text, **changes):
     options = {"centre": False, "generator": np.random.default_rng(0), **changes}
-    return choose(features, labels, text, text[:0], **options)
+    return select_settings(features, labels, text, text[:0], **options)
 
 
 def test_every_setting_is_tried_and_the_best_comes_first():

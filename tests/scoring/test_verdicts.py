@@ -7,8 +7,9 @@ import pytest
 
 from deltaoe.errors import ConfigError
 from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.options import Rule
 from deltaoe.scoring.score_table import ScoreTable
-from deltaoe.scoring.verdicts import Rule, judge, undecided
+from deltaoe.scoring.verdicts import judge, undecided
 from deltaoe.store.feature_space import FeatureSpace
 
 

@@ -147,9 +147,11 @@ def _prepare(model: Path) -> dict[str, Any]:
     import torch
 
     from deltaoe.clip.frozen import FrozenClip
+    from deltaoe.clip.options import ModelOptions
     from deltaoe.clip.reference import ModelRef
     from deltaoe.extraction import decoding, ingest
-    from deltaoe.extraction.extract import ExtractOptions, extract
+    from deltaoe.extraction.extract import extract
+    from deltaoe.extraction.options import ExtractOptions
     from deltaoe.store import compaction, maintenance
     from deltaoe.store.workspace import Workspace
 
@@ -163,7 +165,9 @@ def _prepare(model: Path) -> dict[str, Any]:
         how = ingest.IngestOptions(
             views=order.get("views", 0), batch_size=BATCH, workers=order.get("workers", 0)
         )
-        options = ExtractOptions(model=name, precision="fp32", device="cpu", offline=True, ingest=how)
+        options = ExtractOptions(
+            ingest=how, model=ModelOptions(model=name, precision="fp32", device="cpu", offline=True)
+        )
         extract(order["images"], Workspace(Path(order["workspace"])), options)
 
     def do_compact(order: dict[str, Any]) -> None:

@@ -15,11 +15,13 @@ from tiny import HUES, make_model, make_noise, make_pictures
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from deltaoe.clip.frozen import FrozenClip
+from deltaoe.clip.options import ModelOptions
 from deltaoe.clip.reference import ModelRef
 from deltaoe.errors import ConfigError, MismatchError, ModelError
-from deltaoe.evaluation.evaluate import EvaluateOptions, evaluate, prepare
-from deltaoe.extraction.extract import ExtractOptions, extract
-from deltaoe.extraction.ingest import IngestOptions
+from deltaoe.evaluation.evaluate import evaluate, prepare
+from deltaoe.evaluation.options import EvaluateOptions
+from deltaoe.extraction.extract import extract
+from deltaoe.extraction.options import ExtractOptions, IngestOptions
 from deltaoe.interchange.import_export import ImportOptions, import_features
 from deltaoe.runtime import generator
 from deltaoe.scoring.detector import Detector
@@ -28,9 +30,9 @@ from deltaoe.theory.conclusions import conclude
 from deltaoe.theory.measure import bound_points, theory
 from deltaoe.theory.rebuilding import rebuilt_learner
 from deltaoe.theory.results import Conclusion, Finding, Theory
-from deltaoe.tuning.options import ContextOptions, Prompts
+from deltaoe.tuning.options import ContextOptions, TuneOptions, TuningOptions
 from deltaoe.tuning.recipe import Recipe
-from deltaoe.tuning.tune import TuneOptions, tune_workspace
+from deltaoe.tuning.tune import tune_workspace
 
 QUIET = IngestOptions(workers=0)
 
@@ -45,19 +47,22 @@ def world(tmp_path_factory):
             make_pictures(root / "pictures" / domain / name, 8, seed=10 * d + k)
     make_noise(root / "noise", 9)
     place = Workspace(root / ".deltaoe")
-    extract(root / "pictures", place, ExtractOptions(model=model, device="cpu", offline=True, ingest=QUIET))
+    extract(
+        root / "pictures",
+        place,
+        ExtractOptions(ingest=QUIET, model=ModelOptions(model=model, device="cpu", offline=True)),
+    )
     for name, weight in (("coop", 0.0), ("ebm", 0.5)):
         options = TuneOptions(
-            prompts=Prompts(
+            tuning=TuningOptions(
                 shots=3,
                 context=ContextOptions(length=2),
                 recipe=Recipe.coop(epochs=4, ebm_weight=weight, temperature=1.0, top_c=2),
                 select="off",
             ),
             domains=("ink",),
-            device="cpu",
-            offline=True,
             out=root / f"{name}.safetensors",
+            model=ModelOptions(device="cpu", offline=True),
         )
         tune_workspace(place, options)
     return root, model, place
@@ -71,10 +76,8 @@ def options_for(world, **changes) -> EvaluateOptions:
         detectors=("zero-shot", *(str(root / f"{name}.safetensors") for name in ("coop", "ebm"))),
         scores=("delta_energy_plain", "mcm"),
         draws=30,
-        model=model,
-        device="cpu",
-        offline=True,
         ingest=QUIET,
+        model=ModelOptions(model=model, device="cpu", offline=True),
     )
     return dataclasses.replace(base, **changes)
 
@@ -279,8 +282,7 @@ def test_a_model_that_nobody_named_is_no_error(world, tmp_path):
         detectors=(str(tmp_path / "d.safetensors"),),
         scores=("mcm",),
         draws=0,
-        offline=True,
-        device="cpu",
+        model=ModelOptions(offline=True, device="cpu"),
     )
     said = [c.text for c in refusals(theory(other, options)) if c.part == "hessian"]
     assert len(said) == 2 and all("without the name of the model" in text for text in said)

@@ -81,7 +81,7 @@ def test_the_means_are_over_the_shots_of_the_last_epoch(clip):
     recipe = Recipe.coop(batch_size=3, learning_rate=0.05)
     last = fit(learner_of(clip), recipe, 5, data=(features[rows], labels[rows]), on_step=steps.append).last
     assert len(steps) == 15
-    for name in ("cross_entropy", "ebm", "premise_share", "accuracy"):
+    for name in ("cross_entropy", "ebm", "bound_share", "accuracy"):
         values = [getattr(step, name) for step in steps[-3:]]
         assert getattr(last, name) == pytest.approx(
             (3 * values[0] + 3 * values[1] + values[2]) / 7, rel=1e-12
@@ -222,7 +222,7 @@ def test_lambda_weighs_logits(clip):
         cropped = torch.where(cosines == cosines.max(dim=1, keepdim=True).values, 0.0, cosines)
         e1 = plain_energy(cropped, 0.1)
     assert steps[0].ebm == pytest.approx(SCALE * float((e0 - e2).mean()), rel=1e-4)
-    assert steps[0].premise_share == pytest.approx(float((e2 <= e1).double().mean()))
+    assert steps[0].bound_share == pytest.approx(float((e2 <= e1).double().mean()))
     assert steps[0].accuracy == pytest.approx(float((cosines.argmax(dim=1) == labels[:5]).double().mean()))
     wanted = F.cross_entropy(SCALE * cosines, labels[:5])
     assert steps[0].cross_entropy == pytest.approx(float(wanted), rel=1e-4)

@@ -146,7 +146,7 @@ def test_losses_of_many_classes_go_back_block_by_block(clip, problem, recipe, co
     assert (blocks.context - whole.context).norm() < 1e-4 * whole.context.norm()
     assert blocks.last.loss(recipe) == pytest.approx(whole.last.loss(recipe), rel=1e-4)
     assert blocks.last.accuracy == pytest.approx(whole.last.accuracy)
-    assert blocks.last.premise_share == pytest.approx(whole.last.premise_share)
+    assert blocks.last.bound_share == pytest.approx(whole.last.bound_share)
 
 
 def test_half_precision_scales_its_loss(clip, problem):

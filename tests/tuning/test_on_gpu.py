@@ -13,13 +13,13 @@ from deltaoe import tune
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.errors import ConfigError
 from deltaoe.runtime import native_precision, replayed, resolve_device, tuning_precision
-from deltaoe.scoring.background import BackgroundOptions
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.label_index import LabelIndex
+from deltaoe.scoring.options import BackgroundOptions
 from deltaoe.scoring.scorer import Scorer
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.tuning.loop import Problem, fit_context
-from deltaoe.tuning.options import Prompts
+from deltaoe.tuning.options import TuningOptions
 from deltaoe.tuning.recipe import Recipe
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -214,10 +214,10 @@ def test_arrays_are_tuned_and_scored(clips):
     text = clip.encode_text([f"a photo of a {name}." for name in NAMES]).cpu().numpy()
     labels = np.arange(300) % len(NAMES)
     noise = rng.normal(size=(300, text.shape[1])).astype(np.float32) / 3
-    options = Prompts(
+    options = TuningOptions(
         shots=4, recipe=dataclasses.replace(Recipe(), steps=20), background=BackgroundOptions("none")
     )
-    detector = tune(text[labels] + noise, labels, NAMES, model=clip, prompts=options)
+    detector = tune(text[labels] + noise, labels, NAMES, model=clip, options=options)
     assert detector.facts["selection"]["settings"] > 100
     assert np.isfinite(detector.score(text)).all()
     assert len(detector.calibration) == 300 - 24 - 24

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from deltaoe.functional.text_features import blend
 from deltaoe.tuning.folds import Fold
-from deltaoe.tuning.selection_rule import Seen, Setting, choose, judge, shuffled
+from deltaoe.tuning.selection_rule import FoldResult, Setting, choose, score_settings, shuffled
 
 DEFAULT = Setting(0.2, 1.0, 0.7, 0.1, 1)
 OTHER = Setting(0.05, 1.0, 0.7, 0.1, 1)
@@ -24,24 +24,26 @@ def unit(rows):
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def seen(*worths):
-    return [Seen(worth, math.nan, 0.5, math.nan, math.nan, math.nan) for worth in worths]
+def results(*accuracies):
+    return [FoldResult(accuracy, math.nan, 0.5, math.nan, math.nan, math.nan) for accuracy in accuracies]
 
 
 def test_the_default_stands_unless_another_is_surely_better():
     better = choose(
-        {DEFAULT: seen(0.5, 0.6, 0.7), OTHER: seen(0.6, 0.69, 0.81)}, DEFAULT, seen(0.5, 0.5, 0.5)
+        {DEFAULT: results(0.5, 0.6, 0.7), OTHER: results(0.6, 0.69, 0.81)}, DEFAULT, results(0.5, 0.5, 0.5)
     )
     assert better.chosen.setting == OTHER
     assert better.chosen.gain == pytest.approx(0.1)
     # A hundred other settings that scatter widely say how far luck goes with three folds.
     rng = np.random.default_rng(0)
     noise = {
-        Setting(0.2, 1.0, round(share, 3), 1.0, 1): seen(*rng.normal(0.6, 0.3, 3))
+        Setting(0.2, 1.0, round(share, 3), 1.0, 1): results(*rng.normal(0.6, 0.3, 3))
         for share in np.linspace(0, 1, 100)
     }
     doubtful = choose(
-        {DEFAULT: seen(0.6, 0.6, 0.6), OTHER: seen(0.61, 0.61, 0.61), **noise}, DEFAULT, seen(0.5, 0.5, 0.5)
+        {DEFAULT: results(0.6, 0.6, 0.6), OTHER: results(0.61, 0.61, 0.61), **noise},
+        DEFAULT,
+        results(0.5, 0.5, 0.5),
     )
     [same] = [one for one in doubtful.tried if one.setting == OTHER]
     assert same.gain == pytest.approx(0.01)
@@ -49,18 +51,18 @@ def test_the_default_stands_unless_another_is_surely_better():
 
 
 def test_zero_shot_is_compared_and_never_chosen():
-    found = choose({DEFAULT: seen(0.5, 0.5)}, DEFAULT, seen(0.9, 0.9))
+    found = choose({DEFAULT: results(0.5, 0.5)}, DEFAULT, results(0.9, 0.9))
     assert found.chosen.setting == DEFAULT
     assert found.zero_shot.gain == pytest.approx(0.4)
 
 
-def test_worth_is_of_what_is_there():
-    assert Seen(0.8, 0.6, 0.9, 0.7, 1.0, 0.8).worth == pytest.approx(0.7 + 0.85)
-    assert Seen(0.8, math.nan, 0.9, math.nan, 0.7, math.nan).worth == pytest.approx(0.8 + 0.8)
-    assert Seen(0.8, 0.6, math.nan, math.nan, math.nan, math.nan).worth == pytest.approx(0.7)
+def test_objective_is_of_what_is_there():
+    assert FoldResult(0.8, 0.6, 0.9, 0.7, 1.0, 0.8).objective == pytest.approx(0.7 + 0.85)
+    assert FoldResult(0.8, math.nan, 0.9, math.nan, 0.7, math.nan).objective == pytest.approx(0.8 + 0.8)
+    assert FoldResult(0.8, 0.6, math.nan, math.nan, math.nan, math.nan).objective == pytest.approx(0.7)
 
 
-def test_judged_as_by_hand():
+def test_scored_as_by_hand():
     """Accuracy and AUROC in float64 with SciPy and scikit-learn; each background label stands for three."""
     rng = np.random.default_rng(3)
     features, text, other, floor = (unit(rng.normal(size=(n, 12))) for n in (40, 3, 3, 5))
@@ -68,7 +70,7 @@ def test_judged_as_by_hand():
     known, gone = np.flatnonzero(classes != 2), np.flatnonzero(classes == 2)
     none = np.zeros(0, dtype=np.int64)
     fold = Fold(np.array([0, 1, 3]), none, known, gone, none, none, -1)
-    found = judge(
+    found = score_settings(
         fold, features, classes, (text, floor), (other, floor), math.log(3), [0.4], [(0.2, 1), (1.0, 2)], 0
     )
     assert set(found) == {(0.4, 0.2, 1), (0.4, 1.0, 2)}

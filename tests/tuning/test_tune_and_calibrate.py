@@ -11,19 +11,20 @@ import numpy as np
 import pytest
 from tiny import make_model, make_pictures
 
+from deltaoe.clip.options import ModelOptions
 from deltaoe.clip.reference import ModelRef
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError, MismatchError, ModelError
-from deltaoe.extraction.extract import ExtractOptions, extract
-from deltaoe.extraction.ingest import IngestOptions
-from deltaoe.scoring.background import BackgroundOptions
+from deltaoe.extraction.extract import extract
+from deltaoe.extraction.options import ExtractOptions, IngestOptions
 from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.options import BackgroundOptions, PromptOptions
 from deltaoe.scoring.scorer import Scorer
-from deltaoe.scoring.zero_shot import calibrate, distinct_rows, zero_shot_detector
+from deltaoe.scoring.zero_shot import calibrate, zero_shot_detector
 from deltaoe.store.workspace import Workspace
-from deltaoe.tuning.options import Prompts
+from deltaoe.tuning.options import TuneOptions, TuningOptions
 from deltaoe.tuning.recipe import Recipe
-from deltaoe.tuning.tune import TuneOptions, tune_workspace
+from deltaoe.tuning.tune import tune_workspace
 
 CLASSES = ("blue_waves", "green_checks", "red_stripes")
 QUICK = Recipe(epochs=2, top_c=1)
@@ -41,11 +42,8 @@ def project(tmp_path_factory):
     shutil.copy(root / "images" / CLASSES[0] / "03.png", root / "images" / CLASSES[1] / "stray.png")
     workspace = Workspace(root / ".deltaoe")
     options = ExtractOptions(
-        model=f"local-dir:{model}",
-        device="cpu",
-        offline=True,
-        precision="fp32",
         ingest=IngestOptions(workers=0),
+        model=ModelOptions(model=f"local-dir:{model}", device="cpu", offline=True, precision="fp32"),
     )
     return workspace, extract(root / "images", workspace, options).data
 
@@ -54,9 +52,9 @@ def options(**changes) -> TuneOptions:
     """Quick ones; changes of either kind."""
     own = {one.name for one in dataclasses.fields(TuneOptions)}
     inner = {name: value for name, value in changes.items() if name not in own}
-    prompts = dataclasses.replace(Prompts(shots=4, recipe=QUICK, select="off"), **inner)
+    prompts = dataclasses.replace(TuningOptions(shots=4, recipe=QUICK, select="off"), **inner)
     outer = {name: value for name, value in changes.items() if name in own}
-    return TuneOptions(prompts=prompts, device="cpu", offline=True, **outer)
+    return TuneOptions(tuning=prompts, **{"model": ModelOptions(device="cpu", offline=True), **outer})
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +128,9 @@ def test_two_workspaces_give_the_same_detector(project, tuned, tmp_path):
     extract(
         tmp_path / "moved" / "images",
         workspace,
-        ExtractOptions(model=model, device="cpu", offline=True, precision="fp32", ingest=small),
+        ExtractOptions(
+            ingest=small, model=ModelOptions(model=model, device="cpu", offline=True, precision="fp32")
+        ),
     )
     again = tune_workspace(workspace, options())
     assert np.abs(again.detector.text_features - tuned.detector.text_features).max() < 1e-5
@@ -199,14 +199,8 @@ def test_zero_shot_prompts_are_encoded_once_and_calibrated_on_distinct_images(pr
         source = ModelSource(
             ModelRef.parse(data.model), workspace, device="cpu", offline=True, on=events.append
         )
-        return zero_shot_detector(
-            data.class_names,
-            "a drawing of {}.",
-            source,
-            workspace,
-            events.append,
-            background=BackgroundOptions("none"),
-        ), source
+        prompts = PromptOptions(template="a drawing of {}.", background=BackgroundOptions("none"))
+        return zero_shot_detector(data.class_names, prompts, source, workspace, events.append), source
 
     first, again = [], []
     one, source = detector(first)
@@ -217,7 +211,7 @@ def test_zero_shot_prompts_are_encoded_once_and_calibrated_on_distinct_images(pr
     wanted = source.clip().encode_text([f"a drawing of {name}." for name in data.class_names]).numpy()
     assert (one.text_features == wanted).all()
     assert (one.tuned, len(one.calibration)) == (False, 0)
-    rows = distinct_rows(data)
+    rows = data.distinct_rows()
     assert len(rows) == 3 * 12 - 1
     calibrated = calibrate(one, data, workspace.store(one.space), rows, again.append)
     assert len(calibrated.calibration) == len(rows)

@@ -11,10 +11,10 @@ import deltaoe
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.clip.reference import ModelRef
 from deltaoe.errors import ConfigError, DataError, MismatchError
-from deltaoe.scoring.background import BackgroundOptions
+from deltaoe.scoring.options import BackgroundOptions
 
 NAMES = ("cat", "dog", "fox", "owl")
-PROMPTS = deltaoe.Prompts(shots=4, recipe=deltaoe.Recipe(steps=4), background=BackgroundOptions("none"))
+OPTIONS = deltaoe.TuningOptions(shots=4, recipe=deltaoe.Recipe(steps=4), background=BackgroundOptions("none"))
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def detector(clip, images):
-    return deltaoe.tune(*images, NAMES, model=clip, prompts=PROMPTS)
+    return deltaoe.tune(*images, NAMES, model=clip, options=OPTIONS)
 
 
 def test_scores_and_classes_are_those_of_the_formula(detector, images):
@@ -74,21 +74,21 @@ def test_unknown_is_minus_one(detector, images):
 
 
 def test_the_same_arrays_give_the_same_detector(clip, images, detector):
-    again = deltaoe.tune(*images, NAMES, model=clip, prompts=PROMPTS)
+    again = deltaoe.tune(*images, NAMES, model=clip, options=OPTIONS)
     assert again.digest == detector.digest
 
 
 def test_domains_are_held_out(clip, images):
     features, labels = images
-    found = deltaoe.tune(features, labels, NAMES, model=clip, prompts=PROMPTS, domains=np.arange(160) % 3)
+    found = deltaoe.tune(features, labels, NAMES, model=clip, options=OPTIONS, domains=np.arange(160) % 3)
     assert found.facts["selection"]["chosen"]["shifted_accuracy"] is not None
 
 
 def test_what_is_fixed_is_not_chosen(clip, images):
     recipe = deltaoe.Recipe(steps=4, ebm_weight=0.3, blend=0.6, temperature=0.07, top_c=2)
     fixed = frozenset({"ebm_weight", "blend", "temperature", "top_c"})
-    prompts = deltaoe.Prompts(shots=4, recipe=recipe, fixed=fixed, background=BackgroundOptions("none"))
-    found = deltaoe.tune(*images, NAMES, model=clip, prompts=prompts)
+    prompts = deltaoe.TuningOptions(shots=4, recipe=recipe, fixed=fixed, background=BackgroundOptions("none"))
+    found = deltaoe.tune(*images, NAMES, model=clip, options=prompts)
     assert (found.settings["ebm_weight"], found.settings["blend"]) == (0.3, 0.6)
     assert (found.temperature, found.top_c) == (0.07, 2)
 
@@ -104,12 +104,12 @@ def test_what_is_fixed_is_not_chosen(clip, images):
         ({"features": np.ones(16)}, DataError, "features must be"),
         ({"class_names": ("a", "a", "b", "c")}, DataError, "each name once"),
         ({"features": np.random.default_rng(0).normal(size=(160, 8))}, MismatchError, "8 numbers each"),
-        ({"prompts": deltaoe.Prompts(shots=41)}, DataError, "fewer than 41"),
-        ({"prompts": deltaoe.Prompts(shots=0)}, ConfigError, "shots must be"),
-        ({"prompts": deltaoe.Prompts(fixed=frozenset({"nope"}))}, ConfigError, "cannot be fixed"),
+        ({"options": deltaoe.TuningOptions(shots=41)}, DataError, "fewer than 41"),
+        ({"options": deltaoe.TuningOptions(shots=0)}, ConfigError, "shots must be"),
+        ({"options": deltaoe.TuningOptions(fixed=frozenset({"nope"}))}, ConfigError, "cannot be fixed"),
     ],
 )
 def test_what_cannot_be_is_said(clip, images, change, error, message):
-    given = {"features": images[0], "labels": images[1], "class_names": NAMES, "prompts": PROMPTS, **change}
+    given = {"features": images[0], "labels": images[1], "class_names": NAMES, "options": OPTIONS, **change}
     with pytest.raises(error, match=message):
         deltaoe.tune(**given, model=clip)

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from tiny import HUES, make_model, make_pictures
 
-from deltaoe.extraction.extract import ExtractOptions, extract
-from deltaoe.extraction.ingest import IngestOptions
-from deltaoe.scoring.background import BackgroundOptions
+from deltaoe.clip.options import ModelOptions
+from deltaoe.extraction.extract import extract
+from deltaoe.extraction.options import ExtractOptions, IngestOptions
 from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.options import BackgroundOptions
 from deltaoe.store.workspace import Workspace
-from deltaoe.tuning import learn
-from deltaoe.tuning.options import Prompts
+from deltaoe.tuning import checkpoint
+from deltaoe.tuning.options import ContextOptions, TuneOptions, TuningOptions
 from deltaoe.tuning.recipe import Recipe
-from deltaoe.tuning.tune import TuneOptions, tune_workspace
+from deltaoe.tuning.tune import tune_workspace
 
 
 class Killed(BaseException):
@@ -25,7 +26,7 @@ class Killed(BaseException):
 
 @pytest.fixture(autouse=True)
 def every_epoch(monkeypatch):
-    monkeypatch.setattr(learn, "_SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "_SAVE_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +41,16 @@ def place(tmp_path_factory):
     extract(
         root / "images",
         workspace,
-        ExtractOptions(model=f"local-dir:{model}", device="cpu", offline=True, ingest=quiet),
+        ExtractOptions(
+            ingest=quiet, model=ModelOptions(model=f"local-dir:{model}", device="cpu", offline=True)
+        ),
     )
     return workspace
 
 
 def options(out: Path | None = None, **changes) -> TuneOptions:
-    prompts = Prompts(shots=4, recipe=Recipe(steps=6), background=BackgroundOptions("none"), **changes)
-    return TuneOptions(prompts=prompts, device="cpu", offline=True, out=out)
+    prompts = TuningOptions(shots=4, recipe=Recipe(steps=6), background=BackgroundOptions("none"), **changes)
+    return TuneOptions(tuning=prompts, out=out, model=ModelOptions(device="cpu", offline=True))
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +145,7 @@ def test_what_was_chosen_is_in_the_detector(undisturbed):
 
 @pytest.mark.parametrize(("position", "specific"), [("middle", False), ("front", True), ("end", True)])
 def test_other_contexts_make_whole_detectors(place, tmp_path, position, specific):
-    context = learn.ContextOptions(length=3, position=position, class_specific=specific, chunk=2)
+    context = ContextOptions(length=3, position=position, class_specific=specific, chunk=2)
     made = tune_workspace(place, options(tmp_path / "d.safetensors", context=context, select="off"))
     again = Detector.load(made.path)
     assert again.context.shape == ((4, 3, 32) if specific else (3, 32))
@@ -150,9 +153,12 @@ def test_other_contexts_make_whole_detectors(place, tmp_path, position, specific
 
 
 def test_too_few_shots_to_choose_with(place, tmp_path):
-    prompts = Prompts(shots=1, recipe=Recipe(steps=2), background=BackgroundOptions("none"))
+    prompts = TuningOptions(shots=1, recipe=Recipe(steps=2), background=BackgroundOptions("none"))
     made = tune_workspace(
-        place, TuneOptions(prompts=prompts, device="cpu", offline=True, out=tmp_path / "d.safetensors")
+        place,
+        TuneOptions(
+            tuning=prompts, out=tmp_path / "d.safetensors", model=ModelOptions(device="cpu", offline=True)
+        ),
     )
     assert any("too few images to choose" in note for note in made.notes)
     assert made.detector.temperature == Recipe().temperature

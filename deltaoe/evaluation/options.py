@@ -1,0 +1,120 @@
+"""What is evaluated on what, as a user says it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from deltaoe.clip.options import ModelOptions
+from deltaoe.errors import ConfigError
+from deltaoe.extraction.options import IngestOptions
+from deltaoe.functional.limits import Positive
+from deltaoe.options import EXPERT, Option, Options, Without
+from deltaoe.scoring.options import ALPHA, PromptOptions
+
+# What tables call the in-distribution images of --id.
+KNOWN = "id"
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(Options):
+    """What to evaluate on what; see ``deltaoe evaluate --help``.
+
+    Attributes:
+        known: the in-distribution images: a folder of class folders, a list, or ``data:NAME``.
+        unknown: name → out-of-distribution images.
+        shifts: name → in-distribution images of other domains, in class folders of the same names.
+        detectors: files, or ``zero-shot``; none for zero-shot and the workspace's last tuned detector, if it has the
+            classes of ``known``.
+        scores: names in :data:`deltaoe.functional.scores.SCORES`; none for all that are possible.
+        unknown_per_class: name → at most so many images of each class of that out-of-distribution collection.
+        gallery: images that KNN and Mahalanobis compare with; None for ``gallery_shots`` per class of ``known``.
+        gallery_shots: images of each class in the gallery.
+        alpha: accepted share of false alarms.
+        draws: bootstrap draws; 0 for no intervals.
+        seed: of the intervals and the gallery.
+        convention: which images are positive in FPR@95.
+        prompts: zero-shot prompts, τ, c and background.
+        model: which model, if it must be said.
+        ingest: how files become features.
+    """
+
+    known: Annotated[
+        str, Option("DATA: in-distribution images, in class folders.", flag="id", unset="those of --protocol")
+    ] = ""
+    unknown: Annotated[
+        Mapping[str, str],
+        Option("NAME=DATA: out-of-distribution images; may be repeated.", flag="ood", named=True),
+    ] = field(default_factory=dict)
+    shifts: Annotated[
+        Mapping[str, str],
+        Option(
+            "NAME=DATA: the same classes in another style (covariate shift); may be repeated.",
+            flag="shift",
+            named=True,
+        ),
+    ] = field(default_factory=dict)
+    detectors: Annotated[
+        tuple[str, ...],
+        Option(
+            "A detector file, or zero-shot; may be repeated.",
+            flag="detector",
+            unset="zero-shot and the last one tuned here",
+        ),
+    ] = ()
+    scores: Annotated[
+        tuple[str, ...], Option("all, or names with commas between.", listed=True, unset="all")
+    ] = ()
+    unknown_per_class: Mapping[str, int] = field(default_factory=dict)
+    gallery: Annotated[
+        str | None,
+        Option(
+            "DATA that KNN and Mahalanobis compare with.",
+            panel=EXPERT,
+            unset="16 images of each class, left out of the rest",
+        ),
+    ] = None
+    gallery_shots: Annotated[int, Option("Images of each class in the gallery.", hidden=True, at_least=1)] = (
+        16
+    )
+    alpha: Annotated[float, Option("Accepted share of false alarms.", above=0, below=1)] = ALPHA
+    draws: Annotated[
+        int,
+        Option(
+            "Draws for the intervals; 0 for none.",
+            flag="bootstrap",
+            panel=EXPERT,
+            at_least=0,
+            hint="1000 draws are usual",
+        ),
+    ] = 1000
+    seed: Annotated[int, Option("Of the intervals and the gallery.", panel=EXPERT, at_least=0)] = 1
+    convention: Annotated[
+        Positive,
+        Option("The positive class of FPR@95; ood compares with OpenOOD and pytorch-ood.", panel=EXPERT),
+    ] = "id"
+    prompts: PromptOptions = field(default_factory=PromptOptions)
+    model: Annotated[ModelOptions, Without("precision")] = field(default_factory=ModelOptions)
+    ingest: Annotated[IngestOptions, Without("views", "retry_failed")] = field(default_factory=IngestOptions)
+
+    def check(self) -> None:
+        """Raise ConfigError for a value out of range, an unknown score, or a name used twice."""
+        from deltaoe.functional.scores import SCORES  # loads torch, which --help does not need
+
+        super().check()
+        for name in self.scores:
+            if name not in SCORES:
+                raise ConfigError(f"there is no score {name!r}", hint=f"the scores are: {', '.join(SCORES)}")
+        if KNOWN in self.shifts:
+            raise ConfigError(f"the name {KNOWN!r} is used twice", hint=f"{KNOWN!r} is --id's own name")
+
+
+def option_values(options: EvaluateOptions) -> dict[str, Any]:
+    """The options as plain values for evaluation.json, in one level but for background and ingest."""
+    values = dataclasses.asdict(options)
+    prompts, model, ingest = (values.pop(name) for name in ("prompts", "model", "ingest"))
+    del model["precision"]
+    device = {name: model.pop(name) for name in ("device", "offline")}
+    return {**values, **prompts, **model, "ingest": ingest, **device}

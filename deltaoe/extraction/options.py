@@ -1,0 +1,84 @@
+"""How images are extracted, as a user says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from deltaoe.clip.options import ModelOptions
+from deltaoe.clip.reference import DEFAULT_MODEL
+from deltaoe.images.layout import Layout
+from deltaoe.options import EXPERT, Option, Options, Unset
+
+MAX_VIEWS = 1000
+
+
+@dataclass(frozen=True)
+class IngestOptions(Options):
+    """How files become features.
+
+    Attributes:
+        views: augmented views per image to keep beside the picture itself.
+        retry_failed: read files again that failed before.
+        batch_size: pictures per model call, None for the device's usual; halved where memory runs out.
+        workers: processes that decode, 0 for threads of this one, None for one per usable CPU.
+    """
+
+    views: Annotated[
+        int,
+        Option(
+            "Augmented views per image (random resized crop and flip) to keep as well.",
+            at_least=0,
+            at_most=MAX_VIEWS,
+        ),
+    ] = 0
+    retry_failed: Annotated[bool, Option("Read files again that failed before.")] = False
+    batch_size: Annotated[
+        int | None,
+        Option(
+            "Images per model call: auto (32 on a CPU, 256 on a GPU), or a number.",
+            panel=EXPERT,
+            auto=True,
+            at_least=1,
+        ),
+    ] = None
+    workers: Annotated[
+        int | None,
+        Option(
+            "Decoding processes: auto (one per usable CPU), or a number; 0 uses threads.",
+            panel=EXPERT,
+            auto=True,
+            at_least=0,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class ExtractOptions(Options):
+    """How to extract; see ``deltaoe extract --help``.
+
+    Attributes:
+        layout: what the folders mean; None to recognise it.
+        classes: a CSV file that names class folders.
+        name: of the data set.
+        model: which model.
+        ingest: how files become features.
+        dtype: how features are kept; None for as the cache has them, else ``float16``.
+    """
+
+    layout: Annotated[
+        Layout | None,
+        Option(
+            "What the folders mean: class folders, or domains that hold them; table: a list says it.",
+            auto=True,
+        ),
+    ] = None
+    classes: Annotated[Path | None, Option("CSV with rows folder,name: class names for folders.")] = None
+    name: Annotated[str, Option("Name the data set, to find it as data:NAME.")] = ""
+    model: Annotated[ModelOptions, Unset("model", DEFAULT_MODEL)] = field(default_factory=ModelOptions)
+    ingest: IngestOptions = field(default_factory=IngestOptions)
+    dtype: Annotated[
+        Literal["float16", "float32"] | None,
+        Option("How features are kept.", panel=EXPERT, unset="as the cache has them, else float16"),
+    ] = None
