@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import ConfigError, StoreError
+from deltaoe.functional.sampling import few_shot_split
 from deltaoe.images.labels import Layout
 from deltaoe.store.atomic import replacing
 from deltaoe.store.hdf5 import created, encoded, get_digests, get_strings, opened, put_digests, put_strings
@@ -89,6 +90,13 @@ class DataSet:
                     else f"leave --domain out: the layout is {self.layout}",
                 )
         return np.isin(self.domain_of, [self.domain_names.index(name) for name in domains])
+
+    def distinct_rows(self) -> npt.NDArray[np.int64]:
+        """Rows to count images by, (m,) int64, ascending: the first of each distinct image that has a class.
+
+        Rows with equal digests are one image. An image that also appears under another class is left out.
+        """
+        return few_shot_split(self.class_of.tolist(), self.keys(), 0, 0).rest
 
     def save(self, path: Path) -> None:
         """Write it as one HDF5 file, atomically. Raises StoreError."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deltaoe.errors import DataError, StoreError
+from deltaoe.errors import DataError, MismatchError, StoreError
 from deltaoe.store.atomic import TEMPORARY_PREFIX, cannot_write, write_json
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
@@ -112,6 +112,21 @@ class Workspace:
     def store(self, space: FeatureSpace) -> FeatureStore:
         """The feature store of a space, empty if there is none yet. Raises StoreError if it is damaged."""
         return FeatureStore(self.folder / "features" / space.id, space)
+
+    def features_of(self, data: DataSet) -> FeatureStore:
+        """The store that holds the features of a data set.
+
+        Raises:
+            MismatchError: they are no longer in this workspace.
+            StoreError: the store or the description of its space is damaged.
+        """
+        space = self.known_space(data.space_id)
+        if space is None:
+            raise MismatchError(
+                f"the features of {data.title} are no longer in {self.folder}",
+                hint="extract or import them again",
+            )
+        return self.store(space)
 
     def known_space(self, space_id: str) -> FeatureSpace | None:
         """The space stored under this id, if there is one. Raises StoreError if its description is damaged."""

@@ -159,6 +159,26 @@ def test_rows_of_domains():
     assert "--domain" in caught.value.hint
 
 
+def test_distinct_rows_count_each_image_once_and_no_image_of_two_classes():
+    # Rows 0 and 1 are one image, row 3 and 4 one of two classes, 5 has no class, 6 and 7 are one with a class once.
+    images, classes = np.array([0, 0, 1, 2, 2, 3, 4, 4]), np.array([0, 0, 1, 0, 1, -1, -1, 0])
+    data = make_dataset(
+        paths=tuple(f"{i}.png" for i in range(8)),
+        digests=images.astype(np.uint8)[:, None].repeat(32, axis=1),
+        class_of=classes,
+        domain_of=np.full(8, -1),
+    )
+    rows = data.distinct_rows()
+    assert rows.dtype == np.int64
+    assert rows.tolist() == [0, 2, 7]
+
+
+def test_a_listing_without_classes_has_no_distinct_rows():
+    data = make_dataset(class_names=(), class_of=np.full(4, -1), layout="flat")
+    assert data.distinct_rows().shape == (0,)
+    assert data.distinct_rows().dtype == np.int64
+
+
 def test_every_cut_is_refused(saved, tmp_path):
     whole, cut = saved.read_bytes(), tmp_path / "cut.h5"
     for end in [*range(0, len(whole), max(1, len(whole) // 60)), len(whole) - 1]:

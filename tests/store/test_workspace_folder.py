@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from samples import make_space
 
-from deltaoe.errors import DataError, StoreError
+from deltaoe.errors import DataError, MismatchError, StoreError
 from deltaoe.images.inputs import find_files
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import NAME, VARIABLE, Workspace
@@ -389,3 +389,16 @@ def test_a_space_under_a_wrong_id_or_damaged(tmp_path):
         description.write_text(content, encoding="utf-8")
         with pytest.raises(StoreError):
             workspace.known_space(space.id)
+
+
+def test_the_store_that_holds_the_features_of_a_data_set(tmp_path):
+    workspace, space = Workspace(tmp_path / NAME), make_space()
+    data = listing(tmp_path / "images", space.id)
+    with pytest.raises(MismatchError) as caught:
+        workspace.features_of(data)
+    assert str(caught.value) == f"the features of {data.title} are no longer in {workspace.folder}"
+    assert caught.value.hint == "extract or import them again"
+    with workspace.store(space).writer():
+        pass
+    store = workspace.features_of(data)
+    assert (store.folder, store.space) == (workspace.store(space).folder, space)
