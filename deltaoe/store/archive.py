@@ -18,8 +18,16 @@ from deltaoe.images.views import VIEW_POLICY
 from deltaoe.store.atomic import replacing
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
-from deltaoe.store.feature_store import BLOCK_ROWS, Digests
-from deltaoe.store.hdf5 import FORMAT_VERSION, get_digests, get_strings, opened, put_digests, put_strings
+from deltaoe.store.feature_store import BLOCK_ROWS
+from deltaoe.store.hdf5 import (
+    FORMAT_VERSION,
+    Digests,
+    get_digests,
+    get_strings,
+    opened,
+    put_digests,
+    put_strings,
+)
 
 _KIND = "archive"
 _COLUMNS = ("class_of", "domain_of")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.store.feature_store import Digests, FeatureStore
-from deltaoe.store.hdf5 import get_strings, opened
+from deltaoe.store.feature_store import FeatureStore
+from deltaoe.store.hdf5 import Digests, get_strings, opened
 from deltaoe.store.key_table import KeyTable
 from deltaoe.store.lock import writing
 from deltaoe.store.shards import FOREIGN_VIEW, content_keys, read_vectors, write_shard
@@ -52,7 +52,7 @@ def compact_store(
         store.refresh()
         old = list(store.shards)
         before = (len(old), sum(shard.size for shard in old))
-        files, rows = store.live_files(), store.live_rows()
+        files, rows = store.file_table(), store.feature_table()
         kept_files = _FileColumns(store, files, base, drop_missing_folders)
         keep = _kept_rows(rows, listed, kept_files.digest)
         _write(store, rows, keep, kept_files, progress)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from deltaoe.errors import StoreError, first_line
 
 FORMAT_VERSION = 2
+Digests = npt.NDArray[np.uint8]  # (n, 32), a SHA-256 digest per row
 _CHECKSUM = "sha256"
 _CHUNK_BYTES = 8 << 20
 
@@ -45,14 +46,14 @@ def get_strings(group: h5py.Group, name: str) -> list[bytes]:
     return [buffer[a:b] for a, b in itertools.pairwise(table.tolist())]
 
 
-def put_digests(group: h5py.Group, name: str, digests: npt.NDArray[np.uint8]) -> None:
+def put_digests(group: h5py.Group, name: str, digests: Digests) -> None:
     """Store n digests of W bytes, an (n, W) array of bytes."""
     group.create_dataset(name, data=np.ascontiguousarray(digests, dtype=np.uint8))
 
 
-def get_digests(group: h5py.Group, name: str, width: int = 32) -> npt.NDArray[np.uint8]:
+def get_digests(group: h5py.Group, name: str, width: int = 32) -> Digests:
     """The inverse of :func:`put_digests`. Raises StoreError if it is no such array."""
-    table: npt.NDArray[np.uint8] = group[name][()]
+    table: Digests = group[name][()]
     if table.dtype != np.uint8 or table.ndim != 2 or table.shape[1] != width:
         raise StoreError(f"damaged digest table {group.name}/{name}")
     return table

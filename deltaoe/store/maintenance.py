@@ -52,7 +52,7 @@ def info(workspace: Workspace) -> list[SpaceInfo]:
 
 
 def _describe(store: FeatureStore) -> SpaceInfo:
-    files = store.live_files()
+    files = store.file_table()
     failed: dict[str, str] = {}
     if files is not None:
         broken = np.flatnonzero(files.columns["problem"])
