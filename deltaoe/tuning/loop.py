@@ -207,7 +207,7 @@ def _losses(text: Tensor, problem: Problem, recipe: Recipe, rows: Tensor | slice
         distance = (text - problem.anchor).square().sum(dim=1).mean()
         loss = loss + recipe.anchor * distance
     right = (cosines.argmax(dim=1) == labels).float().mean()
-    premise = ebm_terms(features, text.detach(), recipe.temperature, recipe.top_c).premise_share
+    premise = ebm_terms(features, text.detach(), recipe.temperature, recipe.top_c).bound_share
     return loss, torch.stack([cross_entropy, ebm, premise, right, distance]).detach()
 
 

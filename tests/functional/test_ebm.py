@@ -66,7 +66,7 @@ def test_the_bound_holds_wherever_its_premise_does(space, temperature, top_c):
     ):
         # 1e-13: at τ = 10 energies are near 20, an ulp of which is 4e-15.
         assert (value >= e2 - e0 - 1e-13) if holds else (value < e2 - e0 + 1e-13)
-    assert float(terms.premise_share) == pytest.approx(sum(premise) / len(premise))
+    assert float(terms.bound_share) == pytest.approx(sum(premise) / len(premise))
 
 
 @quick
@@ -93,13 +93,13 @@ def test_the_loss_falls_as_the_bound_rises():
     assert float(strong.loss) < float(weak.loss)
 
 
-def test_premise_share_counts_samples():
+def test_bound_share_counts_images():
     terms = EbmTerms(
         e0=torch.zeros(4),
         e1=torch.tensor([1.0, 1.0, 1.0, 1.0]),
         e2=torch.tensor([0.5, 1.0, 1.5, 2.0]),
     )
-    assert float(terms.premise_share) == 0.5
+    assert float(terms.bound_share) == 0.5
 
 
 # Gradients
