@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deltaoe.errors import StoreError
+from deltaoe.errors import StoreError, os_reason
 
 TEMPORARY_PREFIX = ".deltaoe-tmp-"
 
@@ -56,9 +56,9 @@ def write_json(target: Path, value: Any) -> None:
 
 def cannot_write(target: Path, cause: OSError) -> StoreError:
     """The error for a target that cannot be written, with the operating system's reason."""
-    reason = (cause.strerror or str(cause)).lower()
     return StoreError(
-        f"cannot write {target}: {reason}", hint="check permissions and free space, then run it again"
+        f"cannot write {target}: {os_reason(cause)}",
+        hint="check permissions and free space, then run it again",
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.errors import StoreError
+from deltaoe.errors import StoreError, os_reason
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.store.compaction import Compacted, compact_store
 from deltaoe.store.dataset import DataSet
@@ -164,7 +164,7 @@ def _set_aside(paths: list[Path]) -> list[Path]:
                 path.replace(target)
             except OSError as cause:
                 raise StoreError(
-                    f"cannot move {path}: {(cause.strerror or str(cause)).lower()}", hint="check permissions"
+                    f"cannot move {path}: {os_reason(cause)}", hint="check permissions"
                 ) from cause
         moved.append(target)
     return moved
