@@ -88,10 +88,11 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def docs(session: nox.Session) -> None:
-    """Build the documentation with warnings as errors, then run its examples."""
+    """Build the documentation with warnings as errors, then run its examples and those of the docstrings."""
     prepare(session, "docs", "test")
     run(session, "sphinx-build", "-q", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
     run(session, "pytest", "tests/docs")
+    run(session, "pytest", "--doctest-modules", "deltaoe")
 
 
 @nox.session(venv_backend="none")

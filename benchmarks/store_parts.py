@@ -158,7 +158,8 @@ def import_scoring(place: Place) -> Spent:
 
 def append(place: Place) -> Spent:
     """Seconds of adding all rows, each with the record of a file, as extract does; a shard per 8192."""
-    from deltaoe.store.feature_store import FeatureStore, FileRecord
+    from deltaoe.store.feature_store import FeatureStore
+    from deltaoe.store.store_index import FileRecord
 
     shutil.rmtree(place.store, ignore_errors=True)
     store, seconds = FeatureStore(place.store, space(place.dim)), Spent(0.0, 0.0)

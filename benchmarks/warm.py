@@ -33,7 +33,8 @@ from shown import show
 
 from deltaoe.clip.reference import LOCAL_DIR, ModelRef
 from deltaoe.store.feature_space import FeatureSpace
-from deltaoe.store.feature_store import FeatureStore, FileRecord
+from deltaoe.store.feature_store import FeatureStore
+from deltaoe.store.store_index import FileRecord
 from deltaoe.store.workspace import Workspace
 
 CLASSES = 100

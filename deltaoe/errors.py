@@ -1,14 +1,32 @@
-"""What can go wrong, each with the next action.
+"""The errors of this package, each with a hint.
 
 The library raises these and nothing else for what a caller can cause; the command line turns each into one
-message and an exit code. The message is the fact, ``hint`` is what to do about it.
+message and an exit code. The message says what is wrong, the hint what to do about it.
 """
 
 from __future__ import annotations
 
+import errno
+
 
 class DeltaoeError(Exception):
-    """Base of all errors of this package: a short fact and, in ``hint``, the next action."""
+    """Base of all errors of this package.
+
+    Args:
+        message: what is wrong, without a full stop.
+        hint: what to do about it; empty if there is nothing to say.
+
+    Attributes:
+        hint: as given.
+        exit_code: what the command line exits with.
+
+    Example:
+        >>> try:
+        ...     raise DataError("no images in photos", hint="check the path")
+        ... except DeltaoeError as error:
+        ...     print(f"{error} ({error.hint}), exit code {error.exit_code}")
+        no images in photos (check the path), exit code 1
+    """
 
     exit_code = 1
 
@@ -18,13 +36,13 @@ class DeltaoeError(Exception):
 
 
 class ConfigError(DeltaoeError):
-    """An option or argument has no usable value. The caller can fix it without touching any data."""
+    """An option or argument has no usable value; it can be corrected without touching any data. Exit code 2."""
 
     exit_code = 2
 
 
 class DataError(DeltaoeError):
-    """The images, labels or files given cannot be used as asked."""
+    """Images, labels or files that were given cannot be used as asked."""
 
 
 class StoreError(DeltaoeError):
@@ -32,14 +50,35 @@ class StoreError(DeltaoeError):
 
 
 class MismatchError(DeltaoeError):
-    """Two things that must belong together do not: a detector and a model, a store and a feature space."""
+    """Two things that must belong together do not, such as a detector and a model, or features of two spaces."""
 
 
 class ModelError(DeltaoeError):
-    """A model cannot be found, loaded or used for what was asked."""
+    """A model cannot be found, loaded or used as asked."""
 
 
 def first_line(cause: BaseException, limit: int = 240) -> str:
-    """What somebody else's exception says, in one line for a message of ours; never empty."""
+    """The first line of another package's exception, for a message of ours; the exception's name if it says nothing.
+
+    Args:
+        cause: the exception.
+        limit: the most characters.
+
+    Example:
+        >>> first_line(ValueError("bad header\\nat byte 7")), first_line(KeyboardInterrupt())
+        ('bad header', 'KeyboardInterrupt')
+    """
     lines = str(cause).strip().splitlines()
     return lines[0][:limit] if lines else type(cause).__name__
+
+
+def os_reason(cause: OSError) -> str:
+    """Why the operating system refused, in lower-case words that fit into a sentence or a table cell.
+
+    Example:
+        >>> os_reason(FileNotFoundError(errno.ENOENT, "any text"))
+        'no such file or folder'
+    """
+    if cause.errno == errno.ENOENT:
+        return "no such file or folder"
+    return (cause.strerror or str(cause)).lower()

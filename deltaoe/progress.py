@@ -1,4 +1,4 @@
-"""What a workflow says while it works. The command line draws it; a notebook may print it or ignore it."""
+"""Progress of long work, as events: the command line draws them, a notebook may print or ignore them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Event:
-    """Progress of one stage.
+    """Progress of one stage of the work.
 
     Attributes:
-        stage: a few words, such as ``Encoding images``; a change of stage ends the one before.
-        done: units finished; ``total`` of how many, None while unknown.
-        info: numbers or words worth showing now.
+        stage: its name in a few words, such as ``Encoding images``; a change of stage ends the one before.
+        done: number of units (images, steps) that are finished.
+        total: number of all units; None while it is unknown.
+        info: name → number or word to show beside the progress.
         message: a sentence to print once, instead of progress.
     """
 
@@ -28,4 +29,4 @@ OnEvent = Callable[[Event], None]
 
 
 def silent(event: Event) -> None:
-    """Ignore progress."""
+    """Ignore an event: the default where progress is reported."""

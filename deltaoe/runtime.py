@@ -39,7 +39,7 @@ def usable_cpus() -> int:
 
 
 def process_pool(workers: int | None = None) -> ProcessPoolExecutor:
-    """So many fresh processes, by default one per usable CPU. They leave Ctrl-C to this one, and end when it ends."""
+    """A pool of new processes, by default one per usable CPU; they ignore Ctrl-C and end when this process ends."""
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
@@ -56,21 +56,27 @@ def _serve_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
-    def end_with_it() -> None:  # after kill -9 nobody else would tell this process that there is no more work
+    def end_with_parent() -> (
+        None
+    ):  # after kill -9 nobody else would tell this process that there is no more work
         if parent is not None:
             parent.join()
             os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=end_with_it, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device that exists here.
+    """The device of a name: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
 
-    ``auto`` takes the first CUDA device, then Apple's MPS, then the CPU.
+    ``auto`` is the first CUDA device, else Apple's MPS, else the CPU.
 
     Raises:
         ConfigError: the name is no device name, or that device is not present.
+
+    Example:
+        >>> resolve_device("cpu")
+        device(type='cpu')
     """
     import torch
 
@@ -85,9 +91,9 @@ def resolve_device(name: str) -> torch.device:
     if device is None or device.type not in {"cpu", "cuda", "mps"}:
         raise ConfigError(f"unknown device {name!r}", hint="use auto, cpu, cuda, cuda:<index> or mps")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
+        count = torch.cuda.device_count()
         raise ConfigError(
-            f"device {name!r} is not present ({found} CUDA device{'s' * (found != 1)} found)",
+            f"device {name!r} is not present ({count} CUDA device{'s' * (count != 1)} found)",
             hint="use --device auto or --device cpu",
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
@@ -96,7 +102,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def native_precision(device: torch.device) -> str:
-    """The fastest arithmetic that loses nothing worth having on this device: ``fp32``, ``bf16`` or ``fp16``.
+    """The precision that a device computes CLIP's image tower in fastest: ``fp32``, ``bf16`` or ``fp16``.
 
     NVIDIA's GPUs from compute capability 7.0 on have units for half precision, which OpenAI's CLIPs were trained
     in; some CPUs have instructions for bfloat16. A CPU without them emulates it many times slower than ``fp32``.
@@ -110,13 +116,13 @@ def native_precision(device: torch.device) -> str:
     ask = getattr(torch.cpu, "get_capabilities", None)
     if device.type != "cpu" or ask is None or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return "fp32"
-    has = ask()
+    capabilities = ask()
     # By these names for x86 (twice) and for ARM.
-    return "bf16" if any(has.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "fp32"
+    return "bf16" if any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "fp32"
 
 
 def tuning_precision(device: torch.device) -> str:
-    """What prompts are learned in: ``bf16`` on GPUs that have it, ``fp32`` elsewhere.
+    """The precision that prompts are tuned in: ``bf16`` on GPUs that have it, ``fp32`` elsewhere.
 
     bfloat16 has float32's range, so that no gradient has to be scaled; losses and context stay float32.
     """
@@ -126,7 +132,7 @@ def tuning_precision(device: torch.device) -> str:
 
 
 def activation_memory(device: torch.device) -> int:
-    """Bytes that activations of prompts may take until backward: an eighth of a CUDA device's, else 2 GiB."""
+    """Bytes that activations of prompts may take until the backward pass: an eighth of a CUDA device's, else 2 GiB."""
     import torch
 
     if device.type == "cuda":
@@ -135,15 +141,19 @@ def activation_memory(device: torch.device) -> int:
 
 
 def replayed(function: Callable[[Tensor], Tensor], example: Tensor) -> Callable[[Tensor], Tensor]:
-    """A function that does the same on a CUDA device by replaying all its kernels, backward's too, at once.
+    """The same function as a CUDA graph, which replays all its kernels, forward and backward, at once.
 
     A step through a text tower is thousands of small kernels, and starting them one by one takes several times as
-    long as computing them (``benchmarks/imagenet_size.py``). The result lives until the next call. On other devices, or
-    where the kernels cannot be captured, it is the function itself.
+    long as computing them (``benchmarks/imagenet_size.py``). On other devices, or if the kernels cannot be captured, it
+    is the function itself.
 
     Args:
-        function: of one tensor, always on the same memory otherwise, without random numbers or waiting for the device.
-        example: what it will be called with; gradients flow to it.
+        function: of one tensor. All else that it reads must stay where it is in memory; it must not draw random numbers
+            nor wait for the device.
+        example: a tensor of the shape, type and device of the arguments; gradients flow to them.
+
+    Returns:
+        The function; each result is valid until the next call.
     """
     import gc
 
@@ -156,10 +166,10 @@ def replayed(function: Callable[[Tensor], Tensor], example: Tensor) -> Callable[
     collecting = gc.isenabled()
     gc.disable()
     try:
-        # A copy: capturing runs on a stream of its own, and what is learned shall not be tied to that.
-        own = example.detach().clone().requires_grad_()
+        # A copy: capturing runs on a stream of its own, and the learned tensor must not be tied to that.
+        sample = example.detach().clone().requires_grad_()
         graphed: Callable[[Tensor], Tensor] = torch.cuda.make_graphed_callables(  # type: ignore[assignment]
-            function, (own,), num_warmup_iters=1
+            function, (sample,), num_warmup_iters=1
         )
     except RuntimeError:
         return function
@@ -171,7 +181,7 @@ def replayed(function: Callable[[Tensor], Tensor], example: Tensor) -> Callable[
 
 @contextlib.contextmanager
 def exact_convolutions() -> Iterator[None]:
-    """Float32 convolutions compute in float32 while it lasts; by default cuDNN rounds to 10 bits (TF32)."""
+    """A context in which float32 convolutions compute in float32; by default cuDNN rounds to 10 bits (TF32)."""
     import torch
 
     if not torch.backends.cudnn.is_available():  # type: ignore[no-untyped-call]
@@ -185,24 +195,28 @@ def exact_convolutions() -> Iterator[None]:
 
 
 def float64_device(device: torch.device) -> torch.device:
-    """The device itself, or the CPU where it has no double precision: Apple's MPS."""
+    """The device itself, or the CPU if the device has no double precision, as Apple's MPS."""
     import torch
 
     return torch.device("cpu") if device.type == "mps" else device
 
 
 def copy_to(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A CPU tensor's copy on a device (itself on a CPU); to a CUDA device without waiting for what runs there."""
+    """A CPU tensor on a device: itself on a CPU, else a copy; to a CUDA device without waiting for what runs there."""
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, the device's or this machine's.
+    """Whether an exception means that memory ran out, the device's or this machine's.
 
-    Only CUDA's allocator has a class for it, whose text says it too. The CPU's, MPS's, cuBLAS and C++ itself
-    raise a RuntimeError that can be told by its text alone.
+    Only CUDA's allocator has a class for it, whose text says it too. The CPU's allocator, MPS's, cuBLAS and C++ itself
+    raise a RuntimeError that is recognised by its text alone.
+
+    Example:
+        >>> is_out_of_memory(RuntimeError("CUDA out of memory")), is_out_of_memory(RuntimeError("no"))
+        (True, False)
     """
     if isinstance(error, MemoryError):
         return True
@@ -211,7 +225,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_memory(device: torch.device) -> None:
-    """Give back what PyTorch's allocator keeps for reuse, so that a smaller batch finds room in one piece."""
+    """Release the memory that PyTorch's allocator holds for reuse, so that a smaller batch finds room in one piece."""
     import gc
 
     import torch
@@ -224,7 +238,7 @@ def free_memory(device: torch.device) -> None:
 
 
 def generator(seed: int) -> torch.Generator:
-    """A CPU generator for one purpose, so that a draw depends on its seed alone and on no device."""
+    """A CPU generator of this seed for one purpose, so that a draw depends on no device and on no other draw."""
     import torch
 
     return torch.Generator(device="cpu").manual_seed(seed)

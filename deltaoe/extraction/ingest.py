@@ -17,8 +17,10 @@ from deltaoe.extraction.options import IngestOptions
 from deltaoe.images.inputs import FileList
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import usable_cpus
-from deltaoe.store.feature_store import Digests, FeatureStore, FileRecord, StoreWriter
+from deltaoe.store.feature_store import Digests, FeatureStore
+from deltaoe.store.feature_writer import StoreWriter
 from deltaoe.store.shards import NO_DIGEST
+from deltaoe.store.store_index import FileRecord
 from deltaoe.store.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
-r"""Detection metrics with bootstrap intervals, all draws of a block at once.
+r"""Detection metrics with bootstrap intervals, many resamples at once.
 
-Scores are sorted once and equal ones form a group. A resample is then a count per group, and every metric is a
-sum over cumulative counts: no draw is ever sorted. All sums but the last are of integers, hence exact.
+Scores are sorted once, and equal ones form a group. A resample is then a count per group, and every metric a sum
+over cumulative counts: no resample is ever sorted. All sums but the last are of integers, hence exact.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ARRAYS = 8
 
 
 class Interval(NamedTuple):
-    """A point estimate and the ends of its interval, NaN where no interval was asked for."""
+    """An estimate, ``value``, and the ends of its interval, ``low`` and ``high``: NaN where none was asked for."""
 
     value: float
     low: float
@@ -47,24 +47,24 @@ def detection_intervals(
 ) -> dict[str, Interval]:
     r"""AUROC, FPR@95, AUPR-in and AUPR-out with percentile bootstrap intervals (Efron, Ann. Stat. 1979).
 
-    In- and out-of-distribution scores are resampled separately, so each draw has as many of either as there
-    are. The values are those of :mod:`deltaoe.functional.metrics`. ``positive`` moves FPR@95 alone:
+    In- and out-of-distribution scores are resampled separately: each resample has n and m of them. The values are
+    those of :mod:`deltaoe.functional.metrics`. ``positive`` changes FPR@95 alone:
 
-    - ``"id"``: the share of OOD images kept by the largest threshold that keeps ≥ 95 % of ID images.
-    - ``"ood"``, as in pytorch-ood and OpenOOD since it counts OOD as positive **[source: their code]**: scores
-      are negated, and the share of ID images flagged by the strictest threshold that flags ≥ 95 % of OOD.
+    - ``"id"``: the share of OOD images that reach the largest threshold that ≥ 95 % of ID images reach.
+    - ``"ood"``, as in pytorch-ood and in OpenOOD since it counts OOD as positive **[source: their code]**: scores
+      are negated; the share of ID images that reach the largest threshold that ≥ 95 % of OOD images reach.
 
-    AUROC is the same under both. Also AUPR-in has ID and AUPR-out has OOD as its positive class under both,
-    there as here; they are average precision here, while both libraries join the points of the curve by
-    straight lines, so their AUPRs differ a little.
+    AUROC is the same under both. AUPR-in has ID and AUPR-out has OOD as its positive class under both, in those
+    libraries as here; it is average precision here, while both libraries join the points of the curve by straight
+    lines, so that their AUPRs differ a little.
 
     Args:
         id_scores: (n,), higher = more in-distribution.
-        ood_scores: (m,).
-        generator: the only source of chance; equal states give equal intervals.
-        draws: resamples. 0 asks for the values only: ``low`` and ``high`` are NaN.
-        level: the share of such intervals that should hold the true metric.
-        positive: the class to be found at 95 %.
+        ood_scores: (m,), likewise.
+        generator: the only source of randomness; equal states give equal intervals.
+        draws: number of resamples, ≥ 0. With 0, ``low`` and ``high`` are NaN.
+        level: the share of such intervals that should hold the true metric, in (0, 1).
+        positive: the class of which 95 % are to be found.
 
     Returns:
         An interval for each name in ``DETECTION``. It reflects chance in the images, not in training; it has
@@ -73,6 +73,11 @@ def detection_intervals(
     Raises:
         ConfigError: ``draws`` is negative, ``level`` is not in (0, 1) or ``positive`` is neither class.
         DataError: one side is empty or a score is not finite.
+
+    Example:
+        >>> metrics = detection_intervals([0.9, 0.8], [0.2, 0.1], generator=np.random.default_rng(0), draws=10)
+        >>> metrics["auroc"]
+        Interval(value=1.0, low=1.0, high=1.0)
     """
     check_level(level)
     if draws < 0:
@@ -90,10 +95,10 @@ def detection_intervals(
     }
     if not draws:
         return {name: Interval(value, math.nan, math.nan) for name, value in values.items()}
-    found = _resampled(inside, outside, generator, draws, positive)
+    resampled = _resampled(inside, outside, generator, draws, positive)
     ends = ((1 - level) / 2, (1 + level) / 2)
     return {
-        name: Interval(values[name], *(float(end) for end in np.quantile(found[name], ends)))
+        name: Interval(values[name], *(float(end) for end in np.quantile(resampled[name], ends)))
         for name in DETECTION
     }
 
@@ -101,14 +106,14 @@ def detection_intervals(
 def _resampled(
     inside: Floats, outside: Floats, generator: np.random.Generator, draws: int, positive: Positive
 ) -> dict[str, Floats]:
-    """Each metric of each draw, (draws,)."""
+    """Each metric of each resample, (draws,)."""
     unique, group = np.unique(np.concatenate([inside, outside]), return_inverse=True)
     sides = group[: len(inside)], group[len(inside) :]
     size = max(1, _BLOCK_BYTES // (8 * _ARRAYS * len(unique)))
     blocks = []
     for start in range(0, draws, size):
         counts = np.empty((2, min(size, draws - start), len(unique)), dtype=np.int64)
-        # Draw by draw, so that chance is spent in an order that no block size can change.
+        # Draw by draw, so that no block size can change the order of the random numbers.
         for draw in range(counts.shape[1]):
             for side, members in enumerate(sides):
                 taken = members[generator.integers(len(members), size=len(members))]
@@ -121,44 +126,61 @@ def metrics_of_counts(inside: Counts, outside: Counts, positive: Positive = "id"
     r"""The metrics of samples given as counts per distinct score **[derived]**.
 
     Args:
-        inside: (R, G), how often each of G scores, ascending, is an ID image's in each of R samples.
-        outside: (R, G), the same of OOD images. In every sample both sides have at least one image.
-        positive: the class to be found at 95 %.
+        inside: (R, G), number of ID images with each of G distinct scores, ascending, in each of R samples.
+        outside: (R, G), number of OOD images, likewise. In every sample both sides have at least one image.
+        positive: the class of which 95 % are to be found, as in :func:`detection_intervals`.
 
     Returns:
-        Each name in ``DETECTION``, (R,).
+        The metric of each sample, (R,), for each name in ``DETECTION``.
+
+    Example:
+        >>> metrics = metrics_of_counts(np.array([[0, 1, 1]]), np.array([[1, 1, 0]]))
+        >>> metrics["auroc"].tolist(), metrics["fpr95"].tolist()
+        ([0.875], [0.5])
     """
     in_below, out_below = inside.cumsum(axis=1), outside.cumsum(axis=1)  # at or below each score
     n, m = in_below[:, -1], out_below[:, -1]
-    found = {
+    metrics = {
         "auroc": auroc_of_counts(inside, outside),
         "aupr_out": _precision(outside, out_below, in_below, m),
     }
     if positive == "ood":
-        found["fpr95"] = _reached(out_below, in_below, m) / n
-    # At or above each score: what is left of the whole.
+        metrics["fpr95"] = _reached(out_below, in_below, m) / n
+    # At or above each score: all less those below it.
     in_above, out_above = n[:, None] - in_below + inside, m[:, None] - out_below + outside
-    found["aupr_in"] = _precision(inside, in_above, out_above, n)
+    metrics["aupr_in"] = _precision(inside, in_above, out_above, n)
     if positive == "id":
-        found["fpr95"] = _reached(in_above[:, ::-1], out_above[:, ::-1], n) / m
-    return found
+        metrics["fpr95"] = _reached(in_above[:, ::-1], out_above[:, ::-1], n) / m
+    return metrics
 
 
 def auroc_of_counts(inside: Counts, outside: Counts) -> Floats:
-    """AUROC (R,) of samples given as counts per distinct score, ties ½; see :func:`metrics_of_counts`."""
+    """AUROC of samples given as counts per distinct score, ties counted half **[derived]**.
+
+    Args:
+        inside: (R, G), as :func:`metrics_of_counts`.
+        outside: (R, G), likewise.
+
+    Returns:
+        (R,).
+
+    Example:
+        >>> auroc_of_counts(np.array([[0, 1, 1]]), np.array([[1, 1, 0]])).tolist()
+        [0.875]
+    """
     # A pair in the right order counts two, a tie one.
     pairs = (inside * (2 * outside.cumsum(axis=1) - outside)).sum(axis=1)
     return np.asarray(pairs / (2 * inside.sum(axis=1) * outside.sum(axis=1)))
 
 
 def _precision(gained: Counts, hits: Counts, alarms: Counts, total: Counts) -> Floats:
-    """Average precision (R,): precision at each threshold, weighed by the recall gained there."""
-    # Before the first image is found, 0 hits of 0 are a precision that weighs nothing.
+    """Average precision (R,): precision at each threshold, weighted by the recall gained there."""
+    # Before the first image is found, precision is 0 of 0, and its weight is zero.
     return np.asarray((gained * (hits / np.maximum(hits + alarms, 1))).sum(axis=1) / total)
 
 
 def _reached(hits: Counts, alarms: Counts, total: Counts) -> Counts:
-    """Alarms (R,) at the first threshold that finds enough; both counts rise along the thresholds."""
-    kept = np.array([images_kept(_TPR, int(count)) for count in total])
-    first = (hits < kept[:, None]).sum(axis=1)
+    """False alarms (R,) at the first threshold with 95 % of all hits; both counts (R, G) rise along the thresholds."""
+    enough = np.array([images_kept(_TPR, int(count)) for count in total])
+    first = (hits < enough[:, None]).sum(axis=1)
     return np.asarray(np.take_along_axis(alarms, first[:, None], axis=1)[:, 0])

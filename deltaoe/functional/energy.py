@@ -1,8 +1,8 @@
-r"""Energies of cosine similarities and the change that cropping the largest ones makes.
+r"""Energies of cosine similarities, and ΔEnergy: their change when the largest cosines are cropped.
 
-Notation: ``s`` are the cosines between one image and the K class prompts, ``τ`` is the temperature in cosine
-units (CLIP's own is 0.01), ``T_c`` are the indices of the c largest cosines. Higher scores mean "more
-in-distribution" everywhere in this package.
+Notation: ``s`` are the cosines between one image and the K class prompts; ``τ`` is the temperature in cosine units
+(CLIP's own is 0.01); ``T_c`` are the indices of the c largest cosines; the *floor* is log Σ_{j∉T_c} exp(s_j/τ), the
+log-sum-exp of all others. Higher scores mean "more in-distribution" everywhere in this package.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from torch import Tensor
 
 from deltaoe.functional.limits import check_temperature, check_top_c
 
-# From here on, exponents of cosines stay below e^20 and the change can be summed directly, without taking a
-# maximum out. Below, two log-sum-exps are subtracted.
-_DIRECT_FROM_TEMPERATURE = 0.05
+# From here on, exponents of cosines stay below e^20: they can be summed in single precision without taking their
+# maximum out. Below, log-sum-exps are computed and subtracted.
+DIRECT_FROM_TEMPERATURE = 0.05
 
 
 def energy(cosines: Tensor, temperature: float) -> Tensor:
@@ -27,17 +27,21 @@ def energy(cosines: Tensor, temperature: float) -> Tensor:
         temperature: τ > 0, cosine units.
 
     Returns:
-        (...), in cosine units. Low energy means that some prompt fits.
+        (...), in cosine units; low where some prompt fits the image.
 
     Raises:
         ConfigError: τ is not a positive finite number.
+
+    Example:
+        >>> round(energy(torch.tensor([0.3, 0.2, 0.1]), 0.01).item(), 3)
+        -0.3
     """
     check_temperature(temperature)
     return -temperature * torch.logsumexp(at_least_single(cosines) / temperature, dim=-1)
 
 
 def crop(cosines: Tensor, top_c: int) -> Tensor:
-    r"""Set the c largest cosines of each row to zero **[source: "reset the top-c cosine similarities"]**.
+    r"""Cosines with the c largest of each row set to zero **[source]**: "reset the top-c cosine similarities".
 
     Args:
         cosines: (..., K).
@@ -45,10 +49,14 @@ def crop(cosines: Tensor, top_c: int) -> Tensor:
             any energy of the result.
 
     Returns:
-        (..., K), a new tensor; gradients flow through what was kept.
+        (..., K), a new tensor; gradients flow through the cosines that are not cropped.
 
     Raises:
         ConfigError: c is outside 1..K.
+
+    Example:
+        >>> crop(torch.tensor([[0.5, 0.25, 0.125], [0.0, -0.5, 0.75]]), top_c=1).tolist()
+        [[0.0, 0.25, 0.125], [0.0, -0.5, 0.0]]
     """
     check_top_c(top_c, cosines.shape[-1])
     return cosines.scatter(-1, cosines.topk(top_c, dim=-1).indices, 0.0)
@@ -57,9 +65,9 @@ def crop(cosines: Tensor, top_c: int) -> Tensor:
 def delta_energy(cosines: Tensor, temperature: float, top_c: int) -> Tensor:
     r"""ΔEnergy: E_1 − E_0, the energy gained when the c largest cosines are cropped to zero **[source]**.
 
-    E_0 and E_1 are :func:`energy` before and after :func:`crop`. Computed as
-    τ log1p( Σ_{T_c} (exp(s_j/τ) − 1) / (c + Σ_{j∉T_c} exp(s_j/τ)) ) **[derived]**, which never cancels at
-    large τ, or as a difference of two log-sum-exps at small τ, where the exponents would overflow.
+    E_0 and E_1 are :func:`energy` before and after :func:`crop`. At large τ it is computed as
+    τ log1p( Σ_{T_c} (exp(s_j/τ) − 1) / (c + Σ_{j∉T_c} exp(s_j/τ)) ) **[derived]**, which never cancels; at small τ,
+    where the exponents would overflow, as a difference of two log-sum-exps.
     ``1 − P_c`` (P_c the softmax mass of T_c) is never formed: at τ = 0.01 it has no correct digits.
 
     Args:
@@ -72,11 +80,16 @@ def delta_energy(cosines: Tensor, temperature: float, top_c: int) -> Tensor:
 
     Raises:
         ConfigError: τ or c is out of range.
+
+    Example:
+        >>> known, unknown = [0.35, 0.15, 0.15], [0.25, 0.25, 0.25]
+        >>> delta_energy(torch.tensor([known, unknown], dtype=torch.float64), 0.01, 1).round(decimals=2).tolist()
+        [0.19, 0.0]
     """
     check_temperature(temperature)
     check_top_c(top_c, cosines.shape[-1])
     cosines = at_least_single(cosines)
-    if temperature < _DIRECT_FROM_TEMPERATURE:
+    if temperature < DIRECT_FROM_TEMPERATURE:
         return energy(crop(cosines, top_c), temperature) - energy(cosines, temperature)
     top = cosines.topk(top_c, dim=-1)
     rest = torch.exp(cosines.scatter(-1, top.indices, -torch.inf) / temperature).sum(dim=-1)
@@ -95,21 +108,28 @@ def delta_energy_from_top(top_cosines: Tensor, floor: Tensor, temperature: float
         temperature: τ > 0, cosine units.
 
     Returns:
-        (N,), float64.
+        (N,) float64, in cosine units.
 
     Raises:
         ConfigError: τ is not a positive finite number.
+
+    Example:
+        >>> cosines = torch.tensor([[0.35, 0.20, 0.15]], dtype=torch.float64)
+        >>> floor = torch.logsumexp(cosines[:, 1:] / 0.1, dim=-1)
+        >>> change = delta_energy_from_top(cosines[:, :1], floor, 0.1)
+        >>> torch.allclose(change, delta_energy(cosines, 0.1, 1))
+        True
     """
     check_temperature(temperature)
     scaled, floor = top_cosines.double() / temperature, floor.double()
-    if temperature >= _DIRECT_FROM_TEMPERATURE:
+    if temperature >= DIRECT_FROM_TEMPERATURE:
         return temperature * _direct_change(scaled, torch.exp(floor))
     cropped = torch.logaddexp(floor, torch.full_like(floor, math.log(scaled.shape[-1])))
     return temperature * (torch.logaddexp(torch.logsumexp(scaled, dim=-1), floor) - cropped)
 
 
 def at_least_single(values: Tensor) -> Tensor:
-    """Cast float16 and bfloat16 to float32: they hold too few digits for a difference of energies."""
+    """The same numbers, float16 and bfloat16 as float32: they hold too few digits for a difference of energies."""
     return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 

@@ -1,4 +1,4 @@
-"""In-distribution images that others are compared with: nearest neighbours and class-wise Gaussians."""
+"""The gallery: in-distribution images that others are compared with, by nearest neighbours or class-wise Gaussians."""
 
 from __future__ import annotations
 
@@ -19,16 +19,21 @@ NEIGHBOURS = 10
 
 
 class Gallery:
-    """Features and classes of in-distribution images that are not scored themselves.
+    """Features and classes of n in-distribution images that are not scored themselves.
 
     Args:
         features: (n, D) unit rows.
-        classes: (n,) class of each.
-        neighbours: k of KNN. Sun et al. choose 50 to 1,000 for whole training sets; among a few shots a class, the
-            tenth neighbour is as far as it is meant to be. At most n.
+        classes: (n,), each image's class, integers or names.
+        neighbours: k of KNN, at most n. Sun et al. choose 50 to 1,000 for whole training sets; for a gallery of a few
+            images per class 10 is our choice.
 
     Raises:
-        DataError: there are none, or not as many classes as features.
+        DataError: there are no images, or not as many classes as features.
+
+    Example:
+        >>> gallery = Gallery([[1.0, 0.0], [0.0, 1.0]], [0, 1], neighbours=1)
+        >>> gallery.negative_knn_distance(torch.tensor([[0.6, 0.8]])).round(decimals=3).tolist()
+        [-0.632]
     """
 
     def __init__(self, features: npt.ArrayLike, classes: npt.ArrayLike, neighbours: int = NEIGHBOURS) -> None:
@@ -46,25 +51,25 @@ class Gallery:
 
     @cached_property
     def _gaussians(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Class means (C, D) and a matrix W with W Wᵀ the inverse of the shared covariance."""
+        """Class means (C, D) and a matrix W (D, D) with W Wᵀ the inverse of the covariance that all classes share."""
         from sklearn.covariance import LedoitWolf
 
-        names, home = np.unique(self._classes, return_inverse=True)
+        names, class_of = np.unique(self._classes, return_inverse=True)
         means = np.stack(
-            [self._features[home == i].mean(axis=0, dtype=np.float64) for i in range(len(names))]
+            [self._features[class_of == i].mean(axis=0, dtype=np.float64) for i in range(len(names))]
         )
-        rest = self._features.astype(np.float64) - means[home]
-        # Few shots in many dimensions have a singular covariance: Ledoit and Wolf's shrinkage has an inverse.
-        precision = LedoitWolf(assume_centered=True).fit(rest).precision_
+        deviations = self._features.astype(np.float64) - means[class_of]
+        # Few images in many dimensions have a singular covariance: Ledoit and Wolf's shrinkage has an inverse.
+        precision = LedoitWolf(assume_centered=True).fit(deviations).precision_
         return means, np.linalg.cholesky(precision)
 
     def negative_knn_distance(self, features: Tensor) -> Tensor:
-        """Minus the Euclidean distance of (N, D) unit rows to their k-th nearest image: (N,) float64."""
+        """Minus the Euclidean distance of each of (N, D) unit rows to its k-th nearest image, (N,) float64."""
         distances, _ = self._index.kneighbors(features.cpu().numpy().astype(np.float32))
         return torch.from_numpy(-distances[:, -1].astype(np.float64))
 
     def negative_mahalanobis(self, features: Tensor) -> Tensor:
-        """Minus the squared Mahalanobis distance of (N, D) rows to their nearest class mean: (N,) float64."""
+        """Minus the squared Mahalanobis distance of each of (N, D) rows to the nearest class mean, (N,) float64."""
         means, root = self._gaussians
         images, centres = features.cpu().numpy().astype(np.float64) @ root, means @ root
         # |a − b|² = |a|² + |b|² − 2ab: N×C numbers instead of N×C×D.

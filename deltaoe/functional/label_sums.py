@@ -8,32 +8,27 @@ import torch
 from torch import Tensor
 
 from deltaoe.errors import ConfigError
-from deltaoe.functional.energy import (
-    at_least_single,
-    delta_energy_from_top,
-)
+from deltaoe.functional.energy import DIRECT_FROM_TEMPERATURE, at_least_single, delta_energy_from_top
 from deltaoe.functional.limits import check_temperature, check_top_c
 from deltaoe.functional.unit_rows import Rows
 
-# From here on exp(s/τ) of any cosine fits into single precision many times over, and no maximum is taken out.
-_DIRECT_FROM_TEMPERATURE = 0.05
 # Images scored at a time by score_features.
 _IMAGES = 2048
-# Cosines are rounded to single precision: bounds are widened by more than that can do.
+# Cosines are rounded to single precision: bounds are widened by more than that can change them.
 ROUNDING = 2e-6
 
 
-class _Tail:
-    """log Σ exp(s/τ) of what is added, block by block: (N,), float64."""
+class _LogSumExp:
+    """log Σ exp(s/τ) of cosines that are added block by block: (N,) float64."""
 
     def __init__(self, count: int, temperature: float, device: torch.device) -> None:
         self._temperature = temperature
-        self._direct = temperature >= _DIRECT_FROM_TEMPERATURE
+        self._direct = temperature >= DIRECT_FROM_TEMPERATURE
         self._peak = torch.full((count,), -torch.inf, dtype=torch.float64, device=device)
         self._total = torch.zeros(count, dtype=torch.float64, device=device)
 
     def add(self, cosines: Tensor) -> None:
-        """Add (N, k) cosines, which are overwritten; −∞ adds nothing."""
+        """Add (N, k) cosines, which are overwritten; a cosine of −∞ adds nothing."""
         scaled = cosines.div_(self._temperature)
         if self._direct:
             self._total += scaled.exp_().sum(dim=-1).double()
@@ -41,12 +36,12 @@ class _Tail:
         peak = torch.maximum(self._peak, scaled.amax(dim=-1).double())
         # Where all is −∞ so far, a finite stand-in keeps −∞ − (−∞) out.
         anchor = torch.where(torch.isfinite(peak), peak, 0.0)
-        grown = scaled.sub_(anchor.to(scaled.dtype).unsqueeze(1)).exp_().sum(dim=-1).double()
-        self._total = self._total * torch.exp(self._peak - anchor) + grown
+        added = scaled.sub_(anchor.to(scaled.dtype).unsqueeze(1)).exp_().sum(dim=-1).double()
+        self._total = self._total * torch.exp(self._peak - anchor) + added
         self._peak = peak
 
-    def log(self) -> Tensor:
-        """The sum's logarithm; −∞ of nothing."""
+    def value(self) -> Tensor:
+        """The sum's logarithm, (N,) float64; −∞ of an empty sum."""
         if self._direct:
             return torch.log(self._total)
         return torch.where(self._total > 0, self._peak + torch.log(self._total), -torch.inf)
@@ -62,24 +57,32 @@ def nearest_and_floor(
     temperature: float,
     block: int = 8192,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    r"""One pass over all labels: the nearest ones, and log Σ exp(<h, z_j>/τ) outside T_c **[derived]**.
+    r"""The nearest labels of each image and its floor, log Σ_{j∉T_c} exp(⟨h, z_j⟩/τ), in one pass **[derived]**.
 
-    T_c is never in the sum, so that nothing is subtracted: 1 − P_c has no digits at τ = 0.01.
+    T_c never enters the sum, so that nothing is subtracted: 1 − P_c has no digits at τ = 0.01.
 
     Args:
         features: (N, D), unit rows h; half precision is computed in single.
         labels: (K, D), unit rows z.
-        background: (M, D), unit rows, in the sum but never in T_c; M may be 0.
+        background: (M, D), unit rows that enter the sum but never T_c; M may be 0.
         shown: how many nearest labels to return, from ``top_c`` to K.
         top_c: c, from 1 to K.
         temperature: τ > 0, cosine units.
         block: labels per step; memory is N × ``block``.
 
     Returns:
-        Cosines (N, ``shown``), largest first; their indices; the floor (N,), float64, −∞ of an empty sum.
+        Cosines of the nearest labels (N, ``shown``), largest first; their indices into ``labels``, (N, ``shown``);
+        the floor (N,), float64, −∞ of an empty sum.
 
     Raises:
         ConfigError: τ or c is out of range, or ``shown`` is not between c and K.
+
+    Example:
+        >>> images, labels = torch.tensor([[0.6, 0.8]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> outputs = nearest_and_floor(images, labels, labels[:0], shown=1, top_c=1, temperature=0.1)
+        >>> cosines, indices, floor = (output.double().round(decimals=2).tolist() for output in outputs)
+        >>> cosines, indices, floor
+        ([[0.8]], [[1.0]], [6.0])
     """
     check_temperature(temperature)
     check_top_c(top_c, len(labels))
@@ -87,22 +90,22 @@ def nearest_and_floor(
         raise ConfigError(f"shown must lie between {top_c} and {len(labels)}, not {shown}")
     features = at_least_single(features)
     n, device = len(features), features.device
-    tail = _Tail(n, temperature, device)
-    best = torch.full((n, shown), -torch.inf, dtype=features.dtype, device=device)
-    where = torch.zeros((n, shown), dtype=torch.long, device=device)
+    others = _LogSumExp(n, temperature, device)
+    nearest = torch.full((n, shown), -torch.inf, dtype=features.dtype, device=device)
+    indices = torch.zeros((n, shown), dtype=torch.long, device=device)
     for start in range(0, len(labels), block):
         cosines = features @ labels[start : start + block].to(features.dtype).T
         values, places = cosines.topk(min(shown, cosines.shape[1]), dim=-1)
-        tail.add(cosines.scatter_(-1, places, -torch.inf))
-        values, places = torch.cat([best, values], dim=-1), torch.cat([where, places + start], dim=-1)
-        best, order = values.topk(shown, dim=-1)
-        where = places.gather(-1, order)
-        tail.add(values.scatter_(-1, order, -torch.inf))
+        others.add(cosines.scatter_(-1, places, -torch.inf))
+        values, places = torch.cat([nearest, values], dim=-1), torch.cat([indices, places + start], dim=-1)
+        nearest, order = values.topk(shown, dim=-1)
+        indices = places.gather(-1, order)
+        others.add(values.scatter_(-1, order, -torch.inf))
     if shown > top_c:
-        tail.add(best[:, top_c:].clone())
+        others.add(nearest[:, top_c:].clone())
     for start in range(0, len(background), block):
-        tail.add(features @ background[start : start + block].to(features.dtype).T)
-    return best, where, tail.log()
+        others.add(features @ background[start : start + block].to(features.dtype).T)
+    return nearest, indices, others.value()
 
 
 def score_features(
@@ -111,52 +114,63 @@ def score_features(
     """ΔEnergy and the nearest class of image features, in memory that does not grow with their number.
 
     Args:
-        features: (N, D) unit rows.
-        prompts: (K, D) unit rows, the classes' prompts.
-        background: (M, D) unit rows, over which the energies run as well; M may be 0.
+        features: (N, D) float32, unit rows.
+        prompts: (K, D) float32, unit rows, the classes' prompts.
+        background: (M, D) float32, unit rows, over which the energies run as well; M may be 0.
         temperature: τ > 0, cosine units.
         top_c: c, from 1 to K.
 
     Returns:
-        ΔEnergy (N,), cosine units; index of the nearest class (N,).
+        ΔEnergy (N,) float64, cosine units; index of the nearest class (N,) int64.
 
     Raises:
         ConfigError: τ or c is out of range.
+
+    Example:
+        >>> images, prompts = np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32)[:1]
+        >>> scores, classes = score_features(images, prompts, prompts[:0], temperature=0.01, top_c=1)
+        >>> scores.round(3).tolist(), classes.tolist()
+        ([1.0, 0.0], [0, 0])
     """
     labels, others = (torch.from_numpy(np.ascontiguousarray(rows)) for rows in (prompts, background))
     scores, classes = [np.empty(0)], [np.empty(0, dtype=np.int64)]
     for start in range(0, len(features), _IMAGES):
         part = torch.from_numpy(features[start : start + _IMAGES])
-        top, where, floor = nearest_and_floor(
+        top, indices, floor = nearest_and_floor(
             part, labels, others, shown=top_c, top_c=top_c, temperature=temperature
         )
         scores.append(delta_energy_from_top(top, floor, temperature).numpy())
-        classes.append(where[:, 0].numpy())
+        classes.append(indices[:, 0].numpy())
     return np.concatenate(scores), np.concatenate(classes)
 
 
-def tail_bounds(rest: Tensor, mean: Tensor, largest: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    r"""Bounds of log Σ exp(s_j/τ) over r cosines of which only the mean and an upper limit are known **[derived]**.
+def tail_bounds(count: Tensor, mean: Tensor, largest: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    r"""Bounds of log Σ exp(s_j/τ) over a tail: r cosines of which only mean and upper limit are known **[derived]**.
 
     exp is convex. Jensen: Σ ≥ r·exp(mean/τ). The chord from −1 to the limit s lies above it:
-    Σ ≤ r·(exp(−1/τ) + (mean + 1)/(s + 1)·(exp(s/τ) − exp(−1/τ))), which is never more than METHOD §3's r·exp(s/τ).
-    Both are widened by what single precision can have moved the cosines.
+    Σ ≤ r·(exp(−1/τ) + (mean + 1)/(s + 1)·(exp(s/τ) − exp(−1/τ))), which is never more than r·exp(s/τ).
+    Both are widened by as much as single precision can have changed the cosines.
 
     Args:
-        rest: (N,) or scalar, r ≥ 0.
-        mean: (N,), their mean, which one product of h with the sum of all labels gives.
-        largest: (N,), none of them is larger.
-        temperature: τ > 0.
+        count: (N,) or scalar, r ≥ 0.
+        mean: (N,), the cosines' mean: one product of h with the sum of all labels gives it.
+        largest: (N,), a limit that none of the cosines exceeds.
+        temperature: τ > 0, cosine units.
 
     Returns:
         Lower and upper bound, (N,) float64; −∞ where r is 0.
+
+    Example:
+        >>> count, mean, largest = torch.tensor([8.0]), torch.tensor([0.15]), torch.tensor([0.2])
+        >>> [round(bound.item(), 1) for bound in tail_bounds(count, mean, largest, temperature=0.1)]
+        [3.6, 4.0]
     """
-    rest, mean, limit = rest.double(), mean.double(), largest.double() + ROUNDING
+    count, mean, limit = count.double(), mean.double(), largest.double() + ROUNDING
     mean = torch.minimum(mean, limit)
-    low = torch.log(rest) + (mean - ROUNDING).clamp(min=-1) / temperature
+    low = torch.log(count) + (mean - ROUNDING).clamp(min=-1) / temperature
     share = ((mean + ROUNDING + 1) / (limit + 1)).clamp(min=1e-12, max=1)
     # log(share·e^{s/τ} + (1 − share)·e^{−1/τ})
-    high = torch.log(rest) + torch.logaddexp(
+    high = torch.log(count) + torch.logaddexp(
         torch.log(share) + limit / temperature, torch.log1p(-share.clamp(max=1 - 1e-15)) - 1 / temperature
     )
     return low, high
@@ -165,17 +179,27 @@ def tail_bounds(rest: Tensor, mean: Tensor, largest: Tensor, temperature: float)
 def delta_energy_bounds(
     top_cosines: Tensor, low: Tensor, high: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    r"""ΔEnergy's bounds from those of its floor **[derived]**: it is monotone in the floor.
+    r"""Bounds of ΔEnergy from those of the floor **[derived]**.
 
-    It falls with a rising floor where the cropped cosines are ≥ 0 on the whole, and rises otherwise.
+    ΔEnergy is monotone in the floor: with a rising floor it falls if Σ_{T_c} (exp(s_j/τ) − 1) is ≥ 0, and rises
+    otherwise.
 
     Args:
         top_cosines: (N, c), the cosines of T_c.
-        low, high: (N,), bounds of the log-sum-exp of all others.
-        temperature: τ > 0.
+        low: (N,), lower bound of the floor.
+        high: (N,), upper bound of the floor.
+        temperature: τ > 0, cosine units.
 
     Returns:
-        Lower and upper bound, (N,) float64.
+        Lower and upper bound, (N,) float64, cosine units.
+
+    Raises:
+        ConfigError: τ is not a positive finite number.
+
+    Example:
+        >>> top, low, high = torch.tensor([[0.3]]), torch.tensor([3.6]), torch.tensor([4.0])
+        >>> [round(bound.item(), 3) for bound in delta_energy_bounds(top, low, high, temperature=0.1)]
+        [0.03, 0.041]
     """
     ends = [delta_energy_from_top(top_cosines, floor, temperature) for floor in (low, high)]
     return torch.minimum(*ends) - ROUNDING, torch.maximum(*ends) + ROUNDING

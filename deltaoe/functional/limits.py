@@ -1,4 +1,4 @@
-"""What τ, c and the positive class may be; apart from what computes with them, which loads torch."""
+"""The ranges of τ and c, and the positive class of FPR@95; apart from what computes with them, which loads torch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Positive = Literal["id", "ood"]
 
 
 def check_temperature(temperature: float) -> None:
-    """Raise ConfigError unless ``temperature`` is a positive finite number."""
+    """Raise ConfigError unless the temperature τ is a positive finite number."""
     if not (math.isfinite(temperature) and temperature > 0):
         raise ConfigError(f"the temperature must be a positive number, not {temperature}")
 
 
 def check_top_c(top_c: int, classes: int) -> None:
-    """Raise ConfigError unless 1 ≤ ``top_c`` ≤ ``classes``."""
+    """Raise ConfigError unless c, the number of cropped cosines, is from 1 to the number of classes."""
     if not 1 <= top_c <= classes:
         raise ConfigError(
             f"top-c is {top_c}, but there {'is 1 class' if classes == 1 else f'are {classes} classes'}",

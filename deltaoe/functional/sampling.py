@@ -1,4 +1,4 @@
-r"""Few-shot samples that depend on the images and a seed alone: not on paths, file order or machine."""
+"""Few-shot samples that depend on the images and a seed alone: not on paths, file order or machine."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class FewShotSplit:
-    """Which rows to learn from and which to calibrate with; no image is on both sides.
+    """A division of labelled images into shots and the rest; no image is on both sides.
 
-    ``shots``: rows to learn from, class by class, at most ``k`` each. ``rest``: all other rows, one per
-    distinct image, ascending. ``available``: distinct images per class index. ``conflicting``: rows whose
-    image also appears under another class; they are used for nothing.
+    Attributes:
+        shots: rows of the images to learn from, class by class, at most k of each.
+        rest: rows of all other images, one row per distinct image, ascending.
+        available: class index → number of its distinct images.
+        conflicting: rows whose image also appears under another class; they are neither shots nor rest.
     """
 
     shots: Indices
@@ -31,35 +33,40 @@ class FewShotSplit:
 
 
 def few_shot_split(labels: Sequence[int], keys: Sequence[bytes], k: int, seed: int) -> FewShotSplit:
-    """Draw ``k`` images of each class, without replacement, by ranking keyed hashes of the images' keys.
+    """Draw k images of each class, without replacement, by a hash of each image's key and the seed.
 
-    An image's rank is a hash of ``seed`` and its key, so adding images to a class moves a sample as little as
-    possible, and two machines that list the files in different orders draw the same images.
+    The k images of a class with the smallest hashes are its shots. So adding images to a class changes its sample as
+    little as possible, and two machines that list the files in different orders draw the same images.
 
     Args:
-        labels: (n,) class index per row; negative rows are unlabelled and used for nothing.
-        keys: (n,) content digest per row; rows with equal keys are one image.
+        labels: (n,), class index of each row; a negative one is no class, and its row is neither shot nor rest.
+        keys: (n,), content digest of each row; rows with equal keys are one image.
         k: shots per class, ≥ 0. Classes with fewer images give all they have: compare ``available``.
-        seed: any int from 0 to 2^128 − 1.
+        seed: from 0 to 2^128 − 1.
 
     Raises:
         ConfigError: ``k`` or ``seed`` is out of range.
+
+    Example:
+        >>> split = few_shot_split([0, 0, 0, 1, 1], [b"a", b"a", b"b", b"c", b"d"], k=1, seed=0)
+        >>> split.shots.tolist(), split.rest.tolist(), split.available
+        ([0, 4], [2, 3], {0: 2, 1: 2})
     """
     if k < 0:
         raise ConfigError(f"the number of shots must be 0 or more, not {k}")
     if not 0 <= seed < 1 << 128:
         raise ConfigError(f"the seed must be 0 or more and below 2^128, not {seed}")
-    first: dict[bytes, int] = {}
+    first_row: dict[bytes, int] = {}
     classes_of: dict[bytes, set[int]] = defaultdict(set)
     for row, (label, key) in enumerate(zip(labels, keys, strict=True)):
         if label >= 0:
-            first.setdefault(key, row)
+            first_row.setdefault(key, row)
             classes_of[key].add(int(label))
-    conflict = {key for key, classes in classes_of.items() if len(classes) > 1}
+    conflicting = {key for key, classes in classes_of.items() if len(classes) > 1}
     members: dict[int, list[tuple[bytes, int]]] = defaultdict(list)
     salt = seed.to_bytes(16, "little")
-    for key, row in first.items():
-        if key not in conflict:
+    for key, row in first_row.items():
+        if key not in conflicting:
             rank = hashlib.blake2b(key, digest_size=16, salt=salt).digest()
             members[int(labels[row])].append((rank, row))
     shots: list[int] = []
@@ -72,5 +79,5 @@ def few_shot_split(labels: Sequence[int], keys: Sequence[bytes], k: int, seed: i
         shots=np.asarray(shots, dtype=np.int64),
         rest=np.asarray(sorted(rest), dtype=np.int64),
         available={label: len(members[label]) for label in sorted(members)},
-        conflicting=np.asarray([r for r, key in enumerate(keys) if key in conflict], dtype=np.int64),
+        conflicting=np.asarray([r for r, key in enumerate(keys) if key in conflicting], dtype=np.int64),
     )

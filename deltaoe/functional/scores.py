@@ -1,7 +1,8 @@
-r"""Scores that tell known from unknown: one table, one signature, and higher means more in-distribution for all.
+r"""Scores that tell in-distribution from out-of-distribution images: one table, ``SCORES``, and one signature.
 
-Every score takes an :class:`Evidence` of N images, a temperature τ in cosine units and c, and returns (N,). CLIP's
-own logits are cosines over 0.01, so that a temperature of 1 in a paper on logits is τ = 0.01 here.
+Every score takes the :class:`Evidence` of N images, a temperature τ in cosine units and c, and returns (N,); higher
+means more in-distribution. CLIP's own logits are cosines over 0.01, so that a temperature of 1 in a paper on logits
+is τ = 0.01 here.
 """
 
 from __future__ import annotations
@@ -16,12 +17,7 @@ import torch
 from torch import Tensor
 
 from deltaoe.errors import ConfigError
-from deltaoe.functional.energy import (
-    at_least_single,
-    delta_energy,
-    delta_energy_from_top,
-    energy,
-)
+from deltaoe.functional.energy import at_least_single, delta_energy, delta_energy_from_top, energy
 from deltaoe.functional.gallery import Gallery
 from deltaoe.functional.limits import check_temperature, check_top_c
 
@@ -35,15 +31,15 @@ Need = Literal["background", "gallery"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a score may look at, of N images. All rows are unit vectors of one precision, on one device.
+    """What a score is computed from, of N images. All rows are unit vectors of one precision, on one device.
 
     Attributes:
-        features: (N, D).
-        text: (K, D), the classes' prompts as the text tower gave them.
-        background: (M, D), prompts of labels that are no class, likewise; M may be 0.
-        prompts: (K, D), the classes' prompts as the detector compares them (perhaps centred).
-        compared: (M, D), the background's, likewise.
-        gallery: in-distribution images to compare with, for the scores that need them.
+        features: (N, D), of the images.
+        text: (K, D), of the classes' prompts, as the text tower gave them.
+        background: (M, D), of the background labels' prompts, as the text tower gave them; M may be 0.
+        prompts: (K, D), of the classes' prompts, as the detector compares them (perhaps centred).
+        compared: (M, D), of the background labels' prompts, as the detector compares them.
+        gallery: in-distribution images to compare with; None unless a score needs them.
     """
 
     features: Tensor
@@ -55,33 +51,33 @@ class Evidence:
 
     @cached_property
     def cosines(self) -> Tensor:
-        """(N, K), of images and ``text``."""
+        """Cosines of images and ``text``, (N, K)."""
         return self.features @ self.text.T
 
     @cached_property
     def background_cosines(self) -> Tensor:
-        """(N, M), of images and ``background``."""
+        """Cosines of images and ``background``, (N, M)."""
         return self.features @ self.background.T
 
     @classmethod
     def of_cosines(cls, cosines: Tensor) -> Evidence:
-        """Evidence that is nothing but (N, K) cosines, as if the prompts were the axes of the space."""
+        """Evidence of (N, K) cosines alone: the prompts are the axes of a space of K dimensions."""
         axes = torch.eye(cosines.shape[-1], dtype=cosines.dtype, device=cosines.device)
         return cls(cosines, axes, axes[:0], axes, axes[:0])
 
 
 @dataclass(frozen=True)
 class Score:
-    """One score.
+    """One score, its published settings and what it needs.
 
     Attributes:
         name: as options and tables spell it.
-        title: for people.
-        paper: who published it.
-        temperature: τ as published, in cosine units; None: the detector's, or it has none.
-        top_c: c as published; None: the detector's, or it has none.
-        needs: what :class:`Evidence` must have.
-        compute: (evidence, τ, c) to (N,).
+        title: its name in a heading.
+        paper: authors, venue and year.
+        compute: (evidence, τ, c) → (N,).
+        temperature: τ as published, in cosine units; None if it takes the detector's, or has no τ.
+        top_c: c as published; None if it takes the detector's, or has no c.
+        needs: parts that the :class:`Evidence` must have.
     """
 
     name: str
@@ -93,10 +89,15 @@ class Score:
     needs: frozenset[Need] = frozenset()
 
     def __call__(self, evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
-        """The score of N images, (N,), at the published τ and c where it has them, else at the ones given.
+        """The score of N images, (N,), at its published τ and c where it has them, else at those given.
 
         Raises:
             ConfigError: τ or c is out of range, or the evidence lacks what the score needs.
+
+        Example:
+            >>> evidence = Evidence.of_cosines(torch.tensor([[0.3, 0.1], [0.2, 0.2]]))
+            >>> [round(score, 3) for score in SCORES["msp"](evidence, temperature=0.1).tolist()]
+            [1.0, 0.5]
         """
         if "background" in self.needs and not len(evidence.background):
             raise ConfigError(
@@ -109,9 +110,10 @@ class Score:
 
 
 def delta_energy_open(evidence: Evidence, temperature: float, top_c: int) -> Tensor:
-    r"""ΔEnergy over classes and background, T_c among the classes only (METHOD §4) **[derived]**.
+    r"""ΔEnergy over the prompts of classes and background labels, T_c among the classes only **[derived]**.
 
-    With no background and no centre it is :func:`deltaoe.functional.energy.delta_energy`, the paper's score.
+    Prompts are compared as the detector does. With no background and no centre the score is
+    :func:`deltaoe.functional.energy.delta_energy`, the paper's.
     """
     cosines = at_least_single(evidence.features @ evidence.prompts.T)
     if not len(evidence.compared):
@@ -120,20 +122,20 @@ def delta_energy_open(evidence: Evidence, temperature: float, top_c: int) -> Ten
     check_temperature(temperature)
     top = cosines.topk(top_c, dim=-1)
     others = cosines.scatter(-1, top.indices, -torch.inf)
-    beside = at_least_single(evidence.features @ evidence.compared.T)
-    floor = torch.logsumexp(torch.cat([others, beside], dim=-1).double() / temperature, dim=-1)
+    background = at_least_single(evidence.features @ evidence.compared.T)
+    floor = torch.logsumexp(torch.cat([others, background], dim=-1).double() / temperature, dim=-1)
     return delta_energy_from_top(top.values, floor, temperature)
 
 
 def delta_energy_plain(evidence: Evidence, temperature: float, top_c: int) -> Tensor:
-    """ΔEnergy as the paper has it: the classes' prompts alone **[source]**."""
+    """ΔEnergy of the classes' prompts alone, as published (Zhu et al., NeurIPS 2025) **[source]**."""
     return delta_energy(evidence.cosines, temperature, top_c)
 
 
 def mcm(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
-    r"""Largest softmax probability at τ: MCM (Ming et al., NeurIPS 2022) at its τ = 1.
+    r"""Largest softmax probability, max_j softmax(s/τ)_j **[source]**; ``top_c`` is not used.
 
-    At CLIP's own τ = 0.01 the same formula is MSP (Hendrycks & Gimpel, ICLR 2017). ``top_c`` is not used.
+    At τ = 1 it is MCM (Ming et al., NeurIPS 2022); at CLIP's own τ = 0.01, MSP (Hendrycks & Gimpel, ICLR 2017).
     """
     check_temperature(temperature)
     scaled = at_least_single(evidence.cosines) / temperature
@@ -141,42 +143,46 @@ def mcm(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
 
 
 def max_logit(evidence: Evidence, temperature: float = 1.0, top_c: int = 1) -> Tensor:
-    r"""Largest cosine: MaxLogit (Hendrycks et al., ICML 2022). ``temperature`` and ``top_c`` are not used."""
+    r"""Largest cosine, MaxLogit (Hendrycks et al., ICML 2022) **[source]**; τ and c are not used."""
     return evidence.cosines.amax(dim=-1)
 
 
 def negative_energy(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
-    r"""−E_0, the energy score (Liu et al., NeurIPS 2020). ``top_c`` is not used."""
+    r"""−E_0, the energy score (Liu et al., NeurIPS 2020) **[source]**; ``top_c`` is not used."""
     return -energy(evidence.cosines, temperature)
 
 
 def neglabel(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
-    r"""Share of the softmax that falls on the classes, beside negative labels: NegLabel (Jiang et al., ICLR 2024).
+    r"""Softmax probability of the classes against negative labels, NegLabel (Jiang et al., ICLR 2024) **[source]**.
 
-    The negative labels are shuffled once and divided into groups of 100, as published; the score is the mean over
-    the groups, and labels that fill no whole group are left out. Fewer than 100 are one group. ``top_c`` is not used.
+    The negative labels, here the background, are shuffled once and divided into groups of 100, as published; the
+    score is the mean over the groups. Labels that fill no whole group are left out; fewer than 100 are one group.
+    ``top_c`` is not used.
     """
     check_temperature(temperature)
-    own = torch.logsumexp(at_least_single(evidence.cosines) / temperature, dim=-1, keepdim=True)
+    classes = torch.logsumexp(at_least_single(evidence.cosines) / temperature, dim=-1, keepdim=True)
     scaled = at_least_single(evidence.background_cosines) / temperature
     count = scaled.shape[-1]
     groups = max(1, count // _GROUP)
     size = min(count, _GROUP)
     shuffle = torch.randperm(count, generator=torch.Generator().manual_seed(_SHUFFLE_SEED))
-    chosen = shuffle[: groups * size].to(scaled.device)
-    beside = torch.logsumexp(scaled[:, chosen].view(-1, groups, size), dim=-1)
-    return torch.sigmoid(own - beside).mean(dim=-1)
+    grouped = shuffle[: groups * size].to(scaled.device)
+    negatives = torch.logsumexp(scaled[:, grouped].view(-1, groups, size), dim=-1)
+    return torch.sigmoid(classes - negatives).mean(dim=-1)
 
 
 def knn(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
-    """Minus the distance to the k-th nearest in-distribution image: KNN (Sun et al., ICML 2022)."""
-    assert evidence.gallery is not None  # noqa: S101 - Score has looked
+    """Minus the distance to the k-th nearest image of the gallery, KNN (Sun et al., ICML 2022) **[source]**."""
+    assert evidence.gallery is not None  # noqa: S101 - Score checks what it needs
     return evidence.gallery.negative_knn_distance(evidence.features)
 
 
 def mahalanobis(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
-    """Minus the Mahalanobis distance to the nearest class mean, one covariance for all (Lee et al., NeurIPS 2018)."""
-    assert evidence.gallery is not None  # noqa: S101 - Score has looked
+    """Minus the squared Mahalanobis distance to the nearest class mean (Lee et al., NeurIPS 2018) **[source]**.
+
+    Means and the one covariance of all classes are those of the gallery.
+    """
+    assert evidence.gallery is not None  # noqa: S101 - Score checks what it needs
     return evidence.gallery.negative_mahalanobis(evidence.features)
 
 

@@ -25,8 +25,8 @@ def unit_rows(features: npt.ArrayLike, dim: int | None = None, what: str = "feat
         DataError: another shape, or a row that is zero or not finite.
 
     Example:
-        >>> unit_rows([[3.0, 4.0]]).round(3).tolist()
-        [[0.6000000238418579, 0.800000011920929]]
+        >>> unit_rows([[0.0, 2.0], [-0.5, 0.0]]).tolist()
+        [[0.0, 1.0], [-1.0, 0.0]]
     """
     rows = np.asarray(features, dtype=np.float32)
     if rows.ndim != 2 or (dim is not None and rows.shape[1] != dim):

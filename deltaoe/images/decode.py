@@ -1,48 +1,47 @@
-"""Image files: which suffixes they have, and what pixels a file means.
+"""From the bytes of an image file to RGB pixels.
 
-The decode policy is part of a feature space's identity (``DECODE_POLICY``): change what pixels come out for any
-file, and the number must change with it.
+``DECODE_POLICY`` is part of a feature space's identity: whoever changes the pixels of any file must change that number.
 """
 
 from __future__ import annotations
 
-import errno
 import io
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from deltaoe.errors import first_line
+from deltaoe.errors import first_line, os_reason
 
 DECODE_POLICY = 1
 MAX_MEGAPIXELS = 178  # where Pillow itself begins to call a file a decompression bomb
 
 
 class ImageError(Exception):
-    """A file is no usable picture; the message is the reason, fit for a table cell."""
+    """A file is no usable picture. The message is the reason, in a few words that fit into a table cell."""
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's bytes.
+    """The bytes of a file.
 
     Raises:
-        ImageError: it cannot be read; the reason may pass (permissions), so it is not worth remembering.
+        ImageError: it cannot be read. Such a reason (permissions, a disk that is not there) may pass and says nothing
+            about the content.
     """
     try:
         return path.read_bytes()
     except OSError as cause:
-        raise ImageError(_reason(cause)) from cause
+        raise ImageError(os_reason(cause)) from cause
 
 
 def decode(data: bytes) -> Image.Image:
-    """The RGB picture that a viewer would show for these bytes.
+    """The RGB picture that a viewer would show for the bytes of an image file.
 
-    EXIF orientation is applied; 16-bit and floating grey is scaled to 8 bit; transparency is laid on white;
-    palettes go through RGBA; CMYK and others are converted by Pillow; of an animation, the first frame.
+    EXIF orientation is applied; 16-bit and floating-point grey is scaled to 8 bit; transparency is laid on white;
+    palettes go through RGBA; CMYK and others are converted by Pillow; an animation is its first frame.
 
     Raises:
-        ImageError: with the reason in a few words.
+        ImageError: it is no picture, a broken one, or one of more than ``MAX_MEGAPIXELS``.
     """
     if not data:
         raise ImageError("empty file")
@@ -70,7 +69,11 @@ def decode(data: bytes) -> Image.Image:
 
 
 def thumbnail(data: bytes, edge: int = 128) -> bytes:
-    """A small WebP file of the picture, at most ``edge`` pixels on each side. Raises ImageError like decode."""
+    """The picture in the bytes of an image file as a WebP file, at most ``edge`` pixels on each side.
+
+    Raises:
+        ImageError: as :func:`decode`.
+    """
     image = decode(data)
     image.thumbnail((edge, edge))
     out = io.BytesIO()
@@ -90,15 +93,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return image
     if image.mode == "I" or image.mode.startswith("I;16"):
         values = np.asarray(image).astype(np.float64)
-        return _grey(values / 257.0)  # 65535 → 255: both files' modes hold 16-bit samples in practice
+        return _grey(values / 257.0)  # 65535 → 255: files of both modes hold 16-bit samples in practice
     if image.mode == "F":
         values = np.nan_to_num(np.asarray(image).astype(np.float64), neginf=0.0)
-        peak = values.max(initial=0.0)
-        return _grey(values * 255.0 if peak <= 1 else values if peak <= 255 else values / 257.0)
+        largest = values.max(initial=0.0)
+        return _grey(values * 255.0 if largest <= 1 else values if largest <= 255 else values / 257.0)
     if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
-        layered = image.convert("RGBA")
-        white = Image.new("RGBA", layered.size, "white")
-        return Image.alpha_composite(white, layered).convert("RGB")
+        transparent = image.convert("RGBA")
+        white = Image.new("RGBA", transparent.size, "white")
+        return Image.alpha_composite(white, transparent).convert("RGB")
     return image.convert("RGB")
 
 
@@ -118,9 +121,3 @@ def _register_heif() -> None:
 
 
 _heif_registered = False
-
-
-def _reason(cause: OSError) -> str:
-    if cause.errno == errno.ENOENT:
-        return "no such file or folder"
-    return (cause.strerror or str(cause)).lower()

@@ -1,7 +1,7 @@
-"""From a picture to the pixels that a model sees, with Pillow and NumPy alone.
+"""From a picture to the pixels that a model is given, with Pillow and NumPy alone.
 
 Worker processes import this module, and PyTorch would cost each of them seconds and hundreds of megabytes. So the
-resizing and cutting of open_clip's preprocessing is done here, equal to the bit; its arithmetic on the numbers
+resizing and cropping of open_clip's preprocessing is done here, equal to the bit; its arithmetic on the numbers
 (scaling to 0…1, mean, deviation) is left to the process that holds the model.
 """
 
@@ -19,8 +19,8 @@ from deltaoe.errors import ConfigError, ModelError
 from deltaoe.images.decode import ImageError, decode
 from deltaoe.images.views import random_part
 
-# Pictures more extreme than this are cut to it around their centre before they are resized: the centre crop that
-# follows keeps 1:1 of it, and resizing the shorter side of a 1×20000 strip to 224 would take gigabytes.
+# Pictures of a more extreme aspect are cropped to this one around their centre before they are resized: the centre crop
+# that follows leaves 1:1 of it, and resizing the shorter side of a 1×20000 strip to 224 would take gigabytes.
 _MOST_EXTREME_ASPECT = 16
 
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
@@ -30,14 +30,15 @@ _SETTINGS = frozenset({"size", "mode", "mean", "std", "interpolation", "resize_m
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a model wants its pictures cut.
+    """How a model wants its pictures resized and cropped.
 
     Attributes:
-        height: H, rows of pixels; ``width``: W, columns.
+        height: H, rows of pixels.
+        width: W, columns of pixels.
         interpolation: ``bicubic`` or ``bilinear``.
-        resize_mode: ``shortest`` covers H × W and cuts the rest off, ``longest`` fits into it and pads,
-            ``squash`` stretches.
-        fill_color: 0…255 for all of red, green and blue, or for each; what ``longest`` pads with.
+        resize_mode: ``shortest`` covers H × W and crops the rest, ``longest`` fits into it and pads, ``squash``
+            stretches.
+        fill_color: what ``longest`` pads with: 0…255 for all of red, green and blue, or one number for each.
 
     Raises:
         ModelError: one of them has no usable value.
@@ -52,21 +53,25 @@ class Geometry:
     def __post_init__(self) -> None:
         fill = self.fill_color if isinstance(self.fill_color, tuple) else (self.fill_color,) * 3
         sides = (self.height, self.width)
-        for name, value, good in (
+        for name, value, usable in (
             ("size", sides, all(type(side) is int and side >= 1 for side in sides)),
             ("interpolation", self.interpolation, self.interpolation in list(_RESAMPLING)),
             ("resize_mode", self.resize_mode, self.resize_mode in _RESIZE_MODES),
             ("fill_color", fill, len(fill) == 3 and all(type(v) is int and 0 <= v <= 255 for v in fill)),
         ):
-            if not good:
+            if not usable:
                 raise _unusable(f"{name} {value!r}")
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Geometry:
-        """What an open_clip ``preprocess_cfg`` says, with open_clip's own defaults.
+        """The geometry of an open_clip ``preprocess_cfg``, with open_clip's own defaults.
 
         Raises:
-            ModelError: it says something that open_clip does not take, or that this version does not know.
+            ModelError: it has a value that open_clip does not take, or a setting that this version does not know.
+
+        Example:
+            >>> Geometry.of({"size": 224, "resize_mode": "squash"})
+            Geometry(height=224, width=224, interpolation='bicubic', resize_mode='squash', fill_color=0)
         """
         for name in settings:
             if name not in _SETTINGS:
@@ -91,10 +96,10 @@ class Geometry:
         return cls(height, width, interpolation, resize_mode, fill)
 
     def centred(self, image: Image.Image) -> NDArray[np.uint8]:
-        """View 0 of an RGB picture, (H, W, 3): what open_clip's transform for inference makes of it, as bytes.
+        """View 0 of an RGB picture, (H, W, 3) uint8: the output of open_clip's transform for inference, as bytes.
 
-        Only strips differ: of more than 16:1 they are cut to that first (``shortest``), and they keep a pixel of
-        their shorter side where open_clip fails for want of one (``longest``).
+        Only strips differ: those of more than 16:1 are cropped to that first (``shortest``), and their shorter side
+        has one pixel at least, where open_clip fails because it has none (``longest``).
         """
         if self.resize_mode == "squash":
             return np.array(self._resized(image, self.width, self.height))
@@ -103,9 +108,9 @@ class Geometry:
         return np.array(self._covering(image))
 
     def augmented(self, image: Image.Image, digest: bytes, view: int) -> NDArray[np.uint8]:
-        """View 1, 2, … of an RGB picture, (H, W, 3): a random part of it, resized, and mirrored half the time.
+        """View 1, 2, … of an RGB picture, (H, W, 3) uint8: a random part of it, resized, and mirrored half the time.
 
-        The part has 8 to 100 % of the area and an aspect of 3:4 to 4:3, as CoOp trains with. What is drawn depends
+        The part has 8 to 100 % of the area and an aspect of 3:4 to 4:3, as in CoOp's training **[source]**. It depends
         on the content's digest and the view's number alone: it is the same on every machine and in any order.
 
         Raises:
@@ -119,22 +124,22 @@ class Geometry:
         return np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels
 
     def views(self, image: Image.Image, digest: bytes, indices: Sequence[int]) -> NDArray[np.uint8]:
-        """Several views of an RGB picture, (len(indices), H, W, 3): 0 is the centred one, others are augmented."""
+        """Several views of an RGB picture, (V, H, W, 3) uint8, for V indices: 0 is centred, 1, 2, … are augmented."""
         out = np.empty((len(indices), self.height, self.width, 3), dtype=np.uint8)
         for slot, view in enumerate(indices):
             out[slot] = self.centred(image) if view == 0 else self.augmented(image, digest, view)
         return out
 
     def decode(self, data: bytes, digest: bytes, indices: Sequence[int]) -> NDArray[np.uint8]:
-        """Views of the picture in a file's bytes, (len(indices), H, W, 3): work for another process.
+        """Views of the picture in the bytes of an image file, (V, H, W, 3) uint8: what worker processes compute.
 
         Args:
-            data: the file.
-            digest: of the file, SHA-256; decides what the augmented views show.
-            indices: 0 for the centred view, 1 and above for augmented ones.
+            data: the file's bytes.
+            digest: their SHA-256, 32 bytes; decides what the augmented views show.
+            indices: V of them, 0 for the centred view, 1 and above for augmented ones.
 
         Raises:
-            ImageError: it is no usable picture; the reason in a few words.
+            ImageError: it is no usable picture.
             ConfigError: an index is negative.
         """
         image = decode(data)
@@ -165,20 +170,20 @@ class Geometry:
         # One pixel at least: the shorter side of a very long strip would be rounded to nothing.
         width, height = (max(1, round(side / ratio)) for side in image.size)
         fill = self.fill_color
-        ground = Image.new("RGB", (self.width, self.height), (fill,) * 3 if isinstance(fill, int) else fill)
-        ground.paste(
+        padded = Image.new("RGB", (self.width, self.height), (fill,) * 3 if isinstance(fill, int) else fill)
+        padded.paste(
             self._resized(image, width, height), ((self.width - width) // 2, (self.height - height) // 2)
         )
-        return ground
+        return padded
 
 
 def _less_extreme(image: Image.Image) -> Image.Image:
     short, long = sorted(image.size)
     if long <= _MOST_EXTREME_ASPECT * short:
         return image
-    keep = [min(side, _MOST_EXTREME_ASPECT * short) for side in image.size]
-    left, top = ((side - kept) // 2 for side, kept in zip(image.size, keep, strict=True))
-    return image.crop((left, top, left + keep[0], top + keep[1]))
+    width, height = (min(side, _MOST_EXTREME_ASPECT * short) for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
 
 
 def _unusable(what: str) -> ModelError:

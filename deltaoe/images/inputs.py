@@ -1,4 +1,4 @@
-"""What the inputs of a command name: folders, image files, globs and lists, as one list of files."""
+"""One list of image files from the inputs of a command: folders, image files, globs and lists."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.images.glob_pattern import Pattern, is_pattern
 from deltaoe.images.lists import LIST_SUFFIXES, Listed, read_list
-from deltaoe.images.walk import SUFFIXES, FileList, Gathering, Ignored, Pattern, is_pattern, reason
+from deltaoe.images.walk import SUFFIXES, FileCollector, FileList, Ignored, reason
 
 __all__ = ["FileList", "Ignored", "find_files"]
 
@@ -30,59 +31,59 @@ def _silent(number: int) -> None:
 def find_files(
     inputs: Sequence[str], *, stdin: BinaryIO | None = None, on_found: Callable[[int], None] = _silent
 ) -> FileList:
-    """All image files that the inputs name, in that order, each once.
+    """All image files that the inputs name, in their order, each once.
 
     An input is one of:
 
     - ``-``: a list of paths on ``stdin``, relative to the current folder;
-    - a folder, walked as :meth:`Gathering.walk` says;
+    - a folder, walked as :meth:`FileCollector.walk` says;
     - a list, ``.txt`` or ``.lst`` with a path per line, or ``.csv`` or ``.tsv`` with a column ``path`` and perhaps
-      ``class`` and ``domain``; paths are relative to the list's folder, and one that is not there is a problem;
+      ``class`` and ``domain``; paths are relative to the list's folder, and a missing file is a problem of its row;
     - any other file, whatever its suffix;
     - a glob, if there is no file of that name.
 
-    Each folder is a root. The files of a list, those of a glob, and all single files together have the deepest
-    folder that holds them for a root. Listed files that are not there do not count for this, and get one of their
-    own where they lie beside it.
+    Each folder is a root. The root of a list's files, of a glob's files, and of all single files together is the
+    deepest folder that holds them. A list's missing files do not count for this; those that do not lie below get a
+    root of their own.
 
     Args:
         inputs: as the user wrote them; bytes that are no UTF-8 are lone surrogates.
         stdin: read for ``-``.
-        on_found: told the number of files so far, at every thousandth.
+        on_found: called with the number of files so far, after every thousandth.
 
     Raises:
-        ConfigError: there are no inputs, or ``-`` cannot be read, or not twice.
+        ConfigError: there are no inputs, or ``-`` is named twice or cannot be read.
         DataError: an input does not exist, cannot be read or listed, or there are no images at all.
     """
     if not inputs:
         raise ConfigError("no images are named", hint="name folders, image files, or lists of them")
     if list(inputs).count("-") > 1:
         raise ConfigError("- is named twice", hint="standard input can be read once")
-    finder = _Finder(on_found)
+    reader = _InputReader(on_found)
     for given in inputs:
         if given == "-":
             if stdin is None:
                 raise ConfigError("there is no standard input to read a list from", hint="name a list's file")
-            finder.take_list(read_list(_STDIN, _read(_STDIN, stdin.read)), "")
+            reader.take_list(read_list(_STDIN, _read(_STDIN, stdin.read)), "")
         else:
-            finder.take(given)
-    files = finder.settled()
+            reader.take(given)
+    files = reader.finished()
     if not len(files):
         raise _no_images(inputs, files.ignored)
     return files
 
 
-class _Finder:
-    """Takes one input after the other; paths of loose files stay whole until all of their group are known."""
+class _InputReader:
+    """Takes one input after the other. Files get their root, and paths below it, when all of their group are known."""
 
     def __init__(self, on_found: Callable[[int], None]) -> None:
-        self._gathering = Gathering(on_found)
-        self._files = self._gathering.files
-        self._loose: set[int] = set()
-        self._singles: int | None = None
+        self._collector = FileCollector(on_found)
+        self._files = self._collector.files
+        self._rootless: set[int] = set()  # groups whose root is found at the end
+        self._singles: int | None = None  # the group of single files
 
     def take(self, given: str) -> None:
-        """A folder, list, file or glob. Raises DataError."""
+        """Add a folder, list, file or glob. Raises DataError."""
         try:
             info = os.stat(given)
         except (OSError, ValueError) as cause:
@@ -94,18 +95,18 @@ class _Finder:
         if stat.S_ISDIR(info.st_mode):
             root = _tidy(given, info)
             self._files.roots.append("" if root == os.curdir else root)
-            self._gathering.walk(len(self._files.roots) - 1, root)
+            self._collector.walk(len(self._files.roots) - 1, root)
         elif stat.S_ISREG(info.st_mode) and suffix in LIST_SUFFIXES:
             listed = read_list(given, _read(given, Path(given).read_bytes), suffix)
             self.take_list(listed, os.path.dirname(given))
         else:
             if self._singles is None:
-                self._singles = self._loose_group()
-            self._gathering.add(self._singles, _tidy(given, info), info)
+                self._singles = self._new_group()
+            self._collector.add(self._singles, _tidy(given, info), info)
 
     def take_list(self, listed: Listed, folder: str) -> None:
-        """Paths relative to a folder."""
-        files, group, before = self._files, self._loose_group(), len(self._files)
+        """Add the files of a list, whose paths are relative to a folder."""
+        files, group, before = self._files, self._new_group(), len(self._files)
         for path in listed.paths:
             path = os.path.join(folder, path)
             info = problem = None
@@ -113,7 +114,7 @@ class _Finder:
                 info = os.stat(path)
             except (OSError, ValueError) as cause:
                 problem = reason(cause)
-            self._gathering.add(group, _tidy(path, info), info, problem)
+            self._collector.add(group, _tidy(path, info), info, problem)
         if listed.classes is not None:
             files.classes = _filled(files.classes, before)
             files.classes += listed.classes
@@ -123,39 +124,39 @@ class _Finder:
 
     def _take_glob(self, given: str) -> None:
         glob = _slashes(given)
-        # "photos [2024]/*.jpg": what is there by that name is meant by it.
+        # "photos [2024]/*.jpg": a folder of that name is taken literally.
         cuts = [place + 1 for place, character in enumerate(glob) if character == "/"]
         base = next((glob[:cut] for cut in reversed(cuts) if os.path.isdir(glob[:cut])), "")
         folder = _tidy(base or os.curdir, os.stat(base or os.curdir))
         prefix = "" if folder == os.curdir else folder.removesuffix("/") + "/"
-        matched = self._gathering.walk(self._loose_group(), folder, prefix, Pattern.of(glob[len(base) :]))
+        matched = self._collector.walk(self._new_group(), folder, prefix, Pattern.of(glob[len(base) :]))
         if not matched:
             raise DataError(
                 f"nothing matches {given}", hint="** stands for folders of any depth, as in photos/**/*.jpg"
             )
 
-    def _loose_group(self) -> int:
+    def _new_group(self) -> int:
         self._files.roots.append("")
-        self._loose.add(len(self._files.roots) - 1)
+        self._rootless.add(len(self._files.roots) - 1)
         return len(self._files.roots) - 1
 
-    def settled(self) -> FileList:
-        """All files, below roots and without repetitions."""
+    def finished(self) -> FileList:
+        """All files, below their roots, each once."""
         files = self._files
         files.classes = files.classes and _filled(files.classes, len(files))
         files.domains = files.domains and _filled(files.domains, len(files))
-        rows = {group: (array("q"), array("q")) for group in self._loose}
+        rows = {group: (array("q"), array("q")) for group in self._rootless}
         for row, group in enumerate(files.root_of if rows else ()):
             if group in rows:
                 rows[group][row in files.problems].append(row)
         for group, (good, bad) in rows.items():
-            strays = self._settle(group, good or bad, bad if good else ())
-            if strays:
-                self._settle(self._loose_group(), strays)
-        return _once(files, self._loose)
+            outside = self._set_root(group, good or bad, bad if good else ())
+            if outside:
+                self._set_root(self._new_group(), outside)
+        return _without_repetitions(files, self._rootless)
 
-    def _settle(self, group: int, rows: Sequence[int], others: Iterable[int] = ()) -> list[int]:
-        """Find the group's root by some rows, put others below it too; those that lie elsewhere are returned."""
+    def _set_root(self, group: int, rows: Sequence[int], others: Iterable[int] = ()) -> list[int]:
+        """Find a group's root by some of its rows and put the others below it; rows that lie elsewhere are returned."""
         files = self._files
         if not rows:
             return []
@@ -169,13 +170,13 @@ class _Finder:
         for row, path in zip(rows, paths, strict=True):
             files.root_of[row] = group
             files.relative[row] = path[len(start) :]
-        strays = []
+        outside = []
         for row in others:
             if _lies_in(start, files.relative[row]):
                 files.relative[row] = files.relative[row][len(start) :]
             else:
-                strays.append(row)
-        return strays
+                outside.append(row)
+        return outside
 
 
 def _folder_of(paths: Sequence[str]) -> str:
@@ -191,24 +192,24 @@ def _lies_in(start: str, path: str) -> bool:
     return path.startswith(start) and not outside
 
 
-def _once(files: FileList, loose: set[int]) -> FileList:
-    """Without the files that were named before, by absolute path, and without roots of nothing."""
+def _without_repetitions(files: FileList, rootless: set[int]) -> FileList:
+    """The list without files that were named before, by absolute path, and without roots that hold no files."""
     starts = [os.path.join(_absolute(root), "").replace(os.sep, "/") for root in files.roots]
-    # A walk finds no path twice. So folders need no look at each file unless another root lies in theirs.
-    check, outer = set(loose), None
+    # A walk finds no path twice. So the files of a folder are looked at only if another root lies in it.
+    check, outer = set(rootless), None
     for root in sorted(range(len(starts)), key=starts.__getitem__):
         if outer is not None and starts[root].startswith(starts[outer]):
             check |= {root, outer}
         else:
             outer = root
-    seen: set[str] = set()
+    paths: set[str] = set()
     rows = array("q")
     for row, root in enumerate(files.root_of if check else ()):
         if root in check:
             path = starts[root] + files.relative[row]
-            if path in seen:
+            if path in paths:
                 continue
-            seen.add(path)
+            paths.add(path)
         rows.append(row)
     if check and len(rows) < len(files):
         files.ignored.repeated += len(files) - len(rows)
@@ -217,7 +218,7 @@ def _once(files: FileList, loose: set[int]) -> FileList:
 
 
 def _tidy(path: str, info: os.stat_result | None) -> str:
-    """The path with ``/``, without needless parts: as the user wrote it, if nothing is needless."""
+    """The path with ``/``, without ``.``, ``..`` and double slashes; as the user wrote it, if it has none."""
     path = _slashes(path)
     if not _UNTIDY.search(path):
         return path

@@ -1,4 +1,4 @@
-"""Class names: from folders, from a CSV that renames folders, from a list of labels."""
+"""Classes and domains of images, from folders, tables and lists, and the rules for names and templates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.errors import ConfigError, DataError
+from deltaoe.errors import ConfigError, DataError, os_reason
 from deltaoe.images.layout import Layout
 
 Key = TypeVar("Key", bound=Hashable)
@@ -21,10 +21,14 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class Labelling:
-    """Class and domain of each image, in the order of the paths given.
+    """Class and domain of each of n images, in the order of the paths given.
 
-    ``class_of`` and ``domain_of`` (n,) are indices into the sorted ``class_names`` and ``domain_names``; −1 where a
-    file has none (it lies above the class folders, or the layout has no domains).
+    Attributes:
+        layout: where they come from.
+        class_names: K names, sorted.
+        domain_names: sorted; empty if the layout has no domains.
+        class_of: (n,) int64, index into ``class_names``; −1 for a file above the class folders.
+        domain_of: (n,) int64, index into ``domain_names``; −1 for a file without one.
     """
 
     layout: Layout
@@ -35,52 +39,61 @@ class Labelling:
 
 
 def detect_layout(paths: Iterable[str]) -> Layout:
-    """Recognise ``<class>/…``, ``<domain>/<class>/…`` or a flat folder from relative paths with ``/``.
+    """The layout of a folder, ``<class>/…``, ``<domain>/<class>/…`` or flat, from relative paths with ``/``.
 
-    Domains are recognised by their classes: every image lies at least two folders deep, and either most second
-    level names occur under several top folders, or there is one top folder with several folders below.
+    Domains are recognised by their classes: every image lies at least two folders deep, and either most second-level
+    names occur under several top folders, or there is one top folder with several folders below.
+
+    Example:
+        >>> detect_layout(["photo/cat/1.jpg", "photo/dog/2.jpg", "sketch/cat/3.jpg", "sketch/dog/4.jpg"])
+        'domain/class'
     """
     tops: set[str] = set()
-    homes: dict[str, set[str]] = defaultdict(set)
+    tops_of: dict[str, set[str]] = defaultdict(set)  # of each second-level name
     deep = True
     for folder in {path.rpartition("/")[0] for path in paths}:
         parts = folder.split("/") if folder else []
         if parts:
             tops.add(parts[0])
         if len(parts) > 1:
-            homes[parts[1]].add(parts[0])
+            tops_of[parts[1]].add(parts[0])
         elif len(parts) == 1:
             deep = False
     if not tops:
         return "flat"
-    if not deep or not homes:
+    if not deep or not tops_of:
         return "class"
     if len(tops) == 1:
-        return "domain/class" if len(homes) > 1 else "class"
-    shared = sum(len(home) > 1 for home in homes.values())
-    return "domain/class" if 2 * shared > len(homes) else "class"
+        return "domain/class" if len(tops_of) > 1 else "class"
+    shared = sum(len(above) > 1 for above in tops_of.values())
+    return "domain/class" if 2 * shared > len(tops_of) else "class"
 
 
 def label_paths(
     paths: Sequence[str], layout: Layout | None = None, renames: Mapping[str, str] | None = None
 ) -> Labelling:
-    """Class and domain of each relative path.
+    """Class and domain of each image by the folders that it lies in.
 
     Args:
-        paths: relative to the data set's folder, with ``/``.
-        layout: None to recognise it with :func:`detect_layout`.
-        renames: class folder → class name; folders not named keep theirs (underscores become spaces). Two
+        paths: n paths relative to the data set's folder, with ``/``.
+        layout: ``class``, ``domain/class`` or ``flat``; None to recognise it with :func:`detect_layout`.
+        renames: class folder → class name; any other folder's name is its own, as :func:`tidy` writes it. Two
             folders with one name are one class.
 
     Raises:
-        ConfigError: ``renames`` names a folder that is not there.
+        ConfigError: ``renames`` names a folder that holds no images.
+
+    Example:
+        >>> labelling = label_paths(["dog/1.jpg", "tabby_cat/2.jpg", "3.jpg"], "class")
+        >>> labelling.class_names, labelling.class_of.tolist()
+        (('dog', 'tabby cat'), [0, 1, -1])
     """
     layout = layout or detect_layout(paths)
     level = {"flat": -1, "class": 0, "domain/class": 1}[layout]
     renames = renames or {}
-    # A million images lie in a few thousand folders: all that is said of a path is said of its folder once.
-    homes = [path.rpartition("/")[0] for path in paths]
-    places = {home: _place(home.split("/") if home else [], level) for home in set(homes)}
+    # A million images lie in a few thousand folders: class and domain are found once per folder.
+    folders = [path.rpartition("/")[0] for path in paths]
+    places = {path: _place(path.split("/") if path else [], level) for path in set(folders)}
     present = {folder for folder, _ in places.values() if folder is not None}
     for folder in renames:
         if folder not in present:
@@ -90,19 +103,29 @@ def label_paths(
                 hint=f"did you mean {close[0]!r}?" if close else "its first column is the folder's name",
             )
     named = {
-        home: (None if folder is None else renames.get(folder, tidy(folder)), domain)
-        for home, (folder, domain) in places.items()
+        path: (None if folder is None else renames.get(folder, tidy(folder)), domain)
+        for path, (folder, domain) in places.items()
     }
-    return _labelling(layout, homes, named)
+    return _labelling(layout, folders, named)
 
 
 def label_table(classes: Sequence[str], domains: Sequence[str] | None) -> Labelling:
-    """Class and domain of each image as a table gives them; an empty cell is none."""
+    """Class and domain of each of n images as a table gives them; an empty cell is none.
+
+    Args:
+        classes: n cells.
+        domains: n cells; None if the table has no such column.
+
+    Example:
+        >>> label_table(["dog", "", "cat"], None).class_of.tolist()
+        [1, -1, 0]
+    """
     pairs = list(zip(classes, domains if domains is not None else [""] * len(classes), strict=True))
     return _labelling("table", pairs, {pair: (pair[0] or None, pair[1] or None) for pair in set(pairs)})
 
 
 def _place(parts: Sequence[str], level: int) -> tuple[str | None, str | None]:
+    """Class folder and domain of a folder's path, split; None where it has none."""
     folder = parts[level] if 0 <= level < len(parts) else None
     return folder, parts[0] if level == 1 and len(parts) > 1 else None
 
@@ -110,6 +133,7 @@ def _place(parts: Sequence[str], level: int) -> tuple[str | None, str | None]:
 def _labelling(
     layout: Layout, keys: Sequence[Key], named: Mapping[Key, tuple[str | None, str | None]]
 ) -> Labelling:
+    """The labelling of n images by their keys; ``named`` holds class and domain of each distinct key."""
     class_names = tuple(sorted({name for name, _ in named.values() if name is not None}))
     domain_names = tuple(sorted({domain for _, domain in named.values() if domain is not None}))
     class_index: dict[str | None, int] = {name: i for i, name in enumerate(class_names)}
@@ -117,20 +141,28 @@ def _labelling(
     number = {key: i for i, key in enumerate(named)}
     classes = np.array([class_index.get(name, -1) for name, _ in named.values()], dtype=np.int64)
     domains = np.array([domain_index.get(domain, -1) for _, domain in named.values()], dtype=np.int64)
-    place = np.fromiter(map(number.__getitem__, keys), dtype=np.int64, count=len(keys))
-    return Labelling(layout, class_names, domain_names, classes[place], domains[place])
+    index = np.fromiter(map(number.__getitem__, keys), dtype=np.int64, count=len(keys))
+    return Labelling(layout, class_names, domain_names, classes[index], domains[index])
 
 
 def tidy(folder: str) -> str:
-    """A folder's name as words: underscores to spaces, runs of blanks to one; never empty."""
+    """A folder's name as words: underscores become spaces, several blanks become one; never empty.
+
+    Example:
+        >>> tidy("n02123045_tabby__cat")
+        'n02123045 tabby cat'
+    """
     return " ".join(folder.replace("_", " ").split()) or folder
 
 
 def read_classes_csv(path: Path) -> dict[str, str]:
-    """Read ``folder, name`` rows (UTF-8; a first row ``folder,name`` is a header; blank rows are skipped).
+    """Class folder → class name, from a CSV file of two columns.
+
+    The file is UTF-8; a first row ``folder,name`` is a header; blank rows are skipped.
 
     Raises:
-        ConfigError: unreadable, a row without exactly two non-empty cells, or a folder named twice.
+        ConfigError: it cannot be read or names no folder, a row has not exactly two non-empty cells, or a folder is
+            named twice.
     """
     reader = csv.reader(_text(path).splitlines(), strict=True)
     try:
@@ -160,10 +192,10 @@ def read_classes_csv(path: Path) -> dict[str, str]:
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Read one label per line (UTF-8; blank lines are skipped), in the file's order.
+    """The labels of a UTF-8 file with one label per line, in its order; blank lines are skipped.
 
     Raises:
-        ConfigError: unreadable, empty, or a label given twice.
+        ConfigError: it cannot be read, is empty, or has a label twice.
     """
     labels = [line.strip() for line in _text(path).splitlines() if line.strip()]
     if not labels:
@@ -177,7 +209,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def check_name(name: str) -> None:
-    """Raise ConfigError unless a data set can have this name (or none)."""
+    """Raise ConfigError unless this can be a data set's name; empty is no name, which is fine."""
     if name and (not name.isprintable() or name.strip() != name or set(name) & set("/\\")):
         raise ConfigError(
             f"a data set cannot be named {name!r}", hint="use letters, digits, blanks inside, - and _"
@@ -185,7 +217,12 @@ def check_name(name: str) -> None:
 
 
 def require_classes(class_names: Sequence[str], what: str) -> None:
-    """Raise DataError unless there are at least two classes to tell apart."""
+    """Raise DataError unless there are at least two classes.
+
+    Args:
+        class_names: of the data set.
+        what: the data set's name in the message.
+    """
     if len(class_names) < 2:
         found = f"one class only ({class_names[0]})" if class_names else "no classes"
         raise DataError(
@@ -199,8 +236,6 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as cause:
-        raise ConfigError(
-            f"cannot read {path}: {(cause.strerror or str(cause)).lower()}", hint="check the path"
-        ) from cause
+        raise ConfigError(f"cannot read {path}: {os_reason(cause)}", hint="check the path") from cause
     except UnicodeDecodeError as cause:
         raise ConfigError(f"{path} is not UTF-8 text", hint="save it as UTF-8") from cause

@@ -1,4 +1,4 @@
-"""Lists of image files that a user wrote or a program printed: lines, or a table with classes."""
+"""Lists of image files, written by a user or printed by a program: a path per line, or a table with classes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ LIST_SUFFIXES = frozenset({".txt", ".lst", *_TABLES})
 
 @dataclass(frozen=True)
 class Listed:
-    """n paths as they stand in a list, and the class and domain of each: "" where none, None without a column."""
+    """The n rows of a list of image files.
+
+    Attributes:
+        paths: as they stand in the list.
+        classes: the class of each, "" where there is none; None if the list has no such column.
+        domains: the domain of each, likewise.
+    """
 
     paths: list[str]
     classes: list[str] | None = None
@@ -28,15 +34,24 @@ class Listed:
 
 
 def read_list(name: str, data: bytes, suffix: str = "") -> Listed:
-    """The content of a list: one path per line, or a table with a header for ``.csv`` and ``.tsv`` files.
+    """The content of a list: one path per line or, with the suffixes ``.csv`` and ``.tsv``, a table with a header.
 
-    Text is UTF-8, a byte order mark aside; other bytes become lone surrogates, as in file names. Lines may end with
-    CR LF; blank ones are skipped. If there is any NUL, that ends a path (``find -print0``).
+    Text is UTF-8, with or without a byte order mark; other bytes become lone surrogates, as in file names. Lines may
+    end with CR LF; blank ones are skipped. If there is a NUL, paths end with NULs instead (``find -print0``).
+
+    Args:
+        name: the list's name, for error messages.
+        data: its bytes.
+        suffix: the file's, in lower case; empty for standard input.
 
     Raises:
         DataError: it is UTF-16, or names no files, or the table has no column of paths or is ragged.
+
+    Example:
+        >>> read_list("photos.csv", b"path,class\\na.jpg,cat\\nb.jpg,\\n", ".csv")
+        Listed(paths=['a.jpg', 'b.jpg'], classes=['cat', ''], domains=None)
     """
-    # Only of a file: what find prints may begin with a name of these bytes.
+    # Files only: what find prints may begin with a name of these bytes.
     if suffix and data[:2] in {b"\xff\xfe", b"\xfe\xff"} and b"\0" in data:
         raise DataError(
             f"{name} is UTF-16 text",
@@ -76,7 +91,7 @@ def _table(name: str, text: str, delimiters: str) -> Listed:
     domains: list[str] = []
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        for row in itertools.islice(filter(_says_something, rows), 1, None):
+        for row in itertools.islice(filter(_has_content, rows), 1, None):
             if len(row) != len(header):
                 raise DataError(
                     f"{name}, line {rows.line_num}: {len(row)} cells under a header of {len(header)}",
@@ -103,15 +118,15 @@ def _table(name: str, text: str, delimiters: str) -> Listed:
 def _header(text: str, delimiter: str) -> list[str]:
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        return next(filter(_says_something, rows), [])
+        return next(filter(_has_content, rows), [])
     except csv.Error:  # quotes that make sense with another delimiter only
         return []
 
 
-def _says_something(row: list[str]) -> bool:
+def _has_content(row: list[str]) -> bool:
     return any(map(str.strip, row))  # spreadsheets end in rows of nothing but separators
 
 
 def _column(header: list[str], names: tuple[str, ...]) -> int | None:
-    found = [cell.strip().lower() for cell in header]
-    return next((found.index(name) for name in names if name in found), None)
+    cells = [cell.strip().lower() for cell in header]
+    return next((cells.index(name) for name in names if name in cells), None)

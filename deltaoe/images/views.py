@@ -1,4 +1,4 @@
-"""Augmented views of a picture: which part of it each shows. Nothing but the content's digest enters."""
+"""Augmented views of a picture: which part of it each shows, by the content's digest alone."""
 
 from __future__ import annotations
 
@@ -7,24 +7,28 @@ import math
 
 import numpy as np
 
-# Augmented views are remembered by this number: change what pixels come out of one, and it must change too.
+# Stored with augmented views: whoever changes the pixels of one must change this number.
 VIEW_POLICY = 1
-# What CoOp trains on, torchvision's defaults: shares of the picture's area, and width : height.
+# CoOp's, which are torchvision's defaults: shares of the picture's area, and width : height.
 _AREA = (0.08, 1.0)
 _ASPECT = (3 / 4, 4 / 3)
 _TRIES = 10
 
 
 def random_part(size: tuple[int, int], digest: bytes, view: int) -> tuple[int, int, int, int, bool]:
-    """Which part of a picture an augmented view shows.
+    """The part of a picture that an augmented view shows.
 
     Args:
-        size: width and height of the picture.
-        digest: of its content.
-        view: the view's number.
+        size: width and height of the picture, pixels.
+        digest: SHA-256 of the file's content, 32 bytes.
+        view: the view's number, from 1.
 
     Returns:
         Left, top, width and height of the part in pixels, and whether it is mirrored.
+
+    Example:
+        >>> random_part((640, 480), bytes(32), view=1)
+        (137, 47, 400, 367, False)
     """
     key = hashlib.blake2b(b"%d:%d:%b" % (VIEW_POLICY, view, digest), digest_size=16).digest()
     # NumPy keeps this stream of raw integers as it is, which it does not promise of what it derives from them.

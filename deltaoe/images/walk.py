@@ -1,34 +1,33 @@
-"""Files found below folders and by patterns, as columns: a million of them must not cost a million objects."""
+"""Image files below folders, in columns: a million of them must not cost a million objects."""
 
 from __future__ import annotations
 
-import errno
-import fnmatch
 import os
-import re
 import stat
 from array import array
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from deltaoe.errors import DataError
+from deltaoe.errors import DataError, os_reason
+from deltaoe.images.glob_pattern import Pattern
 
 _Inode = tuple[int, int]
-_Matcher = Callable[[str], object]
 _SYSTEM = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"}
     | {".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )
 _BARE_SUFFIXES = frozenset(suffix[1:] for suffix in SUFFIXES)
-_MAGIC = re.compile(r"[*?[]")
 
 
 @dataclass
 class Ignored:
-    """What was passed over, by kind; counted so that nothing is skipped without a word.
+    """Numbers of entries that are not in a list of image files, so that nothing is left out without a word.
 
-    ``repeated`` are files that were named before, and links from a folder to one that it lies in.
+    Attributes:
+        hidden: hidden files and folders, and system folders.
+        other_files: files that are no images by their suffix.
+        repeated: files that were named before, and links from a folder to one that it lies in.
     """
 
     hidden: int = 0
@@ -41,15 +40,15 @@ class FileList:
     """Image files, column by column, in the order in which they were named.
 
     Attributes:
-        roots: the folder that each group of files is relative to, as the user wrote it; "" is the current folder.
-        root_of: index into ``roots``, per file.
-        relative: the path below that root, with ``/``; bytes of a name that is no UTF-8 are lone surrogates.
-        size: bytes.
-        mtime_ns: nanoseconds since 1970, modulo 2^64.
-        problems: row → reason, for what cannot even be looked at (a broken link, a pipe, a folder in a list).
-        classes: as given in a CSV list, "" where none; None if no list had such a column.
-        domains: likewise.
-        ignored: what is not in this list.
+        roots: folders that groups of files are relative to, as the user wrote them; "" is the current folder.
+        root_of: index into ``roots`` of each file.
+        relative: each file's path below its root, with ``/``; bytes of a name that is no UTF-8 are lone surrogates.
+        size: bytes of each file.
+        mtime_ns: time of each file's last change, nanoseconds since 1970, modulo 2^64.
+        problems: row → reason, for what cannot be opened as a file (a broken link, a pipe, a folder in a list).
+        classes: class of each file by a table, "" where there is none; None if no list had such a column.
+        domains: domain of each file, likewise.
+        ignored: counts of what is not in this list.
     """
 
     roots: list[str] = field(default_factory=list)
@@ -71,7 +70,7 @@ class FileList:
         return path if os.sep == "/" else path.replace("/", os.sep)
 
     def part(self, rows: Iterable[int]) -> FileList:
-        """The list of these rows only, in this order, and of the roots that they need; ``ignored`` is shared."""
+        """The list of some rows, in the order given, with the roots that they need; ``ignored`` is shared."""
         rows = list(rows)
         root_of = array("i", map(self.root_of.__getitem__, rows))
         used = sorted(set(root_of))
@@ -91,8 +90,12 @@ class FileList:
         )
 
 
-class Gathering:
-    """A :class:`FileList` while it grows; ``on_found`` hears the number of files at every thousandth."""
+class FileCollector:
+    """A :class:`FileList` while files are added to it.
+
+    Args:
+        on_found: called with the number of files after every thousandth.
+    """
 
     def __init__(self, on_found: Callable[[int], None]) -> None:
         self.files = files = FileList()
@@ -102,8 +105,15 @@ class Gathering:
         self._add_size, self._add_time = files.size.append, files.mtime_ns.append
         self._count = 0
 
-    def add(self, group: int, path: str, info: os.stat_result | None, problem: str | None = None) -> None:
-        """One more file; without ``info`` there must be a problem, with it what is no regular file is one."""
+    def add(self, root: int, path: str, info: os.stat_result | None, problem: str | None = None) -> None:
+        """Add one file.
+
+        Args:
+            root: index into the list's roots.
+            path: below that root.
+            info: of the file; what is no regular file has that for a problem.
+            problem: why there is no ``info``.
+        """
         if info is None:
             size = changed = 0
         else:
@@ -112,7 +122,7 @@ class Gathering:
                 problem = "a folder, not a file" if stat.S_ISDIR(info.st_mode) else "not a regular file"
         if problem is not None:
             self.files.problems[self._count] = problem
-        self._add_root(group)
+        self._add_root(root)
         self._add_path(path)
         self._add_size(size)
         try:
@@ -123,19 +133,28 @@ class Gathering:
         if self._count % 1000 == 0:
             self._on_found(self._count)
 
-    def walk(self, group: int, folder: str, prefix: str = "", pattern: Pattern | None = None) -> bool:
-        """Add the image files below ``folder``, depth first, names sorted, as ``prefix`` and the path below it.
+    def walk(self, root: int, folder: str, prefix: str = "", pattern: Pattern | None = None) -> bool:
+        """Add the image files below a folder, depth first, names sorted.
 
-        Links to files and folders are followed; a folder that contains itself is entered once. Hidden entries and
-        system folders are passed over and counted, other files are counted. With a pattern, all this is for what
-        matches it, and folders that match are walked. Returns whether anything did.
+        Links to files and folders are followed; a folder that contains itself is entered once. Hidden entries, system
+        folders and other files are left out and counted. With a pattern all this holds for what matches it; a folder
+        that matches is walked.
+
+        Args:
+            root: index into the list's roots.
+            folder: the folder to walk.
+            prefix: put before each path below the folder.
+            pattern: what files or folders must match.
+
+        Returns:
+            Whether anything matched the pattern; True without one.
 
         Raises:
             DataError: a folder cannot be listed.
         """
         ignored = self.files.ignored
-        # Of each folder that we are in: what is left of it, its path, its identity, what must match below. A list,
-        # because folders may be deeper than Python's stack.
+        # Of each open folder: its entries that are left, its path, its identity, what must match below. A list, because
+        # folders may be deeper than Python's stack.
         trail: list[tuple[list[os.DirEntry[str]], str, _Inode, Pattern | None]] = []
         inside: set[_Inode] = set()
         add = self.add
@@ -185,10 +204,10 @@ class Gathering:
                     try:
                         info = entry.stat()
                     except OSError as cause:
-                        self.add(group, prefix + name, None, reason(cause))
+                        self.add(root, prefix + name, None, reason(cause))
                         continue
                     if not stat.S_ISDIR(info.st_mode):
-                        add(group, prefix + name, info)
+                        add(root, prefix + name, info)
                         continue
                 elif not _is_folder(entry):
                     ignored.other_files += 1
@@ -201,81 +220,20 @@ class Gathering:
         return matched
 
 
-@dataclass(frozen=True)
-class Pattern:
-    """What is left to match of a glob: ``*``, ``?``, ``[…]`` and, as a whole part, ``**`` for any folders.
-
-    Not Python's ``glob``: that goes round a loop of links forty times, and is silent about folders that it cannot
-    list.
-
-    Attributes:
-        parts: of the whole glob.
-        matchers: of each part.
-        states: how many parts can be behind us; more than one after a ``**``.
-        takes_files: nothing must follow, and what we are at may be a file: ``a/**`` begins with a folder ``a``.
-    """
-
-    parts: tuple[str, ...]
-    matchers: tuple[_Matcher, ...]
-    states: frozenset[int]
-    takes_files: bool = False
-
-    @classmethod
-    def of(cls, glob: str) -> Pattern:
-        """A glob below some folder, with ``/``."""
-        glob += "*" if glob.endswith("/") else ""  # "*/" names folders: everything in them
-        parts = tuple(part for part in glob.split("/") if part not in {"", "."})
-        flags = re.IGNORECASE if os.name == "nt" else 0
-        matchers = tuple(re.compile(fnmatch.translate(part), flags).match for part in parts)
-        return cls(parts, matchers, _reachable(parts, {0}))
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing must follow."""
-        return len(self.parts) in self.states
-
-    def below(self, name: str) -> Pattern | None:
-        """What is left behind an entry of this name; None if it does not fit."""
-        end = len(self.parts)
-        inside = {state for state in self.states if state < end and self.parts[state] == "**"}
-        behind = {state + 1 for state in self.states - inside if state < end and self.matchers[state](name)}
-        if not inside and not behind:
-            return None
-        takes_files = end in behind or end in _reachable(self.parts, inside)
-        return Pattern(self.parts, self.matchers, _reachable(self.parts, inside | behind), takes_files)
-
-    def asks_for(self, name: str) -> bool:
-        """Whether a hidden name is meant: as in a shell, by a part that has its dot, or by itself."""
-        parts = [self.parts[state] for state in self.states if state < len(self.parts)]
-        return any(part == name or part[0] == name[0] == "." for part in parts)
-
-
-def _reachable(parts: tuple[str, ...], states: Set[int]) -> frozenset[int]:
-    states = set(states)
-    for state, part in enumerate(parts):
-        if state in states and part == "**":  # which also stands for no folder at all
-            states.add(state + 1)
-    return frozenset(states)
-
-
-def is_pattern(text: str) -> bool:
-    """Whether this can be a pattern rather than a path."""
-    return _MAGIC.search(text) is not None
-
-
 def is_image(name: str) -> bool:
-    """Whether a name ends like an image's, in any case; ``.png`` alone does not."""
+    """Whether a file's name has the suffix of an image, in any case; ``.png`` alone has none.
+
+    Example:
+        >>> [is_image(name) for name in ("cat.JPG", "notes.txt", ".png")]
+        [True, False, False]
+    """
     stem, _, suffix = name.rpartition(".")
     return stem != "" and (suffix in _BARE_SUFFIXES or suffix.lower() in _BARE_SUFFIXES)
 
 
 def reason(cause: OSError | ValueError) -> str:
-    """Why a path cannot be used, in words fit for a table cell."""
-    if isinstance(cause, ValueError):
-        return "not a possible file name"
-    if cause.errno == errno.ENOENT:
-        return "no such file or folder"
-    return (cause.strerror or str(cause)).lower()
+    """Why a path cannot be used, in words that fit into a table cell."""
+    return "not a possible file name" if isinstance(cause, ValueError) else os_reason(cause)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

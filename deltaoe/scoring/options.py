@@ -216,9 +216,8 @@ class ScoreOptions(Options):
 
 def check_template(template: str) -> None:
     """Raise ConfigError unless ``template`` has exactly one ``{}``."""
-    if template.count("{}") != 1 or template.replace("{}", "").count("{") + template.replace("{}", "").count(
-        "}"
-    ):
+    around = template.replace("{}", "", 1)
+    if "{}" not in template or "{" in around or "}" in around:
         raise ConfigError(
             f"the template {template!r} must contain {{}} once, where the class name goes",
             hint='for example "a photo of a {}."',

@@ -1,1 +1,1 @@
-"""The workspace on disk: feature store, data sets, text features, locks, and their upkeep."""
+"""The workspace on disk: feature stores, data sets, cached text features, locks, and their maintenance."""

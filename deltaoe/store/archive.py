@@ -18,8 +18,16 @@ from deltaoe.images.views import VIEW_POLICY
 from deltaoe.store.atomic import replacing
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
-from deltaoe.store.feature_store import BLOCK_ROWS, Digests
-from deltaoe.store.hdf5 import FORMAT_VERSION, get_digests, get_strings, opened, put_digests, put_strings
+from deltaoe.store.feature_store import BLOCK_ROWS
+from deltaoe.store.hdf5 import (
+    FORMAT_VERSION,
+    Digests,
+    get_digests,
+    get_strings,
+    opened,
+    put_digests,
+    put_strings,
+)
 
 _KIND = "archive"
 _COLUMNS = ("class_of", "domain_of")
@@ -34,17 +42,18 @@ def write_archive(
     views: npt.NDArray[np.uint16],
     blocks: Iterable[npt.NDArray[np.float32]],
 ) -> None:
-    """Write a data set and n features, atomically.
+    """Write a data set and its n features as one file, atomically.
 
     Args:
         target: the file.
         data: the data set.
         space: the features' space.
-        digests: (n, 32) content of each feature; ``views`` (n,): which view of it.
+        digests: (n, 32), content digest of each feature.
+        views: (n,), view of each feature.
         blocks: the features in that order, (b, D) at a time.
 
     Raises:
-        StoreError: the disk has no room, or does not take it.
+        StoreError: the disk has not enough room, or the file cannot be written.
     """
     row_bytes = space.dim * np.dtype(space.dtype).itemsize + 34
     needed = len(digests) * row_bytes + sum(map(len, data.paths)) + 64 * len(data) + (1 << 20)
@@ -77,7 +86,7 @@ def write_archive(
 
 
 def is_archive(path: Path) -> bool:
-    """Whether this is a file that :func:`write_archive` wrote."""
+    """Whether a file is one that :func:`write_archive` wrote; False also if it cannot be read."""
     try:
         with h5py.File(path, "r") as file:
             return str(file.attrs.get("format", "")) == f"deltaoe.{_KIND}"
@@ -86,7 +95,7 @@ def is_archive(path: Path) -> bool:
 
 
 def read_archive(path: Path) -> tuple[DataSet, FeatureSpace]:
-    """The data set of an archive and the space of its features. Raises StoreError if it is damaged."""
+    """The data set of an archive and the space of its features. Raises StoreError if the archive is damaged."""
     with opened(path, _KIND) as file:
         head: dict[str, Any] = json.loads(file.attrs["head"])
         space = FeatureSpace.from_dict(json.loads(file.attrs["space"]))
@@ -114,14 +123,20 @@ def read_archive(path: Path) -> tuple[DataSet, FeatureSpace]:
 def archive_rows(
     path: Path,
 ) -> Iterator[tuple[Digests, npt.NDArray[np.uint16], npt.NDArray[np.float32]]]:
-    """Digests (b, 32), views (b,) and features (b, D), some thousand at a time. Raises StoreError."""
+    """Digests (b, 32), views (b,) and features (b, D) float32 of an archive, some thousand at a time.
+
+    Augmented views that were drawn under another ``VIEW_POLICY`` are left out.
+
+    Raises:
+        StoreError: the archive is damaged.
+    """
     with opened(path, _KIND) as file:
         count = len(file["view"])
-        mine = file.attrs["view_policy"] == VIEW_POLICY
+        same_views = file.attrs["view_policy"] == VIEW_POLICY
         for start in range(0, count, BLOCK_ROWS):
             part = slice(start, start + BLOCK_ROWS)
             views = file["view"][part]
-            use = np.ones(len(views), dtype=bool) if mine else views == 0
+            use = np.ones(len(views), dtype=bool) if same_views else views == 0
             yield (
                 file["digest"][part][use],
                 views[use],

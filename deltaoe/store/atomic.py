@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old file or the new one, never half of one."""
+"""Writing files so that a crash leaves the old file or the new one, never a part of one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deltaoe.errors import StoreError
+from deltaoe.errors import StoreError, os_reason
 
 TEMPORARY_PREFIX = ".deltaoe-tmp-"
 
@@ -55,10 +55,10 @@ def write_json(target: Path, value: Any) -> None:
 
 
 def cannot_write(target: Path, cause: OSError) -> StoreError:
-    """The error for a target that cannot be written, with the operating system's reason."""
-    reason = (cause.strerror or str(cause)).lower()
+    """The error of a file or folder that cannot be written, with the operating system's reason."""
     return StoreError(
-        f"cannot write {target}: {reason}", hint="check permissions and free space, then run it again"
+        f"cannot write {target}: {os_reason(cause)}",
+        hint="check permissions and free space, then run it again",
     )
 
 

@@ -1,4 +1,4 @@
-"""Compaction: many small shards to few large ones, and rows that nothing refers to any more left behind."""
+"""Compaction: many small shards become few large ones, without the rows that nothing refers to any more."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.store.feature_store import Digests, FeatureStore
-from deltaoe.store.hdf5 import get_strings, opened
+from deltaoe.store.feature_store import FeatureStore
+from deltaoe.store.hdf5 import Digests, get_strings, opened
 from deltaoe.store.key_table import KeyTable
 from deltaoe.store.lock import writing
 from deltaoe.store.shards import FOREIGN_VIEW, content_keys, read_vectors, write_shard
@@ -20,7 +20,14 @@ _ROWS = 32_768
 
 @dataclass(frozen=True)
 class Compacted:
-    """Shards and bytes before and after; features and file observations that were left behind."""
+    """The result of a compaction.
+
+    Attributes:
+        shards: number of shards before and after.
+        size: bytes of all shards before and after.
+        dropped_features: number of features that were dropped.
+        dropped_files: number of observations of files that were dropped.
+    """
 
     shards: tuple[int, int]
     size: tuple[int, int]
@@ -35,15 +42,15 @@ def compact_store(
     drop_missing_folders: bool,
     progress: Callable[[int, int], None],
 ) -> Compacted:
-    """Rewrite a store. A reader or a crash at any moment finds every row that was kept, in old shards or new ones.
+    """Rewrite a store. At any moment, after a crash too, a reader finds every row that stays, in old shards or new.
 
     Args:
-        store: to rewrite.
-        listed: (n, 32) digests that data sets list: kept whatever became of their files.
+        store: the store to rewrite.
+        listed: (n, 32), digests that data sets list: their features stay whatever became of the files.
         base: the folder that relative paths are relative to.
-        drop_missing_folders: what to do with files whose whole folder is not there: see
+        drop_missing_folders: whether to drop files whose whole folder is not there; see
             :func:`deltaoe.store.maintenance.compact`.
-        progress: told features done, of how many.
+        progress: called with the number of features written and of all to write.
 
     Raises:
         StoreError: a shard cannot be read or written, or another process is writing.
@@ -52,11 +59,11 @@ def compact_store(
         store.refresh()
         old = list(store.shards)
         before = (len(old), sum(shard.size for shard in old))
-        files, rows = store.live_files(), store.live_rows()
-        kept_files = _FileColumns(store, files, base, drop_missing_folders)
-        keep = _kept_rows(rows, listed, kept_files.digest)
-        _write(store, rows, keep, kept_files, progress)
-        # Only now, when everything kept lies in new shards, the old ones may go.
+        files, rows = store.file_table(), store.feature_table()
+        present = _PresentFiles(store, files, base, drop_missing_folders)
+        needed = _needed_rows(rows, listed, present.digest)
+        _write(store, rows, needed, present, progress)
+        # Only now, when all that stays lies in new shards, the old ones may go.
         for shard in old:
             shard.path.unlink(missing_ok=True)
         store.refresh()
@@ -64,13 +71,13 @@ def compact_store(
     return Compacted(
         shards=(before[0], after[0]),
         size=(before[1], after[1]),
-        dropped_features=0 if rows is None else int(np.count_nonzero(~keep)),
-        dropped_files=(0 if files is None else len(files)) - len(kept_files.paths),
+        dropped_features=0 if rows is None else int(np.count_nonzero(~needed)),
+        dropped_files=(0 if files is None else len(files)) - len(present.paths),
     )
 
 
-class _FileColumns:
-    """The observations of files that are kept: the latest of each file that is still there."""
+class _PresentFiles:
+    """The latest observation of each file that is still there, in columns."""
 
     def __init__(self, store: FeatureStore, files: KeyTable | None, base: bytes, drop: bool) -> None:
         self.paths: list[bytes] = []
@@ -82,8 +89,8 @@ class _FileColumns:
             with opened(store.shards[int(number)].path, "features") as file:
                 names = get_strings(file["files"], "path")
             assert files is not None  # noqa: S101 - for the type checker
-            of_shard = np.flatnonzero(shard == number)
-            for i in of_shard[np.argsort(files.columns["row"][of_shard])].tolist():
+            members = np.flatnonzero(shard == number)
+            for i in members[np.argsort(files.columns["row"][members])].tolist():
                 name = names[int(files.columns["row"][i])]
                 if _is_there(os.path.join(base, name), folders, drop):
                     picked.append(i)
@@ -107,27 +114,27 @@ def _is_there(path: bytes, folders: dict[bytes, bool], drop: bool) -> bool:
     return not folders[folder] and not drop
 
 
-def _kept_rows(rows: KeyTable | None, listed: Digests, of_files: Digests) -> npt.NDArray[np.bool_]:
+def _needed_rows(rows: KeyTable | None, listed: Digests, of_files: Digests) -> npt.NDArray[np.bool_]:
+    """Whether each of n features is of an image that a data set lists or a file holds, (n,)."""
     if rows is None:
         return np.zeros(0, dtype=bool)
-    wanted = np.concatenate([listed, of_files])
-    alive = KeyTable(content_keys(wanted, 0), {})
-    known = alive.find(content_keys(rows.keys[:, :32], 0)) >= 0
-    return np.asarray(known & (rows.columns["view"] != FOREIGN_VIEW))
+    images = KeyTable(content_keys(np.concatenate([listed, of_files]), 0), {})
+    needed = images.find(content_keys(rows.keys[:, :32], 0)) >= 0
+    return np.asarray(needed & (rows.columns["view"] != FOREIGN_VIEW))
 
 
 def _write(
     store: FeatureStore,
     rows: KeyTable | None,
-    keep: npt.NDArray[np.bool_],
-    files: _FileColumns,
+    needed: npt.NDArray[np.bool_],
+    files: _PresentFiles,
     progress: Callable[[int, int], None],
 ) -> None:
-    total = int(np.count_nonzero(keep))
+    total = int(np.count_nonzero(needed))
     if rows is None:
         order = np.zeros(0, dtype=np.int64)
     else:
-        order = np.flatnonzero(keep)
+        order = np.flatnonzero(needed)
         order = order[np.lexsort((rows.columns["row"][order], rows.columns["shard"][order]))]
     # There is a new shard even for nothing: a number that comes back would be taken for the old file by readers.
     target = store.next_shard()
@@ -139,9 +146,9 @@ def _write(
         if rows is not None and len(part):
             shard = rows.columns["shard"][part]
             for n in np.unique(shard):
-                here = shard == n
-                vectors[here] = read_vectors(
-                    store.shards[int(n)].path, rows.columns["row"][part[here]].astype(np.int64)
+                members = shard == n
+                vectors[members] = read_vectors(
+                    store.shards[int(n)].path, rows.columns["row"][part[members]].astype(np.int64)
                 )
             digests, views = rows.keys[part, :32], rows.columns["view"][part].astype(np.uint16)
         write_shard(

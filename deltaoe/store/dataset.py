@@ -1,4 +1,4 @@
-"""A data set: which images were extracted or imported, of which class and domain, and their digests."""
+"""A data set: the images that were extracted or imported, with their classes, domains and digests."""
 
 from __future__ import annotations
 
@@ -26,17 +26,19 @@ class DataSet:
     Attributes:
         root: the folder that the paths are relative to, absolute; in a file, relative to the workspace's parent if it
             lies there. Empty for imported features.
-        inputs: what the user named, absolute in memory and relative like ``root`` in a file; together with
-            ``name`` and the space this is what the data set is found by.
-        space_id: id of the feature space that holds their features.
-        model: what to load that space's model by.
-        layout: ``class``, ``domain/class``, ``flat``, or ``table`` where a table said the classes.
-        class_names: K names, sorted; ``domain_names``: likewise, empty without domains.
+        space_id: id of the feature space that their features are of.
+        model: the name to load that space's model by.
+        layout: ``class``, ``domain/class``, ``flat``, or ``table`` if a table gave the classes.
+        class_names: K names, sorted.
+        domain_names: sorted; empty without domains.
         paths: n paths relative to ``root``, with ``/``.
-        digests: (n, 32) uint8, content digests.
-        class_of: (n,) class index, −1 for images without a class; ``domain_of``: likewise.
-        name: the user's name for it, or empty.
-        text_features: (K, D) features of the classes' prompts that came with imported image features, unit rows.
+        digests: (n, 32) uint8, SHA-256 of each image's content.
+        class_of: (n,) int64, index into ``class_names``; −1 for an image without a class.
+        domain_of: (n,) int64, index into ``domain_names``; −1 for an image without a domain.
+        inputs: what the user named, absolute in memory and relative like ``root`` in a file. The data set is found
+            by its inputs, its name and its space.
+        name: the name that the user gave it, or empty.
+        text_features: (K, D) float32 unit rows, of the classes' prompts; None unless they came with imported features.
     """
 
     root: str
@@ -59,7 +61,7 @@ class DataSet:
 
     @property
     def title(self) -> str:
-        """What to call it in a sentence."""
+        """What to call it in a sentence: ``data:NAME``, or its inputs."""
         return f"data:{self.name}" if self.name else ", ".join(self.inputs) or self.root
 
     def keys(self) -> list[bytes]:
@@ -69,7 +71,7 @@ class DataSet:
 
     @property
     def labelled(self) -> bool:
-        """Whether it has classes at all."""
+        """Whether it has classes."""
         return bool(self.class_names)
 
     def rows_in(self, domains: Sequence[str]) -> npt.NDArray[np.bool_]:

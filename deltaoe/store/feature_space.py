@@ -14,19 +14,24 @@ from deltaoe.errors import StoreError
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """All that decides a feature vector for given image bytes.
+    """All that decides the feature vector of given image bytes.
 
     Attributes:
         model: the name it was loaded by (``ViT-B-16/openai``, ``local-dir:…``). For people: **not** part of the
-            identity, so that a model folder may move and two names of the same weights share one cache.
+            identity, so that a model folder may move and two names of the same weights share one store.
         weights: SHA-256 over all parameters and buffers: names, shapes, types and bytes.
         config: SHA-256 over the architecture's configuration, activation included.
         preprocess: size, mean, deviation, interpolation and resize mode, as canonical JSON.
         precision: arithmetic of the image tower: ``fp32``, ``bf16`` or ``fp16``.
         decode_policy: version of the rule that turns file bytes into RGB pixels; 0 for features made elsewhere.
         dim: D, components of a feature.
-        dtype: how the store keeps them, ``float16`` or ``float32``.
+        dtype: number format on disk, ``float16`` or ``float32``.
         normalisation: ``l2``: features are divided by their Euclidean length.
+
+    Example:
+        >>> space = FeatureSpace.imported("my-clip", dim=512, dtype="float32")
+        >>> space.is_imported, space.id
+        (True, '123f2d4d17cdb850')
     """
 
     model: str
@@ -41,7 +46,13 @@ class FeatureSpace:
 
     @classmethod
     def imported(cls, model: str, dim: int, dtype: str) -> FeatureSpace:
-        """The space of features made elsewhere: all that is known of them is what their owner says of the model."""
+        """The space of features made elsewhere: all that is known of them is the name that their owner gives the model.
+
+        Args:
+            model: that name.
+            dim: D, components of a feature.
+            dtype: number format on disk, ``float16`` or ``float32``.
+        """
         return cls(model, f"imported:{model}", "imported", "imported", "imported", 0, dim, dtype)
 
     @property
@@ -52,15 +63,15 @@ class FeatureSpace:
     @property
     def id(self) -> str:
         """16 hexadecimal digits, a digest of everything but the model's name."""
-        identity = {k: v for k, v in dataclasses.asdict(self).items() if k not in self._unsaid()}
+        identity = {k: v for k, v in dataclasses.asdict(self).items() if k not in self._not_in_id()}
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
 
-    def _unsaid(self) -> set[str]:
-        # Version 1 had no word for the normalisation, and none other than l2: its caches keep their names.
+    def _not_in_id(self) -> set[str]:
+        # Version 1 did not name the normalisation, and had none other than l2: its stores keep their ids.
         return {"model", "normalisation"} if self.normalisation == "l2" else {"model"}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON."""
+        """The attributes as plain values, for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
@@ -71,18 +82,18 @@ class FeatureSpace:
             StoreError: a field is missing, unknown or of the wrong type.
         """
         fields = {field.name: field.type for field in dataclasses.fields(cls)}
-        values = {"normalisation": "l2", **values}  # which version 1 did not say
-        good = set(values) == set(fields) and all(
+        values = {"normalisation": "l2", **values}  # which version 1 did not name
+        valid = set(values) == set(fields) and all(
             type(values[name]) is (int if kind == "int" else str) for name, kind in fields.items()
         )
-        if not good:
+        if not valid:
             raise StoreError(
                 "not a description of a feature space", hint="the file is damaged or from another version"
             )
         return cls(**values)
 
     def differences(self, other: FeatureSpace) -> list[str]:
-        """What differs besides the model's name, mine / theirs, for an error message."""
+        """Each attribute that differs, but for the model's name, as "name this / other", for an error message."""
         mine, theirs = self.to_dict(), other.to_dict()
         digests = {"weights", "config"}
         return [
@@ -95,5 +106,10 @@ class FeatureSpace:
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no blanks: equal values give equal text."""
+    """JSON with sorted keys and no blanks: equal values give equal text, and so equal digests.
+
+    Example:
+        >>> canonical_json({"b": 1, "a": [2, 3]})
+        '{"a":[2,3],"b":1}'
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

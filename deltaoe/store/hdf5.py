@@ -1,4 +1,4 @@
-"""Small conventions on top of h5py: byte strings of any content, checksums, and errors that name the file."""
+"""Conventions of this package's HDF5 files: byte strings of any content, checksums, errors that name the file."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ import numpy.typing as npt
 from deltaoe.errors import StoreError, first_line
 
 FORMAT_VERSION = 2
+Digests = npt.NDArray[np.uint8]  # (n, 32), a SHA-256 digest per row
 _CHECKSUM = "sha256"
 _CHUNK_BYTES = 8 << 20
 
 
 def encoded(paths: Sequence[str]) -> list[bytes]:
-    """The bytes of each of n file names: ``os.fsencode`` of all at once."""
-    # Joined by NULs they are encoded in one go, ten times as fast. No file has one in its name, but a table may say so.
+    """The bytes of each of n file names, as ``os.fsencode`` gives them, ten times as fast."""
+    # Joined by NULs they are encoded at once. No file has one in its name, but a table may claim it.
     joined = os.fsencode("\0".join(paths)).split(b"\0")
     return joined if len(joined) == len(paths) else [os.fsencode(path) for path in paths]
 
 
 def put_strings(group: h5py.Group, name: str, values: Sequence[bytes]) -> None:
-    """Store byte strings as one buffer and n + 1 offsets: no truncation, no encoding, NUL and all."""
+    """Store n byte strings of any content as one buffer and n + 1 offsets into it."""
     offsets = np.zeros(len(values) + 1, dtype=np.int64)
     np.cumsum(np.fromiter(map(len, values), dtype=np.int64, count=len(values)), out=offsets[1:])
     group.create_dataset(name, data=np.frombuffer(b"".join(values), dtype=np.uint8))
@@ -36,7 +37,7 @@ def put_strings(group: h5py.Group, name: str, values: Sequence[bytes]) -> None:
 
 
 def get_strings(group: h5py.Group, name: str) -> list[bytes]:
-    """The inverse of :func:`put_strings`. Raises StoreError if the offsets do not fit the buffer."""
+    """The n byte strings of :func:`put_strings`. Raises StoreError if the offsets do not fit the buffer."""
     buffer = bytes(group[name][()])
     table = group[f"{name}_offsets"][()]
     ascending = table.ndim == 1 and len(table) > 0 and bool((np.diff(table) >= 0).all())
@@ -45,14 +46,14 @@ def get_strings(group: h5py.Group, name: str) -> list[bytes]:
     return [buffer[a:b] for a, b in itertools.pairwise(table.tolist())]
 
 
-def put_digests(group: h5py.Group, name: str, digests: npt.NDArray[np.uint8]) -> None:
-    """Store n digests of W bytes, an (n, W) array of bytes."""
+def put_digests(group: h5py.Group, name: str, digests: Digests) -> None:
+    """Store (n, W) uint8, n digests of W bytes."""
     group.create_dataset(name, data=np.ascontiguousarray(digests, dtype=np.uint8))
 
 
-def get_digests(group: h5py.Group, name: str, width: int = 32) -> npt.NDArray[np.uint8]:
-    """The inverse of :func:`put_digests`. Raises StoreError if it is no such array."""
-    table: npt.NDArray[np.uint8] = group[name][()]
+def get_digests(group: h5py.Group, name: str, width: int = 32) -> Digests:
+    """The (n, W) digests of :func:`put_digests`. Raises StoreError if the data set is not of that shape."""
+    table: Digests = group[name][()]
     if table.dtype != np.uint8 or table.ndim != 2 or table.shape[1] != width:
         raise StoreError(f"damaged digest table {group.name}/{name}")
     return table
@@ -60,10 +61,15 @@ def get_digests(group: h5py.Group, name: str, width: int = 32) -> npt.NDArray[np
 
 @contextlib.contextmanager
 def opened(path: Path, kind: str) -> Iterator[h5py.File]:
-    """Open a file of ours for reading and check its ``format`` and ``version``.
+    """Open a file of this package for reading and check its ``format`` and ``version``.
+
+    Args:
+        path: the file.
+        kind: ``features``, ``dataset`` or ``archive``.
 
     Raises:
-        StoreError: unreadable, cut off, of another kind, or written by a newer version; names the file.
+        StoreError: it cannot be read, here or inside the ``with`` block; it is cut off, of another kind, or written by
+            a newer version. The message names the file.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -82,9 +88,13 @@ def opened(path: Path, kind: str) -> Iterator[h5py.File]:
 
 @contextlib.contextmanager
 def created(path: Path, kind: str) -> Iterator[h5py.File]:
-    """Create a file of ours at ``path`` (a temporary one: see :func:`deltaoe.store.atomic.replacing`).
+    """Create a file of this package; it is written, with its checksum, at the end of the ``with`` block.
 
-    It is put together in memory and written in one go: where a disk is full, HDF5 itself would crash the process.
+    It is put together in memory and written at once: if a disk is full, HDF5 itself would crash the process.
+
+    Args:
+        path: a temporary path, from :func:`deltaoe.store.atomic.replacing`.
+        kind: ``features``, ``dataset`` or ``archive``.
     """
     with h5py.File(path, "w", driver="core", backing_store=False, libver=("earliest", "v110")) as file:
         file.attrs["format"] = f"deltaoe.{kind}"
@@ -97,7 +107,7 @@ def created(path: Path, kind: str) -> Iterator[h5py.File]:
 
 
 def checksum(file: h5py.File) -> str:
-    """SHA-256 over all attributes but itself and all datasets, each in the order of their names."""
+    """SHA-256, in hexadecimal, over all datasets and all attributes but itself, each in the order of their names."""
     names: list[str] = []
     file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
     digest = hashlib.sha256()
@@ -113,9 +123,9 @@ def checksum(file: h5py.File) -> str:
 
 
 def check_checksum(file: h5py.File) -> None:
-    """Raise StoreError if the file's content is not what was written. Version 1 had no checksums."""
-    kept = file.attrs.get(_CHECKSUM)
-    if kept is None and int(file.attrs["version"]) == 1:
+    """Raise StoreError unless the file has the content that its checksum was made of; version 1 had none."""
+    written = file.attrs.get(_CHECKSUM)
+    if written is None and int(file.attrs["version"]) == 1:
         return
-    if kept != checksum(file):
+    if written != checksum(file):
         raise StoreError("its content has changed since it was written")

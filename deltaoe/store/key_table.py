@@ -1,6 +1,6 @@
-"""An index in memory: rows found by a key of fixed length, many at a time, at the cost of their bytes.
+"""Tables in memory whose rows are found by keys of fixed length, many at a time.
 
-A Python dictionary of a million digests takes 200 MB and a second to fill; these arrays take their own size.
+A Python dictionary of a million digests takes 200 MB and a second to fill; these arrays take no more than their bytes.
 """
 
 from __future__ import annotations
@@ -16,11 +16,20 @@ Rows = npt.NDArray[np.int64]
 
 
 class KeyTable:
-    """Columns sorted by the first eight bytes of their keys; of equal keys only the latest row is kept.
+    """Rows sorted by the first eight bytes of their keys; of rows with equal keys only the latest stays.
 
     Args:
-        keys: (n, W) uint8, W ≥ 8, in the order in which the rows came; spread evenly, as digests are.
-        columns: arrays of n rows by name.
+        keys: (n, W) uint8, W ≥ 8, in the order in which the rows came; evenly distributed, as digests are.
+        columns: name → array of n rows.
+
+    Attributes:
+        keys: (m, W), the distinct keys, sorted.
+        columns: name → array of m rows, in the order of the keys.
+
+    Example:
+        >>> table = KeyTable(np.array([[7] * 8, [3] * 8, [7] * 8], np.uint8), {"size": np.array([10, 20, 30])})
+        >>> table.columns["size"].tolist(), table.find(np.array([[7] * 8, [9] * 8], np.uint8)).tolist()
+        ([20, 30], [1, -1])
     """
 
     def __init__(self, keys: Keys, columns: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -30,7 +39,7 @@ class KeyTable:
         same = _repeats(ordered)
         alike = prefix[order[1:]] == prefix[order[:-1]]
         if (alike & ~same).any():
-            # Different keys with the same first eight bytes, by foul play: only the rest brings equal ones together.
+            # Different keys with the same first eight bytes, which somebody must have made: sort by all bytes.
             order = np.lexsort((*keys[:, 8:].T, prefix))
             ordered = keys[order]
             same = _repeats(ordered)
@@ -46,7 +55,7 @@ class KeyTable:
         return len(self.keys)
 
     def find(self, keys: Keys) -> Rows:
-        """Row of each of (m, W) keys, −1 where there is none: (m,)."""
+        """Row of each of (k, W) keys, (k,) int64; −1 where there is none."""
         found = np.full(len(keys), -1, dtype=np.int64)
         if not len(self) or not len(keys):
             return found
@@ -54,17 +63,17 @@ class KeyTable:
         at = np.searchsorted(self._prefix, prefix, side="right") - 1
         pending = np.arange(len(keys))
         while len(pending):
-            here = at[pending]
-            near = (here >= 0) & (self._prefix[here] == prefix[pending])
-            pending, here = pending[near], here[near]
-            same = (self.keys[here] == keys[pending]).all(axis=1)
-            found[pending[same]] = here[same]
+            row = at[pending]
+            candidate = (row >= 0) & (self._prefix[row] == prefix[pending])
+            pending, row = pending[candidate], row[candidate]
+            same = (self.keys[row] == keys[pending]).all(axis=1)
+            found[pending[same]] = row[same]
             pending = pending[~same]  # another key with the same first eight bytes: look at its neighbour
             at[pending] -= 1
         return found
 
     def followed_by(self, later: KeyTable) -> KeyTable:
-        """Both tables as one; where they share a key, ``later`` wins."""
+        """Both tables as one; of a key that both have, the row of ``later`` stays."""
         return KeyTable(
             np.concatenate([self.keys, later.keys]),
             {name: np.concatenate([column, later.columns[name]]) for name, column in self.columns.items()},
@@ -72,21 +81,24 @@ class KeyTable:
 
 
 class GrowingTable:
-    """Key tables that came one after the other, joined now and then: appending stays cheap, finding too."""
+    """Key tables that were appended one after the other, joined from time to time so that finding stays fast."""
 
     def __init__(self) -> None:
         self._tables: list[KeyTable] = []
 
     def append(self, table: KeyTable) -> None:
-        """Add rows that overrule the ones before."""
+        """Add rows; they overrule earlier ones with the same keys."""
         self._tables.append(table)
-        # Joining only tables of like size moves each row a logarithmic number of times.
+        # Joining only tables of similar size moves each row a logarithmic number of times.
         while len(self._tables) > 1 and 2 * len(self._tables[-1]) >= len(self._tables[-2]):
             later = self._tables.pop()
             self._tables.append(self._tables.pop().followed_by(later))
 
     def find(self, keys: Keys) -> tuple[npt.NDArray[np.bool_], dict[str, npt.NDArray[Any]]]:
-        """Which of (m, W) keys are there, (m,), and all columns, of m rows: zeros where one is not."""
+        """Whether there is a row of each of (k, W) keys, (k,), and all columns, of k rows: zeros where there is none.
+
+        Without any rows there are no columns.
+        """
         found = np.zeros(len(keys), dtype=bool)
         values: dict[str, npt.NDArray[Any]] = {}
         for table in reversed(self._tables):
@@ -108,9 +120,10 @@ class GrowingTable:
 
 
 def _repeats(keys: Keys) -> npt.NDArray[np.bool_]:
-    """Whether each row but the last is followed by its equal: (n - 1,)."""
+    """Whether each of n sorted keys but the last is followed by an equal one, (n − 1,)."""
     return np.asarray((keys[1:] == keys[:-1]).all(axis=1))
 
 
 def _prefix(keys: Keys) -> npt.NDArray[np.uint64]:
+    """The first eight bytes of each key as a number, (n,)."""
     return np.ascontiguousarray(keys[:, :8]).view(np.uint64)[:, 0]

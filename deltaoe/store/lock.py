@@ -1,4 +1,4 @@
-"""The right to write a folder: one process at a time, and the others are told who it is and since when."""
+"""Locks on folders: one process writes at a time, and the others are told which one and since when."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _PATIENCE_SECONDS = 30.0
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, with a note beside it that says who holds it.
+    """Hold the folder's lock, with a note beside it that says which process holds it; without waiting.
 
-    The operating system frees the lock of a process that dies, so a stale one recovers by itself; the note of a
-    dead owner and its temporary files are cleared by the next one.
+    The operating system frees the lock of a process that dies; the note of a dead process and its temporary files are
+    removed by the next one.
 
     Raises:
         StoreError: another process is writing, or the folder cannot be written.
@@ -40,10 +40,10 @@ def writing(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def in_turn(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock for a file or two: others are waited for, and no note is left for them.
+    """Hold the folder's lock for one or two small files, after waiting for others, without a note.
 
     Raises:
-        StoreError: another process does not let go of it, or the folder cannot be written.
+        StoreError: another process holds it for half a minute, or the folder cannot be written.
     """
     with _locked(folder, patience=_PATIENCE_SECONDS):
         yield
@@ -72,6 +72,7 @@ def _locked(folder: Path, *, patience: float) -> Iterator[None]:
 
 
 def _owner(note: Path) -> str:
+    """Process, machine and age of the lock, for an error message; empty if the note cannot be read."""
     try:
         owner = json.loads(note.read_text(encoding="utf-8"))
         minutes = max(0.0, time.time() - float(owner["since"])) / 60

@@ -1,4 +1,4 @@
-"""Looking after what is kept: describe, verify, compact, export and import the workspace's features."""
+"""Maintenance of a workspace's features: describing, verifying, repairing and compacting them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.errors import StoreError
+from deltaoe.errors import StoreError, os_reason
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.store.compaction import Compacted, compact_store
 from deltaoe.store.dataset import DataSet
@@ -25,7 +25,17 @@ ASIDE = "damaged"
 
 @dataclass(frozen=True)
 class SpaceInfo:
-    """One feature space's cache: images, features with their views, files on record, failures, shards and bytes."""
+    """A description of one feature store.
+
+    Attributes:
+        space: its feature space.
+        images: number of distinct images with a feature.
+        features: number of features; each view of an image is one.
+        files: number of files on record.
+        failed: path → why that file is no usable image.
+        shards: number of shards.
+        size: bytes of all shards.
+    """
 
     space: FeatureSpace
     images: int
@@ -38,7 +48,14 @@ class SpaceInfo:
 
 @dataclass(frozen=True)
 class Verified:
-    """What a check found: shards and features read, (file, what is wrong with it), and where those files are now."""
+    """The result of a verification.
+
+    Attributes:
+        shards: number of shards that were read.
+        rows: number of features in the sound ones.
+        damage: damaged files, and what is wrong with each.
+        aside: where damaged files were moved to; empty without ``repair``.
+    """
 
     shards: int
     rows: int
@@ -47,12 +64,12 @@ class Verified:
 
 
 def info(workspace: Workspace) -> list[SpaceInfo]:
-    """Describe every feature space of the workspace. Raises StoreError if one cannot be read."""
+    """Descriptions of all feature stores of a workspace. Raises StoreError if one cannot be read."""
     return [_describe(workspace.store(space)) for space in workspace.spaces()]
 
 
 def _describe(store: FeatureStore) -> SpaceInfo:
-    files = store.live_files()
+    files = store.file_table()
     failed: dict[str, str] = {}
     if files is not None:
         broken = np.flatnonzero(files.columns["problem"])
@@ -78,13 +95,13 @@ def _names(store: FeatureStore, shard: npt.NDArray[np.generic], row: npt.NDArray
 
 
 def verify(workspace: Workspace, *, repair: bool = False, on: OnEvent = silent) -> Verified:
-    """Read every byte of every shard and data set: structure, checksums, unit vectors, names that fit their keys.
+    """Check every shard and data set: structure, checksums, lengths of features, paths that fit their keys.
 
     Args:
-        workspace: to look at.
-        repair: set damaged files aside (into a folder ``damaged`` beside them; nothing is deleted), so that the next
-            ``extract`` computes anew what they held and everything else works again.
-        on: told how far it is.
+        workspace: the workspace to check.
+        repair: whether to move damaged files into a folder ``damaged`` beside them; nothing is deleted. The next
+            ``extract`` computes what they held anew.
+        on: receives progress.
 
     Raises:
         StoreError: with ``repair``, another process is writing or a file cannot be moved.
@@ -111,7 +128,7 @@ def verify(workspace: Workspace, *, repair: bool = False, on: OnEvent = silent) 
 
 
 def _spaces(workspace: Workspace, damage: list[tuple[Path, str]]) -> list[FeatureSpace]:
-    found = []
+    spaces = []
     for folder in sorted((workspace.folder / "features").glob("*")):
         try:
             space = workspace.known_space(folder.name)
@@ -119,12 +136,12 @@ def _spaces(workspace: Workspace, damage: list[tuple[Path, str]]) -> list[Featur
             damage.append((folder / "space.json", str(error)))
             continue
         if space is not None:
-            found.append(space)
+            spaces.append(space)
         elif any(folder.glob("shard-*.h5")):
             damage.append(
                 (folder, "its space.json is gone; `deltaoe extract` with its model writes it again")
             )
-    return found
+    return spaces
 
 
 def _shard_files(workspace: Workspace, space: FeatureSpace) -> list[Path]:
@@ -132,6 +149,7 @@ def _shard_files(workspace: Workspace, space: FeatureSpace) -> list[Path]:
 
 
 def _check_shard(path: Path, space: FeatureSpace) -> int:
+    """Number of features in a shard. Raises StoreError if it is damaged."""
     with opened(path, "features") as file:
         check_checksum(file)
         index = read_index(file, space)
@@ -139,9 +157,9 @@ def _check_shard(path: Path, space: FeatureSpace) -> int:
         for start in range(0, len(vectors), BLOCK_ROWS):
             block = vectors[start : start + BLOCK_ROWS].astype(np.float32)
             length = np.sqrt(np.einsum("ij,ij->i", block, block))
-            bad = ~(np.abs(length - 1) < 0.01)  # NaN is not less either
-            if bad.any():
-                row = start + int(np.argmax(bad))
+            wrong = ~(np.abs(length - 1) < 0.01)  # NaN is not less either
+            if wrong.any():
+                row = start + int(np.argmax(wrong))
                 raise StoreError(f"feature {row} has length {length[row - start]:g}, not 1")
     if not np.array_equal(path_keys(read_paths(path)), index.file_keys):
         raise StoreError(f"{path}: its paths do not fit their keys")
@@ -164,7 +182,7 @@ def _set_aside(paths: list[Path]) -> list[Path]:
                 path.replace(target)
             except OSError as cause:
                 raise StoreError(
-                    f"cannot move {path}: {(cause.strerror or str(cause)).lower()}", hint="check permissions"
+                    f"cannot move {path}: {os_reason(cause)}", hint="check permissions"
                 ) from cause
         moved.append(target)
     return moved
@@ -173,13 +191,16 @@ def _set_aside(paths: list[Path]) -> list[Path]:
 def compact(
     workspace: Workspace, *, drop_missing_folders: bool = False, on: OnEvent = silent
 ) -> list[tuple[FeatureSpace, Compacted]]:
-    """Rewrite every cache into few large shards, without rows that no data set lists and no file has any more.
+    """Rewrite every store into few large shards, without features that no data set lists and no file has any more.
 
     Args:
-        workspace: to compact.
-        drop_missing_folders: also drop what was seen in folders that cannot be looked at now; without it they are
-            kept, because an unplugged disk looks like a deleted folder.
-        on: told how far it is.
+        workspace: the workspace to compact.
+        drop_missing_folders: whether to drop files whose whole folder is not there. By default they stay, because an
+            unplugged disk looks like a deleted folder.
+        on: receives progress.
+
+    Returns:
+        Each store's feature space and the result of its compaction.
 
     Raises:
         StoreError: a shard cannot be read, another process is writing, or the disk is full; nothing is lost then.
@@ -190,11 +211,11 @@ def compact(
     done = []
     for space in workspace.spaces():
         store = workspace.store(space)
-        keep = np.concatenate([*listed.get(space.id, []), np.zeros((0, 32), dtype=np.uint8)])
+        digests = np.concatenate([*listed.get(space.id, []), np.zeros((0, 32), dtype=np.uint8)])
 
         def progress(rows: int, total: int) -> None:
             on(Event("Compacting", rows, total))
 
         base = os.fsencode(os.path.dirname(workspace.folder))
-        done.append((space, compact_store(store, keep, base, drop_missing_folders, progress)))
+        done.append((space, compact_store(store, digests, base, drop_missing_folders, progress)))
     return done

@@ -1,4 +1,4 @@
-"""One shard of a feature store: what is in the file, written whole and read in parts."""
+"""Shards of a feature store: HDF5 files that are written at once and read in parts."""
 
 from __future__ import annotations
 
@@ -15,17 +15,24 @@ from deltaoe.errors import StoreError
 from deltaoe.images.views import VIEW_POLICY
 from deltaoe.store.atomic import replacing
 from deltaoe.store.feature_space import FeatureSpace
-from deltaoe.store.hdf5 import created, get_digests, get_strings, opened, put_digests, put_strings
+from deltaoe.store.hdf5 import Digests, created, get_digests, get_strings, opened, put_digests, put_strings
 
-NO_DIGEST = bytes(32)
+NO_DIGEST = bytes(32)  # of a file that could not be read
 PATH_KEY_BYTES = 16
-FOREIGN_VIEW = 65535
-# Rows further apart than this are read by themselves; nearer ones with what lies between, at memory speed.
+FOREIGN_VIEW = 65535  # of augmented views that were drawn under another VIEW_POLICY
+# Rows further apart than this are read one by one; nearer ones with what lies between them, at the speed of memory.
 _GAP_ROWS = 128
 
 
 class Shard(NamedTuple):
-    """A shard that was read: its file, how many features and file observations it holds, and its bytes."""
+    """A shard that was indexed.
+
+    Attributes:
+        path: its file.
+        features: number of features in it.
+        files: number of observations of files in it.
+        size: bytes of the file.
+    """
 
     path: Path
     features: int
@@ -34,33 +41,46 @@ class Shard(NamedTuple):
 
     @property
     def number(self) -> int:
-        """Its place in the order of writing."""
+        """Its number in the order of writing."""
         return int(self.path.stem.partition("-")[2])
 
 
 class ShardIndex(NamedTuple):
-    """A shard's columns without its vectors and paths."""
+    """The columns of a shard with n features and m observations of files, without vectors and paths.
+
+    Attributes:
+        row_keys: (n, 34), digest and view of each feature.
+        view: (n,), view of each feature.
+        file_keys: (m, 16), key of each file's path.
+        size: (m,), bytes of each file.
+        mtime_ns: (m,), time of each file's last change.
+        digest: (m, 32), content digest of each file.
+        problems: row → why that file is no usable image.
+    """
 
     row_keys: npt.NDArray[np.uint8]
     view: npt.NDArray[np.uint16]
     file_keys: npt.NDArray[np.uint8]
     size: npt.NDArray[np.int64]
     mtime_ns: npt.NDArray[np.int64]
-    digest: npt.NDArray[np.uint8]
+    digest: Digests
     problems: dict[int, str]
 
 
 def path_keys(paths: Sequence[bytes]) -> npt.NDArray[np.uint8]:
-    """BLAKE2b of each of n paths, (n, 16): what a file is found by, without keeping a million names in memory."""
+    """The key of each of n paths, (n, 16) uint8: BLAKE2b, so that a million names need not stay in memory."""
     blake2b, width = hashlib.blake2b, PATH_KEY_BYTES
     joined = b"".join([blake2b(path, digest_size=width).digest() for path in paths])
     return np.frombuffer(joined, dtype=np.uint8).reshape(len(paths), width)
 
 
-def content_keys(
-    digests: npt.NDArray[np.uint8], views: int | npt.NDArray[np.uint16]
-) -> npt.NDArray[np.uint8]:
-    """What a feature is found by: digest and view, (n, 34)."""
+def content_keys(digests: Digests, views: int | npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
+    """The key of each of n features, (n, 34) uint8: its digest and its view.
+
+    Args:
+        digests: (n, 32).
+        views: (n,), or one view for all.
+    """
     keys = np.empty((len(digests), 34), dtype=np.uint8)
     keys[:, :32] = digests
     number = np.broadcast_to(np.asarray(views, dtype=">u2"), (len(digests),))
@@ -72,16 +92,28 @@ def write_shard(
     target: Path,
     space: FeatureSpace,
     *,
-    digests: npt.NDArray[np.uint8],
+    digests: Digests,
     views: npt.NDArray[np.uint16],
     vectors: npt.NDArray[np.floating],
     paths: Sequence[bytes],
     sizes: npt.NDArray[np.int64],
     mtimes: npt.NDArray[np.int64],
-    file_digests: npt.NDArray[np.uint8],
+    file_digests: Digests,
     problems: Sequence[str],
 ) -> None:
-    """Write n features (n, D) and m file observations as one file, atomically.
+    """Write n features and m observations of files as one shard, atomically.
+
+    Args:
+        target: the shard's file.
+        space: the features' space.
+        digests: (n, 32), content digest of each feature.
+        views: (n,), view of each feature.
+        vectors: (n, D), the features, unit rows.
+        paths: m names that the files are recorded under.
+        sizes: (m,), bytes of each file.
+        mtimes: (m,), time of each file's last change, nanoseconds since 1970.
+        file_digests: (m, 32), content digest of each file.
+        problems: m reasons why a file is no usable image; empty if it is one.
 
     Raises:
         StoreError: the disk does not take it, or a feature is not finite.
@@ -107,10 +139,10 @@ def write_shard(
 
 
 def read_index(file: h5py.File, space: FeatureSpace) -> ShardIndex:
-    """All of a shard but vectors and paths.
+    """The columns of an open shard, without vectors and paths.
 
     Raises:
-        StoreError: it belongs to another space, or its parts do not fit together.
+        StoreError: it is of another space than ``space``, or its parts do not fit together.
     """
     if file.attrs.get("space") != space.id:
         raise StoreError(f"it holds features of another space ({file.attrs.get('space')})")
@@ -125,7 +157,7 @@ def read_index(file: h5py.File, space: FeatureSpace) -> ShardIndex:
     count = len(group["size"])
     keys = path_keys(get_strings(group, "path")) if old else get_digests(group, "key", PATH_KEY_BYTES)
     if not old and file.attrs["view_policy"] != VIEW_POLICY:
-        # Views of another version's augmentation are not what this one means by them: out of everybody's way.
+        # Augmented views of another policy are other pictures: nobody asks for this number.
         view = np.where(view == 0, 0, FOREIGN_VIEW).astype(np.uint16)
     index = ShardIndex(
         row_keys=content_keys(digests, view),
@@ -161,7 +193,11 @@ def _problems(group: h5py.Group, count: int) -> dict[int, str]:
 
 
 def read_vectors(path: Path, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.floating]:
-    """Vectors of these rows, ascending and perhaps repeated, of one shard, as they are kept: (n, D).
+    """Features of some rows of a shard, (n, D), in the number format on disk.
+
+    Args:
+        path: the shard's file.
+        rows: (n,), ascending, perhaps repeated.
 
     Raises:
         StoreError: the shard cannot be read.
@@ -175,7 +211,7 @@ def read_vectors(path: Path, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.floa
             if start < stop:
                 first, last = int(rows[start]), int(rows[stop - 1])
                 span = vectors[first : last + 1]
-                # As many rows as asked for are not yet those: images of equal content ask for one row twice.
+                # The number of rows does not tell: images of equal content ask for one row twice.
                 gapless = bool((np.diff(rows[start:stop]) == 1).all())
                 out[start:stop] = span if gapless else span[rows[start:stop] - first]
             start = stop
@@ -183,6 +219,6 @@ def read_vectors(path: Path, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.floa
 
 
 def read_paths(path: Path) -> list[bytes]:
-    """The paths of all file observations of a shard, in its order. Raises StoreError."""
+    """The paths of all observations of files in a shard, in its order. Raises StoreError if it cannot be read."""
     with opened(path, "features") as file:
         return get_strings(file["files"], "path")

@@ -1,4 +1,4 @@
-"""Text features of a set of prompts, kept so that no prompt is encoded twice."""
+"""A cache of the text features of prompts, one file per list of prompts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ from deltaoe.store.atomic import replacing
 
 
 def prompts_key(prompts: Sequence[str]) -> str:
-    """Digest of prompts and their order."""
+    """A digest of K prompts in their order, 32 hexadecimal digits: the name of their file."""
     return hashlib.sha256(json.dumps(list(prompts)).encode()).hexdigest()[:32]
 
 
 def load_texts(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.float32] | None:
-    """Features kept under ``path``, (K, D); None if there are none or they are damaged: they can be recomputed."""
+    """Text features from a file of the cache, (K, D) float32; None if it is missing or damaged, or of another shape.
+
+    Args:
+        path: the file.
+        shape: (K, D).
+    """
     try:
         with safe_open(path, framework="numpy") as file:
             features: npt.NDArray[np.float32] = file.get_tensor("text_features")
@@ -31,6 +36,6 @@ def load_texts(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.float32] | 
 
 
 def save_texts(path: Path, features: npt.NDArray[np.float32]) -> None:
-    """Keep features (K, D), atomically. Raises StoreError."""
+    """Write text features (K, D) to a file of the cache, atomically. Raises StoreError if that fails."""
     with replacing(path) as temporary:
         temporary.write_bytes(save({"text_features": np.ascontiguousarray(features)}))

@@ -1,4 +1,4 @@
-"""The workspace: the folder ``.deltaoe``, where features, listings and detectors of one project live."""
+"""The workspace: the folder ``.deltaoe`` with the features, data sets and detectors of one project."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ _UNTIDY = ("..", "//", "./")
 
 
 class Workspace:
-    """Paths and the small state file of one workspace.
+    """The files of one workspace, and its state: the last data set, the last detector, models' feature spaces.
 
-    The state remembers what "the last extracted data set" and "the last detector" are, and which feature space
-    a model had when it was last loaded. It is a convenience: losing it loses no features.
+    The state file is a convenience: losing it loses no features.
+
+    Args:
+        folder: the workspace's folder; it need not exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,7 +42,7 @@ class Workspace:
 
     @classmethod
     def locate(cls, override: Path | None = None) -> Workspace:
-        """``override``, else $DELTAOE_WORKSPACE, else ``.deltaoe`` here or above, else a new one here.
+        """The workspace to use: ``override``, else $DELTAOE_WORKSPACE, else ``.deltaoe`` here or above, else a new one.
 
         Nothing is created before something is written.
 
@@ -60,10 +62,10 @@ class Workspace:
         return cls(folder)
 
     def check_writable(self) -> None:
-        """Create the folder if need be and prove that it takes files, before hours of work rely on it.
+        """Create the folder if need be and write a file into it, before hours of work rely on that.
 
         Raises:
-            StoreError: it does not.
+            StoreError: the folder cannot be written.
         """
         probe = self.folder / f"{TEMPORARY_PREFIX}{os.getpid()}-probe"
         try:
@@ -74,15 +76,15 @@ class Workspace:
             raise cannot_write(self.folder, cause) from cause
 
     def file_key(self, path: str | Path) -> str:
-        """The name a file is remembered by: relative to the workspace's parent if inside it, else absolute.
+        """The name that a file is recorded under: relative to the workspace's parent if it lies there, else absolute.
 
-        A project folder that moves as a whole keeps its cache.
+        So a project folder that moves as a whole needs no new extraction.
         """
         absolute, base = os.path.abspath(path), os.path.join(os.path.dirname(self.folder), "")
         return absolute.removeprefix(base)
 
     def file_keys(self, files: FileList) -> list[bytes]:
-        """:meth:`file_key` of every file, as bytes."""
+        """:meth:`file_key` of each of n files, as bytes."""
         starts = [os.fsencode(os.path.join(os.path.abspath(root or os.curdir), "")) for root in files.roots]
         here = os.fsencode(os.path.join(os.path.dirname(self.folder), ""))
         if any(here.startswith(start) for start in starts):
@@ -105,9 +107,9 @@ class Workspace:
         return keys
 
     def spaces(self) -> list[FeatureSpace]:
-        """All feature spaces that have a cache here. Raises StoreError if a description is damaged."""
-        found = (self.known_space(folder.name) for folder in sorted((self.folder / "features").glob("*")))
-        return [space for space in found if space is not None]
+        """All feature spaces that have a store here. Raises StoreError if a description is damaged."""
+        spaces = (self.known_space(folder.name) for folder in sorted((self.folder / "features").glob("*")))
+        return [space for space in spaces if space is not None]
 
     def store(self, space: FeatureSpace) -> FeatureStore:
         """The feature store of a space, empty if there is none yet. Raises StoreError if it is damaged."""
@@ -129,7 +131,7 @@ class Workspace:
         return self.store(space)
 
     def known_space(self, space_id: str) -> FeatureSpace | None:
-        """The space stored under this id, if there is one. Raises StoreError if its description is damaged."""
+        """The feature space of this id; None if it has no store here. Raises StoreError if its file is damaged."""
         path = self.folder / "features" / space_id / "space.json"
         if not path.is_file():
             return None
@@ -139,27 +141,38 @@ class Workspace:
         return space
 
     def text_file(self, space: FeatureSpace, key: str) -> Path:
-        """Where the text features of a set of prompts are kept."""
+        """The file of the text features of prompts with this :func:`deltaoe.store.text_cache.prompts_key`."""
         return self.folder / "features" / space.id / "text" / f"{key}.safetensors"
 
     def save_dataset(self, data: DataSet, *, current: bool = True) -> None:
-        """Keep a data set; if it has classes and is ``current``, ``tune`` and ``score`` use it by default."""
-        kept = dataclasses.replace(
+        """Write a data set; one with classes becomes the last data set, :meth:`dataset`, if it is ``current``.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        stored = dataclasses.replace(
             data,
             root=self.file_key(data.root) if data.root else "",
             inputs=tuple(self.file_key(given) for given in data.inputs),
         )
-        name = _dataset_name(kept.inputs, kept.name, kept.space_id)
+        name = _dataset_name(stored.inputs, stored.name, stored.space_id)
         with in_turn(self.folder / "datasets"):
-            kept.save(self.folder / "datasets" / name)
+            stored.save(self.folder / "datasets" / name)
         if data.labelled and current:
             self.remember(dataset=name)
 
     def dataset(self, wanted: str | Path | None = None) -> DataSet | None:
-        """The last data set with classes; or that of an input that was extracted, or of a name (``data:NAME``).
+        """A data set of this workspace.
+
+        Args:
+            wanted: an input that was extracted, or a name, ``data:NAME``; None for the last data set with classes.
+
+        Returns:
+            The data set; None only if none is named and there is no last one.
 
         Raises:
             DataError: there is no such data set here.
+            StoreError: it cannot be read.
         """
         state = self.state()
         if wanted is None:
@@ -174,25 +187,25 @@ class Workspace:
             for inputs, name in (((), named), ((self.file_key(text),), ""), ((self.file_key(named),), ""))
             for space in spaces
         ]
-        found = max((p for p in listings if p.is_file()), key=lambda p: p.stat().st_mtime_ns, default=None)
-        if found is None:
+        latest = max((p for p in listings if p.is_file()), key=lambda p: p.stat().st_mtime_ns, default=None)
+        if latest is None:
             names = ", ".join(DATA_PREFIX + name for name in self.dataset_names())
             raise DataError(
                 f"{text} has not been extracted or imported in {self.folder}",
                 hint=f"run: deltaoe extract {text}" + (f"; named data sets are {names}" if names else ""),
             )
-        return self._load(found)
+        return self._load(latest)
 
     def datasets(self) -> list[DataSet]:
         """All data sets. Raises StoreError if one cannot be read."""
         return [self._load(path) for path in self.listings()]
 
     def listings(self) -> list[Path]:
-        """The files of all data sets; not what a writer, running or killed, has not finished."""
+        """The files of all data sets, without the temporary files of writers."""
         return sorted((self.folder / "datasets").glob("[!.]*.h5"))
 
     def dataset_names(self) -> list[str]:
-        """Names that users gave to data sets, sorted."""
+        """The names that users gave to data sets, sorted. Raises StoreError if a data set cannot be read."""
         return sorted({data.name for data in self.datasets() if data.name})
 
     def _load(self, path: Path) -> DataSet:
@@ -204,17 +217,17 @@ class Workspace:
         )
 
     def detector_file(self, name: str) -> Path:
-        """Where a detector of this name is kept."""
+        """The file of the detector of this name."""
         return self.folder / "detectors" / f"{name}.safetensors"
 
     def current_detector(self) -> Path | None:
-        """The last tuned detector, if it is still there."""
+        """The file of the last tuned detector; None if there is none any more."""
         name = self.state().get("detector")
         path = self.detector_file(str(name))
         return path if name and os.path.isfile(path) else None
 
     def state(self) -> dict[str, Any]:
-        """The state file's content; empty if there is none. Raises StoreError if it is not what we wrote."""
+        """The state file's content; empty if there is no file. Raises StoreError if it is damaged."""
         path = self.folder / "workspace.json"
         if not path.is_file():
             return {}
@@ -228,7 +241,7 @@ class Workspace:
         return state
 
     def remember(self, **values: Any) -> None:
-        """Change entries of the state file, atomically. Raises StoreError."""
+        """Change entries of the state file, atomically. Raises StoreError if that fails."""
         state = self.state()
         if {**state, **values, "format": _FORMAT} != state:
             with in_turn(self.folder):
@@ -236,7 +249,8 @@ class Workspace:
 
 
 def _dataset_name(inputs: Sequence[str], name: str, space_id: str) -> str:
-    # A single folder without a name is digested as version 1 did, so that its listing is found again.
+    """The file name of a data set: a digest of its name, or else its inputs, and its space."""
+    # A single folder without a name is digested as in version 1, so that its file is found again.
     key = (
         f"data:{name}".encode("utf-8", "surrogateescape") if name else b"\0\0".join(map(os.fsencode, inputs))
     )

@@ -21,8 +21,9 @@ from deltaoe.extraction.options import MAX_VIEWS, IngestOptions
 from deltaoe.images.decode import ImageError, decode, read_bytes
 from deltaoe.progress import silent
 from deltaoe.store.feature_space import FeatureSpace
-from deltaoe.store.feature_store import FeatureStore, FileRecord
+from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.shards import NO_DIGEST
+from deltaoe.store.store_index import FileRecord
 from deltaoe.store.workspace import Workspace
 
 

@@ -93,7 +93,7 @@ def test_the_loss_falls_as_the_bound_rises():
     assert float(strong.loss) < float(weak.loss)
 
 
-def test_bound_share_counts_samples():
+def test_bound_share_counts_images():
     terms = EbmTerms(
         e0=torch.zeros(4),
         e1=torch.tensor([1.0, 1.0, 1.0, 1.0]),

@@ -16,7 +16,8 @@ from deltaoe.scoring import scorer as scorer_module
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.scorer import Scorer, made_exact, score_stored
 from deltaoe.store.feature_space import FeatureSpace
-from deltaoe.store.feature_store import FeatureStore, FileRecord, as_digests
+from deltaoe.store.feature_store import FeatureStore
+from deltaoe.store.store_index import FileRecord, as_digests
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "clip-features"
 TEMPERATURES = [0.01, 0.1, 1.0]

@@ -20,10 +20,11 @@ from samples import digest, digests, make_space, unit_rows
 from deltaoe.errors import StoreError
 from deltaoe.functional.energy import delta_energy
 from deltaoe.images.views import VIEW_POLICY
-from deltaoe.store import feature_store as features_module
-from deltaoe.store.feature_store import FeatureStore, FileRecord
+from deltaoe.store import store_index as index_module
+from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.hdf5 import check_checksum, opened
 from deltaoe.store.shards import NO_DIGEST, path_keys, read_paths, read_vectors
+from deltaoe.store.store_index import FileRecord
 
 DIM = 16
 FEATURES = Path(__file__).resolve().parents[3] / "shared" / "data" / "clip-features"
@@ -65,7 +66,7 @@ def test_an_empty_store(folder):
     assert seen.known.tolist() == [False, False]
     assert seen.problem == {}
     assert store.feature_rows == 0
-    assert store.live_files() is store.live_rows() is None
+    assert store.file_table() is store.feature_table() is None
     assert not folder.exists()
 
 
@@ -412,7 +413,7 @@ def test_a_compaction_between_two_blocks(folder):
 
 def test_a_compaction_while_the_index_is_read(folder, monkeypatch):
     rows = np.concatenate([fill(reopened(folder), range(start, start + 20)) for start in (0, 20)])
-    real = features_module.opened
+    real = index_module.opened
 
     @contextlib.contextmanager
     def slow(path, kind):
@@ -422,7 +423,7 @@ def test_a_compaction_while_the_index_is_read(folder, monkeypatch):
         with real(path, kind) as file:
             yield file
 
-    monkeypatch.setattr(features_module, "opened", slow)
+    monkeypatch.setattr(index_module, "opened", slow)
     store = reopened(folder)
     assert [shard.path.name for shard in store.shards] == ["shard-00000003.h5"]
     assert np.abs(store.features(digests(range(40))) - rows).max() < 2**-10

@@ -12,9 +12,10 @@ import pytest
 from samples import digest, digests
 
 from deltaoe.errors import StoreError
-from deltaoe.store.feature_store import FeatureStore, FileRecord
+from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.hdf5 import FORMAT_VERSION, check_checksum, opened
 from deltaoe.store.shards import NO_DIGEST, read_paths
+from deltaoe.store.store_index import FileRecord
 from deltaoe.store.workspace import Workspace
 
 STORES = Path(__file__).parent / "archived"

@@ -21,7 +21,8 @@ from samples import digest, digests, make_space, unit_rows
 from deltaoe.errors import StoreError
 from deltaoe.store import feature_store as features_module
 from deltaoe.store.atomic import TEMPORARY_PREFIX
-from deltaoe.store.feature_store import FeatureStore, FileRecord
+from deltaoe.store.feature_store import FeatureStore
+from deltaoe.store.store_index import FileRecord
 
 DIM = 16
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -31,7 +32,8 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from samples import digest, make_space, unit_rows
-from deltaoe.store.feature_store import FeatureStore, FileRecord
+from deltaoe.store.feature_store import FeatureStore
+from deltaoe.store.store_index import FileRecord
 rows = unit_rows(200, 16)
 with FeatureStore(Path(sys.argv[1]), make_space(16)).writer() as writer:
     print("writing", flush=True)

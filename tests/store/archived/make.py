@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from deltaoe.store.feature_space import FeatureSpace
-from deltaoe.store.feature_store import FeatureStore, FileRecord
+from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.hdf5 import FORMAT_VERSION
 from deltaoe.store.shards import NO_DIGEST
+from deltaoe.store.store_index import FileRecord
 
 HERE = Path(__file__).parent
 SPACE = FeatureSpace(

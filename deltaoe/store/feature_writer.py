@@ -1,0 +1,94 @@
+"""New features and observations of files, collected and written as shards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from deltaoe.store.shards import write_shard
+from deltaoe.store.store_index import FileRecord, StoreIndex, as_digests
+
+
+class StoreWriter:
+    """Collects features and observations of files until they are written as one shard.
+
+    Made by :meth:`deltaoe.store.feature_store.FeatureStore.writer`, which sees to it that there is one at a time.
+
+    Args:
+        index: of the folder to write into; takes in each shard that is written.
+    """
+
+    def __init__(self, index: StoreIndex) -> None:
+        self._index = index
+        self._files: dict[bytes, FileRecord] = {}
+        self._features: dict[tuple[bytes, int], npt.NDArray[np.float32]] = {}
+
+    @property
+    def pending(self) -> int:
+        """Number of rows that are not written yet: features or files, whichever are more."""
+        return max(len(self._files), len(self._features))
+
+    def has(self, digest: bytes, view: int) -> bool:
+        """Whether this feature is in the store or about to be written."""
+        return (digest, view) in self._features or bool(self._index.has(as_digests([digest]), view)[0])
+
+    def add(
+        self,
+        path: bytes,
+        record: FileRecord,
+        feature: npt.NDArray[np.float32] | None = None,
+        views: Sequence[int] = (0,),
+    ) -> None:
+        """Add an observation of a file and features of its content; those that the store has are left out.
+
+        Args:
+            path: the name that the file is recorded under.
+            record: the observation.
+            feature: (D,) or (V, D), unit length: one row per entry of ``views``.
+            views: 0 for the picture itself, 1 and above for augmented views.
+        """
+        self._files[path] = record
+        if feature is not None:
+            self.add_features(record.digest, feature.reshape(len(views), -1), views)
+
+    def add_features(self, digest: bytes, features: npt.NDArray[np.float32], views: Sequence[int]) -> None:
+        """Add features (V, D), unit rows, of content that no file need be known for."""
+        for view, feature in zip(views, features, strict=True):
+            self._features.setdefault((digest, view), feature)
+
+    def flush(self) -> None:
+        """Write all that is pending as one shard.
+
+        Raises:
+            StoreError: the disk does not take it, or a feature is not finite.
+        """
+        if not self._files and not self._features:
+            return
+        space = self._index.space
+        digests = as_digests([digest for digest, _ in self._features])
+        views = np.fromiter((view for _, view in self._features), np.uint16, len(self._features))
+        vectors = np.asarray(list(self._features.values()), dtype=np.float32)
+        new = np.ones(len(digests), dtype=bool)
+        for view in np.unique(views):
+            new[views == view] = ~self._index.has(digests[views == view], int(view))
+        if not self._files and not new.any():  # imported once more
+            self._features = {}
+            return
+        records = list(self._files.values())
+        target = self._index.next_shard()
+        write_shard(
+            target,
+            space,
+            digests=digests[new],
+            views=views[new],
+            vectors=vectors.reshape(len(digests), space.dim)[new],
+            paths=list(self._files),
+            sizes=np.fromiter((r.size for r in records), np.int64, len(records)),
+            mtimes=np.fromiter((r.mtime_ns for r in records), np.int64, len(records)),
+            file_digests=as_digests([r.digest for r in records]),
+            problems=[r.problem for r in records],
+        )
+        self._index.append([target])
+        self._files, self._features = {}, {}
