@@ -23,6 +23,7 @@ from deltaoe.clip.source import ModelSource
 from deltaoe.extraction.ingest import IngestOptions, ingest
 from deltaoe.images.inputs import find_files
 from deltaoe.progress import silent
+from deltaoe.runtime import native_precision, resolve_device
 from deltaoe.store.workspace import Workspace
 
 BROKEN = "bad\x1b[31m\n<b>.jpg"
@@ -64,7 +65,8 @@ def test_info(many_shards: Path, tmp_path: Path, run: Run) -> None:
     assert space["id"] == shards(many_shards)[0].parent.name
     assert (space["images"], space["features"], space["files"], space["shards"]) == (102, 102, 103, 9)
     assert space["bytes"] == sum(path.stat().st_size for path in shards(many_shards))
-    assert (space["dim"], space["dtype"], space["precision"]) == (16, "float16", "fp32")
+    fastest = native_precision(resolve_device("auto"))  # what nobody chose depends on the machine
+    assert (space["dim"], space["dtype"], space["precision"]) == (16, "float16", fastest)
     assert list(space["failed"]) == [f"unknown/{BROKEN}"]
     assert space["failed"][f"unknown/{BROKEN}"].startswith("not an image")
     (data,) = told["data_sets"]
