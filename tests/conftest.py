@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +73,11 @@ def run_cold(tiny_model: Path) -> Run:
         rc: int = 0,
         model: Path | str | None = tiny_model,
         env: Mapping[str, str] | None = None,
-        before: Sequence[str] = (),
         stdin: bytes = b"",
         timeout: float = TIMEOUT,
     ) -> Finished:
         process = subprocess.run(
-            [*before, COMMAND, *arguments],
+            [COMMAND, *arguments],
             cwd=cwd,
             env=environment(model) | dict(env or {}),
             input=stdin,
@@ -93,18 +92,26 @@ def run_cold(tiny_model: Path) -> Run:
 
 @pytest.fixture(scope="session")
 def run(run_cold: Run, tiny_model: Path) -> Iterator[Run]:
-    """The same without waiting for torch to be imported, where the environment is the usual one: see ``warm.py``."""
+    """The same without waiting for torch to be imported: see ``warm.py``.
+
+    Where a variable is read when the interpreter starts or as it imports, that is a process of its own after all.
+    """
     if sys.platform != "linux":
         yield run_cold
         return
     warm = Warm(environment(None) | {"OMP_WAIT_POLICY": "PASSIVE"})
 
     def call(*arguments: str | bytes | Path, **more: Any) -> Finished:
-        if more.get("env") or more.get("before"):
+        env = more.get("env") or {}
+        if any(name.startswith(("PYTHON", "HF_")) for name in env):
             return run_cold(*arguments, **more)
-        env = environment(more.get("model", tiny_model))
         order = warm.run(
-            [COMMAND, *arguments], more["cwd"], env, more.get("stdin", b""), more.get("timeout", TIMEOUT)
+            [COMMAND, *arguments],
+            more["cwd"],
+            environment(more.get("model", tiny_model)) | env,
+            more.get("stdin", b""),
+            more.get("timeout", TIMEOUT),
+            more.get("mortal", False),
         )
         return finished(*order, more.get("rc", 0))
 

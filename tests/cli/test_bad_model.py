@@ -77,16 +77,11 @@ def test_local_folder(damage: Callable[[Path], None], scene: Path, tiny_model: P
     ],
 )
 def test_named(options: str, rc: int, says: tuple[str, ...], scene: Path, fails: Fails) -> None:
-    env = {"HF_HOME": str(scene / "cache")}
-    fails("extract", "images", *options.split(), cwd=scene, rc=rc, model=None, says=says, env=env)
+    fails("extract", "images", *options.split(), cwd=scene, rc=rc, model=None, says=says)
 
 
 def test_hub_out_of_reach(scene: Path, fails: Fails) -> None:
-    nobody_listens = {
-        "HF_ENDPOINT": "http://127.0.0.1:9",
-        "HF_HUB_OFFLINE": "0",
-        "HF_HOME": str(scene / "cache"),
-    }
+    nobody_listens = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"}
     no_proxy = {f"{kind}_proxy": "" for kind in ("http", "https", "all")}
     says = (
         "the weights of ViT-B-16/openai are not on this machine, and the model hub can't be reached",

@@ -57,7 +57,8 @@ def test_state_file_that_points_nowhere(project: Path, fails: Fails) -> None:
 
 def test_description_of_another_space(project: Path, fails: Fails) -> None:
     description = only(project, "features/*/space.json")
-    description.write_text(description.read_text().replace("fp32", "fp16"))
+    described = json.loads(description.read_text())
+    description.write_text(json.dumps(described | {"weights": "0" * 64}))
     says = (f"{description} describes another feature space", "move that folder away")
     fails("extract", "images", cwd=project, says=says)
     description.write_text("{}")
@@ -84,44 +85,44 @@ def test_a_file_in_its_place(fresh: Path, fails: Fails) -> None:
     fails("extract", "images", cwd=fresh, says=says, env={"DELTAOE_WORKSPACE": "notes.txt"})
 
 
-def test_read_only(project: Path, run: Run, fails: Fails, mortal: tuple[str, ...]) -> None:
+def test_read_only(project: Path, run: Run, fails: Fails, mortal: bool) -> None:
     (project / "more" / "a").mkdir(parents=True)
     shutil.copy(project / "images" / "red_stripes" / "00.png", project / "more" / "a")
     set_mode(project / ".deltaoe", 0o555)
     try:
         says = ("cannot write", str(project / ".deltaoe"), "permission denied", "check permissions")
-        fails("extract", "more", cwd=project, before=mortal, says=says)
-        fails("tune", "--shots", "4", cwd=project, before=mortal, says=says)
+        fails("extract", "more", cwd=project, mortal=mortal, says=says)
+        fails("tune", "--shots", "4", cwd=project, mortal=mortal, says=says)
         # Reading is enough where everything is in the cache.
         before = contents(project / ".deltaoe")
-        run("score", "images", "--report", "html", cwd=project, before=mortal)
+        run("score", "images", "--report", "html", cwd=project, mortal=mortal)
         assert contents(project / ".deltaoe") == before
     finally:
         set_mode(project / ".deltaoe", 0o755)
 
 
-def test_read_only_project(fresh: Path, fails: Fails, mortal: tuple[str, ...]) -> None:
+def test_read_only_project(fresh: Path, fails: Fails, mortal: bool) -> None:
     fresh.chmod(0o555)
     says = (f"cannot write {fresh / '.deltaoe'}: permission denied", "check permissions")
     try:
-        fails("extract", "images", cwd=fresh, before=mortal, says=says)
+        fails("extract", "images", cwd=fresh, mortal=mortal, says=says)
     finally:
         fresh.chmod(0o755)
 
 
-def test_unreadable_images(project: Path, run: Run, fails: Fails, mortal: tuple[str, ...]) -> None:
+def test_unreadable_images(project: Path, run: Run, fails: Fails, mortal: bool) -> None:
     secret = project / "new" / "secret.png"
     shutil.copytree(project / "unknown", project / "new")
     shutil.copy(project / "unknown" / "noise" / "0.png", secret)
     secret.chmod(0)
-    told = run("score", "new", "--json", cwd=project, before=mortal).json
+    told = run("score", "new", "--json", cwd=project, mortal=mortal).json
     assert told["counts"]["failed"] == 1
     assert told["images"][-1]["error"] == "permission denied"
     secret.chmod(0o644)  # not remembered: it may pass, and has
-    assert run("score", "new", "--json", cwd=project, before=mortal).json["counts"]["failed"] == 0
+    assert run("score", "new", "--json", cwd=project, mortal=mortal).json["counts"]["failed"] == 0
     (project / "new" / "noise").chmod(0)
     try:
-        fails("score", "new", cwd=project, before=mortal, says=("cannot list new/noise: permission denied",))
+        fails("score", "new", cwd=project, mortal=mortal, says=("cannot list new/noise: permission denied",))
     finally:
         (project / "new" / "noise").chmod(0o755)
 

@@ -1,15 +1,22 @@
-"""``deltaoe demo`` as a newcomer runs it: the whole main job on a drawn world, with numbers that mean something."""
+"""``deltaoe demo`` as a newcomer runs it: the whole main job on a drawn world, with numbers that mean something.
+
+It is run from its first line to its last once. Where it is run again in its folder, its commands run warm and the two
+that tune are left out: that the same images and options give the same detector is for the tests of tuning to show.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +24,11 @@ import pytest
 from command import COMMAND, Fails, Finished, Run, contents, environment
 from outputs import check_outputs, table
 from sklearn.metrics import roc_auc_score
+
+from deltaoe.demo import world
+from deltaoe_cli import demo
+from deltaoe_cli.main import app
+from deltaoe_cli.output import Screen
 
 SHOWN = ("accuracy", "AUROC", "called unknown")
 
@@ -43,10 +55,38 @@ def folder(place: Path, first: Finished) -> Path:
 
 
 @pytest.fixture(scope="module")
-def again(place: Path, folder: Path, run_cold: Run) -> Finished:
-    """A second run, as JSON; what the first one left is noted beside the folder."""
+def demo_again(place: Path, folder: Path, run: Run) -> Callable[..., Finished]:
+    """The demo once more, as JSON, in this process and with the detectors that are there."""
+
+    def call(*options: str) -> Finished:
+        commands = []
+
+        def run_command(arguments: demo.Command, where: Path, screen: Screen) -> None:
+            commands.append(arguments)
+            assert where.resolve() == folder and screen.as_json
+            if arguments[0] != "tune":
+                workspace = {"DELTAOE_WORKSPACE": str(folder / ".deltaoe")}
+                done = run(*arguments, cwd=folder, model=None, env=workspace)
+                sys.stderr.write(done.stdout + done.stderr)
+
+        streams = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(place)
+            patch.setattr(demo, "_run", run_command)
+            patch.setattr(sys, "stdout", streams[0])
+            patch.setattr(sys, "stderr", streams[1])
+            app(["demo", "--json", *options], standalone_mode=False)
+        assert tuple(commands) == demo.MAIN_JOB + demo.COMPARISON
+        return Finished(0, *(stream.getvalue() for stream in streams))
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def again(place: Path, folder: Path, demo_again: Callable[..., Finished]) -> Finished:
+    """A second run; what the first one left is noted beside the folder."""
     shutil.copytree(folder, place / "before")
-    return run_cold("demo", "--json", cwd=place)
+    return demo_again()
 
 
 def numbers_of(stdout: str) -> dict[str, list[float]]:
@@ -72,6 +112,11 @@ def test_it_prints_the_commands_and_runs_them(first: Finished, folder: Path) -> 
         and "Tuned on" in first.stdout
         and "Scored ./unknown" in first.stdout
     )
+    assert "864: 864 encoded, 0 unchanged, 0 known by content" in first.stdout
+    assert all(re.search(rf"^ {name} +72\s*$", first.stdout, re.M) for name in world.KNOWN)
+    assert re.search(r"^ domains +photo, sketch\s*$", first.stdout, re.M)
+    assert re.search(r"^ calibration +480 images", first.stdout, re.M)
+    assert re.search(r"Tuning \d+/\d+ +CE \S+ +EBM \S+ +E2≤E1 ", first.stderr)
     assert re.search(r"called unknown .*5%", first.stderr) or "at most 5% false alarms" in first.stderr
     assert str(folder / "report.html") in first.stderr
     for command in re.findall(r"^  (deltaoe .*)$", first.stderr, re.M):
@@ -120,15 +165,26 @@ def test_the_problem_is_real_and_tuning_helps(again: Finished) -> None:
 
 
 def test_a_wrong_sign_would_not_pass(again: Finished) -> None:
-    def turned(results: dict[str, float]) -> dict[str, float]:
-        return {name: 1 - v if name.startswith("AUROC") else v for name, v in results.items()}
-
-    with pytest.raises(AssertionError):
-        assert_good({method: turned(results) for method, results in again.json["results"].items()})
+    """Neither that of all scores nor that of one method's."""
+    results = again.json["results"]
+    for wrong in (set(results), *({method} for method in results)):
+        turned = {
+            method: {
+                name: 1 - v if method in wrong and name.startswith("AUROC") else v
+                for name, v in numbers.items()
+            }
+            for method, numbers in results.items()
+        }
+        with pytest.raises(AssertionError):
+            assert_good(turned)
 
 
 def assert_good(results: dict[str, dict[str, float]]) -> None:
-    """Margins are about half of what was seen for this seed, on one thread and on two."""
+    """Margins are about half of what was seen for this seed, on one thread and on two.
+
+    CoOp's AUROC against patterns is left out: no term of its loss and no choice of its settings looks at them, and it
+    comes out between 0.69 and 0.93 by rounding alone.
+    """
     zero_shot, coop, ours = results["zero-shot"], results["CoOp"], results["deltaoe (default)"]
     near, far = "AUROC against other objects (near)", "AUROC against patterns (far)"
 
@@ -141,7 +197,8 @@ def assert_good(results: dict[str, dict[str, float]]) -> None:
     assert 0.55 < zero_shot[far] < 0.97
     assert accuracy(ours) > accuracy(zero_shot)
     assert ours[near] > zero_shot[near] + 0.015
-    assert ours[far] > max(zero_shot[far] - 0.03, coop[far] + 0.05)
+    assert ours[far] > zero_shot[far] - 0.03
+    assert coop[near] > 0.5
     assert ours["called unknown: patterns"] > ours["called unknown: your styles (false alarms)"]
     # 384 fresh pictures, promised 5 % on average: twice that would be a broken calibration.
     assert ours["called unknown: your styles (false alarms)"] < 0.1
@@ -150,7 +207,7 @@ def assert_good(results: dict[str, dict[str, float]]) -> None:
 def test_twice_in_one_folder(again: Finished, first: Finished, place: Path, folder: Path) -> None:
     assert re.search(r"Pictures in deltaoe-demo: 0 drawn, \d+ there already", again.stderr)
     assert re.search(r"images +864: 0 encoded, 864 unchanged", again.stderr)
-    assert again.stderr.count("Loading model") <= 2  # to tune; nothing is encoded again
+    assert "Loading model" not in again.stderr  # nothing is encoded again
     shown = numbers_of(first.stdout)
     for column, results in enumerate(again.json["results"].values()):
         assert {name: values[column] for name, values in shown.items()} == pytest.approx(results, abs=6e-4)
@@ -162,17 +219,30 @@ def test_twice_in_one_folder(again: Finished, first: Finished, place: Path, fold
     assert (folder / "scores.csv").read_bytes() == (place / "before" / "scores.csv").read_bytes()
 
 
-def test_what_it_leaves_is_an_ordinary_project(again: Finished, folder: Path, run_cold: Run) -> None:
-    done = run_cold("score", "./unknown", "--report", "html", "--report", "json", cwd=folder, model=None)
+def test_what_it_leaves_is_an_ordinary_project(again: Finished, folder: Path, run: Run) -> None:
+    (folder / "unknown" / "notes.txt").write_text("not an image, and not named like one")
+    (folder / "unknown" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
+    command = ("score", "./unknown", "--report", "html", "--report", "json")
+    scored = run(*command, cwd=folder, model=None)
+    assert "1 file could not be used" in scored.stderr and "broken.jpg" in scored.stderr
+    assert len(check_outputs(folder, folder / "unknown", alpha=0.05)) == 966 + 1
+    # Once more, as JSON: all is in the cache, and the numbers are the same.
+    before = (folder / "scores.csv").read_bytes()
+    done = run(*command, "--json", cwd=folder, model=None)
     assert "Loading model" not in done.stderr
-    assert len(check_outputs(folder, folder / "unknown", alpha=0.05)) == 966
+    assert done.json == json.loads((folder / "scores.json").read_text(encoding="ascii"))
+    assert (folder / "scores.csv").read_bytes() == before
+    for verdict in ("known", "unknown", "failed"):
+        assert re.search(rf"^ {verdict} +{done.json['counts'][verdict]}\s*$", scored.stdout, re.M)
+    for name in ("notes.txt", "broken.jpg"):
+        (folder / "unknown" / name).unlink()
     picture = "unknown/new-style/umbrella-cartoon-03.jpg"
-    one = run_cold("score", picture, "--json", "--out", "one", cwd=folder, model=None).json
+    one = run("score", picture, "--json", "--out", "one", cwd=folder, model=None).json
     assert one["images"][0]["path"] == picture and one["threshold"] is not None
 
 
 def test_keep_takes_the_pictures_as_they_are(
-    again: Finished, place: Path, folder: Path, run_cold: Run, fails: Fails
+    again: Finished, place: Path, folder: Path, demo_again: Callable[..., Finished], fails: Fails
 ) -> None:
     mine = folder / "unknown" / "same-styles" / "house-photo-00.jpg"
     original = mine.read_bytes()
@@ -180,7 +250,7 @@ def test_keep_takes_the_pictures_as_they_are(
     changed = hashlib.sha256(mine.read_bytes()).digest()
     shutil.copy(folder / "unknown" / "patterns" / "wood-00.jpg", folder / "unknown" / "my own.jpg")
     fails("demo", cwd=place, says=("house-photo-00.jpg is not as the demo drew it", "--keep"))
-    done = run_cold("demo", "--keep", "--json", cwd=place)
+    done = demo_again("--keep")
     assert "used as they are" in done.stderr
     assert hashlib.sha256(mine.read_bytes()).digest() == changed
     assert "unknown/my own.jpg" in {row["path"] for row in table(folder / "scores.csv")}

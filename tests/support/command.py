@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,8 @@ from typing import Any, Protocol
 COMMAND = Path(sys.executable).parent / ("deltaoe.exe" if os.name == "nt" else "deltaoe")
 # What in the caller's environment would change what is printed.
 MISLEADING = {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "PYTHONWARNINGS"}
+# Where the model hub's cache would lie: no weights that happen to be on this machine, and nothing can be written.
+NO_FOLDER = os.path.join(os.devnull, "hub")
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,10 @@ class Finished:
 
 
 class Run(Protocol):
-    """Runs ``deltaoe`` with these arguments; ``rc`` is the exit code it must end with, ``stdin`` what it can read."""
+    """Runs ``deltaoe`` with these arguments; ``rc`` is the exit code it must end with, ``stdin`` what it can read.
+
+    ``mortal`` (on Linux) takes root's right away to read and write what file permissions forbid.
+    """
 
     def __call__(
         self,
@@ -41,7 +46,7 @@ class Run(Protocol):
         rc: int = 0,
         model: Path | str | None = ...,
         env: Mapping[str, str] | None = None,
-        before: Sequence[str] = (),
+        mortal: bool = False,
         stdin: bytes = b"",
         timeout: float = 600,
     ) -> Finished: ...
@@ -65,7 +70,7 @@ def environment(model: Path | str | None) -> dict[str, str]:
     """The caller's environment without what would change the output; a folder becomes a ``local-dir:`` model."""
     env = {k: v for k, v in os.environ.items() if k not in MISLEADING and not k.startswith("DELTAOE_")}
     # One thread: the tiny model gains nothing from more, and waiting for the second one on a busy machine costs a lot.
-    env |= {"HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}
+    env |= {"HF_HUB_OFFLINE": "1", "HF_HOME": NO_FOLDER, "PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}
     if model is not None:
         env["DELTAOE_MODEL"] = f"local-dir:{model}" if isinstance(model, Path) else model
     return env

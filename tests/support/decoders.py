@@ -1,4 +1,4 @@
-"""Decoders for test_decoding.py, in a module that other processes can import. A file's first word says what happens.
+"""A decoder that other processes can import: a file's first word says what happens to it (see ``decoded.py``).
 
 The second word tells files apart and is the value of all pixels.
 """

@@ -7,6 +7,7 @@ imported before. Tests of the whole job, of signals and of start-up run the comm
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import select
@@ -43,8 +44,13 @@ class Warm:
         environment: Mapping[str, str],
         stdin: bytes,
         timeout: float,
+        mortal: bool = False,
     ) -> tuple[int, bytes, bytes]:
-        """Exit code, standard output and standard error; raises TimeoutExpired, after which nothing runs any more."""
+        """Exit code, standard output and standard error of a command that, if ``mortal``, may not do all that root may.
+
+        Raises:
+            TimeoutExpired: after which nothing runs any more.
+        """
         streams = [os.path.join(self._folder.name, name) for name in ("stdin", "stdout", "stderr")]
         Path(streams[0]).write_bytes(stdin)
         order = {
@@ -52,6 +58,7 @@ class Warm:
             "cwd": os.fsdecode(cwd),
             "environment": dict(environment),
             "streams": streams,
+            "mortal": mortal,
         }
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")
@@ -84,6 +91,25 @@ def serve() -> dict[str, Any] | None:
     return None
 
 
+def give_up_rights() -> None:
+    """Let file permissions bind this process and those it starts, though root runs them; of Linux."""
+    override = (1, 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    system = ctypes.CDLL(None, use_errno=True)
+    for capability in override:
+        if system.prctl(
+            24, capability, 0, 0, 0
+        ):  # PR_CAPBSET_DROP: of what a program started later could get
+            raise OSError(ctypes.get_errno(), "prctl")
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this process
+    rights = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, and the same for numbers over 31
+    if system.capget(header, rights):
+        raise OSError(ctypes.get_errno(), "capget")
+    for i in range(3):
+        rights[i] &= ~sum(1 << capability for capability in override)
+    if system.capset(header, rights):
+        raise OSError(ctypes.get_errno(), "capset")
+
+
 def become(order: Mapping[str, Any]) -> None:
     """Take over what a process is started with."""
     for number, (path, flags) in enumerate(
@@ -97,6 +123,8 @@ def become(order: Mapping[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(order["environment"])
     os.chdir(order["cwd"])
+    if order["mortal"]:
+        give_up_rights()
     sys.argv = list(order["command"])
 
 
