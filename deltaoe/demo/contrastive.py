@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
-from deltaoe.clip.text_tower import Suffixes, TextTower
+from deltaoe.clip.prompt_suffixes import Suffixes
+from deltaoe.clip.text_tower import TextTower
 from deltaoe.runtime import generator, keep_freed_memory
 
 BETAS = (0.9, 0.98)

@@ -203,7 +203,7 @@ class _Judge:
             text = text_of(learner, progress.kept[moment])
             floor = self._floor
             if self._background:
-                floor = self._clip.encode_behind(learner, self._background).numpy()
+                floor = self._clip.encode_with_context(learner, self._background).numpy()
             for (share, temperature, top_c), seen in self._judged((text, floor), blends, measures).items():
                 found[Setting(weight, stop, share, temperature, top_c)] = seen
         return found, checkpoint
