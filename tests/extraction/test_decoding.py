@@ -21,8 +21,9 @@ import numpy as np
 import pytest
 from decoders import value_of
 
-from deltaoe.extraction import decoder_processes, decoding
-from deltaoe.extraction.decoding import Picture, pictures
+from deltaoe.extraction import decoder_pool, decoder_processes, decoding, decoding_window
+from deltaoe.extraction.decoding import pictures
+from deltaoe.extraction.decoding_window import Picture
 
 PATIENCE = 120  # seconds, on a busy machine; a test that reaches it has found a hang
 
@@ -233,7 +234,7 @@ def test_a_copy_far_behind_is_decoded_once_as_the_caller_may_still_hold_the_firs
 
 
 def test_of_very_many_contents_some_are_forgotten(files, monkeypatch):
-    monkeypatch.setattr(decoding, "_CONTENTS", 3)
+    monkeypatch.setattr(decoding_window, "_MAX_CONTENTS", 3)
     given = files("good 0", *["good"] * 10, "good 0")
     result = given.run(workers=0, ahead=2)
     assert value_of(result[11].pixels) == 0
@@ -250,7 +251,7 @@ def test_no_more_than_so_many_files_ahead(files):
 
 
 def test_no_more_bytes_of_files_than_so_many(files, monkeypatch):
-    monkeypatch.setattr(decoding, "_FILE_BYTES", 1000)
+    monkeypatch.setattr(decoding_window, "_MAX_FILE_BYTES", 1000)
     given = files(*[f"good {i:02d} {'x' * 240}" for i in range(30)])
     assert given.paths[0].stat().st_size == 248
     go = threading.Event()
@@ -270,8 +271,8 @@ def test_no_more_bytes_of_files_than_so_many(files, monkeypatch):
 
 
 def test_a_file_beyond_all_bounds_passes(files, monkeypatch):
-    monkeypatch.setattr(decoding, "_FILE_BYTES", 1000)
-    monkeypatch.setattr(decoding, "_PIXEL_BYTES", 100)
+    monkeypatch.setattr(decoding_window, "_MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(decoding_window, "_MAX_PIXEL_BYTES", 100)
     given = files("good", f"good 1 {'x' * 5000}", "good", f"wide 3 {'x' * 9000}", "good")
     for workers in (0, 1):
         result = given.run(workers=workers)
@@ -280,8 +281,8 @@ def test_a_file_beyond_all_bounds_passes(files, monkeypatch):
 
 
 def test_no_more_pixels_than_so_many(files, monkeypatch):
-    monkeypatch.setattr(decoding, "_UNSEEN_VIEW", 12)
-    monkeypatch.setattr(decoding, "_PIXEL_BYTES", 5 * 12)
+    monkeypatch.setattr(decoding_window, "_EXPECTED_VIEW_BYTES", 12)
+    monkeypatch.setattr(decoding_window, "_MAX_PIXEL_BYTES", 5 * 12)
     decoded = itertools.count()
     latest = [0]
 
@@ -423,7 +424,7 @@ def test_a_process_killed_while_idle_costs_nothing(files):
 
 ODD_ENDS = {
     "half a header": "t.write(b'9'); t.flush(); sys.exit(7)",
-    "half the pixels": "c._send(t, ([1, 2, 2, 3], '', False), b'12345'); sys.exit(7)",
+    "half the pixels": "c.send(t, ([1, 2, 2, 3], '', False), b'12345'); sys.exit(7)",
     "no answer": "sys.exit(7)",
 }
 
@@ -446,23 +447,23 @@ def test_a_process_that_talks_nonsense_is_ended(files, monkeypatch):
 WORKER = """
 import sys, os, time
 sys.path[:] = {}
-import deltaoe.extraction.decoder_processes as c
+import deltaoe.extraction.decoding_jobs as c
 s, t = os.fdopen(0, "rb"), os.fdopen(1, "wb")
-c._exactly(s, c._receive(s)); c._send(t, ""); [c._exactly(s, head[2]) for head in c._receive(s)]
+c.read_exactly(s, c.receive(s)); c.send(t, ""); [c.read_exactly(s, head[2]) for head in c.receive(s)]
 """
 
 
 def test_a_file_that_crashed_is_tried_again_while_no_other_is_decoded(files, tmp_path):
-    gate, log = decoder_processes._Gate(), []
+    gate, log = decoder_pool._Gate(), []
 
     def work(i):
-        with gate.together():
+        with gate.shared():
             log.append(+1)
             time.sleep(0.002)
             log.append(-1)
 
     def alone(i):
-        with gate.alone():
+        with gate.exclusive():
             log.append(0)
             time.sleep(0.002)
             log.append(0)
@@ -532,7 +533,7 @@ def test_once_some_have_started_others_are_tried_more_often(files, monkeypatch):
         return popen(*arguments, **options)
 
     monkeypatch.setattr(decoder_processes.subprocess, "Popen", sometimes)
-    monkeypatch.setattr(decoder_processes, "_PAUSE", 0.001)
+    monkeypatch.setattr(decoder_pool, "_PAUSE_SECONDS", 0.001)
     given = files("good", "exit", "good")
     result = given.run(workers=1)
     assert_good(result, [0, 2])
@@ -541,7 +542,7 @@ def test_once_some_have_started_others_are_tried_more_often(files, monkeypatch):
 
 
 def test_a_file_that_crashed_is_not_tried_in_this_process(files, monkeypatch):
-    monkeypatch.setattr(decoder_processes, "_PAUSE", 0.001)
+    monkeypatch.setattr(decoder_pool, "_PAUSE_SECONDS", 0.001)
     started, popen = [], decoder_processes.subprocess.Popen
 
     def once(*arguments, **options):
