@@ -74,7 +74,7 @@ def load_model(
 
 
 def load_tokenizer(ref: ModelRef) -> Callable[[list[str]], torch.Tensor]:
-    """The model's tokenizer: from a list of K texts to token ids (K, L), padded behind EOT.
+    """The model's tokenizer: from a list of K texts to token ids (K, L), padded after EOT.
 
     Raises:
         ModelError: it needs a package that is not installed, or files that cannot be reached.

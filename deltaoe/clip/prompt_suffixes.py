@@ -1,4 +1,4 @@
-"""The tokens of prompts behind their shared prefix, packed so that many classes are encoded at once.
+"""The tokens of prompts after their shared prefix, packed so that many classes are encoded at once.
 
 All prompts of a classifier begin with the same tokens, the *prefix* ([SOS] and perhaps a shared context). What
 remains of a class's prompt, up to and including EOT, is its *suffix*. Suffixes are sorted by length and concatenated;

@@ -1,6 +1,6 @@
 """CLIP's text tower for many prompts that share a prefix: exact, with the prefix computed once.
 
-CLIP's text attention is causal. So (a) tokens behind EOT cannot influence it and are left out, and (b) the hidden
+CLIP's text attention is causal. So (a) tokens after EOT cannot influence it and are left out, and (b) the hidden
 states of the prefix are the same for every class: they are computed once, and every class's suffix attends to the
 prefix's keys and values. The last layer is computed at EOT alone. All of this is exact: equal to the full forward of
 77 tokens per prompt, up to rounding **[derived]**.
@@ -82,13 +82,13 @@ class TextTower:
         """Number of tokens whose activations fit into :func:`deltaoe.runtime.activation_memory` until backward.
 
         On a CPU that is 2 GiB: 6,241 tokens in the text tower of ViT-B/16. ImageNet's 1,000 names have some 4.5
-        tokens each behind a shared context, so they are computed in one batch.
+        tokens each after a shared context, so they are computed in one batch.
         """
         memory = activation_memory(self.token_embedding.weight.device)
         return max(1, memory // (len(self.blocks) * self.width * _ACTIVATION_BYTES))
 
     def up_to_eot(self, rows: Tensor) -> list[list[int]]:
-        """Lists of token ids from tokenised prompts (K, L), each cut off behind its EOT token."""
+        """Lists of token ids from tokenised prompts (K, L), each cut off after its EOT token."""
         ends = rows.argmax(dim=1) if self._eot_is_largest else (rows == self._eot_id).int().argmax(dim=1)
         return [row[: end + 1] for row, end in zip(rows.tolist(), ends.tolist(), strict=True)]
 

@@ -54,12 +54,12 @@ class FileJob:
 
     Attributes:
         item: the file's number.
-        file_bytes: what it takes of the bound on bytes of files.
+        file_bytes: bytes of the file that count towards the bound on files in memory.
         reading: the file's content; None once that has been looked at.
         data: the file's bytes, while they are to be decoded.
         digest: SHA-256 of these bytes.
         views: indices of the views to decode.
-        pixel_bytes: what it takes of the bound on bytes of pixels.
+        pixel_bytes: bytes of pixels, expected or decoded, that count towards the bound on pixels in memory.
         decoding: the outcomes of its chunk, while they are awaited.
         original: an earlier job of the same content, for whose outcome this copy waits.
         outcome: the result, once there is one.
@@ -113,7 +113,9 @@ class DecodingWindow:
         self._ahead, self._chunk_files, self._busy_chunks = ahead, chunk_files, busy_chunks
         self._next_file: tuple[int, str, int] | None = None  # taken from the items, not yet admitted
         self._jobs: deque[FileJob] = deque()
-        self._undecided: deque[FileJob] = deque()  # those of them not known to be decoded or not
+        self._undecided: deque[FileJob] = (
+            deque()
+        )  # those of them that were not yet put into a chunk or given an outcome
         self._chunk: list[FileJob] = []
         self._started: deque[tuple[Future[list[Outcome]], list[FileJob]]] = deque()
         self._originals: dict[bytes, FileJob] = {}

@@ -254,6 +254,7 @@ class _EncodingRun:
         return tuple(v for v in range(self._options.views + 1) if not self._writer.has(digest, v))
 
     def _record(self, picture: Picture) -> FileRecord:
+        """The store's record of a file: size, modification time, and content or problem."""
         files, i = self._files, picture.item
         digest = NO_DIGEST if picture.problem else picture.digest
         return FileRecord(files.size[i], files.mtime_ns[i], digest, picture.problem)

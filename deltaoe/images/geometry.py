@@ -67,6 +67,10 @@ class Geometry:
 
         Raises:
             ModelError: it says something that open_clip does not take, or that this version does not know.
+
+        Example:
+            >>> Geometry.of({"size": 224})
+            Geometry(height=224, width=224, interpolation='bicubic', resize_mode='shortest', fill_color=0)
         """
         for name in settings:
             if name not in _SETTINGS:
