@@ -1,1 +1,1 @@
-"""Frozen CLIP models and their text tower with learnable prompts. The only importer of open_clip."""
+"""Frozen CLIP models, and prompts learned through their text tower. Besides the demo, the only user of open_clip."""

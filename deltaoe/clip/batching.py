@@ -1,4 +1,4 @@
-"""Batches as large as memory lets them be."""
+"""Encoding pictures in batches that shrink when memory runs out."""
 
 from __future__ import annotations
 
@@ -14,31 +14,36 @@ from deltaoe.errors import ConfigError, ModelError
 from deltaoe.runtime import free_memory, is_out_of_memory
 from deltaoe.store.feature_space import FeatureSpace
 
-CPU_BATCH = 32  # larger ones only take memory there
-ACCELERATOR_BATCH = 256
+CPU_BATCH = 32  # pictures; larger batches only take memory there
+ACCELERATOR_BATCH = 256  # pictures
 
 
 class PixelEncoder(Protocol):
-    """What a batch is put through: :class:`deltaoe.clip.frozen.FrozenClip`, or its like."""
+    """An encoder of batches, such as :class:`deltaoe.clip.frozen.FrozenClip`.
+
+    Attributes:
+        space: identity of the features' space; ``space.dim`` is D.
+        device: the device of the computation.
+    """
 
     space: FeatureSpace
     device: torch.device
 
     def encode_pixels(self, pixels: NDArray[np.uint8], /) -> Tensor:
-        """Pixels (B, H, W, 3) to features (B, D)."""
+        """Features (B, D) float32, on the CPU, of pixels (B, H, W, 3) uint8."""
         ...
 
 
 class BatchEncoder:
-    """Encodes any number of pictures, in batches that shrink for good when memory runs out.
+    """Encodes any number of pictures, in batches whose size is halved for good when memory runs out.
 
     Args:
-        clip: encodes a batch.
-        batch_size: pictures per call of the model, to begin with; None takes 32 on a CPU, 256 elsewhere.
-        notify: told in a sentence when batches become smaller.
+        clip: the encoder of one batch.
+        batch_size: pictures per call of the encoder at first; None means 32 on a CPU, 256 elsewhere.
+        notify: called with a sentence when batches become smaller.
 
     Attributes:
-        batch_size: pictures per call of the model, from now on.
+        batch_size: pictures per call of the encoder at present.
 
     Raises:
         ConfigError: the batch size is below 1.
@@ -59,34 +64,36 @@ class BatchEncoder:
         self._notify = notify
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Pixels (n, H, W, 3), n from 0, to features (n, D) in the same order.
+        """Features (n, D) float32 of pixels (n, H, W, 3) uint8, in the same order; n may be 0.
 
         Raises:
-            ModelError: memory does not even hold the model's work on a single picture; or a feature is not finite.
+            ModelError: memory runs out even with a single picture, or a feature is not finite.
         """
         done = 0
         features = [np.empty((0, self._clip.space.dim), dtype=np.float32)]
         while done < len(pixels):
-            part = pixels[done : done + self.batch_size]
-            found = self._try(part)
-            if found is None:
-                self._shrink(len(part))
+            batch = pixels[done : done + self.batch_size]
+            encoded = self._encode_if_it_fits(batch)
+            if encoded is None:
+                self._shrink(len(batch))
             else:
-                features.append(found)
-                done += len(part)
+                features.append(encoded)
+                done += len(batch)
         return np.concatenate(features)
 
-    def _try(self, part: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    def _encode_if_it_fits(self, batch: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """Features of a batch, or None where memory ran out."""
         try:
-            found: NDArray[np.float32] = self._clip.encode_pixels(part).numpy()
+            features: NDArray[np.float32] = self._clip.encode_pixels(batch).numpy()
         except (RuntimeError, MemoryError) as cause:
             if not is_out_of_memory(cause):
                 raise
             # The exception holds the frames that hold the activations: no memory is free before it is gone.
             return None
-        return found
+        return features
 
     def _shrink(self, failed: int) -> None:
+        """Halve the batch size, after a batch of ``failed`` pictures. Raises ModelError where that was one."""
         free_memory(self._clip.device)
         if failed == 1:
             elsewhere = "close other programs" if self._clip.device.type == "cpu" else "--device cpu"

@@ -1,4 +1,4 @@
-"""ImageNet's class names, as open_clip carries them."""
+"""The class names of ImageNet-1k in open_clip's wording."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ def imagenet_names() -> tuple[str, ...]:
     """The 1,000 names of ``open_clip.IMAGENET_CLASSNAMES``, without importing open_clip, which takes seconds.
 
     Raises:
-        ModelError: this open_clip does not have them where they are looked for.
+        ModelError: open_clip is not installed, or this version does not have the names where they are looked for.
+
+    Example:
+        >>> names = imagenet_names()
+        >>> len(names), names[0]
+        (1000, 'tench')
     """
     package = importlib.util.find_spec("open_clip")
     if package is None or not package.submodule_search_locations:

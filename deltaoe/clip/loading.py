@@ -1,4 +1,4 @@
-"""Loading open_clip models, offline if need be, with errors that name the ways out."""
+"""Loading open_clip models and tokenizers, with or without a network; errors say what a user can do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WAYS_OUT = (
     "format with --model local-dir:DIR); run once on a machine with a network and copy its cache; "
     "or check the network and try again"
 )
-_CONNECT_SECONDS = 4.0
+_CONNECT_SECONDS = 4.0  # for a connection to the model hub
 _WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
@@ -34,14 +34,14 @@ def load_model(
     """Load a model in float32, frozen and in evaluation mode; return it with its architecture's configuration.
 
     Args:
-        ref: what to load.
-        device: where to.
-        offline: never contact a network, from now on in this process.
+        ref: the model's name.
+        device: the device that will hold the weights.
+        offline: contact no network, from now on in this process.
         notify: called with a sentence before something is downloaded.
 
     Raises:
         ConfigError: there is no such model or tag.
-        ModelError: weights are out of reach, broken, or do not fit the architecture.
+        ModelError: weights cannot be reached, are broken, or do not fit the architecture.
     """
     import open_clip
 
@@ -74,10 +74,10 @@ def load_model(
 
 
 def load_tokenizer(ref: ModelRef) -> Callable[[list[str]], torch.Tensor]:
-    """The model's tokenizer.
+    """The model's tokenizer: from a list of K texts to token ids (K, L), padded after EOT.
 
     Raises:
-        ModelError: it needs a package that is not installed, or files that are out of reach.
+        ModelError: it needs a package that is not installed, or files that cannot be reached.
     """
     import open_clip
 
@@ -90,7 +90,7 @@ def load_tokenizer(ref: ModelRef) -> Callable[[list[str]], torch.Tensor]:
 
 
 def weights_digest(model: torch.nn.Module) -> str:
-    """SHA-256 over all parameters and buffers, in the order of their names."""
+    """SHA-256, in hex, over names, types, shapes and values of all parameters and buffers, in the order of names."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         plain = tensor.detach().cpu().contiguous()
@@ -100,7 +100,7 @@ def weights_digest(model: torch.nn.Module) -> str:
 
 
 def config_digest(config: dict[str, Any]) -> str:
-    """SHA-256 over the architecture's configuration."""
+    """SHA-256, in hex, over the architecture's configuration as canonical JSON."""
     return hashlib.sha256(canonical_json(config).encode()).hexdigest()
 
 
@@ -152,7 +152,7 @@ def _check_name(ref: ModelRef) -> bool:
 
 
 def _check_reach(ref: ModelRef, *, offline: bool, notify: Callable[[str], None]) -> None:
-    """Fail within seconds where the hub can't be reached, instead of after many silent retries."""
+    """Raise ModelError within seconds if weights are neither cached nor reachable; open_clip would retry in silence."""
     import huggingface_hub
     import open_clip
     from huggingface_hub import constants
@@ -187,13 +187,14 @@ def _check_reach(ref: ModelRef, *, offline: bool, notify: Callable[[str], None])
         why = "--offline was asked for" if offline else "the model hub can't be reached"
         raise ModelError(f"the weights of {ref} are not on this machine, and {why}", hint=WAYS_OUT)
     if not reachable:
-        # With the files cached, asking an absent hub for news first would cost most of a minute.
+        # The files are cached, and asking a hub that does not answer for newer ones would cost most of a minute.
         constants.HF_HUB_OFFLINE = True
     elif not cached:
         notify(f"Downloading the weights of {ref}, once")
 
 
 def _reachable(address: str) -> bool:
+    """Whether the host of this address accepts a connection; behind a proxy, always true."""
     parts = urllib.parse.urlparse(address)
     if urllib.request.getproxies():
         return True  # only the proxy knows
@@ -205,6 +206,7 @@ def _reachable(address: str) -> bool:
 
 
 def _hint(ref: ModelRef) -> str:
+    """What a user can do where this model cannot be loaded."""
     if ref.local_folder is not None:
         return "check that open_clip_config.json and the weight file in that folder belong together"
     return WAYS_OUT

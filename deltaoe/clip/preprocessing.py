@@ -1,4 +1,4 @@
-"""From bytes to the numbers that an image tower takes: torchvision's ToTensor and Normalize, in batches."""
+"""From pixels in bytes to an image tower's input: torchvision's ToTensor and Normalize, in batches."""
 
 from __future__ import annotations
 
@@ -15,12 +15,20 @@ from deltaoe.images.geometry import Geometry
 
 @dataclass(frozen=True)
 class Scaling:
-    """(x / 255 − mean) / deviation, in float32 and in this order, so that every bit is as of torchvision.
+    """(x / 255 − mean) / deviation per channel, in float32 and in this order: bit for bit as in torchvision.
+
+    Mean and deviation are repeated for a row of pixels. That makes long loops: on a CPU, three values at a time would
+    take four times as long.
 
     Attributes:
-        full: 255, as a tensor: a GPU multiplies by the reciprocal of a plain number, which rounds otherwise.
-        mean: (3 W,), a row of pixels; ``deviation``: likewise. Whole rows make long loops: on a CPU, three values
-            at a time would take four times as long.
+        full: 255, as a tensor: a GPU multiplies by the reciprocal of a plain number, which rounds differently.
+        mean: (3 W,), the channels' means for a row of W pixels, on the scale 0 to 1.
+        deviation: (3 W,), likewise the standard deviations.
+
+    Example:
+        >>> scaling = Scaling.of({"size": 2, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]})
+        >>> scaling(torch.full((1, 2, 2, 3), 255, dtype=torch.uint8))[0, 0].tolist()
+        [[2.0, 2.0], [2.0, 2.0]]
     """
 
     full: Tensor
@@ -29,10 +37,10 @@ class Scaling:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Scaling:
-        """What an open_clip ``preprocess_cfg`` says, on the CPU.
+        """The scaling of an open_clip ``preprocess_cfg``, on the CPU.
 
         Raises:
-            ModelError: its mean or deviation has no usable value.
+            ModelError: its mean or standard deviation has no usable value.
         """
         rows = []
         for name in ("mean", "std"):
@@ -51,11 +59,11 @@ class Scaling:
         return cls(torch.tensor(255.0), *rows)
 
     def to(self, device: torch.device) -> Scaling:
-        """The same for pixels on a device."""
+        """The same scaling, for pixels on another device."""
         return Scaling(self.full.to(device), self.mean.to(device), self.deviation.to(device))
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Pixels (B, H, W, 3) uint8, contiguous, to (B, 3, H, W) float32, channels last in memory."""
+        """(B, 3, H, W) float32, channels last in memory, of contiguous pixels (B, H, W, 3) uint8."""
         rows = pixels.flatten(start_dim=2).float()
         rows.div_(self.full).sub_(self.mean).div_(self.deviation)
         return rows.view(pixels.shape).permute(0, 3, 1, 2)

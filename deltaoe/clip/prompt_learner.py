@@ -1,26 +1,30 @@
-"""Context vectors that are learned, in front of, behind or around the class's name."""
+"""Prompts with learned context vectors before, after or around the class's name (CoOp)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from deltaoe.clip.text_tower import Suffixes, TextTower, learned
+from deltaoe.clip.prompt_suffixes import Suffixes, learned_vector_ids
+from deltaoe.clip.text_tower import TextTower
 from deltaoe.errors import ConfigError
 
 CONTEXT_STD = 0.02  # of random context vectors, as in CoOp
+CONTEXT_LENGTH = 16  # of random contexts, as in CoOp
 
 Position = Literal["end", "middle", "front"]
 Precision = Literal["fp32", "bf16", "fp16"]
 POSITIONS: tuple[Position, ...] = ("end", "middle", "front")
 _AUTOCAST: dict[Precision, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+Tokenizer = Callable[[list[str]], Tensor]
+
 
 class PromptLearner(nn.Module):
-    """Prompts with learned context θ_1..θ_n; SOS comes first, "." and EOT last.
+    """K prompts with learned context vectors θ_1..θ_n, as in CoOp (Zhou et al., IJCV 2022) **[source]**.
 
     ============  ===========================================  =======================
     ``position``  prompt                                       shared by all classes
@@ -30,44 +34,41 @@ class PromptLearner(nn.Module):
     ``front``     [SOS][class][θ_1..θ_n][.][EOT]               [SOS]
     ============  ===========================================  =======================
 
-    With a context for each class, [SOS] alone is shared. What is shared runs once.
+    With a context for each class, [SOS] alone is shared. The shared part is computed once.
+
+    Args:
+        tower: the text tower that encodes the prompts.
+        sos: token id of SOS.
+        names: K lists of token ids, of the classes' names.
+        ending: token ids of "." and EOT.
+        context: initial context vectors, on the tower's device: (n, width), or (K, n, width) for one context per class.
+        position: where the name stands relative to the context vectors.
+        chunk: number of classes to encode at a time; None: all, or as many as :attr:`TextTower.tokens_at_once` allows.
+        precision: arithmetic of the tower; ``bf16`` and ``fp16`` run it under autocast. Context and features are
+            float32 in any case. Gradients of ``fp16`` may vanish: scale the loss (``torch.amp.GradScaler``).
 
     Attributes:
         context: the only parameter, float32: (n, width) for all classes, or (K, n, width) for each class.
         position: where the class's name stands.
-        class_specific: whether each class has a context of its own.
-        precision: in which the tower computes.
+        class_specific: whether each class has its own context.
+        precision: arithmetic of the tower.
+
+    Raises:
+        ConfigError: an unknown position or precision, or ``chunk`` < 1.
     """
 
     def __init__(
         self,
         tower: TextTower,
-        start: int,
+        sos: int,
         names: Sequence[Sequence[int]],
-        close: Sequence[int],
+        ending: Sequence[int],
         context: Tensor,
         *,
         position: Position = "end",
         chunk: int | None = None,
         precision: Precision = "fp32",
     ) -> None:
-        """Put prompts together.
-
-        Args:
-            tower: encodes them.
-            start: SOS.
-            names: the tokens of each class's name.
-            close: "." and EOT.
-            context: where to start, on the tower's device: (n, width), or (K, n, width) for one per class.
-            position: where the name stands.
-            chunk: number of classes to encode at a time; None: all, or so many that the activations kept for
-                backward take 2 GiB, on a GPU an eighth of its memory (:attr:`TextTower.tokens_at_once`).
-            precision: ``bf16`` and ``fp16`` compute the tower under autocast. Context and features are float32
-                all the same. Gradients of ``fp16`` may vanish: scale the loss (``torch.amp.GradScaler``).
-
-        Raises:
-            ConfigError: an unknown position or precision, or ``chunk`` < 1.
-        """
         super().__init__()
         if position not in POSITIONS:
             raise ConfigError(
@@ -83,36 +84,101 @@ class PromptLearner(nn.Module):
         self.context = nn.Parameter(context.detach().clone())
         length = context.shape[-2]
         before = {"end": length, "middle": length // 2, "front": 0}[position]
-        # How many of the vectors are in the prefix that all classes share.
-        self._shared = 0 if self.class_specific else before
-        head, tail = learned(range(self._shared, before)), learned(range(before, length))
+        # Number of context vectors in the prefix that all classes share.
+        self._in_prefix = 0 if self.class_specific else before
+        left = learned_vector_ids(range(self._in_prefix, before))
+        right = learned_vector_ids(range(before, length))
         self._tower = tower
-        self._suffixes = Suffixes.in_parts(
-            [[*head, *name, *tail, *close] for name in names],
+        self._suffixes = Suffixes.batches(
+            [[*left, *name, *right, *ending] for name in names],
             context.device,
-            classes=chunk,
-            tokens=tower.tokens_at_once,
+            max_classes=chunk,
+            max_tokens=tower.tokens_at_once,
         )
-        self._sos = tower.embed([start]).detach()
+        self._sos = tower.embed([sos]).detach()
+
+    @classmethod
+    def for_names(
+        cls,
+        tower: TextTower,
+        tokenizer: Tokenizer,
+        class_names: Sequence[str],
+        context: Tensor,
+        *,
+        position: Position,
+        chunk: int | None,
+        precision: Precision,
+    ) -> PromptLearner:
+        """A learner whose prompts are the tokenised ``class_names`` with the given context.
+
+        Raises:
+            ConfigError: a prompt is longer than the tower reads; or as for the class itself.
+        """
+        if position == "end":
+            # With the full stop, as one text: "!" and "." are one token.
+            rows = tower.up_to_eot(tokenizer([f"{name}." for name in class_names]))
+            stop: list[int] = []
+        else:
+            rows = tower.up_to_eot(tokenizer(list(class_names)))
+            stop = tower.up_to_eot(tokenizer(["."]))[0][1:-1]
+        longest = max(range(len(rows)), key=lambda i: len(rows[i]))
+        tokens = context.shape[-2] + len(rows[longest]) + len(stop)
+        if tokens > tower.context_length:
+            raise ConfigError(
+                f"the prompt for class {class_names[longest]!r} has {tokens} tokens, "
+                f"the model reads {tower.context_length}",
+                hint="shorten --context-length, or rename the class with deltaoe extract --classes FILE",
+            )
+        return cls(
+            tower,
+            rows[0][0],
+            [row[1:-1] for row in rows],
+            [*stop, rows[0][-1]],
+            context,
+            position=position,
+            chunk=chunk,
+            precision=precision,
+        )
 
     def forward(self) -> Tensor:
         """Text features of all classes, (K, D) unit rows, float32; differentiable in :attr:`context`."""
         return self.encode(self.context)
 
     def encode(self, context: Tensor) -> Tensor:
-        """The same with another context of the same shape."""
+        """The same features for another ``context`` of the same shape; differentiable in it."""
         dtype = _AUTOCAST[self.precision]
-        # Nothing it could remember changes while prompts are learned but the context.
+        # Autocast's cache holds casts of leaves with a gradient: the context alone, which every step changes.
         with torch.autocast(context.device.type, dtype, enabled=dtype is not None, cache_enabled=False):
-            prefix = torch.cat([self._sos, context[: self._shared]]) if self._shared else self._sos
+            prefix = torch.cat([self._sos, context[: self._in_prefix]]) if self._in_prefix else self._sos
             return self._tower.encode(prefix, *self._suffixes, vectors=context)
 
-    def for_all(self) -> Tensor:
-        """One context (n, width) for names of any class: the mean over classes where each has its own."""
+    def class_independent_context(self) -> Tensor:
+        """One context (n, width) for names of any class: the mean over classes where each has its own **[reading]**."""
         context = self.context.detach()
         return context.mean(dim=0) if self.class_specific else context
 
 
 def random_context(*shape: int, generator: torch.Generator) -> Tensor:
-    """Context vectors from N(0, 0.02), (n, width) or (K, n, width), on the CPU so that every device starts alike."""
+    """Random context vectors from N(0, 0.02²), (n, width) or (K, n, width), as CoOp starts **[source]**.
+
+    They are drawn on the CPU, so that every device starts from the same ones.
+
+    Example:
+        >>> random_context(16, 512, generator=torch.Generator().manual_seed(0)).shape
+        torch.Size([16, 512])
+    """
     return torch.randn(*shape, generator=generator) * CONTEXT_STD
+
+
+def phrase_context(tower: TextTower, tokenizer: Tokenizer, phrase: str, length: int | None) -> Tensor:
+    """Context vectors (n, width) from the token embeddings of a phrase, such as "a photo of a".
+
+    They are repeated or cut to ``length``; None means the phrase's own number of tokens.
+
+    Raises:
+        ConfigError: the phrase holds no words.
+    """
+    words = tower.up_to_eot(tokenizer([phrase]))[0][1:-1]
+    if not words:
+        raise ConfigError("the context phrase holds no words", hint='for example "a photo of a"')
+    return tower.embed([words[i % len(words)] for i in range(length or len(words))]).detach()

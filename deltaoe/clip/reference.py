@@ -1,4 +1,4 @@
-"""Naming a model, without loading anything heavy."""
+"""Names of models, read and written without importing PyTorch or open_clip."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ DEFAULT_PRETRAINED = "openai"
 
 @dataclass(frozen=True)
 class ModelRef:
-    """What to load: open_clip's model name and pretrained tag (or weight file), or a ``local-dir:``/``hf-hub:`` name.
+    """A model's name: open_clip's model name and pretrained tag (or weight file), or ``local-dir:``/``hf-hub:``.
 
-    ``str()`` gives the one-line name that :meth:`parse` reads back.
+    ``str()`` gives the one-line name that :meth:`parse` reads.
+
+    Attributes:
+        name: open_clip's name of the architecture, ``local-dir:PATH`` or ``hf-hub:ORG/REPO``.
+        pretrained: open_clip's tag of the weights, or the path of a weight file; None for the latter two.
     """
 
     name: str
@@ -33,8 +37,18 @@ class ModelRef:
 
         A relative local folder or weight file becomes absolute, so that the name holds from any folder.
 
+        Args:
+            text: the name; of an architecture alone, the pretrained tag is ``openai``.
+            pretrained: a pretrained tag or weight file, in place of the name's own.
+
         Raises:
-            ConfigError: empty, or a pretrained tag given for a name that carries its own weights.
+            ConfigError: the name is empty, or a pretrained tag is given for a name that has its own weights.
+
+        Example:
+            >>> ModelRef.parse("ViT-B/16")
+            ModelRef(name='ViT-B-16', pretrained='openai')
+            >>> str(ModelRef.parse("ViT-B-16", "laion2b_s34b_b88k"))
+            'ViT-B-16/laion2b_s34b_b88k'
         """
         if text.startswith((LOCAL_DIR, HF_HUB)):
             prefix, _, rest = text.partition(":")
@@ -57,13 +71,13 @@ class ModelRef:
 
     @property
     def local_folder(self) -> Path | None:
-        """The folder of a ``local-dir:`` model."""
+        """The folder of a ``local-dir:`` model; None for others."""
         return Path(self.name.removeprefix(LOCAL_DIR)) if self.name.startswith(LOCAL_DIR) else None
 
     def fingerprint(self) -> str:
-        """Changes when the weights behind this name may have: a cheap guard for reusing what is cached.
+        """A text that changes when the weights behind this name may have changed, for reuse of cached features.
 
-        For local files it carries size and mtime; published tags do not change.
+        It holds the sizes and modification times of local files; published tags do not change.
         """
         local = self.local_folder
         if local is not None and local.is_dir():

@@ -1,4 +1,4 @@
-"""Putting shapes on pixels: the few operations that all styles share. Everything is drawn at twice the size."""
+"""Drawing shapes into pixels: operations that all styles share. Everything is drawn at twice the final size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ OVERSAMPLING = 2
 
 
 def rgb(color: Color) -> tuple[int, int, int]:
-    """A colour as Pillow takes it."""
+    """A colour as Pillow takes it, 0 to 255 each.
+
+    Example:
+        >>> rgb((1.0, 0.5, 0.0))
+        (255, 128, 0)
+    """
     red, green, blue = (max(0, min(255, round(255 * value))) for value in color)
     return red, green, blue
 
@@ -73,7 +78,7 @@ def image_of(pixels: Pixels) -> Image.Image:
 
 
 def finished(image: Image.Image) -> Image.Image:
-    """The image at its final size."""
+    """The image reduced from the size it was drawn at to its final size."""
     return image.reduce(OVERSAMPLING)
 
 
@@ -91,7 +96,12 @@ def silhouette(shapes: Iterable[Shape], size: int) -> Image.Image:
 
 
 def noise(noises: np.random.Generator, edge: int, cells: int) -> Pixels:
-    """Smooth noise (edge, edge) in 0 … 1 with about ``cells`` bumps from side to side."""
+    """Smooth noise (edge, edge) in 0 … 1 with about ``cells`` bumps from side to side.
+
+    Example:
+        >>> noise(np.random.default_rng(0), 8, 2).shape
+        (8, 8)
+    """
     coarse = noises.integers(0, 256, (cells + 1, cells + 1), dtype=np.uint8)
     image = Image.fromarray(coarse).resize((edge, edge), Image.Resampling.BICUBIC)
     return pixels_of(image)

@@ -60,7 +60,12 @@ _OF_PATTERNS = (
 
 
 def article(words: str) -> str:
-    """The words with "a" or "an" in front."""
+    """The words with "a" or "an" in front.
+
+    Example:
+        >>> article("umbrella")
+        'an umbrella'
+    """
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 

@@ -1,7 +1,7 @@
-"""Training a small CLIP from nothing: how the model of ``deltaoe demo`` was made.
+"""Contrastive training of the demo's small CLIP, from random weights.
 
-The contrastive loss of Radford et al. (ICML 2021) at the size of two CPU cores. The vocabulary is cut to the tokens
-that captions can hold, so that no time goes into 49,000 rows that never change.
+The loss is CLIP's (Radford et al., ICML 2021) **[source]**, at a size that two CPU cores train within an hour. The
+vocabulary holds only tokens that captions can hold, so that no time goes into 49,000 embeddings that never change.
 """
 
 from __future__ import annotations
@@ -17,17 +17,27 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
-from deltaoe.clip.text_tower import Suffixes, TextTower
+from deltaoe.clip.prompt_suffixes import Suffixes
+from deltaoe.clip.text_tower import TextTower
 from deltaoe.runtime import generator, keep_freed_memory
 
-BETAS = (0.9, 0.98)
-LARGEST_SCALE = 100.0  # CLIP's own bound on the factor on cosines
-_MOST_LIGHT = 0.2  # brightness varies by this share either way
+BETAS = (0.9, 0.98)  # AdamW's
+LARGEST_SCALE = 100.0  # CLIP's own bound of its logit scale, the factor on cosines
+_BRIGHTNESS = 0.2  # pictures are made darker or lighter by up to this share
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """AdamW with a linear warm-up and a cosine to 0; everything is drawn from ``seed``."""
+    """AdamW with a learning rate that rises linearly, then falls to 0 along a cosine.
+
+    Attributes:
+        steps: optimiser steps, one batch each.
+        batch: pictures per batch.
+        rate: the largest learning rate, after the warm-up.
+        weight_decay: of weights with two or more dimensions; others have none.
+        warmup: steps in which the learning rate rises.
+        seed: of initial weights, batches and crops.
+    """
 
     steps: int
     batch: int
@@ -39,7 +49,13 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Trained:
-    """Weights by name (float32) with a token table of ``tokens`` only, and the size of the whole vocabulary."""
+    """A trained model, with embeddings of the vocabulary's tokens alone.
+
+    Attributes:
+        weights: float32 arrays by their names in open_clip's state dictionary.
+        tokens: (n,) ids, in CLIP's vocabulary, of the n rows of the token embedding.
+        vocabulary: number of tokens in CLIP's vocabulary.
+    """
 
     weights: Mapping[str, npt.NDArray[Any]]
     tokens: npt.NDArray[np.int32]
@@ -47,7 +63,13 @@ class Trained:
 
 
 class Vocabulary:
-    """CLIP's byte-pair tokens, renumbered to those that the given texts hold. EOT stays the largest."""
+    """CLIP's byte-pair tokens, as far as the given texts hold them, renumbered from 0. EOT stays the largest.
+
+    Attributes:
+        size: number of tokens in CLIP's vocabulary.
+        tokens: ids of this vocabulary's tokens in CLIP's, ascending.
+        start: SOS, renumbered.
+    """
 
     def __init__(self, texts: Sequence[str]) -> None:
         from open_clip.tokenizer import SimpleTokenizer
@@ -60,7 +82,7 @@ class Vocabulary:
         self.start = self._place[self._tokenizer.sot_token_id]
 
     def rows(self, texts: Sequence[str]) -> list[list[int]]:
-        """Renumbered tokens of each text, from behind SOS to EOT."""
+        """Renumbered tokens of each text, without SOS, up to and including EOT."""
         missing = [text for text in texts if text not in self._rows]
         if missing:
             end = self._tokenizer.eot_token_id
@@ -80,12 +102,12 @@ def train(
     """Train both towers on pictures and their captions.
 
     Args:
-        pixels: (n, S, S, 3) pictures, S at least the model's image size; smaller crops are taken from them.
-        caption: a caption for picture i, another one each time.
-        vocabulary: knows every token of every caption.
-        config: of open_clip, ``model_cfg`` and ``preprocess_cfg``.
-        schedule: how long and how fast.
-        on_step: called with the number of steps done, the loss, and the factor on cosines.
+        pixels: (n, S, S, 3) uint8 pictures, S at least the model's image size; crops are taken from them.
+        caption: from a picture's index to a caption, a different one at each call.
+        vocabulary: holds every token of every caption.
+        config: open_clip's configuration, with ``model_cfg`` and ``preprocess_cfg``.
+        schedule: the optimiser's settings.
+        on_step: called with the number of steps done, the loss, and the logit scale.
     """
     import open_clip
 
@@ -133,6 +155,7 @@ def train(
 
 
 def _optimiser(model: torch.nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    """AdamW, with weight decay on matrices and kernels alone."""
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [
@@ -143,6 +166,7 @@ def _optimiser(model: torch.nn.Module, schedule: Schedule) -> torch.optim.Optimi
 
 
 def _rate(step: int, schedule: Schedule) -> float:
+    """The learning rate of a step, counted from 0."""
     if step < schedule.warmup:
         return schedule.rate * (step + 1) / schedule.warmup
     done = (step - schedule.warmup) / max(1, schedule.steps - schedule.warmup)
@@ -150,7 +174,7 @@ def _rate(step: int, schedule: Schedule) -> float:
 
 
 def _batches(count: int, batch: int, shuffle: torch.Generator) -> Iterator[npt.NDArray[np.int64]]:
-    """Rows of one batch after another, for ever; every picture comes once before any comes again."""
+    """Indices of pictures, batch after batch without end; in each epoch no picture comes twice."""
     batch = min(batch, count)
     while True:
         order = torch.randperm(count, generator=shuffle).numpy()
@@ -159,7 +183,7 @@ def _batches(count: int, batch: int, shuffle: torch.Generator) -> Iterator[npt.N
 
 
 def _augmented(pixels: npt.NDArray[np.uint8], settings: Mapping[str, Any], crops: torch.Generator) -> Tensor:
-    """Random crops of pictures (B, S, S, 3), some mirrored, lit differently, as the model's input."""
+    """The model's input (B, 3, H, W): random crops of pictures (B, S, S, 3), mirrored and lit at random."""
     n, size = len(pixels), int(settings["size"])
     whole = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     least = size / pixels.shape[1]
@@ -169,14 +193,19 @@ def _augmented(pixels: npt.NDArray[np.uint8], settings: Mapping[str, Any], crops
     theta = torch.zeros(n, 2, 3)
     theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = side * mirror, side, shift
     grid = F.affine_grid(theta, [n, 3, size, size], align_corners=False)
-    light = 1 + _MOST_LIGHT * (2 * torch.rand(n, 1, 1, 1, generator=crops) - 1)
+    light = 1 + _BRIGHTNESS * (2 * torch.rand(n, 1, 1, 1, generator=crops) - 1)
     mean, std = (torch.tensor(settings[name]).view(3, 1, 1) for name in ("mean", "std"))
     out = (F.grid_sample(whole, grid, align_corners=False) * light - mean) / std
     return out.contiguous(memory_format=torch.channels_last)
 
 
 def _loss(logits: Tensor, column: Tensor) -> Tensor:
-    """CLIP's loss both ways, (B, T) logits; where several images share a text, any of them is right for it."""
+    """CLIP's contrastive loss in both directions, a scalar.
+
+    Args:
+        logits: (B, T) scaled cosines of B images with T distinct texts.
+        column: (B,) each image's text. Several images may share one; then each is an equally right answer to it.
+    """
     of_images = F.cross_entropy(logits, column)
     share = F.one_hot(column, logits.shape[1]).to(logits.dtype)
     share = share / share.sum(dim=0)

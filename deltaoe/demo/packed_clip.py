@@ -1,7 +1,7 @@
-"""A small CLIP in a small file: only the rows of the token table that were trained, the others made anew.
+"""The file of the demo's small CLIP: without the token embeddings that were not trained, which are made again.
 
 Of CLIP's 49,408 tokens a small model learns a few hundred; the others would be most of its file. They are filled with
-numbers that follow from a token's id alone, so that unknown words have distinct features, without any meaning.
+noise that follows from a token's id alone, so that unknown words have distinct features, without any meaning.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Tensors = Mapping[str, npt.NDArray[Any]]
 
 
 def pack(config: Mapping[str, Any], weights: Tensors, tokens: npt.NDArray[np.int32]) -> bytes:
-    """The file's content: float32 becomes float16, which is finer than these weights were learned.
+    """The bytes of a packed model. Float32 becomes float16, which is more precise than these weights need.
 
     Args:
-        config: of open_clip: ``model_cfg`` and ``preprocess_cfg``.
-        weights: the state dictionary; its token table holds the rows of ``tokens`` only.
-        tokens: (n,) ids of the tokens in the table, ascending.
+        config: open_clip's configuration, with ``model_cfg`` and ``preprocess_cfg``.
+        weights: the state dictionary; its token embedding has the rows of ``tokens`` only.
+        tokens: (n,) ids of these tokens, ascending.
     """
     half = {name: w.astype(np.float16) if w.dtype == np.float32 else w for name, w in weights.items()}
     content: bytes = save(
@@ -43,7 +43,11 @@ def pack(config: Mapping[str, Any], weights: Tensors, tokens: npt.NDArray[np.int
 
 
 def unpack(source: Path, folder: Path) -> None:
-    """Write the model as a folder in open_clip's ``local-dir:`` format, if it is not there already.
+    """Write a packed model as a folder in open_clip's ``local-dir:`` format, unless it is there already.
+
+    Args:
+        source: the packed model's file.
+        folder: the folder to write; it is created.
 
     Raises:
         ModelError: ``source`` is no packed model.
@@ -63,15 +67,16 @@ def unpack(source: Path, folder: Path) -> None:
         (folder / WEIGHTS_FILE, save(weights)),
         (folder / CONFIG_FILE, (json.dumps(config, indent=1) + "\n").encode()),
     ):
-        # Written again only if different: a feature cache goes by size and time of these files.
+        # Written only if different: stored features are reused while these files keep their size and time.
         if not (target.is_file() and target.read_bytes() == content):
             write_bytes(target, content)
 
 
 def _whole(rows: npt.NDArray[Any], tokens: npt.NDArray[Any], vocabulary: int) -> npt.NDArray[Any]:
-    """The table with all rows, the others uniform noise of the trained rows' size.
+    """The token embedding (vocabulary, width): the trained ``rows`` at ``tokens``, and noise elsewhere.
 
-    The noise is the raw stream of a counter-based generator, which NumPy promises to keep (NEP 19).
+    The noise is uniform, with the trained rows' standard deviation. It is the raw stream of a counter-based generator,
+    which NumPy promises to keep (NEP 19).
     """
     width = rows.shape[1]
     raw = np.random.Philox(key=0).random_raw(vocabulary * width)

@@ -16,7 +16,10 @@ from deltaoe.demo.scenery import PLACES, Backdrop, clutter
 from deltaoe.demo.shapes import Color, Shape, moved, scaled, sheared, turned
 from deltaoe.demo.styles import STYLES, Scene
 
-_APART, _TRIES = 0.33, 4  # distance in red, green and blue by which a thing stands out; places tried for it
+_APART, _TRIES = (
+    0.33,
+    4,
+)  # distance of red, green and blue by which an object stands out; places tried for that
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,11 @@ def draw(
         key: whatever tells this picture from others (a seed, a number …): same key, same picture.
         mess: how much clutter lies about; 1 is usual, about 3 the most.
         reach: how large the object is; 1 is usual.
+
+    Example:
+        >>> image, subject = draw("mug", "photo", 32, "a key")
+        >>> image.size, subject.kind
+        ((32, 32), 'mug')
     """
     r, noises = generators(kind, style, *key)
     thing = KINDS[kind]
@@ -58,7 +66,7 @@ def draw(
 
 
 def generators(*key: object) -> tuple[Random, np.random.Generator]:
-    """Generators of numbers for shapes and for pixels, which depend on the key alone."""
+    """Random generators for shapes and for pixels, seeded by the key alone."""
     digest = hashlib.sha256(repr(key).encode()).digest()
     return (
         Random(int.from_bytes(digest[:16], "big")),  # noqa: S311 - pictures, not secrets

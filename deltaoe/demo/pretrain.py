@@ -1,4 +1,4 @@
-"""The recipe of the demo's CLIP: captioned renders, drawn and learned within an hour on two CPU cores."""
+"""Pretraining of the demo's CLIP: captioned pictures are drawn and learned within an hour on two CPU cores."""
 
 from __future__ import annotations
 
@@ -34,13 +34,19 @@ CONFIG: dict[str, Any] = {
         "fill_color": 0,
     },
 }
-_DRAWN = 72  # larger than the model sees, so that there is something to crop
+_DRAWN = 72  # pixels of a side; larger than the model's input, so that there is something to crop
 _CHUNK = 64
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How many pictures, how long, and which share of the captions names no object."""
+    """Settings of pretraining.
+
+    Attributes:
+        pictures: number of pictures drawn.
+        vague: share of captions that name no object.
+        schedule: of the optimiser.
+    """
 
     pictures: int = 40_000
     vague: float = 0.15
@@ -53,14 +59,19 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Renders:
-    """Drawn pictures (n, S, S, 3) and what they show."""
+    """Drawn pictures.
+
+    Attributes:
+        pixels: (n, S, S, 3) uint8.
+        subjects: what each of the n pictures shows.
+    """
 
     pixels: npt.NDArray[np.uint8]
     subjects: Sequence[Subject]
 
 
 def render(count: int, seed: int, on: OnEvent = silent) -> Renders:
-    """Draw the pictures that pretraining sees, in as many processes as there are CPUs."""
+    """Draw ``count`` pictures for pretraining, in as many processes as there are CPUs."""
     chunks = [(seed, start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
     pixels = np.empty((count, _DRAWN, _DRAWN, 3), dtype=np.uint8)
     subjects: list[Subject] = []
@@ -90,7 +101,7 @@ def _render_chunk(chunk: tuple[int, int, int]) -> tuple[npt.NDArray[np.uint8], l
 
 
 def pretrain(renders: Renders, recipe: Pretraining, on: OnEvent = silent) -> bytes:
-    """Train on the renders and return the packed model; see :mod:`deltaoe.demo.packed_clip`."""
+    """Train on the pictures and return the packed model, the bytes of :func:`deltaoe.demo.packed_clip.pack`."""
     words, _ = generators("captions", recipe.schedule.seed)
     steps = recipe.schedule.steps
     trained = train(

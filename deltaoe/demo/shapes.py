@@ -117,14 +117,14 @@ def ring(
 
 
 def arc(x: float, y: float, rx: float, ry: float, start: float, end: float) -> Points:
-    """Places (n, 2) along an ellipse from one angle to another, in degrees (0 is right, 90 is down)."""
+    """Points (n, 2) along an ellipse from one angle to another, in degrees (0 is right, 90 is down)."""
     count = max(3, round(_ROUND * abs(end - start) / 360) + 1)
     angles = np.radians(np.linspace(start, end, count))
     return np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], axis=1)
 
 
 def smooth(points: Sequence[Point], *, closed: bool) -> Points:
-    """Places (n, 2) along a Catmull–Rom spline through the points."""
+    """Points (n, 2) along a Catmull–Rom spline through the given ones."""
     given = np.array(points, dtype=np.float64)
     if closed:
         knots = np.concatenate([given[-1:], given, given[:2]])
@@ -179,7 +179,12 @@ def shade(color: Color, factor: float) -> Color:
 
 
 def mix(a: Color, b: Color, share: float) -> Color:
-    """``share`` of the second colour in the first."""
+    """The first colour with ``share`` of the second mixed in.
+
+    Example:
+        >>> mix((0.0, 0.0, 0.0), (1.0, 0.5, 0.0), 0.5)
+        (0.5, 0.25, 0.0)
+    """
     return (
         a[0] + (b[0] - a[0]) * share,
         a[1] + (b[1] - a[1]) * share,

@@ -1,4 +1,4 @@
-"""Contact sheets, to judge the drawings by eye."""
+"""Contact sheets of the demo's drawings, for inspection by eye."""
 
 from __future__ import annotations
 

@@ -11,6 +11,11 @@ FILE = "small-clip.safetensors"
 
 
 def unpack_model(folder: Path) -> None:
-    """Write the model as a ``local-dir:`` folder, unless it is there. Raises ModelError, StoreError."""
+    """Write the model as a ``local-dir:`` folder, unless it is there already.
+
+    Raises:
+        ModelError: the package's file is damaged.
+        StoreError: the folder cannot be written.
+    """
     with resources.as_file(resources.files("deltaoe.demo") / FILE) as packed:
         unpack(packed, folder)

@@ -1,4 +1,4 @@
-"""How well the scores of the demo's unknown folder tell known from unknown, as its makers know the truth."""
+"""Accuracy and OOD detection on the demo's unknown folder, whose pictures are known to the demo."""
 
 from __future__ import annotations
 
@@ -34,16 +34,21 @@ CALLED_UNKNOWN = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """The numbers of one detector, by the names above, each 0 … 1, and how many pictures each group has."""
+    """The results of one detector.
+
+    Attributes:
+        numbers: accuracies, AUROCs and shares called unknown, each 0 … 1, by the names above.
+        counts: number of pictures in each group.
+    """
 
     numbers: Mapping[str, float]
     counts: Mapping[str, int]
 
 
 def summarise(scores_csv: Path) -> Outcome:
-    """Compare what ``deltaoe score ./unknown`` wrote with what the pictures show.
+    """Compare the scores and verdicts of ``deltaoe score ./unknown`` with what the pictures show.
 
-    Rows of pictures that are not the demo's are left out.
+    Rows of pictures that are not the demo's, or that failed, are left out.
 
     Raises:
         DataError: the file cannot be read, or one of the demo's groups is missing from it.

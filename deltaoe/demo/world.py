@@ -1,4 +1,4 @@
-"""The demo's world: what the CLIP has seen, what its user knows, and what turns up in the unknown folder.
+"""The demo's world: the classes of pretraining, those of the user, and those of the unknown folder.
 
 Set up like the experiments of the paper: pretraining saw most classes and styles; the user has a dozen classes in two
 styles (in-distribution); then come the same classes in a style that pretraining hardly knew (covariate shift), other
@@ -38,7 +38,17 @@ _MESS, _REACH = 2.5, 0.75
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture to be drawn; ``path`` is relative to the demo's folder, with ``/``. Patterns have no style."""
+    """One picture to be drawn.
+
+    Attributes:
+        path: relative to the demo's folder, with ``/``.
+        group: where it belongs; ``images`` are the user's, all others lie in the unknown folder.
+        kind: the class, or the pattern.
+        style: photo, painting, cartoon or sketch; empty for patterns.
+        number: tells pictures of the same kind and style apart.
+        mess: amount of clutter; 1 is usual.
+        reach: size of the object; 1 is usual.
+    """
 
     path: str
     group: Group

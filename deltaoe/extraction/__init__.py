@@ -1,1 +1,1 @@
-"""Images to features in the store: decoding in processes, encoding in batches, nothing twice."""
+"""From image files to features in the store: decoding in processes, encoding in batches, each content once."""

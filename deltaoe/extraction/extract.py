@@ -1,4 +1,4 @@
-"""Extract: images to features, and a data set that lists them with their classes."""
+"""``deltaoe extract``: the features of images, and a data set that lists the images with their classes."""
 
 from __future__ import annotations
 
@@ -31,9 +31,18 @@ from deltaoe.store.workspace import Workspace
 class ExtractResult:
     """The data set, and what was done for it.
 
-    ``encoded`` images went through the model, ``reused`` ones were not even opened; the rest was known by content
-    under another name. ``failed`` holds (path, reason). ``images_per_class`` is in class order. ``views`` is the
-    number of augmented views that every image has.
+    Attributes:
+        data: lists the usable images with their classes.
+        encoded: number of images that went through the model in this run.
+        reused: number of images whose files were not opened. Those neither encoded nor reused were known by content
+            under another path.
+        failed: path and reason of each file that is no usable image.
+        ignored: numbers of files and folders that were passed over, by reason.
+        images_per_class: number of images by class name, in class order.
+        unlabelled: number of images without a class.
+        views: number of augmented views that every image has.
+        precision: arithmetic of the image tower, ``fp32``, ``bf16`` or ``fp16``.
+        notes: sentences for the user.
     """
 
     data: DataSet
@@ -58,20 +67,20 @@ def extract(
     source: ModelSource | None = None,
     keep: bool = True,
 ) -> ExtractResult:
-    """Extract the features of all images that the inputs name, and list them with their classes.
+    """Extract the features of all images that the inputs name, and list the images with their classes.
 
     Args:
         inputs: folders, image files, globs, lists of paths (.txt, .csv), or ``-`` for a list on ``stdin``.
-        workspace: where to.
-        options: how.
-        on: told what happens.
-        stdin: read for ``-``.
+        workspace: will hold features and data set.
+        options: None for the defaults.
+        on: receives progress events.
+        stdin: the stream that ``-`` stands for.
         source: the model, where it is shared with other inputs; the options' model, device, precision and dtype are
             then not looked at.
         keep: list the images as a data set of the workspace. Their features are kept in any case.
 
     Raises:
-        DataError: no such input, no images, none usable.
+        DataError: there is no such input, there are no images, or none is usable.
         ConfigError: an option does not fit (unknown model, layout, classes file).
         ModelError, StoreError, MismatchError: the model or the workspace cannot be used.
     """
@@ -110,6 +119,7 @@ def extract(
 
 
 def _label(files: FileList, layout: Layout, renames: dict[str, str]) -> Labelling:
+    """Each file's class and domain, from its folders or from a table's columns."""
     if layout != "table":
         return label_paths(files.relative, layout, renames)
     if files.classes is None:
@@ -160,7 +170,7 @@ def _common_root(files: FileList) -> tuple[str, Sequence[str]]:
 def _with_images(
     renames: dict[str, str], files: FileList, usable: FileList, layout: Layout
 ) -> dict[str, str]:
-    # A class folder all of whose files are broken was named rightly, and has nothing left to rename.
+    """The renames of folders that still have an image; one whose files all failed is no mistake of the user's."""
     if len(files) == len(usable) or not renames:
         return renames
     level = 1 if layout == "domain/class" else 0

@@ -1,4 +1,7 @@
-"""From image files to rows of the feature store: nothing twice, nothing lost, bad files named."""
+"""From image files to rows of the feature store.
+
+No content is encoded twice, a killed run loses a few seconds of work at most, and files that cannot be used are named.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ from deltaoe.store.workspace import Workspace
 if TYPE_CHECKING:
     from deltaoe.clip.batching import BatchEncoder
     from deltaoe.clip.frozen import FrozenClip
-    from deltaoe.extraction.decoding import Picture
+    from deltaoe.extraction.decoding_window import Picture
 
 # A kill -9 loses at most this many rows or this many seconds of work.
 _SHARD_ROWS = 8192
@@ -36,13 +39,15 @@ _STAGE = "Encoding images"
 
 @dataclass(frozen=True)
 class Ingested:
-    """What became of the files.
+    """What became of N files, of which n are usable images.
 
     Attributes:
-        store: holds features for every digest below.
-        rows: (n,) indices of the usable images among the files given, ascending; ``digests`` (n, 32): theirs.
-        failed: index and reason of the others.
-        encoded: how many images went through the model now; ``reused``: how many needed no reading at all.
+        store: holds features of every digest below.
+        rows: (n,) indices of the usable images among the files, ascending.
+        digests: (n, 32) uint8, SHA-256 of these images' contents.
+        failed: index and reason of each other file, ascending.
+        encoded: number of images that went through the model in this run.
+        reused: number of images whose features were there, and whose files were not opened.
     """
 
     store: FeatureStore
@@ -54,21 +59,24 @@ class Ingested:
 
 
 @dataclass
-class _Tally:
-    """Digest and state of every file, column by column; reasons of those that failed."""
+class _FileStates:
+    """What is known of each of N files so far.
+
+    Attributes:
+        digests: (N, 32) uint8, SHA-256 of the usable images.
+        usable: (N,) whether the file is an image whose features are in the store.
+        problems: index and reason of files that cannot be used.
+        encoded: number of images that went through the model.
+    """
 
     digests: Digests
-    good: npt.NDArray[np.bool_]
+    usable: npt.NDArray[np.bool_]
     problems: dict[int, str] = field(default_factory=dict)
     encoded: int = 0
 
-    @classmethod
-    def of(cls, count: int) -> _Tally:
-        return cls(np.zeros((count, 32), dtype=np.uint8), np.zeros(count, dtype=bool))
-
-    def settle(self, i: int, digest: bytes) -> None:
+    def set_usable(self, i: int, digest: bytes) -> None:
         self.digests[i] = np.frombuffer(digest, dtype=np.uint8)
-        self.good[i] = True
+        self.usable[i] = True
 
 
 def ingest(
@@ -80,8 +88,15 @@ def ingest(
 ) -> Ingested:
     """Make sure that the store holds features of every usable image among ``files``.
 
-    A file whose path, size and mtime are as recorded is not opened. One whose content is known under another
-    name is read but not decoded. Features are on disk as shards every few seconds; Ctrl-C keeps what is done.
+    A file whose path, size and modification time are as recorded is not opened. A file whose content is known under
+    another path is read but not decoded. Features reach the disk every few seconds; Ctrl-C keeps what is done.
+
+    Args:
+        files: N files.
+        workspace: holds the store, and the paths by which its files are known.
+        source: the model.
+        on: receives progress events.
+        options: None for the defaults.
 
     Raises:
         DataError: there are files and none is a usable image.
@@ -92,152 +107,160 @@ def ingest(
     options.check()
     store = source.store()
     keys = workspace.file_keys(files)
-    tally, todo = _sort_out(files, keys, store, options)
+    states, unknown = _recorded_states(files, keys, store, options)
     described = workspace.known_space(store.space.id) is not None
-    if len(todo) or (tally.good.any() and not described):  # the writer puts back a description that was lost
+    if len(unknown) or (states.usable.any() and not described):  # the writer restores a lost description
         workspace.check_writable()
         source.clip()
         if source.space().id != store.space.id:  # the weights behind the name have changed
             store = workspace.store(source.space())
-            tally, todo = _sort_out(files, keys, store, options)
-    reused = int(np.count_nonzero(tally.good))
-    if len(todo) or (reused and not described):
+            states, unknown = _recorded_states(files, keys, store, options)
+    reused = int(np.count_nonzero(states.usable))
+    if len(unknown) or (reused and not described):
         with store.writer() as writer:
-            _Run(files, keys, writer, tally, on, options).encode(todo, source.clip())
+            _EncodingRun(files, keys, writer, states, on, options).encode(unknown, source.clip())
         source.remember()
-    if len(files) and not tally.good.any():
-        examples = "; ".join(f"{files.relative[i]}: {tally.problems[i]}" for i in sorted(tally.problems)[:3])
+    if len(files) and not states.usable.any():
+        examples = "; ".join(
+            f"{files.relative[i]}: {states.problems[i]}" for i in sorted(states.problems)[:3]
+        )
         raise DataError(
             f"none of the {len(files)} image files can be used ({examples})",
             hint="check that they open in an image viewer; --retry-failed reads them again",
         )
-    rows = np.flatnonzero(tally.good)
+    rows = np.flatnonzero(states.usable)
     return Ingested(
         store=store,
         rows=rows,
-        digests=tally.digests[rows],
-        failed=dict(sorted(tally.problems.items())),
-        encoded=tally.encoded,
+        digests=states.digests[rows],
+        failed=dict(sorted(states.problems.items())),
+        encoded=states.encoded,
         reused=reused,
     )
 
 
-def _sort_out(
+def _recorded_states(
     files: FileList, keys: Sequence[bytes], store: FeatureStore, options: IngestOptions
-) -> tuple[_Tally, npt.NDArray[np.int64]]:
-    """What the store already knows, and the indices of files that must be read."""
-    tally = _Tally.of(len(files))
-    seen = store.files(keys)
-    same = seen.known & (seen.size == np.asarray(files.size)) & (seen.mtime_ns == np.asarray(files.mtime_ns))
-    broken = np.zeros(len(files), dtype=bool)
-    broken[list(seen.problem)] = True
-    there = same & ~broken
-    there[there] = store.has(seen.digest[there])
-    for view in range(1, options.views + 1):
-        there[there] = store.has(seen.digest[there], view)
+) -> tuple[_FileStates, npt.NDArray[np.int64]]:
+    """The files' states by the store's records, and the indices of files that must be read."""
+    recorded = store.files(keys)
+    unchanged = (
+        recorded.known
+        & (recorded.size == np.asarray(files.size))
+        & (recorded.mtime_ns == np.asarray(files.mtime_ns))
+    )
+    failed = np.zeros(len(files), dtype=bool)
+    failed[list(recorded.problem)] = True
     unreadable = np.zeros(len(files), dtype=bool)
     unreadable[list(files.problems)] = True
-    there &= ~unreadable
-    tally.digests[there], tally.good = seen.digest[there], there
-    remembered = same & broken & ~unreadable
-    tally.problems = dict(files.problems)
+    usable = unchanged & ~failed
+    for view in range(options.views + 1):
+        usable[usable] = store.has(recorded.digest[usable], view)
+    usable &= ~unreadable
+    failed &= unchanged & ~unreadable
     if options.retry_failed:
-        remembered[:] = False
-    tally.problems |= {int(i): seen.problem[int(i)] for i in np.flatnonzero(remembered)}
-    return tally, np.flatnonzero(~there & ~remembered & ~unreadable)
+        failed[:] = False
+    digests = np.zeros((len(files), 32), dtype=np.uint8)
+    digests[usable] = recorded.digest[usable]
+    problems = dict(files.problems) | {int(i): recorded.problem[int(i)] for i in np.flatnonzero(failed)}
+    return _FileStates(digests, usable, problems), np.flatnonzero(~usable & ~failed & ~unreadable)
 
 
-class _Run:
-    """One run of the model over the files that need it."""
+class _EncodingRun:
+    """One run of the model over the files that need it; writes features and records, and updates the states."""
 
     def __init__(
         self,
         files: FileList,
         keys: Sequence[bytes],
         writer: StoreWriter,
-        tally: _Tally,
+        states: _FileStates,
         on: OnEvent,
         options: IngestOptions,
     ) -> None:
         self._files, self._keys = files, keys
-        self._writer, self._tally, self._on, self._options = writer, tally, on, options
-        self._waiting: list[Picture] = []
-        self._waiting_rows = 0
-        self._waiting_digests: set[bytes] = set()
+        self._writer, self._states, self._on, self._options = writer, states, on, options
+        self._batch: list[Picture] = []  # pictures to encode, and copies of them
+        self._batch_rows = 0
+        self._batch_digests: set[bytes] = set()
         self._done = 0
 
-    def encode(self, todo: npt.NDArray[np.int64], clip: FrozenClip) -> None:
-        """Read, decode and encode the files ``todo``."""
+    def encode(self, indices: npt.NDArray[np.int64], clip: FrozenClip) -> None:
+        """Read, decode and encode the files of these indices."""
         from deltaoe.clip.batching import BatchEncoder
         from deltaoe.extraction.decoding import pictures
 
-        def say(sentence: str) -> None:
+        def notify(sentence: str) -> None:
             self._on(Event(_STAGE, message=sentence))
 
-        encoder = BatchEncoder(clip, self._options.batch_size, say)
+        encoder = BatchEncoder(clip, self._options.batch_size, notify)
         workers = usable_cpus() if self._options.workers is None else self._options.workers
         started = flushed = time.monotonic()
         stream = pictures(
-            todo.tolist(),
+            indices.tolist(),
             self._files.path,
-            self._wanted,
+            self._missing_views,
             clip.geometry.decode,
             workers=workers,
             ahead=2 * encoder.batch_size + 8 * max(1, workers),
-            notify=say,
+            notify=notify,
         )
         with closing(stream):
             try:
-                for taken, picture in enumerate(stream, start=1):
-                    self._take(picture)
-                    last = taken == len(todo)
-                    if self._waiting_rows >= encoder.batch_size or last:
-                        self._run_model(encoder)
+                for count, picture in enumerate(stream, start=1):
+                    self._add(picture)
+                    last = count == len(indices)
+                    if self._batch_rows >= encoder.batch_size or last:
+                        self._encode_batch(encoder)
                         seconds = max(time.monotonic() - started, 1e-9)
-                        info = {"images/s": taken / seconds, "failed": len(self._tally.problems)}
-                        self._on(Event(_STAGE, taken, len(todo), info))
+                        info = {"images/s": count / seconds, "failed": len(self._states.problems)}
+                        self._on(Event(_STAGE, count, len(indices), info))
                     if self._writer.pending >= _SHARD_ROWS or time.monotonic() - flushed > _SHARD_SECONDS:
                         self._writer.flush()
                         flushed = time.monotonic()
             except KeyboardInterrupt:
-                done = f"{self._done} of {len(todo)} new files are done"
-                say(f"stopping: {done}, the last of them are being stored")
+                done = f"{self._done} of {len(indices)} new files are done"
+                notify(f"stopping: {done}, the last of them are being stored")
                 raise
 
-    def _wanted(self, digest: bytes) -> tuple[int, ...]:
-        if digest in self._waiting_digests:
+    def _missing_views(self, digest: bytes) -> tuple[int, ...]:
+        """Indices of a content's views that are neither in the store nor in the batch."""
+        if digest in self._batch_digests:
             return ()
         return tuple(v for v in range(self._options.views + 1) if not self._writer.has(digest, v))
 
     def _record(self, picture: Picture) -> FileRecord:
+        """The store's record of a file: size, modification time, and content or problem."""
         files, i = self._files, picture.item
         digest = NO_DIGEST if picture.problem else picture.digest
         return FileRecord(files.size[i], files.mtime_ns[i], digest, picture.problem)
 
-    def _take(self, picture: Picture) -> None:
+    def _add(self, picture: Picture) -> None:
+        """Record a file that failed or whose features are stored; put any other into the batch."""
         i = picture.item
         if picture.problem:
-            self._tally.problems[i] = picture.problem
+            self._states.problems[i] = picture.problem
             self._done += 1
             if picture.lasting:
                 self._writer.add(self._keys[i], self._record(picture))
-        elif picture.pixels is None and picture.digest not in self._waiting_digests:
-            self._tally.settle(i, picture.digest)
+        elif picture.pixels is None and picture.digest not in self._batch_digests:
+            self._states.set_usable(i, picture.digest)
             self._writer.add(self._keys[i], self._record(picture))
             self._done += 1
         else:
-            # A copy of one that waits, too: a file must not be on record before the features of its content are.
-            self._waiting.append(picture)
-            self._waiting_digests.add(picture.digest)
-            self._waiting_rows += max(1, len(picture.views))  # copies do not wait for ever, either
+            # Copies, too: a file must not be recorded before the features of its content are.
+            self._batch.append(picture)
+            self._batch_digests.add(picture.digest)
+            self._batch_rows += max(1, len(picture.views))  # so that copies alone fill a batch, too
 
-    def _run_model(self, encoder: BatchEncoder) -> None:
-        waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
-        self._waiting_digests = set()
-        decoded = [picture.pixels for picture in waiting if picture.pixels is not None]
+    def _encode_batch(self, encoder: BatchEncoder) -> None:
+        """Put the batch's pixels through the model, and write features and records."""
+        batch, self._batch, self._batch_rows = self._batch, [], 0
+        self._batch_digests = set()
+        decoded = [picture.pixels for picture in batch if picture.pixels is not None]
         features = encoder(np.concatenate(decoded)) if decoded else np.zeros((0, 0), np.float32)
         start = 0
-        for picture in waiting:
+        for picture in batch:
             record = self._record(picture)
             if picture.pixels is None:
                 self._writer.add(self._keys[picture.item], record)
@@ -245,6 +268,6 @@ class _Run:
                 stop = start + len(picture.views)
                 self._writer.add(self._keys[picture.item], record, features[start:stop], picture.views)
                 start = stop
-                self._tally.encoded += 1
-            self._tally.settle(picture.item, picture.digest)
+                self._states.encoded += 1
+            self._states.set_usable(picture.item, picture.digest)
             self._done += 1

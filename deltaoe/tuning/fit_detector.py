@@ -133,7 +133,7 @@ def fit_detector(
     text = blend(data.zero_shot, tuned, recipe.blend)
 
     def encode(names: Sequence[str]) -> Rows:
-        behind = clip.encode_behind(
+        behind = clip.encode_with_context(
             learner, names, lambda done: on(Event("Encoding background", done, len(names)))
         ).numpy()
         return blend(data.encode(names), behind, recipe.blend) if recipe.blend < 1 else behind

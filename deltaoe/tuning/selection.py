@@ -194,7 +194,7 @@ class _FoldTrial:
             text = text_of(learner, progress.kept[epoch])
             background = self._zero_shot[1]
             if self._background_names:
-                background = self._clip.encode_behind(learner, self._background_names).numpy()
+                background = self._clip.encode_with_context(learner, self._background_names).numpy()
             scored = self._scored((text, background), blends, measures)
             found |= {Setting(weight, stop, *key): result for key, result in scored.items()}
         return found, checkpoint

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from towers import CAUSAL, load, make_folder, plain
 
 from deltaoe.clip.prompt_learner import POSITIONS
-from deltaoe.clip.text_tower import Suffixes
+from deltaoe.clip.prompt_suffixes import Suffixes
 from deltaoe.errors import ConfigError
 
 NAMES = ["cat", "sperm whale", "a long-haired dachshund, asleep", "dog", "polar bear", "coffee!", "猫"]
@@ -245,11 +245,11 @@ def test_classes_are_cut_by_tokens_without_being_told(models, monkeypatch):
 
 def test_parts_are_sorted_by_length():
     rows = [[5] * n for n in (4, 2, 9, 2, 4, 3)]
-    parts = Suffixes.in_parts(rows, torch.device("cpu"), classes=2, tokens=1)
+    parts = Suffixes.batches(rows, torch.device("cpu"), max_classes=2, max_tokens=1)
     assert [part.groups for part in parts] == [((2, 2),), ((1, 3), (1, 4)), ((1, 4), (1, 9))]
     assert torch.cat([part.order for part in parts]).tolist() == [1, 3, 5, 0, 4, 2]
     # 24 tokens in at most 12 at once: 2, 2, 3, 4 | 4 | 9, since the last two are 13.
-    parts = Suffixes.in_parts(rows, torch.device("cpu"), classes=None, tokens=12)
+    parts = Suffixes.batches(rows, torch.device("cpu"), max_classes=None, max_tokens=12)
     assert [part.groups for part in parts] == [((2, 2), (1, 3), (1, 4)), ((1, 4),), ((1, 9),)]
 
 
@@ -288,13 +288,13 @@ def test_other_names_behind_the_same_context(models, position, specific):
     learner = learner_of(clip, position=position, class_specific=specific)
     others = ["zebra", "ox", "a very long name of an animal"] * 200
     done = []
-    ours = clip.encode_behind(learner, others, done.append)
+    ours = clip.encode_with_context(learner, others, done.append)
     assert done == [512, 600]
     assert ours.dtype == torch.float32 and not ours.requires_grad
     context = learner.context.detach()
     wanted = coop(model, tokenizer, others[:3], context.mean(dim=0) if specific else context, position)
     assert (ours - wanted.repeat(200, 1)).abs().max() < 2e-6
-    assert clip.encode_behind(learner, []).shape == (0, 24)
+    assert clip.encode_with_context(learner, []).shape == (0, 24)
 
 
 # What cannot be
@@ -324,4 +324,4 @@ def test_a_prompt_that_is_too_long_names_its_class(models, position, specific):
         learner_of(clip, ["cat", "a lot of cats", "ox"], 36, **options)
     learner = learner_of(clip, ["cat"], 30, **options)
     with pytest.raises(ConfigError, match="'dog dog"):
-        clip.encode_behind(learner, ["ox", "dog " * 20])
+        clip.encode_with_context(learner, ["ox", "dog " * 20])

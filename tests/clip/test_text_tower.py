@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from towers import CAUSAL, KNOWS_EOS, OTHER, coop_features, load, make_folder, plain, text_of
 
 from deltaoe.clip.prompt_learner import random_context
-from deltaoe.clip.text_tower import Suffixes, TextTower, common_prefix
+from deltaoe.clip.prompt_suffixes import Suffixes, common_prefix_length
+from deltaoe.clip.text_tower import TextTower
 from deltaoe.errors import ConfigError, ModelError
 
 NAME_SETS = {
@@ -86,7 +87,7 @@ def test_padding_keeps_what_it_promises_with_the_fewest_groups(lengths, padding)
     parts = Suffixes.of([[7] * length for length in lengths], torch.device("cpu"), padding=padding)
     assert sum(lengths) <= len(parts.tokens) <= (1 + padding) * sum(lengths)
     assert sum(count for count, _ in parts.groups) == len(lengths)
-    assert (parts.lasts is None) == (len(parts.tokens) == sum(lengths))
+    assert (parts.eot_positions is None) == (len(parts.tokens) == sum(lengths))
     sizes = sorted(set(lengths))
     fewest = min(
         (
@@ -303,4 +304,4 @@ def test_tokens_behind_eot_are_cut(models, kind):
     ],
 )
 def test_common_prefix_leaves_every_row_its_end(rows, shared):
-    assert common_prefix(rows) == shared
+    assert common_prefix_length(rows) == shared

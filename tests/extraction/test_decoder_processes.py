@@ -16,7 +16,7 @@ import pytest
 from decoded import PATIENCE, assert_good, children, crashed, either, in_time, needs_proc
 from decoders import value_of
 
-from deltaoe.extraction import decoder_processes
+from deltaoe.extraction import decoder_pool, decoder_processes
 
 # Processes that end
 
@@ -94,7 +94,7 @@ def test_a_process_killed_while_idle_costs_nothing(files):
 
 ODD_ENDS = {
     "half a header": "t.write(b'9'); t.flush(); sys.exit(7)",
-    "half the pixels": "c._send(t, ([1, 2, 2, 3], '', False), b'12345'); sys.exit(7)",
+    "half the pixels": "c.send(t, ([1, 2, 2, 3], '', False), b'12345'); sys.exit(7)",
     "no answer": "sys.exit(7)",
 }
 
@@ -117,23 +117,23 @@ def test_a_process_that_talks_nonsense_is_ended(files, monkeypatch):
 WORKER = """
 import sys, os, time
 sys.path[:] = {}
-import deltaoe.extraction.decoder_processes as c
+import deltaoe.extraction.decoding_jobs as c
 s, t = os.fdopen(0, "rb"), os.fdopen(1, "wb")
-c._exactly(s, c._receive(s)); c._send(t, ""); [c._exactly(s, head[2]) for head in c._receive(s)]
+c.read_exactly(s, c.receive(s)); c.send(t, ""); [c.read_exactly(s, head[2]) for head in c.receive(s)]
 """
 
 
 def test_a_file_that_crashed_is_tried_again_while_no_other_is_decoded(files, tmp_path):
-    gate, log = decoder_processes._Gate(), []
+    gate, log = decoder_pool._Gate(), []
 
     def work(i):
-        with gate.together():
+        with gate.shared():
             log.append(+1)
             time.sleep(0.002)
             log.append(-1)
 
     def alone(i):
-        with gate.alone():
+        with gate.exclusive():
             log.append(0)
             time.sleep(0.002)
             log.append(0)
@@ -203,7 +203,7 @@ def test_once_some_have_started_others_are_tried_more_often(files, monkeypatch):
         return popen(*arguments, **options)
 
     monkeypatch.setattr(decoder_processes.subprocess, "Popen", sometimes)
-    monkeypatch.setattr(decoder_processes, "_PAUSE", 0.001)
+    monkeypatch.setattr(decoder_pool, "_PAUSE_SECONDS", 0.001)
     given = files("good", "exit", "good")
     result = given.run(workers=1)
     assert_good(result, [0, 2])
@@ -212,7 +212,7 @@ def test_once_some_have_started_others_are_tried_more_often(files, monkeypatch):
 
 
 def test_a_file_that_crashed_is_not_tried_in_this_process(files, monkeypatch):
-    monkeypatch.setattr(decoder_processes, "_PAUSE", 0.001)
+    monkeypatch.setattr(decoder_pool, "_PAUSE_SECONDS", 0.001)
     started, popen = [], decoder_processes.subprocess.Popen
 
     def once(*arguments, **options):

@@ -15,8 +15,9 @@ import pytest
 from decoded import PATIENCE, assert_good, either, needs_proc, until
 from decoders import value_of
 
-from deltaoe.extraction import decoder_processes, decoding
-from deltaoe.extraction.decoding import Picture, pictures
+from deltaoe.extraction import decoder_processes, decoding, decoding_window
+from deltaoe.extraction.decoding import pictures
+from deltaoe.extraction.decoding_window import Picture
 
 # Each once, in order
 
@@ -126,7 +127,7 @@ def test_a_copy_far_behind_is_decoded_once_as_the_caller_may_still_hold_the_firs
 
 
 def test_of_very_many_contents_some_are_forgotten(files, monkeypatch):
-    monkeypatch.setattr(decoding, "_CONTENTS", 3)
+    monkeypatch.setattr(decoding_window, "_MAX_CONTENTS", 3)
     given = files("good 0", *["good"] * 10, "good 0")
     result = given.run(workers=0, ahead=2)
     assert value_of(result[11].pixels) == 0
@@ -143,7 +144,7 @@ def test_no_more_than_so_many_files_ahead(files):
 
 
 def test_no_more_bytes_of_files_than_so_many(files, monkeypatch):
-    monkeypatch.setattr(decoding, "_FILE_BYTES", 1000)
+    monkeypatch.setattr(decoding_window, "_MAX_FILE_BYTES", 1000)
     given = files(*[f"good {i:02d} {'x' * 240}" for i in range(30)])
     assert given.paths[0].stat().st_size == 248
     go = threading.Event()
@@ -163,8 +164,8 @@ def test_no_more_bytes_of_files_than_so_many(files, monkeypatch):
 
 
 def test_a_file_beyond_all_bounds_passes(files, monkeypatch):
-    monkeypatch.setattr(decoding, "_FILE_BYTES", 1000)
-    monkeypatch.setattr(decoding, "_PIXEL_BYTES", 100)
+    monkeypatch.setattr(decoding_window, "_MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(decoding_window, "_MAX_PIXEL_BYTES", 100)
     given = files("good", f"good 1 {'x' * 5000}", "good", f"wide 3 {'x' * 9000}", "good")
     for workers in (0, 1):
         result = given.run(workers=workers)
@@ -173,8 +174,8 @@ def test_a_file_beyond_all_bounds_passes(files, monkeypatch):
 
 
 def test_no_more_pixels_than_so_many(files, monkeypatch):
-    monkeypatch.setattr(decoding, "_UNSEEN_VIEW", 12)
-    monkeypatch.setattr(decoding, "_PIXEL_BYTES", 5 * 12)
+    monkeypatch.setattr(decoding_window, "_EXPECTED_VIEW_BYTES", 12)
+    monkeypatch.setattr(decoding_window, "_MAX_PIXEL_BYTES", 5 * 12)
     decoded = itertools.count()
     latest = [0]
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from deadly import Decoder, number_in
 
-from deltaoe.extraction import decoding
-from deltaoe.extraction.decoding import Picture, pictures
+from deltaoe.extraction import decoding, decoding_window
+from deltaoe.extraction.decoding import pictures
+from deltaoe.extraction.decoding_window import Picture
 from deltaoe.images.decode import read_bytes
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs /proc to find processes")
@@ -119,7 +120,7 @@ def test_exactly_as_many_files_are_read_ahead_as_asked_for(files, workers, ahead
 
 @both_ways
 def test_no_more_bytes_wait_to_be_decoded_than_allowed(files, monkeypatch, workers):
-    monkeypatch.setattr(decoding, "_FILE_BYTES", 3500)
+    monkeypatch.setattr(decoding_window, "_MAX_FILE_BYTES", 3500)
     files.write([f"{i} gated {'x' * 980}" for i in range(40)])
     early = []
 
@@ -139,8 +140,8 @@ def test_no_more_bytes_wait_to_be_decoded_than_allowed(files, monkeypatch, worke
 def test_no_more_pixels_wait_for_the_caller_than_allowed(files, monkeypatch, workers):
     files.decoder.edge = 32
     one = 32 * 32 * 3
-    monkeypatch.setattr(decoding, "_PIXEL_BYTES", 5 * one)
-    monkeypatch.setattr(decoding, "_UNSEEN_VIEW", one)
+    monkeypatch.setattr(decoding_window, "_MAX_PIXEL_BYTES", 5 * one)
+    monkeypatch.setattr(decoding_window, "_EXPECTED_VIEW_BYTES", one)
     files.write([str(i) for i in range(60)])
     found, most = [], 0
     for picture in files.stream(workers=workers, ahead=100):
@@ -152,9 +153,9 @@ def test_no_more_pixels_wait_for_the_caller_than_allowed(files, monkeypatch, wor
 
 
 @both_ways
-@pytest.mark.parametrize("bound", ["_FILE_BYTES", "_PIXEL_BYTES"])
+@pytest.mark.parametrize("bound", ["_MAX_FILE_BYTES", "_MAX_PIXEL_BYTES"])
 def test_what_is_larger_than_all_bounds_goes_alone(files, monkeypatch, workers, bound):
-    monkeypatch.setattr(decoding, bound, 1)
+    monkeypatch.setattr(decoding_window, bound, 1)
     files.write(["7", "7", "no number", "", *map(str, range(4, 16)), "7"])
     Path(files.paths[3]).unlink()
     found = list(files.stream(workers=workers, views=(0, 1, 2)))
@@ -167,8 +168,8 @@ def test_what_is_larger_than_all_bounds_goes_alone(files, monkeypatch, workers, 
 
 @both_ways
 def test_a_file_that_grows_after_it_was_listed_upsets_no_account(files, monkeypatch, workers):
-    monkeypatch.setattr(decoding, "_FILE_BYTES", 100)
-    monkeypatch.setattr(decoding, "_size", lambda path: 1)
+    monkeypatch.setattr(decoding_window, "_MAX_FILE_BYTES", 100)
+    monkeypatch.setattr(decoding_window, "_size", lambda path: 1)
     files.write([f"{i} {'x' * 70}" for i in range(40)])
     assert numbers(list(files.stream(workers=workers))) == list(range(40))
 

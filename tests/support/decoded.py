@@ -14,7 +14,8 @@ import decoders
 import pytest
 from decoders import value_of
 
-from deltaoe.extraction.decoding import Picture, pictures
+from deltaoe.extraction.decoding import pictures
+from deltaoe.extraction.decoding_window import Picture
 
 PATIENCE = 120  # seconds, on a busy machine; a test that reaches it has found a hang
 

@@ -189,16 +189,16 @@ def _prepare(model: Path) -> dict[str, Any]:
 def _child(act: Any, order: dict[str, Any], batch: int, report: int) -> None:
     from deltaoe.extraction import ingest
 
-    run_model, first = ingest._Run._run_model, 0.0
+    encode_batch, first = ingest._EncodingRun._encode_batch, 0.0
 
     def announced(run: Any, encoder: Any) -> None:
         nonlocal first
         if not first:
             first = time.monotonic()
             os.write(batch, b"!")
-        run_model(run, encoder)
+        encode_batch(run, encoder)
 
-    ingest._Run._run_model = announced  # type: ignore[method-assign]
+    ingest._EncodingRun._encode_batch = announced  # type: ignore[method-assign]
     answer = dict(_NOTHING)
     faulthandler.dump_traceback_later(_TOO_LONG / 2)
     try:
