@@ -81,9 +81,10 @@ def test_python_examples_run(tmp_path: Path, tiny_model: Path, pictures: Path) -
     page = (ROOT / "docs" / "how-to" / "python.md").read_text(encoding="utf-8")
     script = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
     # The one thing changed: which model, since the default one's weights are not here.
+    options = f'deltaoe.ModelOptions("local-dir:{tiny_model}")'
     script = script.replace(
         'extract(Path("images"), workspace)',
-        f'extract(Path("images"), workspace, deltaoe.ExtractOptions(model=deltaoe.ModelOptions("local-dir:{tiny_model}")))',
+        f'extract(Path("images"), workspace, deltaoe.ExtractOptions(model={options}))',
     )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script],
