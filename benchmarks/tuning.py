@@ -27,8 +27,9 @@ from deltaoe.clip.frozen import FrozenClip
 from deltaoe.clip.options import ModelOptions
 from deltaoe.clip.reference import ModelRef
 from deltaoe.evaluation.options import EvaluateOptions
-from deltaoe.evaluation.protocol import load, run_recipe
+from deltaoe.evaluation.protocol import load
 from deltaoe.evaluation.results import MEAN, Evaluation, Measurement
+from deltaoe.evaluation.run_protocol import run_protocol
 from deltaoe.evaluation.tuned_runs import METHODS
 from deltaoe.extraction.extract import extract
 from deltaoe.extraction.options import ExtractOptions
@@ -196,7 +197,7 @@ def main() -> int:
         if event.stage.startswith("Run ") and ":" not in event.stage:
             print(event.stage, *event.info.values(), f"{time.perf_counter() - start:.0f} s", file=sys.stderr)
 
-    found = run_recipe(
+    found = run_protocol(
         Workspace(options.workspace),
         protocol,
         options.photos,

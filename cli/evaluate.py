@@ -102,9 +102,10 @@ def evaluate(
 
                 found = examine(place, chosen, progress.event, probes=probes, stage=stage)
         else:
-            from deltaoe.evaluation.protocol import load, run_recipe
+            from deltaoe.evaluation.protocol import load
+            from deltaoe.evaluation.run_protocol import run_protocol
 
-            result = run_recipe(place, load(protocol), root, chosen, out, progress.event)
+            result = run_protocol(place, load(protocol), root, chosen, out, progress.event)
         paths = {**result.write(out), "html": _write_page(out, result, found)}
         paths |= found.write(out) if found else {}
     for sentence in result.notes:

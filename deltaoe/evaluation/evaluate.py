@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,21 @@ import numpy.typing as npt
 from deltaoe.clip.reference import DEFAULT_MODEL
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError, MismatchError
-from deltaoe.evaluation.image_sets import Gathered, Known, distinct_unknown, gather, known_images
-from deltaoe.evaluation.measure import Grading, Seen, grade, possible, see
+from deltaoe.evaluation.image_sets import (
+    ImageSet,
+    KnownImages,
+    known_images,
+    load_image_set,
+    load_image_sets,
+    unknown_rows,
+)
+from deltaoe.evaluation.measure import (
+    MeasureOptions,
+    ScoredImages,
+    measurements,
+    possible_scores,
+    score_images,
+)
 from deltaoe.evaluation.options import KNOWN, EvaluateOptions, option_values
 from deltaoe.evaluation.results import Evaluation, Measurement
 from deltaoe.functional.gallery import Gallery
@@ -34,7 +46,7 @@ ZERO_SHOT = "zero-shot"
 
 
 @dataclass(frozen=True)
-class Stage:
+class EvaluationData:
     """What an evaluation judges: detectors, and images that none of them learned from.
 
     Attributes:
@@ -50,15 +62,15 @@ class Stage:
 
     workspace: Workspace
     source: ModelSource
-    inside: Mapping[str, Gathered]
-    outside: Mapping[str, Gathered]
+    inside: Mapping[str, ImageSet]
+    outside: Mapping[str, ImageSet]
     unknown_rows: Mapping[str, npt.NDArray[np.int64]]
     detectors: Mapping[str, Detector]
     gallery: Gallery | None
     taken: set[bytes]
     notes: Sequence[str]
 
-    def known(self, where: str, detector: Detector) -> Known:
+    def known(self, where: str, detector: Detector) -> KnownImages:
         """The images of ``inside[where]`` that count. Raises DataError if none does, or a class is unknown."""
         return known_images(self.inside[where], detector, self.taken)
 
@@ -82,7 +94,7 @@ def evaluate(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silen
     return measure(prepare(workspace, options, on), options, on)
 
 
-def prepare(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silent) -> Stage:
+def prepare(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silent) -> EvaluationData:
     """Gather images and detectors. Raises like :func:`evaluate`."""
     options.check()
     if not options.unknown and not options.shifts:
@@ -93,13 +105,8 @@ def prepare(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silent
     expected = next(iter(saved.values())).space if saved and options.detectors else None
     source = source_for(workspace, options, expected, on)
 
-    def collect(given: Mapping[str, str]) -> dict[str, Gathered]:
-        return {
-            name: gather(name, place, workspace, source, on, options.ingest) for name, place in given.items()
-        }
-
-    inside = collect({KNOWN: options.known, **options.shifts})
-    outside = collect(options.unknown)
+    inside = load_image_sets({KNOWN: options.known, **options.shifts}, workspace, source, on, options.ingest)
+    outside = load_image_sets(options.unknown, workspace, source, on, options.ingest)
     known, everything = inside[KNOWN], [*inside.values(), *outside.values()]
     detectors = _detectors(workspace, options, saved, known.data, source, on)
     notes = [note for one in everything for note in one.notes]
@@ -112,40 +119,32 @@ def prepare(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silent
     learned = [d.shots for d in detectors.values() if len(d.shots)] + ([spared] if len(spared) else [])
     taken = {row.tobytes() for rows in learned for row in rows}
 
-    own = set(itertools.chain.from_iterable(one.data.keys() for one in inside.values()))
-    chosen_rows: dict[str, npt.NDArray[np.int64]] = {}
-    for out, one in outside.items():
-        chosen_rows[out], shared = distinct_unknown(
-            one, own, options.unknown_per_class.get(out), options.seed
-        )
-        if shared:
-            notes.append(f"{out}: {shared} images also lie among the known ones; left out")
+    chosen_rows, left_out = unknown_rows(outside, inside.values(), options.unknown_per_class, options.seed)
+    notes += left_out
     for name, detector in detectors.items():
         _same_space(name, detector, everything)
-    return Stage(workspace, source, inside, outside, chosen_rows, detectors, gallery, taken, notes)
+    return EvaluationData(workspace, source, inside, outside, chosen_rows, detectors, gallery, taken, notes)
 
 
-def measure(stage: Stage, options: EvaluateOptions, on: OnEvent = silent) -> Evaluation:
+def measure(stage: EvaluationData, options: EvaluateOptions, on: OnEvent = silent) -> Evaluation:
     """Every number about what :func:`prepare` gathered. Raises like :func:`evaluate`."""
     rows: list[Measurement] = []
     notes, measured = list(stage.notes), set[str]()
     for name, detector in stage.detectors.items():
-        chosen, lacking = possible(
+        chosen, lacking = possible_scores(
             options.scores or tuple(SCORES), detector, gallery=stage.gallery is not None
         )
         notes += [note for note in lacking if note not in notes]
         measured |= set(chosen)
 
-        def look(one: Gathered, digests: Digests) -> Seen:
-            return see(detector, one.store, digests, chosen, stage.gallery, on, f"Scoring {one.name}")  # noqa: B023
-
-        seen_inside = {}
+        scored = functools.partial(_scored, detector, chosen, stage.gallery, on)
+        inside = {}
         for where, one in stage.inside.items():
             known = stage.known(where, detector)
-            seen_inside[where] = (look(one, known.digests), known.truth, known.domains)
-        seen_outside = {out: look(one, stage.unknown(out)) for out, one in stage.outside.items()}
-        grading = Grading(options.alpha, options.draws, options.seed, options.convention)
-        rows += grade(name, seen_inside, seen_outside, grading)
+            inside[where] = (scored(one, known.digests), known.truth, known.domains)
+        outside = {out: scored(one, stage.unknown(out)) for out, one in stage.outside.items()}
+        how = MeasureOptions(options.alpha, options.draws, options.seed, options.convention)
+        rows += measurements(name, inside, outside, how)
     return Evaluation(
         title=f"{stage.inside[KNOWN].data.title} against {', '.join(stage.outside) or 'nothing'}",
         rows=rows,
@@ -156,6 +155,17 @@ def measure(stage: Stage, options: EvaluateOptions, on: OnEvent = silent) -> Eva
         notes=notes,
         manifest=_manifest(options, stage.detectors, [*stage.inside.values(), *stage.outside.values()]),
     )
+
+
+def _scored(
+    detector: Detector,
+    names: Sequence[str],
+    gallery: Gallery | None,
+    on: OnEvent,
+    one: ImageSet,
+    digests: Digests,
+) -> ScoredImages:
+    return score_images(detector, one.store, digests, names, gallery, on, f"Scoring {one.name}")
 
 
 def _saved(workspace: Workspace, options: EvaluateOptions) -> dict[str, Detector]:
@@ -213,7 +223,7 @@ def _detectors(
     return {**found, **saved}
 
 
-def _same_space(name: str, detector: Detector, collections: Sequence[Gathered]) -> None:
+def _same_space(name: str, detector: Detector, collections: Sequence[ImageSet]) -> None:
     for one in collections:
         if one.data.space_id != detector.space.id:
             raise MismatchError(
@@ -224,14 +234,14 @@ def _same_space(name: str, detector: Detector, collections: Sequence[Gathered]) 
 
 
 def _gallery(
-    options: EvaluateOptions, workspace: Workspace, source: ModelSource, known: Gathered, on: OnEvent
+    options: EvaluateOptions, workspace: Workspace, source: ModelSource, known: ImageSet, on: OnEvent
 ) -> tuple[Gallery | None, npt.NDArray[np.uint8]]:
     """What KNN and Mahalanobis compare with, and the digests of images of ``known`` that it takes."""
     none = np.zeros((0, 32), dtype=np.uint8)
     if not any("gallery" in SCORES[name].needs for name in options.scores or SCORES):
         return None, none
     if options.gallery is not None:
-        one = gather("gallery", options.gallery, workspace, source, on, options.ingest)
+        one = load_image_set("gallery", options.gallery, workspace, source, on, options.ingest)
         rows = np.flatnonzero(one.rows_of(known.data.class_names) >= 0)
         return Gallery(one.store.features(one.data.digests[rows]), one.data.class_of[rows]), one.data.digests
     data = known.data
@@ -246,7 +256,7 @@ def _gallery(
 
 
 def _manifest(
-    options: EvaluateOptions, detectors: Mapping[str, Detector], collections: Sequence[Gathered]
+    options: EvaluateOptions, detectors: Mapping[str, Detector], collections: Sequence[ImageSet]
 ) -> dict[str, Any]:
     return {
         "options": option_values(options),

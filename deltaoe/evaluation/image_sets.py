@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,7 @@ from deltaoe.store.workspace import DATA_PREFIX, Workspace
 
 
 @dataclass(frozen=True)
-class Gathered:
+class ImageSet:
     """One collection: its name in tables, its images, and where their features are.
 
     ``notes`` are sentences about it that a reader must see; ``failed`` is how many files were no images.
@@ -56,9 +57,9 @@ class Gathered:
         return table[self.data.class_of]
 
 
-def gather(
+def load_image_set(
     name: str, given: str, workspace: Workspace, source: ModelSource, on: OnEvent, ingest: IngestOptions
-) -> Gathered:
+) -> ImageSet:
     """The images of a folder, list, glob or file, extracted as far as they are not, or of a data set (``data:NAME``).
 
     Raises:
@@ -69,22 +70,29 @@ def gather(
     if given.startswith(DATA_PREFIX) and not os.path.lexists(given):
         data = workspace.dataset(given)
         assert data is not None  # noqa: S101 - only asked without a name it may be None
-        return Gathered(name, data, workspace.features_of(data), 0, ())
+        return ImageSet(name, data, workspace.features_of(data), 0, ())
     result = extract(given, workspace, ExtractOptions(ingest=ingest), on, source=source, keep=False)
     notes = (f"{name}: {len(result.failed)} files could not be used",) if result.failed else ()
-    return Gathered(name, result.data, workspace.features_of(result.data), len(result.failed), notes)
+    return ImageSet(name, result.data, workspace.features_of(result.data), len(result.failed), notes)
+
+
+def load_image_sets(
+    given: Mapping[str, str], workspace: Workspace, source: ModelSource, on: OnEvent, ingest: IngestOptions
+) -> dict[str, ImageSet]:
+    """Name → :func:`load_image_set` of each input."""
+    return {name: load_image_set(name, place, workspace, source, on, ingest) for name, place in given.items()}
 
 
 @dataclass(frozen=True)
-class Known:
-    """Known images: digests (n, 32), classes (n,) of the detector, and name → (n,) mask of each domain."""
+class KnownImages:
+    """KnownImages images: digests (n, 32), classes (n,) of the detector, and name → (n,) mask of each domain."""
 
     digests: Digests
     truth: npt.NDArray[np.int64]
     domains: Mapping[str, npt.NDArray[np.bool_]]
 
 
-def known_images(one: Gathered, detector: Detector, taken: set[bytes]) -> Known:
+def known_images(one: ImageSet, detector: Detector, taken: set[bytes]) -> KnownImages:
     """The distinct images with a class whose digests are not ``taken``, because something was learned from them.
 
     Raises:
@@ -102,19 +110,43 @@ def known_images(one: Gathered, detector: Detector, taken: set[bytes]) -> Known:
     home = one.data.domain_of[keep]
     masks = {name: home == i for i, name in enumerate(one.data.domain_names)}
     domains = {name: mask for name, mask in masks.items() if mask.any()}
-    return Known(one.data.digests[keep], truth[keep], domains)
+    return KnownImages(one.data.digests[keep], truth[keep], domains)
 
 
-def distinct_unknown(
-    one: Gathered, known: set[bytes], limit: int | None, seed: int
-) -> tuple[npt.NDArray[np.int64], int]:
-    """Rows of distinct images that are not among the known ones, and how many were.
+def unknown_rows(
+    outside: Mapping[str, ImageSet],
+    inside: Iterable[ImageSet],
+    per_class: Mapping[str, int],
+    seed: int,
+) -> tuple[dict[str, npt.NDArray[np.int64]], list[str]]:
+    """Which images of the out-of-distribution collections count: distinct ones that lie in no in-distribution set.
 
-    With a limit at most so many of each class, or of all where there are no classes, drawn by content.
+    Args:
+        outside: name → out-of-distribution collection.
+        inside: the in-distribution collections.
+        per_class: name → at most so many images of each class, or of all where there are no classes, drawn by content.
+        seed: of that draw.
+
+    Returns:
+        Name → rows; and sentences on what was left out.
 
     Raises:
-        DataError: none is left.
+        DataError: none is left of a collection.
     """
+    known = set(itertools.chain.from_iterable(one.data.keys() for one in inside))
+    rows: dict[str, npt.NDArray[np.int64]] = {}
+    notes = []
+    for name, one in outside.items():
+        rows[name], shared = _distinct_rows(one, known, per_class.get(name), seed)
+        if shared:
+            notes.append(f"{name}: {shared} images also lie among the known ones; left out")
+    return rows, notes
+
+
+def _distinct_rows(
+    one: ImageSet, known: set[bytes], limit: int | None, seed: int
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Rows of distinct images that are not among the known ones, and how many were."""
     keys = one.data.keys()
     labels = one.data.class_of if one.data.labelled else np.zeros(len(keys), dtype=np.int64)
     first: dict[bytes, int] = {}

@@ -31,24 +31,24 @@ _HALVINGS = 100
 
 
 @dataclass(frozen=True)
-class Seen:
+class ScoredImages:
     """What a detector says of n images: score name → (n,), the class (n,), and its softmax probability (n,)."""
 
     scores: Mapping[str, Floats]
     classes: Indices
     confidence: Floats
 
-    def part(self, rows: Indices) -> Seen:
+    def part(self, rows: Indices) -> ScoredImages:
         """These images only."""
         scores = {name: values[rows] for name, values in self.scores.items()}
-        return Seen(scores, self.classes[rows], self.confidence[rows])
+        return ScoredImages(scores, self.classes[rows], self.confidence[rows])
 
     def __len__(self) -> int:
         return len(self.classes)
 
 
 @torch.inference_mode()
-def see(
+def score_images(
     detector: Detector,
     store: FeatureStore,
     digests: Digests,
@@ -56,7 +56,7 @@ def see(
     gallery: Gallery | None,
     on: OnEvent,
     stage: str,
-) -> Seen:
+) -> ScoredImages:
     """All scores ``names`` of images (n, 32), block by block: no images × labels matrix is ever whole.
 
     Raises:
@@ -86,11 +86,11 @@ def see(
         classes[part], confidence[part] = shares.indices.numpy(), shares.values.numpy()
         done += len(part)
         on(Event(stage, done, n))
-    return Seen(scores, classes, confidence)
+    return ScoredImages(scores, classes, confidence)
 
 
 @dataclass(frozen=True)
-class Grading:
+class MeasureOptions:
     """How to grade: see the fields of the same names of ``EvaluateOptions``."""
 
     alpha: float
@@ -103,11 +103,11 @@ class Grading:
         return np.random.default_rng(self.seed)
 
 
-def grade(
+def measurements(
     detector: str,
-    known: Mapping[str, tuple[Seen, Indices, Mapping[str, npt.NDArray[np.bool_]]]],
-    unknown: Mapping[str, Seen],
-    grading: Grading,
+    known: Mapping[str, tuple[ScoredImages, Indices, Mapping[str, npt.NDArray[np.bool_]]]],
+    unknown: Mapping[str, ScoredImages],
+    how: MeasureOptions,
 ) -> Iterator[Measurement]:
     """Every measurement of one detector.
 
@@ -115,12 +115,12 @@ def grade(
         detector: its name.
         known: name (``id`` first, then shifts) → what was seen, the true classes (n,), and masks of its domains.
         unknown: name → what was seen.
-        grading: how.
+        how: how.
     """
     names = list(next(iter(known.values()))[0].scores)
     for name in names:
         for where, (seen, _, _) in known.items():
-            yield from _detection(detector, name, where, seen, unknown, grading)
+            yield from _detection(detector, name, where, seen, unknown, how)
     for where, (seen, truth, domains) in known.items():
         every = {"": np.ones(len(seen), dtype=bool), **(domains if len(domains) > 1 else {})}
         for domain, rows in every.items():
@@ -131,22 +131,25 @@ def grade(
                 truth[rows],
             )
     for name in names:
-        yield from _false_alarms(
-            detector, name, {where: seen for where, (seen, _, _) in known.items()}, grading
-        )
+        yield from _false_alarms(detector, name, {where: seen for where, (seen, _, _) in known.items()}, how)
 
 
 def _detection(
-    detector: str, score: str, where: str, seen: Seen, unknown: Mapping[str, Seen], grading: Grading
+    detector: str,
+    score: str,
+    where: str,
+    seen: ScoredImages,
+    unknown: Mapping[str, ScoredImages],
+    how: MeasureOptions,
 ) -> Iterator[Measurement]:
     totals: dict[str, list[float]] = {}
     for out, other in unknown.items():
         found = detection_intervals(
             seen.scores[score],
             other.scores[score],
-            generator=grading.generator(),
-            draws=grading.draws,
-            positive=grading.positive,
+            generator=how.generator(),
+            draws=how.draws,
+            positive=how.positive,
         )
         for metric, interval in found.items():
             totals.setdefault(metric, []).append(interval.value)
@@ -166,7 +169,7 @@ def _detection(
             )
 
 
-def _classification(detector: str, where: str, seen: Seen, truth: Indices) -> Iterator[Measurement]:
+def _classification(detector: str, where: str, seen: ScoredImages, truth: Indices) -> Iterator[Measurement]:
     right = seen.classes == truth
     hits, n = int(right.sum()), len(right)
     yield Measurement(detector, "", where, "", "accuracy", hits / n, *proportion_interval(hits, n), n_known=n)
@@ -175,18 +178,18 @@ def _classification(detector: str, where: str, seen: Seen, truth: Indices) -> It
 
 
 def _false_alarms(
-    detector: str, score: str, known: Mapping[str, Seen], grading: Grading
+    detector: str, score: str, known: Mapping[str, ScoredImages], how: MeasureOptions
 ) -> Iterator[Measurement]:
     """Share of known images called unknown: one half of ``id`` calibrates, the other and all shifts are judged."""
     own = known[KNOWN].scores[score]
     half = len(own) // 2
-    if half < conformal.images_needed(grading.alpha):
+    if half < conformal.images_needed(how.alpha):
         return
     rates: dict[str, list[float]] = {where: [] for where in known}
-    generator = grading.generator()
+    generator = how.generator()
     for _ in range(_HALVINGS):
         order = generator.permutation(len(own))
-        limit = conformal.threshold(own[order[:half]], grading.alpha)
+        limit = conformal.threshold(own[order[:half]], how.alpha)
         assert limit is not None  # noqa: S101 - enough images, as was just looked
         for where, seen in known.items():
             judged = own[order[half:]] if where == KNOWN else seen.scores[score]
@@ -206,7 +209,9 @@ def _false_alarms(
         )
 
 
-def possible(names: Sequence[str], detector: Detector, *, gallery: bool) -> tuple[list[str], list[str]]:
+def possible_scores(
+    names: Sequence[str], detector: Detector, *, gallery: bool
+) -> tuple[list[str], list[str]]:
     """Which of these scores this detector can have, and sentences about those that it cannot."""
     have = {"background": len(detector.background) > 0, "gallery": gallery}
     chosen, notes = [], []
@@ -220,6 +225,6 @@ def possible(names: Sequence[str], detector: Detector, *, gallery: bool) -> tupl
     return chosen, notes
 
 
-def checked(error: DeltaoeError) -> str:
+def error_sentence(error: DeltaoeError) -> str:
     """An error as a sentence for a table's notes."""
     return f"{error}" + (f" ({error.hint})" if error.hint else "")

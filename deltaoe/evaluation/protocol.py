@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
-import os
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -12,13 +10,10 @@ from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
-from deltaoe.errors import ConfigError, DataError
-from deltaoe.evaluation.class_lists import Classes, choose_folders
-from deltaoe.evaluation.evaluate import evaluate
-from deltaoe.evaluation.options import KNOWN, EvaluateOptions
-from deltaoe.evaluation.results import MEAN, Evaluation
-from deltaoe.progress import OnEvent
-from deltaoe.store.workspace import Workspace
+from deltaoe.errors import ConfigError
+from deltaoe.evaluation.class_lists import Classes
+from deltaoe.evaluation.options import KNOWN
+from deltaoe.evaluation.results import MEAN
 
 ProtocolKind = Literal["fixed", "leave-one-domain-out", "class-split"]
 # What tables call the images that the protocol itself sets apart.
@@ -73,16 +68,6 @@ class Protocol:
     epochs: int | None = None
     context_length: int | None = None
     tuned: bool = False
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where a protocol's collections are, and what was not found."""
-
-    known: str
-    shifts: dict[str, str]
-    unknown: dict[str, str]
-    notes: list[str]
 
 
 def shipped() -> dict[str, str]:
@@ -210,79 +195,3 @@ def _check_keys(file: str, where: str, raw: Mapping[str, Any], known: Collection
 
 def _wrong(file: str, key: str, wanted: str) -> ConfigError:
     return ConfigError(f"{file}: {key} must be {wanted}", hint=_SEE)
-
-
-def find_places(protocol: Protocol, root: Path, options: EvaluateOptions) -> Places:
-    """Where the protocol's folders lie below ``root``; ``--id``, ``--ood`` and ``--shift`` say so for single ones.
-
-    Raises:
-        DataError: the known images, or all of the unknown ones, or all shifts are not there; what is missing is named.
-    """
-    missing: dict[str, Part] = {}
-
-    def place(name: str, part: Part) -> str | None:
-        found = next((path for f in part.folders if os.path.isdir(path := os.path.join(root, f))), None)
-        if found is None:
-            missing[name] = part
-        return found
-
-    known = options.known or place("--id", protocol.known)
-    shifts, unknown = (
-        {n: p for n, part in parts.items() if (p := given.get(n) or place(f"{option} {n}", part))}
-        | {n: p for n, p in given.items() if n not in parts}
-        for option, parts, given in (
-            ("--shift", protocol.shifts, options.shifts),
-            ("--ood", protocol.unknown, options.unknown),
-        )
-    )
-    tried = [f"{name} ({' or '.join(part.folders)})" for name, part in missing.items()]
-    if known is None or (protocol.unknown and not unknown) or (protocol.shifts and not shifts):
-        raise DataError(
-            f"the recipe {protocol.name} does not find all of its data in {root}: {'; '.join(tried)}",
-            hint="name the folder that holds them with --root, or each one: --id DIR, --ood NAME=DIR, --shift NAME=DIR",
-        )
-    return Places(known, shifts, unknown, [f"not there, and left out: {one}" for one in tried])
-
-
-def run_recipe(
-    workspace: Workspace, protocol: Protocol, root: Path, options: EvaluateOptions, out: Path, on: OnEvent
-) -> Evaluation:
-    """Run a protocol, tuning included; finished runs are kept below ``out`` and not repeated.
-
-    Features go into the workspace, so that no image is encoded twice. It lists no data set and no detector of the
-    recipe, and its last ones stay what they were.
-
-    Raises:
-        DataError: data is missing.
-        ConfigError, MismatchError, ModelError, StoreError: as :func:`evaluate`.
-    """
-    places = find_places(protocol, root, options)
-
-    def chosen_from(file: str, place: str, part: Part | None, own: bool) -> str:
-        if part is None or part.classes is None:
-            return place
-        return choose_folders(place, part.classes, out / "lists" / f"{file}.csv", on, own=own)
-
-    chosen = dataclasses.replace(
-        options,
-        known=chosen_from("known", places.known, protocol.known, bool(options.known)),
-        # Numbers, for a name in a recipe need not be one for a file.
-        shifts={
-            name: chosen_from(f"shift-{i}", place, protocol.shifts.get(name), name in options.shifts)
-            for i, (name, place) in enumerate(places.shifts.items(), 1)
-        },
-        unknown={
-            name: chosen_from(f"unknown-{i}", place, protocol.unknown.get(name), name in options.unknown)
-            for i, (name, place) in enumerate(places.unknown.items(), 1)
-        },
-        unknown_per_class={
-            name: part.limit_per_class for name, part in protocol.unknown.items() if part.limit_per_class
-        },
-    )
-    if protocol.kind == "fixed" and not protocol.tuned:
-        found = evaluate(workspace, chosen, on)
-    else:
-        from deltaoe.evaluation.tuned_runs import run_tuned
-
-        found = run_tuned(workspace, protocol, chosen, out, on)
-    return dataclasses.replace(found, title=protocol.title, notes=[*places.notes, *found.notes])

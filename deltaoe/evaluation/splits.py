@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import DataError
-from deltaoe.evaluation.image_sets import Gathered
+from deltaoe.evaluation.image_sets import ImageSet
 from deltaoe.evaluation.options import KNOWN
 from deltaoe.evaluation.protocol import HELD_OUT, REST, Protocol
 from deltaoe.functional.sampling import FewShotSplit, few_shot_split
@@ -87,7 +87,7 @@ class Split:
 
 
 def splits(
-    protocol: Protocol, known: Gathered, shifts: Mapping[str, Gathered], unknown: Mapping[str, Images]
+    protocol: Protocol, known: ImageSet, shifts: Mapping[str, ImageSet], unknown: Mapping[str, Images]
 ) -> Iterator[Split]:
     """All splits of a protocol.
 
@@ -120,7 +120,7 @@ def splits(
             yield _split(protocol, known, held, seed, data, others, there, unknown)
 
 
-def _class_splits(protocol: Protocol, known: Gathered, unknown: Mapping[str, Images]) -> Iterator[Split]:
+def _class_splits(protocol: Protocol, known: ImageSet, unknown: Mapping[str, Images]) -> Iterator[Split]:
     data = known.data
     if len(data.class_names) < 4:
         raise DataError(f"{data.title} has too few classes to split", hint="it needs four or more")
@@ -149,7 +149,7 @@ def class_part(data: DataSet, classes: Indices) -> DataSet:
 
 def _split(
     protocol: Protocol,
-    known: Gathered,
+    known: ImageSet,
     name: str,
     seed: int,
     data: DataSet,
@@ -192,7 +192,7 @@ def _few(protocol: Protocol, name: str, data: DataSet, drawn: FewShotSplit) -> t
     )
 
 
-def _labelled(one: Gathered, class_names: tuple[str, ...]) -> Images:
+def _labelled(one: ImageSet, class_names: tuple[str, ...]) -> Images:
     truth = one.rows_of(class_names)
     rows = few_shot_split(truth.tolist(), one.data.keys(), 0, 0).rest
     return Images(one.store, one.data.digests[rows], truth[rows])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,14 @@ import numpy.typing as npt
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError
 from deltaoe.evaluation.evaluate import source_for
-from deltaoe.evaluation.image_sets import Gathered, distinct_unknown, gather
-from deltaoe.evaluation.measure import Grading, Seen, grade, possible, see
+from deltaoe.evaluation.image_sets import load_image_sets, unknown_rows
+from deltaoe.evaluation.measure import (
+    MeasureOptions,
+    ScoredImages,
+    measurements,
+    possible_scores,
+    score_images,
+)
 from deltaoe.evaluation.options import KNOWN, EvaluateOptions, option_values
 from deltaoe.evaluation.protocol import HELD_OUT, SOURCE, Protocol
 from deltaoe.evaluation.results import Evaluation, Measurement
@@ -59,19 +64,15 @@ def run_tuned(
     _check(protocol, options)
     source = source_for(workspace, options, None, on)
 
-    def collect(given: Mapping[str, str]) -> dict[str, Gathered]:
-        return {n: gather(n, place, workspace, source, on, options.ingest) for n, place in given.items()}
-
-    inside, outside = collect({KNOWN: options.known, **options.shifts}), collect(options.unknown)
+    inside, outside = (
+        load_image_sets(given, workspace, source, on, options.ingest)
+        for given in ({KNOWN: options.known, **options.shifts}, options.unknown)
+    )
     known = inside.pop(KNOWN)
     notes = [note for one in (known, *inside.values(), *outside.values()) for note in one.notes]
-    own = set(itertools.chain.from_iterable(one.data.keys() for one in (known, *inside.values())))
-    unknown: dict[str, Images] = {}
-    for name, one in outside.items():
-        rows, shared = distinct_unknown(one, own, options.unknown_per_class.get(name), options.seed)
-        unknown[name] = Images.unknown(one.store, one.data.digests[rows])
-        if shared:
-            notes.append(f"{name}: {shared} images also lie among the known ones; left out")
+    rows, left_out = unknown_rows(outside, (known, *inside.values()), options.unknown_per_class, options.seed)
+    notes += left_out
+    unknown = {name: Images.unknown(one.store, one.data.digests[rows[name]]) for name, one in outside.items()}
     every = list(splits(protocol, known, inside, unknown))
     runs: list[tuple[Split, _Result]] = []
     titles: dict[str, str] = {}
@@ -230,18 +231,18 @@ class _Run:
         data, store = self.split.data, self.split.inside[KNOWN].store
         shots = data.digests[self.split.shots]
         gallery = Gallery(store.features(shots), data.class_of[self.split.shots])
-        names, lacking = possible(self.options.scores or tuple(SCORES), detector, gallery=True)
+        names, lacking = possible_scores(self.options.scores or tuple(SCORES), detector, gallery=True)
 
-        def look(name: str, one: Images) -> Seen:
-            return see(detector, one.store, one.digests, names, gallery, on, f"Scoring {name}")
+        def look(name: str, one: Images) -> ScoredImages:
+            return score_images(detector, one.store, one.digests, names, gallery, on, f"Scoring {name}")
 
         # Intervals are over seeds: no bootstrap here.
-        grading = Grading(self.options.alpha, 0, self.options.seed, self.options.convention)
+        grading = MeasureOptions(self.options.alpha, 0, self.options.seed, self.options.convention)
         domains: Mapping[str, npt.NDArray[np.bool_]] = {}
         inside = {name: (look(name, one), one.truth, domains) for name, one in self.split.inside.items()}
         outside = {name: look(name, one) for name, one in self.split.outside.items()}
         word = KNOWN if self.protocol.kind == "fixed" else SOURCE
-        found = grade(self.method, inside, outside, grading)
+        found = measurements(self.method, inside, outside, grading)
         rows = [dataclasses.replace(row, known=word if row.known == KNOWN else row.known) for row in found]
         return _Result(detector.score_title, lacking, rows)
 

@@ -16,8 +16,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from deltaoe.clip.prompt_learner import PromptLearner
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DeltaoeError
-from deltaoe.evaluation.evaluate import Stage
-from deltaoe.evaluation.measure import checked
+from deltaoe.evaluation.evaluate import EvaluationData
+from deltaoe.evaluation.measure import error_sentence
 from deltaoe.evaluation.options import EvaluateOptions
 from deltaoe.functional.scores import CLIP_TEMPERATURE
 from deltaoe.progress import Event, OnEvent
@@ -58,7 +58,7 @@ class _Measured:
 
 
 def hessians(
-    stage: Stage, options: EvaluateOptions, probes: int, on: OnEvent
+    stage: EvaluationData, options: EvaluateOptions, probes: int, on: OnEvent
 ) -> tuple[list[Finding], list[Conclusion]]:
     """Findings for each tuned detector, and why there are none where there are none.
 
@@ -89,7 +89,7 @@ def hessians(
                 clip = source.clip()
                 learner = rebuilt_learner(clip, detector, start=point == START)
             except DeltaoeError as error:
-                refused.append(_refused(f"{name}, {point}: {checked(error)}"))
+                refused.append(_refused(f"{name}, {point}: {error_sentence(error)}"))
                 continue
             key = detector.class_names, learner.context.detach().cpu().numpy().tobytes()
             if key not in seen:
@@ -108,7 +108,7 @@ def _refused(why: str) -> Conclusion:
     return Conclusion("hessian", "not measured", why)
 
 
-def _source(stage: Stage, detector: Detector, options: EvaluateOptions, on: OnEvent) -> ModelSource:
+def _source(stage: EvaluationData, detector: Detector, options: EvaluateOptions, on: OnEvent) -> ModelSource:
     """The model whose text tower the detector was tuned through; the evaluation's own, if that is it."""
     if str(stage.source.ref) == detector.space.model:
         return stage.source
@@ -117,7 +117,7 @@ def _source(stage: Stage, detector: Detector, options: EvaluateOptions, on: OnEv
     )
 
 
-def _gather(stage: Stage, detector: Detector, seed: int) -> _Domains:
+def _gather(stage: EvaluationData, detector: Detector, seed: int) -> _Domains:
     """All domains of all known collections; one without domains is a domain itself."""
     chance = np.random.default_rng(seed)
     features, truth, sizes = [], [], {}

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from deltaoe.evaluation.evaluate import Stage, prepare
+from deltaoe.evaluation.evaluate import EvaluationData, prepare
 from deltaoe.evaluation.options import KNOWN, EvaluateOptions
 from deltaoe.functional.bootstrap import Interval
 from deltaoe.functional.ebm import ebm_terms
@@ -45,7 +45,7 @@ def theory(
     on: OnEvent = silent,
     *,
     probes: int = PROBES,
-    stage: Stage | None = None,
+    stage: EvaluationData | None = None,
 ) -> Theory:
     """Measure the EBM bound, separation and the Hessians between domains, for each detector.
 
@@ -91,7 +91,7 @@ def bound_points(detector: Detector) -> dict[str, tuple[float, int]]:
     return {words: (temperature, detector.top_c) for words, temperature in points.items()}
 
 
-def _bounds(name: str, detector: Detector, stage: Stage, on: OnEvent) -> Iterator[Finding]:
+def _bounds(name: str, detector: Detector, stage: EvaluationData, on: OnEvent) -> Iterator[Finding]:
     points = bound_points(detector)
     text = torch.from_numpy(np.ascontiguousarray(detector.text_features)).double()
     for where, one in stage.inside.items():
@@ -122,7 +122,7 @@ def _bound_findings(name: str, group: str, at: str, found: BoundStatistics) -> I
 
 
 def _separations(
-    name: str, detector: Detector, stage: Stage, options: EvaluateOptions, on: OnEvent
+    name: str, detector: Detector, stage: EvaluationData, options: EvaluateOptions, on: OnEvent
 ) -> Iterator[Finding]:
     if not stage.outside:
         return

@@ -17,7 +17,8 @@ from deltaoe.clip.options import ModelOptions
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.evaluation.evaluate import evaluate
 from deltaoe.evaluation.options import EvaluateOptions
-from deltaoe.evaluation.protocol import Part, Protocol, find_places, load, run_recipe, shipped
+from deltaoe.evaluation.protocol import Part, Protocol, load, shipped
+from deltaoe.evaluation.run_protocol import find_places, run_protocol
 from deltaoe.extraction.extract import extract
 from deltaoe.extraction.options import ExtractOptions, IngestOptions
 from deltaoe.functional.scores import SCORES
@@ -250,7 +251,7 @@ def test_leave_one_domain_out_resumes(world, tmp_path, monkeypatch):
     root, model = world
     place, out = Workspace(tmp_path / ".deltaoe"), tmp_path / "out"
     options = options_for(model, scores=("delta_energy", "mcm"))
-    found = run_recipe(place, PROTOCOL, root, options, out, lambda event: None)
+    found = run_protocol(place, PROTOCOL, root, options, out, lambda event: None)
     assert list(found.detectors) == ["zero-shot", "CoOp", "deltaoe"]
     assert any("food" in note for note in found.notes)
     assert place.current_detector() is None and place.dataset() is None
@@ -275,10 +276,10 @@ def test_leave_one_domain_out_resumes(world, tmp_path, monkeypatch):
     from deltaoe.evaluation import tuned_runs
 
     seen = []
-    real = tuned_runs.grade
-    monkeypatch.setattr(tuned_runs, "grade", lambda *a: seen.append(a[0]) or real(*a))
+    real = tuned_runs.measurements
+    monkeypatch.setattr(tuned_runs, "measurements", lambda *a: seen.append(a[0]) or real(*a))
     monkeypatch.setattr(tuned_runs, "tune_data", lambda *a: pytest.fail("tuned again"))
-    again = run_recipe(place, PROTOCOL, root, options, out, lambda event: None)
+    again = run_protocol(place, PROTOCOL, root, options, out, lambda event: None)
     assert len(seen) == 2
     assert again.to_dict() == found.to_dict()
 
@@ -288,7 +289,7 @@ def test_class_split(world, tmp_path):
     protocol = dataclasses.replace(PROTOCOL, kind="class-split", unknown={}, seeds=(1,))
     place = Workspace(tmp_path / ".deltaoe")
     options = options_for(model, scores=("mcm",))
-    found = run_recipe(place, protocol, root, options, tmp_path / "out", lambda event: None)
+    found = run_protocol(place, protocol, root, options, tmp_path / "out", lambda event: None)
     for row in found.find(metric="auroc"):
         assert (row.known, row.unknown) == ("source", "held-out classes")
         assert (row.n_known, row.n_unknown) == (32 - 4, 32)
@@ -300,7 +301,7 @@ def test_a_fixed_protocol(world, tmp_path):
     protocol = dataclasses.replace(PROTOCOL, kind="fixed")
     options = options_for(model, scores=("mcm",), unknown={"mine": str(root / "textures")})
     place = Workspace(tmp_path / ".deltaoe")
-    found = run_recipe(place, protocol, root, options, tmp_path / "out", lambda event: None)
+    found = run_protocol(place, protocol, root, options, tmp_path / "out", lambda event: None)
     assert set(found.names("unknown", metric="auroc")) == {"textures", "scenes", "mine", "mean"}
     (row,) = found.find(metric="auroc", unknown="scenes", detector="zero-shot")
     assert row.n_unknown == 5

@@ -16,7 +16,8 @@ from deltaoe.clip.options import ModelOptions
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.evaluation.class_lists import choose_folders, imagenet_folders
 from deltaoe.evaluation.options import EvaluateOptions
-from deltaoe.evaluation.protocol import find_places, load, run_recipe, shipped
+from deltaoe.evaluation.protocol import load, shipped
+from deltaoe.evaluation.run_protocol import find_places, run_protocol
 from deltaoe.extraction.options import IngestOptions
 from deltaoe.progress import silent
 from deltaoe.store.workspace import Workspace
@@ -317,7 +318,7 @@ def test_imagenet_10_out_of_imagenets_own_folders(tiny_model, tmp_path):
         unknown={"more": str(tmp_path / "more")},
     )
     place = Workspace(tmp_path / ".deltaoe")
-    found = run_recipe(place, load("imagenet-10"), tmp_path, options, tmp_path / "out", silent)
+    found = run_protocol(place, load("imagenet-10"), tmp_path, options, tmp_path / "out", silent)
     assert found.title == "ImageNet-10 against ImageNet-20, a hard split"
     names = listed(tmp_path / "out" / "lists" / "known.csv")
     assert set(names.values()) == {load("imagenet-10").known.classes[folder] for folder in ten[:3]}

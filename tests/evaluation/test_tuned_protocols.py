@@ -20,8 +20,9 @@ from deltaoe.clip.options import ModelOptions
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.evaluation import tuned_runs
 from deltaoe.evaluation.options import EvaluateOptions
-from deltaoe.evaluation.protocol import Part, Protocol, run_recipe
+from deltaoe.evaluation.protocol import Part, Protocol
 from deltaoe.evaluation.results import Evaluation
+from deltaoe.evaluation.run_protocol import run_protocol
 from deltaoe.extraction.extract import extract
 from deltaoe.extraction.options import ExtractOptions, IngestOptions
 from deltaoe.progress import Event, silent
@@ -117,7 +118,7 @@ def undisturbed(world, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     events: list[Event] = []
     place = Workspace(folder / ".deltaoe")
-    found = run_recipe(place, RECIPE, root, options_for(model), folder / "out", events.append)
+    found = run_protocol(place, RECIPE, root, options_for(model), folder / "out", events.append)
     return found, place, folder / "out", events
 
 
@@ -132,7 +133,7 @@ def copied(undisturbed, tmp_path):
 @pytest.fixture
 def calls(monkeypatch):
     """How often was tuned and graded."""
-    found = Counter(tune_data=0, grade=0)
+    found = Counter(tune_data=0, measurements=0)
     for name in found:
         real = getattr(tuned_runs, name)
         monkeypatch.setattr(tuned_runs, name, lambda *a, n=name, f=real: found.update([n]) or f(*a))
@@ -283,7 +284,7 @@ def test_the_users_workspace_keeps_its_own(world, tmp_path, undisturbed):
         place, TuneOptions(tuning=prompts, model=ModelOptions(device="cpu", offline=True))
     ).path
     before = {path: path.read_bytes() for path in place.listings()}
-    found = run_recipe(place, RECIPE, root, options_for(model), tmp_path / "out", silent)
+    found = run_protocol(place, RECIPE, root, options_for(model), tmp_path / "out", silent)
     # The same folder under names of the user's: neither he nor the recipe sees anything of the other.
     assert {path: path.read_bytes() for path in place.listings()} == before
     assert place.current_detector() == mine
@@ -316,14 +317,14 @@ def test_interrupted_anywhere_it_ends_the_same(world, tmp_path, calls, undisturb
             raise Stop
 
     with pytest.raises(Stop):
-        run_recipe(place, RECIPE, root, options_for(model), out, stop)
+        run_protocol(place, RECIPE, root, options_for(model), out, stop)
     runs, detectors = (list((out / name).glob("*")) for name in ("runs", "detectors"))
     assert (len(runs), len(detectors)) == (finished, tuned)
     before = {path: path.stat().st_mtime_ns for path in (*runs, *detectors)}
-    calls.update(tune_data=-calls["tune_data"], grade=-calls["grade"])
-    found = run_recipe(place, RECIPE, root, options_for(model), out, silent)
+    calls.update(tune_data=-calls["tune_data"], measurements=-calls["measurements"])
+    found = run_protocol(place, RECIPE, root, options_for(model), out, silent)
     assert same(found, undisturbed[0])
-    assert calls == {"tune_data": 12 - tuned, "grade": 18 - finished}
+    assert calls == {"tune_data": 12 - tuned, "measurements": 18 - finished}
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert not list(out.rglob("*tmp*"))
 
@@ -332,8 +333,8 @@ def test_other_scores_tune_nothing_again(world, copied, calls, undisturbed):
     root, model = world
     place, out = copied
     options = options_for(model, scores=("msp",), alpha=0.2, unknown={"more": str(root / "scenes")})
-    found = run_recipe(place, RECIPE, root, options, out, silent)
-    assert calls == {"tune_data": 0, "grade": 18}
+    found = run_protocol(place, RECIPE, root, options, out, silent)
+    assert calls == {"tune_data": 0, "measurements": 18}
     assert list(found.scores) == ["msp"]
     assert set(found.names("unknown", metric="auroc")) == {"textures", "scenes", "more", "mean"}
     for row in found.find(metric="accuracy"):
@@ -357,8 +358,8 @@ def test_what_has_changed_is_run_again(world, copied, calls, changes, tuned, mea
     root, model = world
     place, out = copied
     recipe = dataclasses.replace(RECIPE, **changes)
-    found = run_recipe(place, recipe, root, options_for(model), out, silent)
-    assert calls == {"tune_data": tuned, "grade": measured}
+    found = run_protocol(place, recipe, root, options_for(model), out, silent)
+    assert calls == {"tune_data": tuned, "measurements": measured}
     if len(recipe.seeds) == 1:
         assert all(np.isnan(row.low) and np.isnan(row.high) for row in found.rows)
 
@@ -372,9 +373,9 @@ def test_another_background_file_is_another_detector(world, tmp_path):
     )
     place = Workspace(tmp_path / ".deltaoe")
     recipe = dataclasses.replace(RECIPE, seeds=(1,), unknown={"textures": Part(("textures",))})
-    first = run_recipe(place, recipe, root, options, tmp_path / "out", silent)
+    first = run_protocol(place, recipe, root, options, tmp_path / "out", silent)
     names.write_text("lamp\nteapot\nkite\n")
-    second = run_recipe(place, recipe, root, options, tmp_path / "out", silent)
+    second = run_protocol(place, recipe, root, options, tmp_path / "out", silent)
     assert len(kept_runs(tmp_path / "out")) == 2 * 9
     one, other = (found.find(score="neglabel", metric="auroc")[0].value for found in (first, second))
     assert one != other
@@ -389,7 +390,7 @@ def test_what_lies_in_runs_is_not_trusted(world, copied, undisturbed):
     bad.append(json.dumps(kept | {"rows": [kept["rows"][0] | {"extra": 1}]}))
     for path, text in zip(runs, bad, strict=False):
         path.write_text(text)
-    assert same(run_recipe(place, RECIPE, root, options_for(model), out, silent), undisturbed[0])
+    assert same(run_protocol(place, RECIPE, root, options_for(model), out, silent), undisturbed[0])
 
 
 # Other kinds
@@ -401,7 +402,7 @@ def test_a_fixed_recipe_that_tunes(world, tmp_path):
         RECIPE, kind="fixed", tuned=True, known=Part(("pacs/ink",)), shifts={"oil": Part(("pacs/oil",))}
     )
     place, out = Workspace(tmp_path / ".deltaoe"), tmp_path / "out"
-    found = run_recipe(place, recipe, root, options_for(model, scores=("mcm", "knn")), out, silent)
+    found = run_protocol(place, recipe, root, options_for(model, scores=("mcm", "knn")), out, silent)
     assert len(kept_runs(out)) == 2 * 3
     assert found.names("known", metric="accuracy") == ["id", "oil"]
     assert found.names("known", metric="auroc") == ["id", "oil"]
@@ -419,9 +420,9 @@ def test_a_shift_beside_the_held_out_domain(world, tmp_path):
     options = options_for(model, shifts={"more": str(root / "scenes")})
     recipe = dataclasses.replace(RECIPE, seeds=(1,))
     with pytest.raises(DataError, match="all of its images also lie among the known"):
-        run_recipe(place, recipe, root, options, tmp_path / "out", silent)
+        run_protocol(place, recipe, root, options, tmp_path / "out", silent)
     recipe = dataclasses.replace(recipe, unknown={"textures": Part(("textures",))})
-    found = run_recipe(place, recipe, root, options, tmp_path / "out", silent)
+    found = run_protocol(place, recipe, root, options, tmp_path / "out", silent)
     assert found.names("known", metric="auroc") == ["source", "held-out", "more"]
 
 
@@ -437,7 +438,7 @@ def test_class_splits(world, tmp_path):
         shutil.copy(images / name / "00.png", images / other / "stray.png")
     out = tmp_path / "out"
     options = options_for(model, known=str(images))
-    found = run_recipe(Workspace(tmp_path / ".deltaoe"), recipe, root, options, out, silent)
+    found = run_protocol(Workspace(tmp_path / ".deltaoe"), recipe, root, options, out, silent)
     assert found.names("unknown", metric="auroc") == ["held-out classes", "textures", "mean"]
     assert found.names("known") == ["source"]
     chosen = {(d.settings["seed"], d.class_names) for d in kept_detectors(out)}
@@ -481,9 +482,9 @@ def test_refused_before_anything_is_tuned(world, tmp_path, calls, changes, given
     root, model = world
     recipe, options = dataclasses.replace(RECIPE, **changes), options_for(model, **given)
     with pytest.raises(error, match=says) as caught:
-        run_recipe(Workspace(tmp_path / ".deltaoe"), recipe, root, options, tmp_path / "out", silent)
+        run_protocol(Workspace(tmp_path / ".deltaoe"), recipe, root, options, tmp_path / "out", silent)
     assert caught.value.hint
-    assert calls == {"tune_data": 0, "grade": 0}
+    assert calls == {"tune_data": 0, "measurements": 0}
 
 
 def test_classes_that_lie_in_few_domains(world, tmp_path):
@@ -494,10 +495,10 @@ def test_classes_that_lie_in_few_domains(world, tmp_path):
     recipe = dataclasses.replace(RECIPE, unknown={}, seeds=(1,))
     place = Workspace(tmp_path / ".deltaoe")
     with pytest.raises(DataError, match="no image of sea to learn from without the domain wax"):
-        run_recipe(place, recipe, tmp_path, options_for(model), tmp_path / "out", silent)
+        run_protocol(place, recipe, tmp_path, options_for(model), tmp_path / "out", silent)
     make_pictures(tmp_path / "more" / "blue_waves", 1, seed=6)
     shutil.copytree(tmp_path / "more" / "blue_waves", tmp_path / "pacs" / "ink" / "sea")
-    found = run_recipe(place, recipe, tmp_path, options_for(model), tmp_path / "out", silent)
+    found = run_protocol(place, recipe, tmp_path, options_for(model), tmp_path / "out", silent)
     assert found.notes == ["1 of 5 classes have fewer than 2 images to learn from (wax held out)"]
     assert not found.find(metric="auroc") and found.find(metric="accuracy", known="held-out/wax")
 
@@ -514,9 +515,9 @@ def test_numbers_that_some_runs_lack_are_left_out(world, tmp_path):
                 shutil.copy(root / "pacs" / domain / name / f"0{i}.png", there)
     recipe = dataclasses.replace(RECIPE, seeds=(1,), unknown={})
     place, out = Workspace(tmp_path / ".deltaoe"), tmp_path / "out"
-    found = run_recipe(place, recipe, tmp_path, options_for(model), out, silent)
+    found = run_protocol(place, recipe, tmp_path, options_for(model), out, silent)
     assert any(row["metric"] == "false_alarms" for run in kept_runs(out) for row in run["rows"])
     assert not found.find(metric="false_alarms")
     assert found.notes == ["false alarms: left out where some runs have too few images to measure it"]
-    found = run_recipe(place, recipe, tmp_path, options_for(model, alpha=0.2), out, silent)
+    found = run_protocol(place, recipe, tmp_path, options_for(model, alpha=0.2), out, silent)
     assert found.find(metric="false_alarms", known="source") and found.notes == []
