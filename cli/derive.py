@@ -39,7 +39,7 @@ def with_options(
         wants_given = any(one.name == "given" for one in own)
 
         @functools.wraps(command)
-        def run(ctx: typer.Context, /, **values: Any) -> None:
+        def run(ctx: typer.Context, **values: Any) -> None:
             told = {
                 field.path: _value(field, values[name])
                 for name, field in fields.items()
