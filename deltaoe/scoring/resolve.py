@@ -16,7 +16,7 @@ from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.extraction.ingest import IngestOptions
 from deltaoe.images.labels import check_template, read_labels
-from deltaoe.interchange.writing import read_texts
+from deltaoe.interchange.reading import read_text_features
 from deltaoe.progress import OnEvent, silent
 from deltaoe.scoring.background import BackgroundOptions, Candidate, candidates
 from deltaoe.scoring.detector import Detector
@@ -179,7 +179,7 @@ def _given_texts(
             raise ConfigError(
                 "--text-features excludes --labels and --template", hint="the file has its own names"
             )
-        names, features = read_texts(options.text_features)
+        names, features = read_text_features(options.text_features)
         return names, features, f"text features of {options.text_features}"
     if data is None or data.text_features is None or options.labels or options.template:
         return None
