@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,6 @@ from . import options
 from .derive import with_options
 
 if TYPE_CHECKING:
-    from deltaoe.evaluation.results import Evaluation
     from deltaoe.theory.results import Theory
 
 HELP = """Measure detectors and scores: AUROC, FPR@95, AUPR, accuracy, calibration error, false alarms, with intervals.
@@ -91,6 +91,9 @@ def evaluate(
         raise ConfigError(
             "no in-distribution images are named", hint="--id DIR, or --protocol NAME --root DIR"
         )
+    from deltaoe.report.files import write_evaluation_report, write_theory_report
+    from deltaoe.report.tables import evaluation_tables, theory_tables
+
     place = Workspace.locate(workspace)
     with screen.progress() as progress:
         found: Theory | None = None
@@ -106,15 +109,14 @@ def evaluate(
             from deltaoe.evaluation.run_protocol import run_protocol
 
             result = run_protocol(place, load(protocol), root, chosen, out, progress.event)
-        paths = {**result.write(out), "html": _write_page(out, result, found)}
-        paths |= found.write(out) if found else {}
+        paths = result.write(out) | write_evaluation_report(out, result, datetime.now().astimezone(), found)
+        if found:
+            paths |= found.write(out) | write_theory_report(out, found)
     for sentence in result.notes:
         screen.warn(sentence)
-    for table in result.tables():
-        screen.table(table.title, [tuple(row) for row in table.rows], tuple(table.columns))
+    for table in (*evaluation_tables(result), *(theory_tables(found) if found else ())):
+        screen.table(table.title, [tuple(row) for row in table.texts()], tuple(table.headings))
     if found:
-        for table in found.tables():
-            screen.table(table.title, [tuple(row) for row in table.rows], tuple(table.columns))
         screen.table("What these data say", [(one.verdict, one.text) for one in found.conclusions])
     screen.table("Written", [(kind, str(path)) for kind, path in paths.items()])
     if as_json:
@@ -139,16 +141,3 @@ def _check_out(out: Path) -> None:
             raise StoreError(
                 f"{table} exists and was not written by deltaoe", hint="choose another folder with --out"
             )
-
-
-def _write_page(out: Path, result: Evaluation, theory: Theory | None) -> Path:
-    from datetime import datetime
-
-    from deltaoe.report.evaluation import render_evaluation
-    from deltaoe.store.atomic import replacing
-
-    path = out / "evaluation.html"
-    html = render_evaluation(result, datetime.now().astimezone(), theory)
-    with replacing(path) as temporary:
-        temporary.write_text(html, encoding="utf-8")
-    return path

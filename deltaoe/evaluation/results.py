@@ -1,11 +1,11 @@
-"""What an evaluation found: one measurement per row, and the files that hold them."""
+"""The results of an evaluation: its measurements, and the CSV and JSON files that hold them."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,17 @@ MEAN = "mean"
 
 @dataclass(frozen=True)
 class Measurement:
-    """One number.
+    """One number that was measured, with its interval.
 
     Attributes:
-        detector: which.
+        detector: name of the detector.
         score: name in :data:`deltaoe.functional.scores.SCORES`; empty where none enters (accuracy, calibration error).
         known: the in-distribution images: ``id``, a shift's name, or either with ``/domain``.
-        unknown: the out-of-distribution images; ``mean`` over all of them; empty where there are none.
+        unknown: the out-of-distribution images; ``mean`` over all such collections; empty where none enter.
         metric: ``auroc``, ``fpr95``, ``aupr_in``, ``aupr_out``, ``accuracy``, ``ece``, ``false_alarms``.
         value: from 0 to 1.
         low, high: ends of its 95 % interval; NaN without one.
-        n_known, n_unknown: images.
+        n_known, n_unknown: how many images it is of.
     """
 
     detector: str
@@ -46,17 +46,17 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All measurements of a run.
+    """All measurements of an evaluation.
 
     Attributes:
-        title: for people.
-        rows: in the order of detectors, scores, data.
-        detectors: name → in words.
-        scores: name → title, of those measured.
-        alpha: of the false alarms.
-        convention: ``id`` or ``ood``, which is positive in FPR@95.
-        notes: the sentences a reader must see.
-        manifest: what is needed to repeat it.
+        title: names the images, for headings.
+        rows: the measurements, in the order of detectors, scores, data.
+        detectors: name → the score that it computes, with τ and c, in words.
+        scores: name → title, of the scores measured.
+        alpha: accepted share of false alarms.
+        convention: the class that is positive in FPR@95: ``id`` or ``ood``.
+        notes: sentences that the reader must know to judge the numbers, warnings among them.
+        manifest: options, versions and inputs, as JSON values: everything needed to repeat it.
     """
 
     title: str
@@ -69,28 +69,26 @@ class Evaluation:
     manifest: Mapping[str, Any] = field(default_factory=dict)
 
     def find(self, **wanted: str) -> list[Measurement]:
-        """The measurements whose columns have these values."""
+        """The measurements whose attributes have these values, such as ``metric="auroc"``, in their order."""
         return [row for row in self.rows if all(getattr(row, k) == v for k, v in wanted.items())]
 
     def names(self, column: str, **wanted: str) -> list[str]:
-        """The distinct values of a column, in order, among :meth:`find`."""
+        """The distinct values of one attribute among the measurements that :meth:`find` gives, in their order."""
         return list(dict.fromkeys(getattr(row, column) for row in self.find(**wanted)))
 
     def write(self, folder: Path) -> dict[str, Path]:
-        """Write ``evaluation.csv``, ``.json`` and ``.md``, each atomically. Raises StoreError."""
-        paths = {kind: folder / f"evaluation.{kind}" for kind in ("csv", "json", "md")}
-        with replacing(paths["csv"]) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
-            rows = csv.writer(out)
-            rows.writerow(COLUMNS)
-            rows.writerows([cell(getattr(row, name)) for name in COLUMNS] for row in self.rows)
-        with replacing(paths["json"]) as temporary:
-            temporary.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="ascii")
-        with replacing(paths["md"]) as temporary:
-            temporary.write_text("\n".join(self.markdown()) + "\n", encoding="utf-8")
+        """Write ``evaluation.csv`` and ``evaluation.json``, each atomically; they are returned as ``csv`` and ``json``.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        paths = {kind: folder / f"evaluation.{kind}" for kind in ("csv", "json")}
+        write_csv(paths["csv"], COLUMNS, self.rows)
+        write_document(paths["json"], self.to_dict())
         return paths
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """Everything as plain JSON values; NaN is null."""
         return {
             "title": self.title,
             "alpha": self.alpha,
@@ -99,126 +97,40 @@ class Evaluation:
             "scores": dict(self.scores),
             "notes": list(self.notes),
             "manifest": dict(self.manifest),
-            "rows": [{name: plain(getattr(row, name)) for name in COLUMNS} for row in self.rows],
+            "rows": json_rows(COLUMNS, self.rows),
         }
 
-    def markdown(self) -> Iterator[str]:
-        """The tables, as Markdown."""
-        yield f"# {escaped(self.title)}"
-        for note in self.notes:
-            yield f"\n> {escaped(note)}"
-        for table in self.tables():
-            yield from table_lines(table)
 
-    def tables(self) -> list[Table]:
-        """The measurements as tables for people."""
-        found = [
-            self._detection(metric, title, known)
-            for known in self.names("known", metric="auroc")
-            for metric, title in (("auroc", "AUROC"), ("fpr95", "FPR@95"))
-        ]
-        found += [self._accuracy(), self._false_alarms()]
-        return [table for table in found if table.rows]
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[object]) -> None:
+    """Write attributes of objects as a CSV file with a header, one object per row, atomically.
 
-    def _detection(self, metric: str, title: str, known: str) -> Table:
-        rows = [
-            (
-                [detector, self.scores[score]],
-                {
-                    row.unknown: row
-                    for row in self.find(metric=metric, known=known, detector=detector, score=score)
-                },
-            )
-            for detector in self.detectors
-            for score in self.scores
-        ]
-        outs = self.names("unknown", metric=metric, known=known)
-        return _table(f"{title}, {known} against", ["detector", "score"], outs, rows)
+    Numbers have six decimals; NaN is an empty cell.
 
-    def _accuracy(self) -> Table:
-        rows = [
-            ([detector, title], {row.known: row for row in self.find(metric=metric, detector=detector)})
-            for metric, title in (("accuracy", "accuracy"), ("ece", "calibration error"))
-            for detector in self.detectors
-        ]
-        return _table("Classification", ["detector", ""], self.names("known", metric="accuracy"), rows)
-
-    def _false_alarms(self) -> Table:
-        rows = [
-            (
-                [detector, self.scores[score]],
-                {row.known: row for row in self.find(metric="false_alarms", detector=detector, score=score)},
-            )
-            for detector in self.detectors
-            for score in self.scores
-        ]
-        known = self.names("known", metric="false_alarms")
-        title = f"False alarms at alpha = {self.alpha:g}"
-        if known:  # the first are those that calibrate
-            title += f", calibrated on images of {known[0]}"
-        return _table(title, ["detector", "score"], known, rows)
-
-
-@dataclass(frozen=True)
-class Table:
-    """Measurements for people.
-
-    Attributes:
-        title: heading.
-        columns: the first ``labels`` are of words, the others of numbers.
-        rows: cells as text.
-        labels: how many columns are of words.
-        found: for every row the measurements of its numbers; None where a cell is empty.
+    Raises:
+        StoreError: the folder cannot be written.
     """
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    labels: int
-    found: Sequence[Sequence[Measurement | None]]
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+        table = csv.writer(out)
+        table.writerow(columns)
+        table.writerows([_csv_cell(getattr(row, name)) for name in columns] for row in rows)
 
 
-def table_lines(table: Table) -> Iterator[str]:
-    """A table as Markdown, under a heading."""
-    yield f"\n## {escaped(table.title)}\n"
-    yield "| " + " | ".join(map(escaped, table.columns)) + " |"
-    yield "|---" * table.labels + "|---:" * (len(table.columns) - table.labels) + "|"
-    for row in table.rows:
-        yield "| " + " | ".join(map(escaped, row)) + " |"
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
+    """Write plain JSON values as a JSON file, atomically. Raises StoreError."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="ascii")
 
 
-def _table(
-    title: str,
-    words: Sequence[str],
-    names: Sequence[str],
-    rows: Sequence[tuple[Sequence[str], Mapping[str, Measurement]]],
-) -> Table:
-    """A table of rows of words and measurements by column; rows without any are left out."""
-    full = [(labels, [cells.get(name) for name in names]) for labels, cells in rows if cells]
-    text = [[*labels, *("" if one is None else shown(one) for one in found)] for labels, found in full]
-    return Table(title, [*words, *names], text, len(words), [found for _, found in full])
+def json_rows(columns: Sequence[str], rows: Iterable[object]) -> list[dict[str, Any]]:
+    """Attributes of objects as plain JSON values, one mapping per object; NaN is null."""
+    return [{name: _json_value(getattr(row, name)) for name in columns} for row in rows]
 
 
-def shown(row: Measurement) -> str:
-    """A value and its interval, for people: ``0.914 [0.905, 0.922]``."""
-    text = f"{row.value:.3f}"
-    return text if math.isnan(row.low) else f"{text} [{row.low:.3f}, {row.high:.3f}]"
-
-
-def cell(value: Any) -> Any:
-    """A value as a cell of a CSV file; NaN is empty."""
+def _csv_cell(value: Any) -> Any:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6f}"
     return value
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON has it; NaN is null."""
+def _json_value(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def escaped(text: str) -> str:
-    """Text as Markdown shows it, letter by letter."""
-    # Names of data are the user's: they must not break a table, nor become HTML where Markdown is rendered.
-    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
-    return "".join("\\" + c if c in "\\|`*_[]#" else c for c in plain)

@@ -1,7 +1,8 @@
-"""Arrays in files of other programs, by name and without reading them: NumPy and HDF5.
+"""Arrays in NumPy and HDF5 files, listed by name and shape before any of them is read.
 
 Nothing here runs what a file holds (no pickles) or follows it elsewhere (no HDF5 links to other files), and no more
-than a block of rows is in memory at a time. Parquet and folders of parts have modules of their own beside this one.
+than a block of rows is in memory at a time. :mod:`~deltaoe.interchange.parquet` and
+:mod:`~deltaoe.interchange.clip_retrieval` list Parquet files and folders of parts in the same form.
 """
 
 from __future__ import annotations
@@ -44,8 +45,14 @@ _COMPLETE = "is it complete, and what its name says? copy it or make it again"
 class Column:
     """One array of a file, not read yet.
 
-    ``blocks()`` yields its rows in order, a few thousand at a time, of any byte order; text as NumPy strings or as
-    objects (``str`` or UTF-8 ``bytes``). Kind ``other`` is nothing that features come with, and has no blocks.
+    Attributes:
+        name: the array's name in the file.
+        shape: its shape.
+        kind: what its items are; ``pickle`` is of Python objects, which are never read, and ``other`` is nothing that
+            features come with and has no blocks.
+        dtype: its type in the file's own words, for messages.
+        blocks: a function that yields the rows in order, a few thousand at a time, of any byte order; text as NumPy
+            strings or as objects (``str`` or UTF-8 ``bytes``).
     """
 
     name: str
@@ -58,8 +65,18 @@ class Column:
         return f"{self.name} {self.shape} {self.dtype}"
 
 
+def is_matrix(column: Column) -> bool:
+    """Whether it can hold features: 2-D and floating."""
+    return column.kind == "float" and len(column.shape) == 2
+
+
+def is_list(column: Column) -> bool:
+    """Whether it can hold names: 1-D text, or pickled objects, so that these are refused by name."""
+    return column.kind in {"text", "pickle"} and len(column.shape) == 1
+
+
 def block_rows(row_bytes: int) -> int:
-    """How many rows of this size make a block."""
+    """The number of rows in a block, for rows of ``row_bytes`` bytes."""
     return max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // max(1, row_bytes)))
 
 
@@ -209,5 +226,5 @@ def _kind(dtype: np.dtype[Any], shape: tuple[int, ...]) -> Kind:
 
 
 def unusable(name: str, what: str) -> Column:
-    """A thing in a file that is no array of ours, to be named to the user."""
+    """A column of kind ``other``, for what is in a file but is no array; its name is shown to the user."""
     return Column(name, (), "other", what, lambda: iter(()))

@@ -1,4 +1,4 @@
-"""A folder of numbered parts as one array."""
+"""Folders of numbered .npy parts, such as clip-retrieval writes, as one array."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deltaoe.errors import ConfigError, DataError
-from deltaoe.interchange.arrays import Blocks, Column, npy_column, reading, unusable
+from deltaoe.interchange.arrays import Blocks, Column, is_matrix, npy_column, reading, unusable
 from deltaoe.interchange.parquet import parquet_columns
 
 
@@ -67,27 +67,27 @@ def _metadata(folder: Path, parts: dict[int, Path], features: Column) -> list[Co
         table = {column.name: column for column in parquet_columns(files[number])}
         rows = npy_column(part).shape[0]
         if any(column.shape[:1] != (rows,) for column in table.values()):
-            held = next(column.shape[0] for column in table.values())
+            found = next(column.shape[0] for column in table.values())
             raise DataError(
-                f"{part} has {rows:,} rows, but {files[number]} has {held:,}",
+                f"{part} has {rows:,} rows, but {files[number]} has {found:,}",
                 hint="both parts must come from one run",
             )
         tables.append(table)
     columns = []
     for name, first in tables[0].items():
         same = [table[name] for table in tables if name in table and table[name].kind == first.kind]
-        # A column that is missing from a part has no value for every row.
-        whole = len(same) == len(tables) and first.kind != "other" and len(first.shape) == 1
+        # A column that a part lacks does not have a value for every row.
+        complete = len(same) == len(tables) and first.kind != "other" and len(first.shape) == 1
         shape = features.shape[:1]
         blocks = _chained(same)
-        columns.append(Column(name, shape, first.kind if whole else "other", first.dtype, blocks))
+        columns.append(Column(name, shape, first.kind if complete else "other", first.dtype, blocks))
     return columns
 
 
 def _chain(path: Path, name: str, parts: Sequence[Column]) -> Column:
     first = parts[0]
     for part in parts:
-        if len(part.shape) != 2 or part.kind != "float" or part.shape[1:] != first.shape[1:]:
+        if not is_matrix(part) or part.shape[1:] != first.shape[1:]:
             raise DataError(
                 f"{path}: the part {part} does not fit the first, {first}",
                 hint="all parts must be 2-D floating arrays of one width",

@@ -1,4 +1,4 @@
-"""Features in from elsewhere, and out to others, as one file."""
+"""Image features of another program into a workspace, and a data set's features out of it as one file."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from deltaoe.errors import ConfigError, DataError, MismatchError
+from deltaoe.functional.unit_rows import unit_rows
 from deltaoe.images.labels import check_name
-from deltaoe.interchange.writing import Foreign, read_foreign, write_npy, write_npz, write_parquet
+from deltaoe.interchange.feature_table import FeatureTable
+from deltaoe.interchange.reading import read_features
+from deltaoe.interchange.vectors import Vectors
+from deltaoe.interchange.writing import write_npy, write_npz, write_parquet
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.store.archive import archive_rows, is_archive, read_archive, write_archive
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
-from deltaoe.store.feature_store import BLOCK_ROWS, FeatureStore
+from deltaoe.store.feature_store import BLOCK_ROWS, Digests, FeatureStore
 from deltaoe.store.workspace import Workspace
 
 _WRITERS = {".npz": write_npz, ".npy": write_npy, ".parquet": write_parquet}
@@ -28,7 +31,19 @@ _ARCHIVES = (".h5", ".hdf5")
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """How to read somebody else's file; see ``deltaoe store import --help``."""
+    """How to read a file of features and what to call them.
+
+    Attributes:
+        name: of the data set, used as ``data:NAME``; empty for the file's path.
+        model: of the model that made the features, as in ``hf-hub:ORG/REPO``; only features of one model are compared.
+        dtype: float16 or float32, in which the workspace keeps them.
+        paths: a list of the images' names.
+        labels: an array's name, or a list of labels.
+        features: an array's name; None for the one of a usual name.
+        classes: a list of class names.
+
+    Lists and arrays are those of :func:`deltaoe.interchange.reading.read_features`.
+    """
 
     name: str = ""
     model: str = "unknown"
@@ -41,7 +56,14 @@ class ImportOptions:
 
 @dataclass(frozen=True)
 class Imported:
-    """The data set made; how many features are new to the store; what else was in the file, by name; notes."""
+    """What an import made.
+
+    Attributes:
+        data: the data set.
+        space: the feature space that its features belong to.
+        new: how many of its features the workspace did not have.
+        notes: sentences that the user should read, such as which arrays of the file were ignored.
+    """
 
     data: DataSet
     space: FeatureSpace
@@ -52,16 +74,17 @@ class Imported:
 def import_features(
     path: Path, workspace: Workspace, options: ImportOptions | None = None, on: OnEvent = silent
 ) -> Imported:
-    """Take in image features that were made elsewhere, as a data set of their own.
+    """Store the image features of a file in a workspace, as a data set.
 
     Args:
-        path: ``.npz``, ``.npy``, ``.parquet``, ``.h5``, a folder in clip-retrieval's layout, or an export of ours.
-        workspace: where to.
-        options: how to read it.
-        on: told how far it is.
+        path: ``.npz``, ``.npy``, ``.parquet``, ``.h5``, a folder in clip-retrieval's layout, or what
+            :func:`export_features` wrote.
+        workspace: the workspace that receives them.
+        options: how to read the file.
+        on: called with the progress.
 
     Raises:
-        DataError, ConfigError: the file cannot be read as features; names what is wrong with it.
+        DataError, ConfigError: the file cannot be read as features.
         StoreError: the workspace cannot be written.
     """
     options = options or ImportOptions()
@@ -71,44 +94,47 @@ def import_features(
     workspace.check_writable()
     if path.suffix.lower() in _ARCHIVES and is_archive(path):
         return _import_archive(path, workspace, options, on)
-    foreign = read_foreign(
+    table = read_features(
         path, paths=options.paths, labels=options.labels, features=options.features, classes=options.classes
     )
-    space = FeatureSpace.imported(options.model, foreign.dim, options.dtype)
+    space = FeatureSpace.imported(options.model, table.dim, options.dtype)
     store = workspace.store(space)
-    before, digests = store.feature_rows, np.zeros((foreign.count, 32), dtype=np.uint8)
+    before, digests = store.feature_rows, np.zeros((table.count, 32), dtype=np.uint8)
     with store.writer() as writer:
         start = 0
-        for raw in foreign.blocks():
+        for raw in table.blocks():
+            # The digests depend on every bit of this quotient. unit_rows divides by the float64 length and so rounds
+            # differently: with it, a file that is imported again would get other digests than the first time.
             block = raw / np.linalg.norm(raw.astype(np.float64), axis=1, keepdims=True).astype(np.float32)
-            kept = np.ascontiguousarray(block.astype(space.dtype))
+            stored = np.ascontiguousarray(block.astype(space.dtype))
             for row, feature in enumerate(block):
                 # All that is known of an imported image's content is its feature: equal features are one image.
-                digest = hashlib.sha256(b"deltaoe import\0" + kept[row].tobytes()).digest()
+                digest = hashlib.sha256(b"deltaoe import\0" + stored[row].tobytes()).digest()
                 digests[start + row] = np.frombuffer(digest, dtype=np.uint8)
                 writer.add_features(digest, feature[None], (0,))
             start += len(block)
-            on(Event("Importing", start, foreign.count))
+            on(Event("Importing", start, table.count))
             if writer.pending >= BLOCK_ROWS:
                 writer.flush()
-    data = _data_set(path, foreign, digests, space, options)
+    data = _data_set(path, table, digests, space, options)
     workspace.save_dataset(data)
-    return Imported(data, space, store.feature_rows - before, _notes(foreign, digests))
+    return Imported(data, space, store.feature_rows - before, _notes(table, digests))
 
 
 def _data_set(
-    path: Path, foreign: Foreign, digests: npt.NDArray[np.uint8], space: FeatureSpace, options: ImportOptions
+    path: Path, table: FeatureTable, digests: Digests, space: FeatureSpace, options: ImportOptions
 ) -> DataSet:
-    labels = foreign.labels if foreign.labels is not None else np.full(foreign.count, -1, dtype=np.int64)
-    names = foreign.class_names
+    """The data set of a table; its classes are sorted by name, and unnamed ones are called by their number."""
+    labels = table.labels if table.labels is not None else np.full(table.count, -1, dtype=np.int64)
+    names = table.class_names
     if names is None:
         names = tuple(f"class {i}" for i in range(int(labels.max(initial=-1)) + 1))
     order = np.argsort(np.asarray(names, dtype=object), kind="stable") if names else np.zeros(0, np.int64)
     place = np.empty(len(names) + 1, dtype=np.int64)
     place[order] = np.arange(len(names))
     place[-1] = -1
-    texts = foreign.text_features
-    width = len(str(foreign.count))
+    texts = table.text_features
+    width = len(str(table.count))
     return DataSet(
         root="",
         inputs=() if options.name else (os.path.abspath(path),),
@@ -118,26 +144,20 @@ def _data_set(
         layout="table",
         class_names=tuple(names[i] for i in order),
         domain_names=(),
-        paths=foreign.paths or [f"row {i:0{width}d}" for i in range(foreign.count)],
+        paths=table.paths or [f"row {i:0{width}d}" for i in range(table.count)],
         digests=digests,
         class_of=place[labels],
-        domain_of=np.full(foreign.count, -1, dtype=np.int64),
-        text_features=None if texts is None or not names else _unit(texts)[order],
+        domain_of=np.full(table.count, -1, dtype=np.int64),
+        text_features=None if texts is None or not names else unit_rows(texts)[order],
     )
 
 
-def _unit(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    length = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
-    unit: npt.NDArray[np.float32] = (rows / length).astype(np.float32)
-    return unit
-
-
-def _notes(foreign: Foreign, digests: npt.NDArray[np.uint8]) -> list[str]:
+def _notes(table: FeatureTable, digests: Digests) -> list[str]:
     notes = []
-    ours = {"digests", "digest", "class", "view"}  # what an export of ours says beside the features
-    unused = [name for name in foreign.ignored if name not in ours]
-    if unused:
-        notes.append(f"not used: {', '.join(unused)}")
+    exported = {"digests", "digest", "class", "view"}  # what an export of ours says beside the features
+    ignored = [name for name in table.ignored if name not in exported]
+    if ignored:
+        notes.append(f"not used: {', '.join(ignored)}")
     distinct = len(np.unique(digests, axis=0))
     if distinct < len(digests):
         notes.append(f"{len(digests) - distinct} features equal another one and count as the same image")
@@ -167,17 +187,20 @@ def _import_archive(path: Path, workspace: Workspace, options: ImportOptions, on
 def export_features(
     target: Path, workspace: Workspace, wanted: str | None = None, on: OnEvent = silent
 ) -> DataSet:
-    """Write a data set's features to one file; its suffix says which kind.
+    """Write a data set's features to one file; the end of its name says which kind.
 
     Args:
         target: ``.h5`` keeps everything (views, domains, text features) and can be imported without loss; ``.npz``,
-            ``.npy`` and ``.parquet`` are for others.
-        workspace: where from.
+            ``.npy`` and ``.parquet`` are for other programs.
+        workspace: the workspace that holds the features.
         wanted: the data set: an extracted input or ``data:NAME``; the last one with classes by default.
-        on: told how far it is.
+        on: called with the progress.
+
+    Returns:
+        The data set.
 
     Raises:
-        ConfigError: no such kind of file.
+        ConfigError: the target's name ends in nothing that can be written, or pyarrow is not installed.
         DataError: no such data set.
         MismatchError: its features are no longer in the workspace.
         StoreError: the file cannot be written.
@@ -204,17 +227,16 @@ def export_features(
     if kind in _ARCHIVES:
         _export_archive(target, data, store, on)
     else:
-        _WRITERS[kind](
-            target,
-            _blocks(store, data.digests, 0, on),
+        table = FeatureTable(
             count=len(data),
             dim=space.dim,
-            dtype=np.dtype(space.dtype),
+            blocks=lambda: _blocks(store, data.digests, 0, on),
             paths=data.paths,
             labels=data.class_of if data.labelled else None,
             class_names=data.class_names if data.labelled else None,
             digests=data.digests,
         )
+        _WRITERS[kind](target, table, space.dtype)
     return data
 
 
@@ -227,16 +249,14 @@ def _export_archive(target: Path, data: DataSet, store: FeatureStore, on: OnEven
     digests = np.concatenate(parts)
     views = np.concatenate([np.full(len(part), view, np.uint16) for view, part in enumerate(parts)])
 
-    def blocks() -> Iterator[npt.NDArray[np.float32]]:
+    def blocks() -> Iterator[Vectors]:
         for view, part in enumerate(parts):
             yield from _blocks(store, part, view, on)
 
     write_archive(target, data, store.space, digests, views, blocks())
 
 
-def _blocks(
-    store: FeatureStore, digests: npt.NDArray[np.uint8], view: int, on: OnEvent
-) -> Iterator[npt.NDArray[np.float32]]:
+def _blocks(store: FeatureStore, digests: Digests, view: int, on: OnEvent) -> Iterator[Vectors]:
     for start in range(0, len(digests), BLOCK_ROWS):
         yield store.features(digests[start : start + BLOCK_ROWS], view)
         on(Event("Exporting", min(start + BLOCK_ROWS, len(digests)), len(digests)))

@@ -1,4 +1,4 @@
-"""Lists of file names, class names and labels that come with features made elsewhere."""
+"""Lists of file names, class names and labels, from files of their own or from an array."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from deltaoe.interchange.arrays import Column, npy_column, reading
 
 Labels = npt.NDArray[np.int64]
 Values = list[str] | Labels
-NO_PICKLE = (
+_NO_PICKLE = (
     "pickles can run programs and are not read; save strings as np.array(list_of_str), which has dtype <U"
 )
 _NO_CLASS = -1
 
 
 def read_list(path: Path) -> Values:
-    """n strings from .txt, one per line, or n strings or integers from .json, one list, or .npy.
+    """The n strings of a .txt file, one per line, or the n strings or integers of a .json list or an .npy array.
 
     Text is UTF-8; other bytes become lone surrogates, as in file names. Lines end with a line feed alone or with a
     carriage return before it.
 
     Raises:
-        ConfigError: a suffix of another kind.
-        DataError: unreadable, or no list of strings or integers.
+        ConfigError: the file's name ends otherwise.
+        DataError: the file cannot be read, or is no list of strings or integers.
     """
     suffix = path.suffix.lower()
     if suffix == ".npy":
@@ -56,15 +56,14 @@ def read_list(path: Path) -> Values:
 
 
 def values_of(path: Path, column: Column) -> Values:
-    """A column (n,) or (n, 1) as strings, or as integers: floats are taken if whole, NaN and nulls for −1.
+    """A column (n,) or (n, 1) as n strings or n integers; floats must be whole numbers, NaN and nulls become −1.
 
     Raises:
-        DataError: pickled, or of another kind.
+        DataError: it holds pickled objects, numbers that are not whole, or neither numbers nor text.
     """
     if column.kind == "text":
         return [_text(value) for block in column.blocks() for value in block.ravel().tolist()]
-    if column.kind == "pickle":
-        raise DataError(f"{path}: the array {column.name!r} holds pickled Python objects", hint=NO_PICKLE)
+    check_no_pickle(path, column)
     if column.kind == "other":
         raise DataError(
             f"{path}: the array {column.name!r} is {column.dtype}", hint="it must be integers or strings"
@@ -73,15 +72,24 @@ def values_of(path: Path, column: Column) -> Values:
     return np.concatenate(blocks) if blocks else np.empty(0, dtype=np.int64)
 
 
+def check_no_pickle(path: Path, column: Column) -> None:
+    """Raise DataError for an array of Python objects: unpickling them could run a program."""
+    if column.kind == "pickle":
+        raise DataError(f"{path}: the array {column.name!r} holds pickled Python objects", hint=_NO_PICKLE)
+
+
 def strings(values: Values) -> list[str]:
-    """The list as names: they may be numbers."""
+    """The list as names; integers are written in decimal."""
     return values if isinstance(values, list) else [str(value) for value in values.tolist()]
 
 
 def read_label_list(path: Path, names: Sequence[str] | None) -> Values:
-    """Labels like :func:`read_list`; lines of text that are all integers are integers, unless classes are called so.
+    """The labels of a list file: n class names or n integers, as :func:`read_list` reads them.
 
-    Raises ConfigError and DataError like it.
+    The lines of a .txt file are integers if all of them that are not empty are, unless all are among ``names``.
+
+    Raises:
+        ConfigError, DataError: as :func:`read_list` does.
     """
     values = read_list(path)
     if path.suffix.lower() != ".txt" or not isinstance(values, list) or {*values} <= {"", *(names or ())}:
@@ -92,7 +100,16 @@ def read_label_list(path: Path, names: Sequence[str] | None) -> Values:
 
 
 def check_names(where: Path | str, what: str, names: Iterable[str]) -> None:
-    """Raise DataError unless each is a name: not empty, no NUL, and bytes of a file name where it is no Unicode."""
+    """Check names of files or classes: not empty, without NUL, lone surrogates only for bytes as in ``os.fsdecode``.
+
+    Args:
+        where: the file, for messages.
+        what: what one of them is, for messages: ``path``, ``class name``.
+        names: the names.
+
+    Raises:
+        DataError: one is no name; says which and why.
+    """
     for row, name in enumerate(names):
         wrong = "is empty" if not name else "holds a NUL character" if "\0" in name else ""
         if not wrong and not name.isascii() and not _is_text(name):
@@ -102,7 +119,7 @@ def check_names(where: Path | str, what: str, names: Iterable[str]) -> None:
 
 
 def class_names(where: Path | str, values: Values) -> tuple[str, ...]:
-    """K names of classes, none of them twice. Raises DataError."""
+    """The K class names of a list. Raises DataError for none, for two equal ones, and for what is no name."""
     names = tuple(strings(values))
     check_names(where, "class name", names)
     if not names:
@@ -120,10 +137,15 @@ def class_names(where: Path | str, values: Values) -> tuple[str, ...]:
 def label_indices(
     where: Path | str, values: Values, names: Sequence[str] | None
 ) -> tuple[Labels, tuple[str, ...] | None]:
-    """Labels as indices into the class names, −1 for none, and these names.
+    """Labels as indices into class names, and these names.
 
-    Strings without class names make them, sorted; an empty string is no class. Integers without class names are
-    left as they are, and None is returned for the names.
+    Args:
+        where: the file, for messages.
+        values: n class names, the empty string for no class, or n integers, −1 for no class.
+        names: the K class names; None if the file has none. Strings then make them, sorted; integers stay unnamed.
+
+    Returns:
+        (n,) int64 indices into the class names, −1 for no class; and the class names, None where nobody named them.
 
     Raises:
         DataError: a label is none of the classes.
@@ -154,12 +176,12 @@ def label_indices(
 def _integers(path: Path, name: str, block: npt.NDArray[Any]) -> Labels:
     if block.dtype.kind == "f":  # what pandas makes of integers of which some are missing
         block = np.where(np.isnan(block), _NO_CLASS, block)
-    whole = block.astype(np.int64) if block.dtype.kind != "f" or (np.abs(block) < 2**62).all() else None
-    if whole is None or (whole != block).any():
+    integers = block.astype(np.int64) if block.dtype.kind != "f" or (np.abs(block) < 2**62).all() else None
+    if integers is None or (integers != block).any():
         raise DataError(
             f"{path}: the labels {name!r} are no whole numbers", hint="give integers or class names"
         )
-    return whole
+    return integers
 
 
 def _is_text(name: str) -> bool:

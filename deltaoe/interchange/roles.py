@@ -1,4 +1,4 @@
-"""Which array of a file plays which part: features, labels, class names, text features, paths."""
+"""Which array of a file holds the image features, and which their labels, paths, class names and text features."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from deltaoe.errors import ConfigError, DataError
-from deltaoe.interchange.arrays import Column
+from deltaoe.interchange.arrays import Column, is_list, is_matrix
 from deltaoe.interchange.name_lists import (
-    NO_PICKLE,
     Labels,
     Values,
     check_names,
+    check_no_pickle,
     class_names,
     label_indices,
     read_label_list,
@@ -20,9 +20,9 @@ from deltaoe.interchange.name_lists import (
     values_of,
 )
 from deltaoe.interchange.parquet import CLASS_NAMES
-from deltaoe.interchange.vectors import Vectors, oriented
+from deltaoe.interchange.vectors import Vectors, matrix_of_shape
 
-# In the order of preference, in any case.
+# Usual names of the arrays, the preferred ones first; case does not count.
 _FEATURES = (
     *("features", "image_features", "img_emb", "embeddings", "image_embeddings", "feats"),
     *("feature", "image_feature", "embedding", "image_embedding", "vectors", "vector", "x"),
@@ -41,47 +41,53 @@ _MAX_DIM = 1 << 16  # a wider array is something else, or transposed
 
 
 class Arrays:
-    """The arrays of a file, and which of them have found their part."""
+    """The arrays of a file, and which of them are assigned a role.
+
+    Attributes:
+        path: the file or folder.
+        columns: its arrays, in the file's order.
+        is_table: whether every array has one entry per row, as in Parquet and in clip-retrieval's metadata.
+    """
 
     def __init__(self, path: Path, columns: list[Column]) -> None:
         self.path, self.columns = path, columns
         self.is_table = path.suffix.lower() == ".parquet" or path.is_dir()
-        self._used: set[str] = set()
+        self._assigned: set[str] = set()
 
     def __str__(self) -> str:
         shown = ", ".join(map(str, self.columns[:12])) + (" …" if len(self.columns) > 12 else "")
         return shown or "nothing"
 
-    def use(self, column: Column) -> Column:
-        """Note that it has found its part."""
-        self._used.add(column.name)
+    def assign(self, column: Column) -> Column:
+        """Mark the array as having a role, and return it."""
+        self._assigned.add(column.name)
         return column
 
-    def unused(self) -> list[str]:
-        """Names of arrays without a part, in the file's order."""
-        return [column.name for column in self.columns if column.name not in self._used]
+    def unassigned(self) -> list[str]:
+        """Names of the arrays without a role, in the file's order."""
+        return [column.name for column in self.columns if column.name not in self._assigned]
 
     def get(self, name: str) -> Column | None:
-        """The array of this name, or else of this name in another case."""
+        """The array of this name, or else of this name in another case; None if there is neither."""
         same = [column for column in self.columns if column.name.lower() == name.lower()]
         return next((column for column in same if column.name == name), same[0] if same else None)
 
-    def fitting(self, aliases: Sequence[str], fits: Callable[[Column], bool]) -> list[Column]:
-        """Arrays of these names that fit and are not used yet, the preferred name first."""
+    def candidates(self, aliases: Sequence[str], fits: Callable[[Column], bool]) -> list[Column]:
+        """The arrays of these names that fit and have no role yet, in the order of ``aliases``."""
         return [
             column
             for alias in dict.fromkeys(aliases)
             for column in self.columns
-            if column.name.lower() == alias and column.name not in self._used and fits(column)
+            if column.name.lower() == alias and column.name not in self._assigned and fits(column)
         ]
 
 
 def image_features(arrays: Arrays, name: str | None) -> Column:
-    """The image features: the array named, or one of the usual names, or the only 2-D floating array.
+    """The image features: the array called ``name``, or one of a usual name, or the only 2-D floating array.
 
     Raises:
-        ConfigError: there is no array of that name, or several could be meant.
-        DataError: there is none, or it is not (n, D) of floating numbers.
+        ConfigError: there is no array of that name, or several could be the features.
+        DataError: there are no features, or the array is not (n, D) of floating numbers.
     """
     if name is not None:
         column = arrays.get(name)
@@ -90,14 +96,14 @@ def image_features(arrays: Arrays, name: str | None) -> Column:
         return _check_matrix(arrays.path, column)
     if len(arrays.columns) == 1 and arrays.columns[0].name.lower() not in TEXTS:
         return _check_matrix(arrays.path, arrays.columns[0])
-    good = arrays.fitting(_FEATURES, is_matrix)
+    good = arrays.candidates(_FEATURES, is_matrix)
     rest = [column for column in arrays.columns if is_matrix(column) and column.name.lower() not in TEXTS]
     if not good and len(rest) > 1:
         raise ConfigError(
             f"several arrays of {arrays.path} could be the image features: {', '.join(map(str, rest[:12]))}",
             hint=f"name one of them: --features {rest[0].name}",
         )
-    near = arrays.fitting(_FEATURES, lambda column: True)
+    near = arrays.candidates(_FEATURES, lambda column: True)
     if good or rest or near:
         return _check_matrix(arrays.path, (good or rest or near)[0])
     texts = any(column.name.lower() in TEXTS for column in arrays.columns)
@@ -109,34 +115,58 @@ def image_features(arrays: Arrays, name: str | None) -> Column:
     )
 
 
-class Companions:
-    """What goes with the image features. ``asked``: these were named, so the file's other arrays may be others'."""
+class Annotations:
+    """Class names, labels, paths and text features that go with the image features of a file.
 
-    def __init__(self, arrays: Arrays, vectors: Column, *, asked: bool) -> None:
-        self.arrays, self.path, self.vectors, self.asked = arrays, arrays.path, vectors, asked
-        self.count, self.dim = vectors.shape
+    Args:
+        arrays: the file's arrays.
+        features: the array of image features, (n, D).
+        named: whether the user named that array. Arrays that do not fit it may then belong to other features of the
+            file and are ignored; else they are errors.
+    """
+
+    def __init__(self, arrays: Arrays, features: Column, *, named: bool) -> None:
+        self.arrays, self.path, self.features, self.named = arrays, arrays.path, features, named
+        self.count, self.dim = features.shape
 
     def class_names(self, given: Path | None) -> tuple[str, ...] | None:
-        """Names of the K classes, from the file given or else from the arrays. Raises ConfigError, DataError."""
+        """The K class names, from the list ``given`` or else from the arrays; None if there are none.
+
+        Raises:
+            ConfigError, DataError: the list cannot be read, or is no list of K different names.
+        """
         if given is not None:
             return class_names(given, read_list(given))
         # In a table, whatever has one entry per row is no list of classes.
         aliases = (CLASS_NAMES,) if self.arrays.is_table else NAMES
-        for column in self.arrays.fitting(aliases, is_list):
+        for column in self.arrays.candidates(aliases, is_list):
             per_row = column.shape[0] == self.count
-            if per_row and column.name.lower() == "names":  # of the images
+            if per_row and column.name.lower() == "names":  # they name the images
                 continue
             names = values_of(self.path, column)
             if per_row and column.name.lower() == "classes" and len({*strings(names)}) < self.count:
                 continue
-            self.arrays.use(column)
+            self.arrays.assign(column)
             return class_names(f"{self.path}, {column.name!r}", names)
         return None
 
     def labels(
         self, given: Path | str | None, names: tuple[str, ...] | None
     ) -> tuple[Labels | None, tuple[str, ...] | None, bool]:
-        """Labels, class names, and whether these are in an order that text features could have."""
+        """Labels, class names, and whether the class names are in an order that text features can have.
+
+        Args:
+            given: an array's name or a list of labels; None for the array of a usual name.
+            names: the K class names; None if the file has none.
+
+        Returns:
+            (n,) indices into the class names, None without labels; the class names, made of the labels where those
+            are strings and ``names`` is None; and False where they were made so.
+
+        Raises:
+            ConfigError: ``given`` is neither an array's name nor a file.
+            DataError: the labels are not n, or one is none of the classes.
+        """
         where, values = self._label_values(given, names)
         if values is None:
             return None, names, True
@@ -145,31 +175,39 @@ class Companions:
         return indices, named, (named is None) == (names is None)
 
     def paths(self, given: Path | None) -> list[str] | None:
-        """Names of the n images, from the file given or else from the arrays. Raises ConfigError, DataError."""
+        """The names of the n images, from the list ``given`` or else from the arrays; None if there are none.
+
+        Raises:
+            ConfigError, DataError: the list cannot be read, or is no list of n names.
+        """
         if given is not None:
             where, found = given, strings(read_list(given))
         else:
-            texts = self.arrays.fitting(_PATHS, is_list)
-            held = [c for c in texts if c.shape[0] == self.count] or ([] if self.asked else texts)
+            texts = self.arrays.candidates(_PATHS, is_list)
+            held = [c for c in texts if c.shape[0] == self.count] or ([] if self.named else texts)
             if not held:
                 return None
             self._check_count(self.path, f"{held[0].name!r}", held[0].shape[0])
-            where, found = self.path, strings(values_of(self.path, self.arrays.use(held[0])))
+            where, found = self.path, strings(values_of(self.path, self.arrays.assign(held[0])))
         self._check_count(where, "paths", len(found))
         check_names(where, "path", found)
         return found
 
     def text_features(self, classes: int | None) -> Vectors | None:
-        """Text features (K, D), for so many classes if known. Raises DataError if the array does not fit."""
-        for column in self.arrays.fitting(TEXTS, is_matrix):
-            texts = oriented(self.path, column, classes, self.dim)
+        """The text features (K, D), of K = ``classes`` where that is known; None if there are none.
+
+        Raises:
+            DataError: the array does not fit, or a row has no direction.
+        """
+        for column in self.arrays.candidates(TEXTS, is_matrix):
+            texts = matrix_of_shape(self.path, column, classes, self.dim)
             if texts is not None:
-                self.arrays.use(column)
+                self.arrays.assign(column)
                 return texts
-            if not self.asked:
-                named = "" if classes is None else f" and {classes:,} class names"
+            if not self.named:
+                classes_too = "" if classes is None else f" and {classes:,} class names"
                 raise DataError(
-                    f"{self.path}: {column} does not fit {self.vectors}{named}",
+                    f"{self.path}: {column} does not fit {self.features}{classes_too}",
                     hint="text features are one row per class, from the model of the image features",
                 )
         return None
@@ -188,15 +226,15 @@ class Companions:
                 )
         if given is not None:
             return given, read_label_list(Path(given), names)
-        name = self.vectors.name.lower()
+        name = self.features.name.lower()
         starts = [name.removesuffix(alias) for alias in _FEATURES if name.endswith(alias)]
         aliases = [f"{start}{alias}" for start in starts for alias in LABELS]  # test_features, test_labels
-        held = self.arrays.fitting([*aliases, *LABELS], lambda c: c.kind != "other")
+        held = self.arrays.candidates([*aliases, *LABELS], lambda c: c.kind != "other")
         good = [c for c in held if c.shape in {(self.count,), (self.count, 1)}]
         if good:
             texts = [c for c in good if c.kind == "text" and names is None]
             return self._label_array((texts or good)[0])
-        wrong = [c for c in held if c.name.lower() != "classes" and not self.asked]
+        wrong = [c for c in held if c.name.lower() != "classes" and not self.named]
         return self._label_array(wrong[0]) if wrong else (self.path, None)
 
     def _label_array(self, column: Column) -> tuple[str, Values]:
@@ -210,21 +248,20 @@ class Companions:
             self._check_count(self.path, f"{column.name!r}", column.shape[0] if column.shape else 0)
             if len(column.shape) > 2 or column.shape[1:] > (1,):
                 raise DataError(f"{where} is {column.shape}, not ({self.count},)", hint="one label per row")
-        return where, values_of(self.path, self.arrays.use(column))
+        return where, values_of(self.path, self.arrays.assign(column))
 
     def _check_count(self, where: Path | str, what: str, found: int) -> None:
         if found != self.count:
-            turned = "the features seem to lie (D, n): save their transpose" if found == self.dim else ""
+            transposed = "the features seem to lie (D, n): save their transpose" if found == self.dim else ""
             raise DataError(
-                f"{where}: {found:,} {what}, but {self.vectors} has {self.count:,} rows",
-                hint=turned or "there must be one per row, in the order of the rows",
+                f"{where}: {found:,} {what}, but {self.features} has {self.count:,} rows",
+                hint=transposed or "there must be one per row, in the order of the rows",
             )
 
 
 def _check_matrix(path: Path, column: Column) -> Column:
+    check_no_pickle(path, column)
     what = f"{path}: the array {column.name!r}"
-    if column.kind == "pickle":
-        raise DataError(f"{what} holds pickled Python objects", hint=NO_PICKLE)
     if len(column.shape) != 2:
         raise DataError(f"{what} is {column.shape}, not 2-D", hint="features are (n, D), one row per image")
     if 0 in column.shape:
@@ -242,13 +279,3 @@ def _check_matrix(path: Path, column: Column) -> Column:
         )
         raise DataError(f"{what} is of type {column.dtype}, not floating", hint=hint)
     return column
-
-
-def is_matrix(column: Column) -> bool:
-    """Whether it could be vectors: 2-D and floating."""
-    return column.kind == "float" and len(column.shape) == 2
-
-
-def is_list(column: Column) -> bool:
-    """Whether it could be names: 1-D text, or pickled, which is to be refused by name."""
-    return column.kind in {"text", "pickle"} and len(column.shape) == 1

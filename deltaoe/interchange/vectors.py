@@ -1,4 +1,4 @@
-"""Vectors from elsewhere, block by block, as float32 that can be brought to unit length."""
+"""Feature vectors of a file as float32, each checked to have a direction: a finite length above zero."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ Vectors = npt.NDArray[np.float32]
 _FLOAT = np.finfo(np.float32)
 
 
-def directed(path: Path, column: Column, paths: Sequence[str] | None = None) -> Iterator[Vectors]:
-    """The raw rows of an (n, D) array, a few thousand at a time, in memory of their own.
+def vector_blocks(path: Path, column: Column, paths: Sequence[str] | None = None) -> Iterator[Vectors]:
+    """The rows of an (n, D) array as float32 copies (m, D), a few thousand at a time, not scaled.
+
+    Args:
+        path: the file, for messages.
+        column: the array.
+        paths: (n,) names of the rows, for messages.
 
     Raises:
-        DataError: a row has no direction; with its number and, if given, its path.
+        DataError: a row is zero, not finite, or of a length whose square float32 cannot hold.
     """
     start = 0
     for block in column.blocks():
@@ -31,22 +36,25 @@ def directed(path: Path, column: Column, paths: Sequence[str] | None = None) -> 
         start += len(rows)
 
 
-def oriented(path: Path, column: Column, rows: int | None, dim: int | None) -> Vectors | None:
-    """A small array as (rows, dim), turned if it fits only as (dim, rows); None if it fits neither way.
+def matrix_of_shape(path: Path, column: Column, rows: int | None, dim: int | None) -> Vectors | None:
+    """A whole 2-D array as float32 (rows, dim), transposed if it fits only as (dim, rows); None if it fits neither way.
 
-    ``rows`` or ``dim`` is None if anything goes. Raises DataError for a row that has no direction.
+    Any ``rows``, or any ``dim``, fits where None is given.
+
+    Raises:
+        DataError: a row is zero, not finite, or of a length whose square float32 cannot hold.
     """
-    straight, turned = (
+    straight, transposed = (
         rows in (None, height) and dim in (None, width) and height * width > 0
         for height, width in (column.shape, column.shape[::-1])
     )
-    if not straight and not turned:
+    if not straight and not transposed:
         return None
-    whole: npt.NDArray[Any] = np.concatenate(list(column.blocks()))
-    whole = whole if straight else whole.T
-    texts = _float32(whole)
-    _check_rows(path, column.name, texts, whole, 0, None)
-    return texts
+    held: npt.NDArray[Any] = np.concatenate(list(column.blocks()))
+    exact = held if straight else held.T
+    matrix = _float32(exact)
+    _check_rows(path, column.name, matrix, exact, 0, None)
+    return matrix
 
 
 def _float32(block: npt.NDArray[Any]) -> Vectors:

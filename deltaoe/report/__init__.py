@@ -1,1 +1,1 @@
-"""Reports as plain data (``model``) and as one self-contained HTML file (``render``)."""
+"""Results for people to read: tables, Markdown, and HTML pages of one file each."""

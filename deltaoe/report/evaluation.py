@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page, made like the score report: no network, no script, every string escaped."""
+"""An evaluation as one HTML page: no network, no script, every string escaped, as in the score report."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from markupsafe import Markup
 
 from deltaoe.evaluation.results import MEAN, Evaluation
 from deltaoe.report.charts.dots import detection_charts, false_alarm_chart
+from deltaoe.report.ranked_tables import ranked_tables
 from deltaoe.report.render import asset, content_security_policy, environment, printable
-from deltaoe.report.sheets import sheets
+from deltaoe.report.tables import evaluation_tables, theory_tables
 from deltaoe.theory.results import Theory
 
 CONVENTIONS = {
@@ -21,16 +22,20 @@ CONVENTIONS = {
     "ood": "Unknown images are the positive class, as in OpenOOD and pytorch-ood: FPR@95 is the share of known images "
     "that are flagged by the threshold that flags 95 % of the unknown ones.",
 }
-_MOST_ENTRIES, _MOST_ITEMS = (
-    200,
-    50,
-)  # of one part of the manifest, of one list in it; evaluation.json has them all
+# The most entries of one part of the manifest, and items of one list in it; evaluation.json has them all.
+_MOST_ENTRIES, _MOST_ITEMS = 200, 50
 
 Entries = list[tuple[str, str]]
 
 
 def render_evaluation(evaluation: Evaluation, now: datetime, theory: Theory | None = None) -> str:
-    """The page as a complete HTML document, encodable as UTF-8. It holds everything it shows and loads nothing."""
+    """The page as a complete HTML document, encodable as UTF-8. It holds everything it shows and loads nothing.
+
+    Args:
+        evaluation: what was measured.
+        now: the time of the run, with its zone.
+        theory: what was found about the theorems, for a section of its own.
+    """
     style = asset("report.css") + asset("evaluation.css")
     charts, alarms = detection_charts(evaluation), false_alarm_chart(evaluation)
     known = [chart.known for chart in charts] or evaluation.names("known", metric="false_alarms")
@@ -47,8 +52,9 @@ def render_evaluation(evaluation: Evaluation, now: datetime, theory: Theory | No
             unknown=[name for name in evaluation.names("unknown") if name not in {"", MEAN}],
             charts=charts,
             alarms=alarms,
-            sheets=sheets(evaluation.tables(), evaluation.alpha),
+            tables=ranked_tables(evaluation_tables(evaluation), evaluation.alpha),
             theory=theory,
+            theory_tables=theory_tables(theory) if theory else [],
             series=list(evaluation.detectors),
             manifest_open=False,
             manifest=[("Run", [("time", now.isoformat(timespec="seconds"))]), *manifest(evaluation.manifest)],
@@ -58,7 +64,7 @@ def render_evaluation(evaluation: Evaluation, now: datetime, theory: Theory | No
 
 
 def manifest(value: Mapping[str, Any]) -> list[tuple[str, Entries]]:
-    """Nested JSON of any shape as (heading, ((name, value), …)), names of inner values joined by ``›``."""
+    """Nested JSON values as sections (heading, entries); an entry is (name, text), inner names joined by ``›``."""
     plain = {name: one for name, one in value.items() if not isinstance(one, Mapping | list | tuple)}
     parts = [("Settings", plain)] if plain else []
     parts += [(str(name), one) for name, one in value.items() if name not in plain]

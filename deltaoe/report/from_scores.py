@@ -1,4 +1,4 @@
-"""From a score result to a report's plain data: thumbnails, manifest, and the order people read in."""
+"""The report of a score result as plain data: rows of lowest score first, thumbnails, and a manifest."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from deltaoe.scoring.score_table import ScoreTable
 
 MAX_ROWS = 1000  # about 2 MB of thumbnails; browsers stall on tens of megabytes
 
-_SELECTION = "selection"
+_SELECTION = "selection"  # the fact of a detector that says what its settings were chosen from
 
 
 def build_report(
     result: ScoreResult, *, title: str, full_table: str, now: datetime, on: OnEvent = silent
 ) -> Report:
-    """The report of a score result; rows come least familiar first, and at most ``MAX_ROWS`` of them.
+    """The report of a score result: the ``MAX_ROWS`` images of lowest score, lowest first.
 
     Args:
         result: from :func:`deltaoe.scoring.score.score`.
-        title: heading.
-        full_table: path of the CSV that holds all rows.
-        now: time of the run, with zone.
-        on: progress.
+        title: the report's heading.
+        full_table: the path of the CSV file that holds all rows, to be named in the report.
+        now: the time of the run, with its zone.
+        on: called with the progress of drawing thumbnails.
     """
     table = result.table
     order = np.argsort(table.scores, kind="stable")[:MAX_ROWS]
@@ -83,12 +83,14 @@ def build_report(
 
 
 def _thumbnails(files: Sequence[str], on: OnEvent) -> list[bytes | None]:
+    """A small WebP file for each image file; None where it cannot be made."""
+
     def draw(file: str) -> bytes | None:
-        if not os.path.isfile(file):  # an imported list may name a device, which would be read for ever
+        if not os.path.isfile(file):  # an imported list may name a device, which never ends
             return None
         try:
             return thumbnail(read_bytes(Path(file)))
-        except ImageError:  # scored from the cache, gone or changed since: the row stays, without a picture
+        except ImageError:  # scored from the cache, and since then removed or changed: its row has no picture
             return None
 
     pictures: list[bytes | None] = []
@@ -156,7 +158,7 @@ def _manifest(result: ScoreResult, now: datetime) -> list[tuple[str, list[tuple[
 
 
 def _selection(facts: Any) -> list[tuple[str, list[tuple[str, str]]]]:
-    """What tuning chose from, as a section; none where nothing was chosen, or where the file says something else."""
+    """The settings that tuning chose from, as a section; none where nothing was chosen or ``facts`` is malformed."""
     if not isinstance(facts, dict):
         return []
     rows = [(name.replace("_", "-"), facts.get(name)) for name in ("chosen", "default", "zero_shot")]
@@ -170,12 +172,12 @@ def _selection(facts: Any) -> list[tuple[str, list[tuple[str, str]]]]:
 def _setting(row: dict[str, Any]) -> str:
     signs = {"ebm_weight": "λ", "stop": "stop", "blend": "α", "temperature": "τ", "top_c": "c"}
     at = ", ".join(f"{sign} = {row.get(name)}" for name, sign in signs.items())
-    seen = ", ".join(
+    measured = ", ".join(
         f"{name.replace('_', ' ')} {row[name]}"
         for name in ("accuracy", "shifted_accuracy", "near", "shifted_near", "far", "shifted_far")
         if row.get(name) is not None
     )
-    return f"{at}: {seen}; gain {row.get('gain')} ± {row.get('error')}"
+    return f"{at}: {measured}; gain {row.get('gain')} ± {row.get('error')}"
 
 
 def _threshold(table: ScoreTable) -> str:

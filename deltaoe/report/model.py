@@ -1,4 +1,4 @@
-"""What a report says, as plain data: filled by the scoring workflow, turned into HTML by ``render``."""
+"""The content of a report as plain data: ``from_scores`` makes it, ``render`` turns it into HTML."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ReportRow:
 
 @dataclass(frozen=True)
 class Report:
-    """A whole report.
+    """All that a report says.
 
     ``manifest`` is a sequence of (heading, ((name, value), …)): everything needed to repeat the run.
     ``counts`` counts *all* images; ``rows`` may be the first of them only, then ``rows_left_out`` says how many

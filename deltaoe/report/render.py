@@ -20,9 +20,8 @@ from markupsafe import Markup
 
 from deltaoe.report.charts.histogram import histogram
 from deltaoe.report.model import Report
+from deltaoe.report.numbers import NOTHING, interval_text, number_text, value_text
 from deltaoe.report.sentences import images, no_threshold_sentence, no_verdict_sentence, percent
-
-NOTHING = "—"
 
 # What HTML text cannot carry: control characters but tab and newline, and the lone surrogates that
 # os.fsdecode makes of bytes that are not UTF-8. And the two direction overrides, which serve to disguise names:
@@ -167,6 +166,9 @@ def environment() -> Environment:
         folder_length=folder_length,
         data_url=data_url,
         images=images,
+        value_text=value_text,
+        interval_text=interval_text,
+        number_text=number_text,
     )
     return environment
 

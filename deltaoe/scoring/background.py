@@ -14,7 +14,7 @@ from deltaoe.errors import ConfigError, MismatchError
 from deltaoe.functional.text_features import likeness, mine, nearest_label
 from deltaoe.functional.unit_rows import Rows, unit_rows
 from deltaoe.images.labels import read_labels
-from deltaoe.interchange.reading import read_texts
+from deltaoe.interchange.reading import read_text_features
 from deltaoe.scoring.options import BackgroundOptions
 
 IMAGENET = "imagenet"
@@ -115,7 +115,7 @@ def _offered(
         given = imagenet_names() if source == IMAGENET else read_labels(Path(source))
         names = [name for name in dict.fromkeys(given) if name.casefold() not in own]
         return (names, encode(names)) if names else nothing
-    listed, rows = read_texts(Path(source))
+    listed, rows = read_text_features(Path(source))
     if rows.shape[1] != dim:
         raise MismatchError(
             f"the background's features have {rows.shape[1]} numbers each, the classes' {dim}",

@@ -12,7 +12,7 @@ from deltaoe.clip.reference import DEFAULT_MODEL
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.images.labels import read_labels
-from deltaoe.interchange.reading import read_texts
+from deltaoe.interchange.reading import read_text_features
 from deltaoe.progress import OnEvent, silent
 from deltaoe.scoring.background import Candidate, candidates
 from deltaoe.scoring.detector import Detector
@@ -118,7 +118,7 @@ def _given_texts(
 ) -> tuple[tuple[str, ...], npt.NDArray[np.float32], str] | None:
     """Class names and text features that need no text tower, and where they come from."""
     if options.text_features is not None:
-        names, features = read_texts(options.text_features)
+        names, features = read_text_features(options.text_features)
         return names, features, f"text features of {options.text_features}"
     if data is None or data.text_features is None or options.labels or options.prompts.template:
         return None

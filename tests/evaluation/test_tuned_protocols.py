@@ -26,6 +26,7 @@ from deltaoe.evaluation.run_protocol import run_protocol
 from deltaoe.extraction.extract import extract
 from deltaoe.extraction.options import ExtractOptions, IngestOptions
 from deltaoe.progress import Event, silent
+from deltaoe.report.tables import evaluation_tables
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import BackgroundOptions, PromptOptions
 from deltaoe.store.dataset import DataSet
@@ -160,7 +161,7 @@ def test_rows_are_complete(undisturbed):
     keys = [(r.detector, r.score, r.known, r.unknown, r.metric) for r in found.rows]
     assert len(set(keys)) == len(keys)
     assert [row.detector for row in found.rows] == sorted((r.detector for r in found.rows), key=METHODS.index)
-    tables = {table.title: table for table in found.tables()}
+    tables = {table.title: table for table in evaluation_tables(found)}
     assert {"AUROC, source against", "AUROC, held-out against", "Classification"} <= set(tables)
     assert len(tables["AUROC, held-out against"].rows) == 3 * 2
 

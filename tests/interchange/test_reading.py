@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 
 from deltaoe.errors import ConfigError, DataError, DeltaoeError
-from deltaoe.interchange.reading import Foreign, read_foreign, read_texts
+from deltaoe.interchange.feature_table import FeatureTable
+from deltaoe.interchange.reading import read_features, read_text_features
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "clip-features"
 ARROW = pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="needs pyarrow")
@@ -31,17 +32,17 @@ PATHS = [f"a/{i}.jpg" for i in range(10)]
 T = RANDOM.normal(size=(3, 4)).astype(np.float32)
 
 
-def vectors(found: Foreign) -> np.ndarray:
+def vectors(found: FeatureTable) -> np.ndarray:
     whole = np.concatenate(list(found.blocks()))
     assert whole.dtype == np.float32 and whole.shape == (found.count, found.dim)
     return whole
 
 
-def refused(kind: type[DeltaoeError], *parts: object, call=read_foreign, **options) -> DeltaoeError:
+def refused(kind: type[DeltaoeError], *parts: object, call=read_features, **options) -> DeltaoeError:
     """The error of reading, blocks included; it must name all these parts."""
     with pytest.raises(kind) as caught:
         result = call(**options)
-        if isinstance(result, Foreign):
+        if isinstance(result, FeatureTable):
             list(result.blocks())
     for part in parts:
         assert str(part) in str(caught.value), str(caught.value)
@@ -69,7 +70,7 @@ def real() -> Path:
 
 
 def test_real_features_need_no_option(real):
-    found = read_foreign(real / "caltech52-id.npz")
+    found = read_features(real / "caltech52-id.npz")
     with np.load(real / "caltech52-id.npz") as plain:
         np.testing.assert_array_equal(vectors(found), plain["features"].astype(np.float32))
         np.testing.assert_array_equal(found.labels, plain["labels"])
@@ -82,7 +83,7 @@ def test_real_features_need_no_option(real):
 
 @pytest.mark.parametrize("options", [{}, {"labels": "shots16_labels"}])
 def test_other_features_of_the_same_file_take_the_labels_that_belong_to_them(real, options):
-    found = read_foreign(real / "caltech52-id.npz", features="shots16_features", **options)
+    found = read_features(real / "caltech52-id.npz", features="shots16_features", **options)
     assert (found.count, found.ignored) == (832, ["features", "labels"])
     assert np.bincount(found.labels).tolist() == [16] * 52
     assert found.text_features.shape == (52, 512)
@@ -92,7 +93,7 @@ def test_text_features_alone_are_no_images_but_texts(real):
     error = refused(DataError, "no image features", "text_features", path=real / "background-text.npz")
     assert "--text-features" in error.hint
     for name, wanted in (("background-text", 1579), ("caltech52-id", 52)):
-        names, texts = read_texts(real / f"{name}.npz")
+        names, texts = read_text_features(real / f"{name}.npz")
         with np.load(real / f"{name}.npz") as plain:
             np.testing.assert_array_equal(texts, plain["text_features"].astype(np.float32))
         assert (len(names), texts.shape, texts.dtype) == (wanted, (wanted, 512), np.float32)
@@ -103,13 +104,13 @@ def test_text_features_alone_are_no_images_but_texts(real):
 
 @pytest.mark.parametrize("name", ["features", "Image_Features", "embeddings", "FEATS", "x", "X", "anything"])
 def test_names_of_features(npz, name):
-    found = read_foreign(npz(**{name: X, "other": np.zeros(3), "pictures": np.zeros((10, 4), np.uint8)}))
+    found = read_features(npz(**{name: X, "other": np.zeros(3), "pictures": np.zeros((10, 4), np.uint8)}))
     np.testing.assert_array_equal(vectors(found), X)
     assert found.ignored == ["other", "pictures"]
 
 
 def test_names_of_everything_else(npz):
-    found = read_foreign(npz(feats=X, targets=Y, classnames=NAMES, classifier=T, filenames=PATHS))
+    found = read_features(npz(feats=X, targets=Y, classnames=NAMES, classifier=T, filenames=PATHS))
     assert (found.class_names, found.paths, found.ignored) == (tuple(NAMES), PATHS, [])
     np.testing.assert_array_equal(found.labels, Y)
     np.testing.assert_array_equal(found.text_features, T)
@@ -117,21 +118,21 @@ def test_names_of_everything_else(npz):
 
 def test_columns_of_text_features_are_turned_when_only_that_fits(npz):
     for arrays in ({"clip_weights": T.T, "class_names": NAMES}, {"clip_weights": T.T}):
-        np.testing.assert_array_equal(read_foreign(npz(features=X, **arrays)).text_features, T)
-    texts = read_texts(npz(clip_weights=T.T, names=NAMES))[1]
+        np.testing.assert_array_equal(read_features(npz(features=X, **arrays)).text_features, T)
+    texts = read_text_features(npz(clip_weights=T.T, names=NAMES))[1]
     np.testing.assert_array_equal(texts, T)
     square = RANDOM.normal(size=(4, 4))
-    found = read_foreign(npz(features=X, clip_weights=square, class_names=["a", "b", "c", "d"]))
+    found = read_features(npz(features=X, clip_weights=square, class_names=["a", "b", "c", "d"]))
     np.testing.assert_array_equal(found.text_features, square.astype(np.float32))
 
 
 def test_labels_that_are_names(npz):
-    found = read_foreign(npz(features=X[:4], labels=["emu", "cat", "", "emu"], text_features=T))
+    found = read_features(npz(features=X[:4], labels=["emu", "cat", "", "emu"], text_features=T))
     assert found.class_names == ("cat", "emu")
     assert found.labels.tolist() == [1, 0, -1, 1]
     # The order of these texts is not that of sorted names, or nobody knows.
     assert found.text_features is None and found.ignored == ["text_features"]
-    found = read_foreign(
+    found = read_features(
         npz(features=X[:4], labels=["emu", "cat", "", "emu"], class_names=NAMES, text_features=T)
     )
     assert (found.class_names, found.labels.tolist()) == (tuple(NAMES), [2, 0, -1, 2])
@@ -139,20 +140,20 @@ def test_labels_that_are_names(npz):
 
 
 def test_integer_labels_without_names_stay_nameless(npz):
-    found = read_foreign(npz(features=X[:3], labels=np.array([700, -1, 12], dtype=np.int16)))
+    found = read_features(npz(features=X[:3], labels=np.array([700, -1, 12], dtype=np.int16)))
     assert (found.class_names, found.labels.tolist()) == (None, [700, -1, 12])
 
 
 def test_names_of_images_are_not_taken_for_class_names(npz):
-    found = read_foreign(npz(features=X, labels=Y, names=PATHS))
+    found = read_features(npz(features=X, labels=Y, names=PATHS))
     assert (found.class_names, found.paths) == (None, PATHS)
-    found = read_foreign(npz(features=X, classes=[NAMES[i] for i in Y]))
+    found = read_features(npz(features=X, classes=[NAMES[i] for i in Y]))
     assert found.class_names == ("cat", "dog", "emu") and found.labels[:3].tolist() == [0, 1, 2]
 
 
 def test_labels_as_pandas_leaves_them(npz):
     held = np.where(Y < 0, np.nan, Y)
-    assert read_foreign(npz(features=X, labels=held[:, None])).labels.tolist() == Y.tolist()
+    assert read_features(npz(features=X, labels=held[:, None])).labels.tolist() == Y.tolist()
 
 
 def test_lists_beside_the_file(npz, tmp_path):
@@ -162,14 +163,14 @@ def test_lists_beside_the_file(npz, tmp_path):
     (tmp_path / "i.txt").write_text("\n".join(map(str, Y)))
     (tmp_path / "c.json").write_text(json.dumps(NAMES))
     path = npz(features=X, labels=np.zeros(3), paths=["a"], class_names=["b"])
-    found = read_foreign(
+    found = read_features(
         path, paths=tmp_path / "p.txt", labels=tmp_path / "l.txt", classes=tmp_path / "c.json"
     )
     assert found.paths == lines
     assert (found.class_names, found.labels.tolist()) == (tuple(NAMES), Y.tolist())
     assert found.ignored == ["labels", "paths", "class_names"]
     np.save(tmp_path / "p.npy", PATHS)
-    found = read_foreign(
+    found = read_features(
         path, paths=tmp_path / "p.npy", labels=str(tmp_path / "i.txt"), classes=tmp_path / "c.json"
     )
     assert (found.paths, found.labels.tolist()) == (PATHS, Y.tolist())
@@ -178,7 +179,7 @@ def test_lists_beside_the_file(npz, tmp_path):
 def test_classes_that_are_called_by_numbers(npz, tmp_path):
     (tmp_path / "l.txt").write_text("7\n3\n7\n")
     (tmp_path / "c.txt").write_text("7\n3\n")
-    found = read_foreign(npz(features=X[:3]), labels=tmp_path / "l.txt", classes=tmp_path / "c.txt")
+    found = read_features(npz(features=X[:3]), labels=tmp_path / "l.txt", classes=tmp_path / "c.txt")
     assert (found.class_names, found.labels.tolist()) == (("7", "3"), [0, 1, 0])
 
 
@@ -193,7 +194,7 @@ def test_numpy_files_of_any_order(tmp_path, dtype, order, save):
     path = tmp_path / ("f.npy" if save is np.save else "f.npz")
     held = np.asarray(wanted, order=order)
     save(path, held) if save is np.save else save(path, features=held)
-    found = read_foreign(path)
+    found = read_features(path)
     assert [len(block) for block in found.blocks()] == [4096, 904]
     np.testing.assert_array_equal(vectors(found), wanted.astype(np.float32))
     for block in found.blocks():
@@ -210,7 +211,7 @@ def test_hdf5(tmp_path):
         file["labels"] = h5py.ExternalLink("secret.h5", "labels")
         file.create_group("more")["x"] = X
         file["scalar"] = 3
-    found = read_foreign(tmp_path / "f.h5")
+    found = read_features(tmp_path / "f.h5")
     np.testing.assert_array_equal(vectors(found), X)
     assert (found.class_names, found.paths, found.labels) == (tuple(NAMES), PATHS, None)
     assert found.ignored == ["labels", "more", "scalar"]
@@ -226,11 +227,11 @@ def test_parquet(tmp_path, fixed):
     names = pa.array([NAMES[i] if i >= 0 else None for i in Y]).dictionary_encode()
     table = {"url": PATHS, "clip": lists, "label": [*range(9), None], "category": names, "width": [1.5] * 10}
     pq.write_table(pa.table(table), tmp_path / "f.parquet", row_group_size=4)
-    found = read_foreign(tmp_path / "f.parquet")
+    found = read_features(tmp_path / "f.parquet")
     np.testing.assert_array_equal(vectors(found), X)
     assert (found.class_names, found.paths, found.labels.tolist()) == (tuple(NAMES), PATHS, Y.tolist())
     assert found.ignored == ["label", "width"]
-    assert read_foreign(tmp_path / "f.parquet", labels="label").labels.tolist() == [*range(9), -1]
+    assert read_features(tmp_path / "f.parquet", labels="label").labels.tolist() == [*range(9), -1]
 
 
 @ARROW
@@ -260,7 +261,7 @@ def test_clip_retrieval(tmp_path):
         table = pa.table({"image_path": names[number], "caption": ["x"] * rows})
         pq.write_table(table, tmp_path / "metadata" / f"metadata_{number}.parquet")
     for folder in (tmp_path, tmp_path / "img_emb"):
-        found = read_foreign(folder)
+        found = read_features(folder)
         np.testing.assert_array_equal(
             vectors(found), np.concatenate([wanted[i] for i in (2, 9, 10)]).astype("f4")
         )
@@ -284,7 +285,7 @@ def test_a_flat_folder_of_parts(tmp_path):
     for number in range(12):
         np.save(tmp_path / f"part-{number}.npy", X + number)
     (tmp_path / "notes.md").write_text("hello")
-    found = read_foreign(tmp_path)
+    found = read_features(tmp_path)
     np.testing.assert_array_equal(vectors(found), np.concatenate([X + i for i in range(12)]))
     assert found.ignored == ["notes.md"]
     np.save(tmp_path / "part-3.npy", X[:, :2])
@@ -301,7 +302,7 @@ def test_torch_files_come_with_a_line_that_converts_them(tmp_path):
     hint = refused(ConfigError, "PyTorch", path=path).hint
     command = hint[hint.index("python ") : hint.index(" (keys")].replace("python", sys.executable, 1)
     subprocess.run(["sh", "-c", command], check=True)
-    np.testing.assert_array_equal(vectors(read_foreign(path.with_suffix(".npy"))), X.astype(np.float16))
+    np.testing.assert_array_equal(vectors(read_features(path.with_suffix(".npy"))), X.astype(np.float16))
 
 
 # What can't be used
@@ -369,13 +370,13 @@ def test_pickled_arrays_are_refused_by_name(npz, tmp_path, monkeypatch, name):
 
 
 def test_an_unused_pickle_is_only_ignored(npz):
-    assert read_foreign(npz(features=X, notes=np.array([{}], dtype=object))).ignored == ["notes"]
+    assert read_features(npz(features=X, notes=np.array([{}], dtype=object))).ignored == ["notes"]
 
 
 def test_several_arrays_could_be_meant(npz):
     path = npz(train=X, test=X, test_labels=Y)
     refused(ConfigError, "train (10, 4) float32", "test (10, 4) float32", path=path)
-    assert vectors(read_foreign(path, features="TEST")).shape == (10, 4)
+    assert vectors(read_features(path, features="TEST")).shape == (10, 4)
 
 
 def test_names_that_are_not_there(npz, tmp_path):
@@ -421,7 +422,7 @@ def test_rows_without_a_direction(npz, value, reason):
 
 def test_small_and_large_rows_with_a_direction(npz):
     rows = X * np.float32(10.0) ** np.arange(-14, 16, 3, dtype=np.float32)[:, None]
-    np.testing.assert_array_equal(vectors(read_foreign(npz(features=rows))), rows)
+    np.testing.assert_array_equal(vectors(read_features(npz(features=rows))), rows)
 
 
 def test_damaged_files(tmp_path):
@@ -459,10 +460,10 @@ def test_whatever_the_bytes_are_an_error_is_ours(tmp_path, suffix):
         broken = np.frombuffer(data, np.uint8).copy()
         broken[random.integers(0, len(data), 1 + seed % 4)] = random.integers(0, 256, 1 + seed % 4)
         path.write_bytes(broken.tobytes())
-        for read in (read_foreign, read_texts):
+        for read in (read_features, read_text_features):
             with contextlib.suppress(DeltaoeError):
                 found = read(path)
-                assert not isinstance(found, Foreign) or np.isfinite(vectors(found)).all()
+                assert not isinstance(found, FeatureTable) or np.isfinite(vectors(found)).all()
 
 
 def test_a_flipped_byte_in_an_archive_is_found(npz):
@@ -497,7 +498,7 @@ def test_other_members_of_an_archive_are_ignored(npz):
         held = io.BytesIO()
         np.save(held, np.zeros(2, dtype=[("é", "f4")]))
         archive.writestr("structured.npy", held.getvalue())
-    assert read_foreign(path).ignored == ["../evil\n.txt", "structured"]
+    assert read_features(path).ignored == ["../evil\n.txt", "structured"]
 
 
 def test_unknown_kinds(tmp_path):
@@ -511,13 +512,19 @@ def test_unknown_kinds(tmp_path):
 
 def test_texts_that_do_not_fit(npz):
     refused(
-        DataError, "(3, 4)", "2 class names", call=read_texts, path=npz(text_features=T, names=["a", "b"])
+        DataError,
+        "(3, 4)",
+        "2 class names",
+        call=read_text_features,
+        path=npz(text_features=T, names=["a", "b"]),
     )
-    refused(DataError, "no text features", call=read_texts, path=npz(names=NAMES))
-    refused(DataError, "which classes", call=read_texts, path=npz(text_features=T))
-    refused(DataError, "'a'", call=read_texts, path=npz(text_features=T, names=["a", "b", "a"]))
-    refused(DataError, "row 1", call=read_texts, path=npz(text_features=T * [[1], [0], [1]], names=NAMES))
-    assert read_texts(npz(embeddings=T, names=NAMES))[0] == tuple(NAMES)
+    refused(DataError, "no text features", call=read_text_features, path=npz(names=NAMES))
+    refused(DataError, "which classes", call=read_text_features, path=npz(text_features=T))
+    refused(DataError, "'a'", call=read_text_features, path=npz(text_features=T, names=["a", "b", "a"]))
+    refused(
+        DataError, "row 1", call=read_text_features, path=npz(text_features=T * [[1], [0], [1]], names=NAMES)
+    )
+    assert read_text_features(npz(embeddings=T, names=NAMES))[0] == tuple(NAMES)
 
 
 # Memory
@@ -548,7 +555,7 @@ def test_a_large_file_is_never_in_memory_as_a_whole(tmp_path, kind):
     del rows
     tracemalloc.start()
     try:
-        count = sum(len(block) for block in read_foreign(path).blocks())
+        count = sum(len(block) for block in read_features(path).blocks())
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

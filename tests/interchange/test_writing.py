@@ -6,6 +6,8 @@ import importlib.util
 import json
 import os
 import tracemalloc
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deltaoe.errors import StoreError
-from deltaoe.interchange.writing import Foreign, read_foreign, write_npy, write_npz, write_parquet
+from deltaoe.interchange.feature_table import FeatureTable
+from deltaoe.interchange.reading import read_features
+from deltaoe.interchange.writing import write_npy, write_npz, write_parquet
 
 HAS_ARROW = importlib.util.find_spec("pyarrow") is not None
 ARROW = pytest.mark.skipif(not HAS_ARROW, reason="needs pyarrow")
@@ -38,26 +42,19 @@ ODD = [
 ]
 
 
-def parts(count: int, dim: int = 3, **other) -> dict:
-    """Everything a writer takes but the blocks."""
+def table_of(blocks: Iterable[np.ndarray], count: int, dim: int = 3, **other) -> FeatureTable:
+    """These blocks with a path and a digest for each of ``count`` rows; ``other`` changes any part."""
     digests = np.random.default_rng(1).integers(0, 256, (count, 32), dtype=np.uint8)
     paths = [f"{i}.jpg" for i in range(count)]
-    wanted = {
-        "count": count,
-        "dim": dim,
-        "dtype": "float16",
-        "paths": paths,
-        "labels": None,
-        "class_names": None,
-    }
-    return wanted | {"digests": digests} | other
+    parts = {"count": count, "dim": dim, "paths": paths, "digests": digests} | other
+    return FeatureTable(blocks=lambda: iter(blocks), **parts)
 
 
 def rows(count: int, dim: int = 3) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(count, dim)).astype(np.float32)
 
 
-def whole(found: Foreign) -> np.ndarray:
+def whole(found: FeatureTable) -> np.ndarray:
     return np.concatenate(list(found.blocks()))
 
 
@@ -68,12 +65,18 @@ def entries(folder: Path) -> list[str]:
 # What others read
 
 
-def odd_files(tmp_path: Path, write, suffix: str) -> tuple[Path, dict, np.ndarray]:
+def odd_files(tmp_path: Path, write, suffix: str) -> tuple[Path, FeatureTable, np.ndarray]:
     vectors = rows(len(ODD))
     labels = np.array([2, 0, -1, 1, 2, 2, 0, -1, 1, 0])
-    wanted = parts(len(ODD), paths=ODD, labels=labels, class_names=["a cat", "\udcff", "two\nlines"])
+    wanted = table_of(
+        [vectors[:4], vectors[4:]],
+        len(ODD),
+        paths=ODD,
+        labels=labels,
+        class_names=("a cat", "\udcff", "two\nlines"),
+    )
     target = tmp_path / f"out \udcff.{suffix}"
-    write(target, iter([vectors[:4], vectors[4:]]), **wanted)
+    write(target, wanted, "float16")
     return target, wanted, vectors
 
 
@@ -83,9 +86,9 @@ def test_npz_by_numpy_alone(tmp_path):
         assert held.files == ["features", "paths", "labels", "class_names", "digests"]
         np.testing.assert_array_equal(held["features"], vectors.astype(np.float16))
         assert held["paths"].tolist() == ODD
-        assert held["class_names"].tolist() == wanted["class_names"]
-        np.testing.assert_array_equal(held["labels"], wanted["labels"])
-        np.testing.assert_array_equal(held["digests"], wanted["digests"])
+        assert held["class_names"].tolist() == list(wanted.class_names)
+        np.testing.assert_array_equal(held["labels"], wanted.labels)
+        np.testing.assert_array_equal(held["digests"], wanted.digests)
         assert {held[name].dtype.str for name in ("features", "labels")} == {"<f2", "<i8"}
 
 
@@ -95,10 +98,10 @@ def test_npy_by_numpy_and_json_alone(tmp_path):
     beside = {name.removeprefix("out \udcff."): target.with_name(name) for name in entries(tmp_path)}
     assert list(beside) == ["classes.json", "digests.npy", "labels.npy", "npy", "paths.json"]
     assert json.loads(beside["paths.json"].read_text("ascii")) == ODD
-    assert json.loads(beside["classes.json"].read_text("ascii")) == wanted["class_names"]
+    assert json.loads(beside["classes.json"].read_text("ascii")) == list(wanted.class_names)
     assert len(beside["paths.json"].read_text("ascii").splitlines()) == len(ODD) + 2
-    np.testing.assert_array_equal(np.load(beside["labels.npy"]), wanted["labels"])
-    np.testing.assert_array_equal(np.load(beside["digests.npy"]), wanted["digests"])
+    np.testing.assert_array_equal(np.load(beside["labels.npy"]), wanted.labels)
+    np.testing.assert_array_equal(np.load(beside["digests.npy"]), wanted.digests)
 
 
 @ARROW
@@ -113,11 +116,11 @@ def test_parquet_by_arrow_alone(tmp_path):
     held = table.to_pydict()
     assert held["path_bytes"] == [os.fsencode(name) for name in ODD]
     assert held["path"] == [name.replace("\udcff", "\ufffd").replace("\udce4", "\ufffd") for name in ODD]
-    assert held["label"] == [None if label < 0 else label for label in wanted["labels"]]
+    assert held["label"] == [None if label < 0 else label for label in wanted.labels]
     shown = [None, "a cat", "\ufffd", "two\nlines"]
-    assert held["class"] == [shown[label + 1] for label in wanted["labels"]]
+    assert held["class"] == [shown[label + 1] for label in wanted.labels]
     assert [bytes.fromhex(digest) for digest in held["digest"]] == [
-        bytes(digest) for digest in wanted["digests"]
+        bytes(digest) for digest in wanted.digests
     ]
     np.testing.assert_array_equal(np.array(held["feature"]), vectors.astype(np.float16).astype(np.float64))
     assert table.schema.field("feature").type == pa.list_(pa.float32(), 3)
@@ -127,7 +130,7 @@ def test_parquet_by_arrow_alone(tmp_path):
 def test_parquet_of_ordinary_names_has_no_bytes(tmp_path):
     import pyarrow.parquet as pq
 
-    write_parquet(tmp_path / "f.parquet", [rows(3)], **parts(3))
+    write_parquet(tmp_path / "f.parquet", table_of([rows(3)], 3), "float16")
     assert pq.read_table(tmp_path / "f.parquet").column_names == ["path", "digest", "feature"]
 
 
@@ -144,7 +147,7 @@ finite = st.floats(-60_000, 60_000, width=32).filter(lambda value: abs(value) > 
 
 
 @st.composite
-def exports(draw) -> tuple[np.ndarray, list[int], dict]:
+def exports(draw) -> tuple[np.ndarray, FeatureTable, str]:
     paths = draw(st.lists(names, min_size=1, max_size=12))
     dim = draw(st.integers(1, 5))
     vectors = draw(
@@ -153,48 +156,59 @@ def exports(draw) -> tuple[np.ndarray, list[int], dict]:
     classes = draw(st.none() | st.lists(names, min_size=1, max_size=6, unique=True))
     top = 2**40 if classes is None else len(classes) - 1
     labels = draw(st.none() | st.lists(st.integers(-1, top), min_size=len(paths), max_size=len(paths)))
-    wanted = parts(
+    features = np.array(vectors, dtype=np.float32)
+    cuts = sorted(draw(st.lists(st.integers(0, len(paths)), max_size=3)))
+    wanted = table_of(
+        np.split(features, cuts),
         len(paths),
         dim,
-        dtype=draw(st.sampled_from(["float16", "float32"])),
         paths=paths,
         labels=None if labels is None else np.array(labels, dtype=np.int64),
         class_names=None if classes is None else tuple(classes),
     )
-    cuts = sorted(draw(st.lists(st.integers(0, len(paths)), max_size=3)))
-    return np.array(vectors, dtype=np.float32), cuts, wanted
+    return features, wanted, draw(st.sampled_from(["float16", "float32"]))
 
 
 @each_writer
 @given(export=exports())
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_written_is_read_back(tmp_path, write, suffix, export):
-    vectors, cuts, wanted = export
+    vectors, wanted, dtype = export
     target = tmp_path / f"f.{suffix}"
-    write(target, np.split(vectors, cuts), **wanted)
-    found = read_foreign(target)
-    np.testing.assert_array_equal(whole(found), vectors.astype(wanted["dtype"]).astype(np.float32))
-    assert list(found.paths) == wanted["paths"]
-    assert found.class_names == wanted["class_names"]
-    if wanted["labels"] is None:
+    write(target, wanted, dtype)
+    found = read_features(target)
+    np.testing.assert_array_equal(whole(found), vectors.astype(dtype).astype(np.float32))
+    assert list(found.paths) == wanted.paths
+    assert found.class_names == wanted.class_names
+    if wanted.labels is None:
         assert found.labels is None
     else:
-        np.testing.assert_array_equal(found.labels, wanted["labels"])
+        np.testing.assert_array_equal(found.labels, wanted.labels)
     assert found.text_features is None
     assert set(found.ignored) <= {"digests", "digest", "class", "path"}
 
 
 @each_writer
+def test_a_table_that_was_read_can_be_written(tmp_path, write, suffix):
+    np.savez(tmp_path / "bare.npz", features=rows(5))
+    write(tmp_path / f"f.{suffix}", read_features(tmp_path / "bare.npz"), "float32")
+    found = read_features(tmp_path / f"f.{suffix}")
+    np.testing.assert_array_equal(whole(found), rows(5))
+    assert (found.paths, found.labels, found.class_names, found.ignored) == (None, None, None, [])
+
+
+@each_writer
 def test_several_blocks_of_rows(tmp_path, write, suffix):
     vectors = rows(10_000)
-    write(tmp_path / f"f.{suffix}", (vectors[i : i + 777] for i in range(0, 10_000, 777)), **parts(10_000))
-    np.testing.assert_array_equal(whole(read_foreign(tmp_path / f"f.{suffix}")), vectors.astype(np.float16))
+    blocks = (vectors[i : i + 777] for i in range(0, 10_000, 777))
+    write(tmp_path / f"f.{suffix}", table_of(blocks, 10_000), "float16")
+    np.testing.assert_array_equal(whole(read_features(tmp_path / f"f.{suffix}")), vectors.astype(np.float16))
 
 
 @each_writer
 def test_equal_features_make_equal_files(tmp_path, write, suffix):
     for name in ("a", "b"):
-        write(tmp_path / f"{name}.{suffix}", [rows(5)], **parts(5))
+        write(tmp_path / f"{name}.{suffix}", table_of([rows(5)], 5), "float16")
     assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
 
 
@@ -204,7 +218,7 @@ def test_equal_features_make_equal_files(tmp_path, write, suffix):
 @each_writer
 def test_a_failure_leaves_the_old_file(tmp_path, write, suffix):
     target = tmp_path / f"f.{suffix}"
-    write(target, [rows(5)], **parts(5, labels=np.arange(5), class_names=list("abcde")))
+    write(target, table_of([rows(5)], 5, labels=np.arange(5), class_names=tuple("abcde")), "float16")
     before = {name: (tmp_path / name).read_bytes() for name in entries(tmp_path)}
 
     def breaks():
@@ -221,12 +235,12 @@ def test_a_failure_leaves_the_old_file(tmp_path, write, suffix):
         ([rows(5)], {"paths": ["a", "b", "c", "d", "x\0"]}, StoreError, "NUL"),
         ([rows(5)], {"paths": ["a", "b", "c", "d", "\ud800"]}, StoreError, "path 4"),
         ([rows(5)], {"labels": np.arange(4)}, StoreError, "4 labels"),
-        ([rows(5)], {"labels": np.arange(5), "class_names": ["a", "b"]}, StoreError, "label 4"),
-        ([rows(5)], {"class_names": ["a", "a"]}, StoreError, "'a'"),
+        ([rows(5)], {"labels": np.arange(5), "class_names": ("a", "b")}, StoreError, "label 4"),
+        ([rows(5)], {"class_names": ("a", "a")}, StoreError, "'a'"),
     ]
     for blocks, other, kind, text in failures:
         with pytest.raises(kind) as caught:
-            write(target, blocks, **parts(5, **other))
+            write(target, table_of(blocks, 5, **other), "float16")
         assert text in str(caught.value)
         assert {name: (tmp_path / name).read_bytes() for name in entries(tmp_path)} == before
 
@@ -235,14 +249,15 @@ def test_a_failure_leaves_the_old_file(tmp_path, write, suffix):
 def test_a_folder_that_cannot_be_written(tmp_path, write, suffix):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreError, match="cannot write"):
-        write(tmp_path / "file" / f"f.{suffix}", [rows(5)], **parts(5))
+        write(tmp_path / "file" / f"f.{suffix}", table_of([rows(5)], 5), "float16")
 
 
 def test_labels_of_an_earlier_export_do_not_stay(tmp_path):
     target = tmp_path / "f.npy"
-    write_npy(target, [rows(5)], **parts(5, labels=np.arange(5), class_names=list("abcde")))
-    write_npy(target, [rows(5)], **parts(5, class_names=[]))
-    found = read_foreign(target)
+    labelled = table_of([rows(5)], 5, labels=np.arange(5), class_names=tuple("abcde"))
+    write_npy(target, labelled, "float16")
+    write_npy(target, table_of([rows(5)], 5, class_names=()), "float16")
+    found = read_features(target)
     assert (found.labels, found.class_names) == (None, None)
     assert entries(tmp_path) == ["f.digests.npy", "f.npy", "f.paths.json"]
 
@@ -266,10 +281,11 @@ def test_features_and_names_are_written_block_by_block(tmp_path, write, suffix):
 
     digests = np.zeros((60_000, 32), dtype=np.uint8)
     block = np.ones((2000, 256), dtype=np.float32)
-    wanted = parts(1, dim=256) | {"count": 60_000, "paths": Paths(), "digests": digests}
+    blocks = (block for _ in range(30))
+    wanted = replace(table_of(blocks, 1, 256), count=60_000, paths=Paths(), digests=digests)
     tracemalloc.start()
     try:
-        write(tmp_path / f"f.{suffix}", (block for _ in range(30)), **wanted)
+        write(tmp_path / f"f.{suffix}", wanted, "float16")
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from pages import SCORES, make_evaluation, measured
 
-from deltaoe.evaluation.results import shown
 from deltaoe.report.charts.dots import Axis, detection_charts, false_alarm_chart
+from deltaoe.report.numbers import interval_text, number_text, value_text
 
 
 def test_every_measurement_has_one_dot_with_its_number():
@@ -27,16 +27,17 @@ def test_every_measurement_has_one_dot_with_its_number():
         ]
         for panel in chart.panels:
             found = evaluation.find(metric="auroc", known=chart.known, unknown=panel.name or "mean")
-            texts = {(row.detector, evaluation.scores[row.score]): shown(row) for row in found}
+            wanted = {(row.detector, evaluation.scores[row.score]): row for row in found}
             drawn = {
-                (dot.detector, line.score): f"{dot.value} {dot.interval}".strip()
+                (dot.measurement.detector, line.score): dot.measurement
                 for line in panel.lines
                 for dot in line.dots
             }
-            assert drawn == texts
+            assert drawn == wanted
             for line in panel.lines:
                 assert [dot.series for dot in line.dots] == [0, 1]
                 assert line.words.startswith("zero-shot: 0.")
+                assert all(number_text(dot.measurement) in line.words for dot in line.dots)
 
 
 def test_dots_and_whiskers_are_where_their_values_are():
@@ -75,7 +76,8 @@ def test_what_is_no_number_has_no_dot():
     rows = [measured(value=math.nan), measured(value=0.8, score="knn")]
     (chart,) = detection_charts(make_evaluation(rows=rows))
     dots = {line.score: line.dots[0] for line in chart.panels[0].lines}
-    assert (dots["MCM"].at, dots["MCM"].value, dots["MCM"].interval) == (None, "—", "")
+    texts = (value_text(dots["MCM"].measurement), interval_text(dots["MCM"].measurement))
+    assert (dots["MCM"].at, *texts) == (None, "—", "")
     assert [line.score for line in chart.panels[0].lines] == ["KNN", "MCM"]
     assert chart.panels[0].bare
     (chart,) = detection_charts(make_evaluation(rows=[measured(value=math.nan)]))

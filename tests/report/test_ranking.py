@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pages import measured
 
-from deltaoe.report.ranking import exceeds, standings, worth
+from deltaoe.report.ranking import exceeds, higher_is_better_value, standings
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,10 @@ def test_the_best_and_what_is_level_with_it(values, half, found):
 @pytest.mark.parametrize("metric", ["fpr95", "ece", "false_alarms"])
 def test_less_is_better_of_these(metric):
     assert standings([measured(metric, 0.1), None, measured(metric, 0.3)]) == ["best", "", ""]
-    assert worth(measured(metric, 0.1)) > worth(measured(metric, 0.3)) > worth(None)
+    low, high, none = (
+        higher_is_better_value(row) for row in (measured(metric, 0.1), measured(metric, 0.3), None)
+    )
+    assert low > high > none
 
 
 def test_an_interval_may_overlap_a_number_without_one():

@@ -1,4 +1,4 @@
-"""Dot charts of an evaluation as plain geometry: a panel per collection, a line per score, a dot per detector.
+"""Dot charts of an evaluation as plain geometry: a panel per image collection, a line per score, a dot per detector.
 
 Places are in percent of a panel's width, as in :mod:`deltaoe.report.charts.histogram`; all panels of a metric share one
 axis, and all panels of a chart the order of their lines, so that they can be compared at a glance.
@@ -10,9 +10,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from deltaoe.evaluation.results import MEAN, Evaluation, Measurement, shown
+from deltaoe.evaluation.results import MEAN, Evaluation, Measurement
 from deltaoe.report.charts.histogram import nice_ticks
-from deltaoe.report.ranking import Standing, ends, standings, worth
+from deltaoe.report.numbers import has_interval, number_text
+from deltaoe.report.ranking import Standing, ends, higher_is_better_value, standings
+from deltaoe.report.sentences import images
 
 _STEP = 0.05  # an axis of AUROC begins at a multiple of it
 _NARROWEST = 0.1
@@ -21,21 +23,18 @@ _GUESSING = 0.5
 
 @dataclass(frozen=True)
 class Dot:
-    """One measurement.
+    """One measurement, drawn.
 
     Attributes:
         series: the number of its detector, which says colour and shape.
-        detector: its name.
-        value, interval: as text; the interval may be empty.
-        at: its place; None where the value is no number.
-        low, high: the whisker's ends; equal where there is no interval.
-        standing: the best of its panel, level with it, or neither.
+        measurement: the number, its interval and its detector.
+        at: the dot's place in percent; None where the value is no finite number.
+        low, high: the places of the whisker's ends; equal where there is no interval.
+        standing: the best of its panel, level with the best, or neither.
     """
 
     series: int
-    detector: str
-    value: str
-    interval: str
+    measurement: Measurement
     at: float | None
     low: float
     high: float
@@ -44,20 +43,26 @@ class Dot:
 
 @dataclass(frozen=True)
 class Line:
-    """One score: its title, and the dots of the detectors that have it."""
+    """One score: its title, and the dots of the detectors that it was measured of."""
 
     score: str
     dots: tuple[Dot, ...]
 
     @property
     def words(self) -> str:
-        """All of it for those who do not see the picture."""
-        return "; ".join(f"{dot.detector}: {dot.value} {dot.interval}".rstrip() for dot in self.dots)
+        """The detectors and their numbers, for a screen reader."""
+        return "; ".join(f"{dot.measurement.detector}: {number_text(dot.measurement)}" for dot in self.dots)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One collection: its name, empty for the mean over all; how many images; and its lines."""
+    """One image collection.
+
+    Attributes:
+        name: empty for the mean over all unknown collections.
+        images: how many images it has, in words.
+        lines: one per score.
+    """
 
     name: str
     images: str
@@ -65,13 +70,19 @@ class Panel:
 
     @property
     def bare(self) -> bool:
-        """Whether no number has an interval."""
-        return not any(dot.interval for line in self.lines for dot in line.dots)
+        """Whether no number of it has an interval."""
+        return not any(has_interval(dot.measurement) for line in self.lines for dot in line.dots)
 
 
 @dataclass(frozen=True)
 class Axis:
-    """From ``start`` to ``end``; ``ticks`` are (place, label); ``mark`` is the place of a line to compare with."""
+    """A horizontal axis.
+
+    Attributes:
+        start, end: the values at its ends.
+        ticks: (place, label), the place in percent.
+        mark: the place of a vertical line to compare with, in percent; None where it would lie outside.
+    """
 
     start: float
     end: float
@@ -82,7 +93,13 @@ class Axis:
     def over(
         cls, rows: Sequence[Measurement], *, start: float | None, end: float | None, mark: float
     ) -> Axis:
-        """The axis that holds all intervals; with no ``end`` given, the mark as well."""
+        """The axis that holds all intervals, and the mark where ``end`` is None.
+
+        Args:
+            rows: the measurements to be drawn.
+            start, end: the values at its ends; None to fit them to the measurements.
+            mark: the value of the line to compare with.
+        """
         values = [value for row in rows for value in ends(row) if math.isfinite(value)]
         if start is None:
             lowest = min([*values, 1.0])
@@ -98,13 +115,20 @@ class Axis:
         )
 
     def place(self, value: float) -> float:
-        """In percent; what lies beyond the axis is at its end."""
+        """Where a value lies, in percent; at the axis's end where it lies beyond."""
         return round(100 * min(1.0, max(0.0, (value - self.start) / (self.end - self.start))), 2)
 
 
 @dataclass(frozen=True)
 class Chart:
-    """The first panel is the one to be read first; ``known`` and its ``images`` are empty if panels are known ones."""
+    """Panels with one axis.
+
+    Attributes:
+        known: the in-distribution images of all panels; empty where each panel is of its own.
+        images: how many images these are, in words.
+        axis: of all panels.
+        panels: the first is to be read first.
+    """
 
     known: str
     images: str
@@ -113,7 +137,7 @@ class Chart:
 
 
 def detection_charts(evaluation: Evaluation) -> list[Chart]:
-    """One per known collection: AUROC against the mean of all unknown ones, if there is one, and against each."""
+    """A chart of AUROC per known collection: against the mean of the unknown ones, if there is one, and each one."""
     axis = Axis.over(evaluation.find(metric="auroc"), start=None, end=1.0, mark=_GUESSING)
     charts = []
     for known in evaluation.names("known", metric="auroc"):
@@ -123,12 +147,14 @@ def detection_charts(evaluation: Evaluation) -> list[Chart]:
         rows = [row for some in by_name.values() for row in some]
         order = _scores(next(iter(by_name.values()), []), max)
         order += [score for score in _scores(rows, max) if score not in order]
-        charts.append(Chart(known, counted(rows, "n_known"), axis, _panels(evaluation, axis, by_name, order)))
+        charts.append(
+            Chart(known, image_count(rows, "n_known"), axis, _panels(evaluation, axis, by_name, order))
+        )
     return charts
 
 
 def false_alarm_chart(evaluation: Evaluation) -> Chart | None:
-    """False alarms of each known collection, alpha marked; None where none were counted.
+    """The false alarms of each known collection, with alpha marked; None where they were not measured.
 
     Lines are ordered by their worst collection: where the calibration comes from, all are close to alpha.
     """
@@ -140,13 +166,13 @@ def false_alarm_chart(evaluation: Evaluation) -> Chart | None:
     return Chart("", "", axis, _panels(evaluation, axis, by_name, _scores(rows, min)))
 
 
-def counted(rows: Sequence[Measurement], column: str) -> str:
-    """ "728 images", or "712–728 images" where detectors differ; "" where that is not known."""
+def image_count(rows: Sequence[Measurement], column: str) -> str:
+    """ "728 images", or "712–728 images" where detectors differ; "" where the number is not known."""
     counts = [count for row in rows if (count := getattr(row, column))]
     if not counts:
         return ""
     low, high = min(counts), max(counts)
-    return f"{high:,} image" + ("" if high == 1 else "s") if low == high else f"{low:,}–{high:,} images"
+    return images(high) if low == high else f"{low:,}–{high:,} images"
 
 
 def _panels(
@@ -167,13 +193,13 @@ def _panels(
         )
         about = "n_unknown" if mine and mine[0].unknown else "n_known"
         panels.append(
-            Panel("" if name == MEAN and about == "n_unknown" else name, counted(mine, about), lines)
+            Panel("" if name == MEAN and about == "n_unknown" else name, image_count(mine, about), lines)
         )
     return tuple(panels)
 
 
 def _drawn(evaluation: Evaluation, column: str, **wanted: str) -> dict[str, list[Measurement]]:
-    """The measurements that have a place, by the names in a column."""
+    """The wanted measurements whose detector and score the evaluation lists, by the value of a column."""
     found: dict[str, list[Measurement]] = {}
     for row in evaluation.find(**wanted):
         if row.detector in evaluation.detectors and row.score in evaluation.scores:
@@ -182,22 +208,19 @@ def _drawn(evaluation: Evaluation, column: str, **wanted: str) -> dict[str, list
 
 
 def _scores(rows: Sequence[Measurement], choose: Callable[[Iterable[float]], float]) -> list[str]:
-    """The scores of these, best first by what ``choose`` takes of the worth of each one's rows."""
+    """The scores of these, the best first: by their best row if ``choose`` is max, by their worst if it is min."""
     of: dict[str, list[float]] = {}
     for row in rows:
-        of.setdefault(row.score, []).append(worth(row))
+        of.setdefault(row.score, []).append(higher_is_better_value(row))
     return sorted(of, key=lambda score: choose(of[score]), reverse=True)
 
 
 def _dot(row: Measurement, axis: Axis, series: int, standing: Standing) -> Dot:
     there = math.isfinite(row.value)
-    value, _, interval = shown(row).partition(" ")
     low, high = (axis.place(end) if there else 0.0 for end in ends(row))
     return Dot(
         series=series,
-        detector=row.detector,
-        value=value if there else "—",
-        interval=interval if there else "",
+        measurement=row,
         at=axis.place(row.value) if there else None,
         low=low,
         high=high,

@@ -1,0 +1,50 @@
+"""The results of an evaluation, and of its theorems, as Markdown documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from deltaoe.evaluation.results import Evaluation, Measurement
+from deltaoe.report.tables import Table, evaluation_tables, theory_tables
+from deltaoe.theory.results import Finding, Theory
+
+
+def evaluation_markdown(evaluation: Evaluation) -> str:
+    """The title, notes and tables of an evaluation."""
+    return _joined(_document(evaluation.title, evaluation.notes, evaluation_tables(evaluation)))
+
+
+def theory_markdown(theory: Theory) -> str:
+    """The title, notes and tables of the theorems, and what was concluded from them."""
+    lines = [*_document(theory.title, theory.notes, theory_tables(theory)), "\n## What these data say\n"]
+    return _joined(
+        [*lines, *(f"- {escaped(f'{one.verdict.capitalize()}: {one.text}')}" for one in theory.conclusions)]
+    )
+
+
+def escaped(text: str) -> str:
+    """Text on one line that Markdown shows letter by letter."""
+    # Names of data are the user's: they must not break a table, nor become HTML where Markdown is rendered.
+    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return "".join("\\" + c if c in "\\|`*_[]#" else c for c in plain)
+
+
+def _document(
+    title: str, notes: Sequence[str], tables: Sequence[Table[Measurement | Finding]]
+) -> Iterator[str]:
+    yield f"# {escaped(title)}"
+    for note in notes:
+        yield f"\n> {escaped(note)}"
+    for table in tables:
+        yield f"\n## {escaped(table.title)}\n"
+        yield _row(table.headings)
+        yield "|---" * len(table.labels) + "|---:" * len(table.columns) + "|"
+        yield from map(_row, table.texts())
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(map(escaped, cells)) + " |"
+
+
+def _joined(lines: Iterable[str]) -> str:
+    return "\n".join(lines) + "\n"
