@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deltaoe.interchange.options import ImportOptions
+from deltaoe.store.feature_space import UNNAMED
+
 from . import options
+from .derive import with_options
 
 if TYPE_CHECKING:
     from deltaoe.store.workspace import Workspace
@@ -234,52 +239,26 @@ def export(
     screen.json({"data": result.title, "images": len(result), "file": str(file)})
 
 
+@with_options(ImportOptions)
 def import_(
+    chosen: ImportOptions,
     file: Annotated[Path, typer.Argument(help="File or folder to read.", show_default=False)],
-    name: Annotated[
-        str, typer.Option("--name", help="Name the data set, to find it as data:NAME.", show_default=False)
-    ] = "",
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", help="The model that made them, as extract names it; tune needs its text tower."
-        ),
-    ] = "unknown",
     pretrained: Annotated[
         str | None,
         typer.Option("--pretrained", help="That model's weights, as extract names them.", show_default=False),
     ] = None,
-    paths: Annotated[
-        Path | None,
-        typer.Option("--paths", help="File with the images' paths, one per line.", show_default=False),
-    ] = None,
-    labels: Annotated[
-        str | None,
-        typer.Option("--labels", help="Name of the labels' array, or a file with them.", show_default=False),
-    ] = None,
-    features: Annotated[
-        str | None,
-        typer.Option("--features", help="Name of the features' array in the file.", show_default=False),
-    ] = None,
-    classes: Annotated[
-        Path | None,
-        typer.Option("--classes", help="File with class names, one per line.", show_default=False),
-    ] = None,
-    dtype: Annotated[
-        Literal["float16", "float32"], typer.Option("--dtype", help="How the features are kept.")
-    ] = "float16",
     workspace: options.Workspace = None,
     as_json: options.Json = False,
 ) -> None:
     """Run ``deltaoe store import``."""
     from deltaoe.clip.reference import ModelRef
-    from deltaoe.interchange.import_export import ImportOptions, import_features
+    from deltaoe.interchange.import_export import import_features
 
     from .output import Screen
 
     screen, place = Screen(as_json=as_json), _workspace(workspace)
-    made_by = model if model == "unknown" else str(ModelRef.parse(model, pretrained))
-    chosen = ImportOptions(name, made_by, dtype, paths, labels, features, classes)
+    if chosen.model != UNNAMED:
+        chosen = dataclasses.replace(chosen, model=str(ModelRef.parse(chosen.model, pretrained)))
     with screen.progress() as progress:
         result = import_features(file, place, chosen, progress.event)
     for sentence in result.notes:

@@ -6,10 +6,10 @@ import dataclasses
 from typing import TYPE_CHECKING, Literal
 
 from deltaoe.clip.options import ModelOptions
-from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
+from deltaoe.clip.reference import DEFAULT_MODEL
 from deltaoe.errors import ConfigError, MismatchError, ModelError
 from deltaoe.progress import Event, OnEvent
-from deltaoe.store.feature_space import FeatureSpace
+from deltaoe.store.feature_space import UNNAMED, FeatureSpace
 from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.workspace import Workspace
 
@@ -19,53 +19,31 @@ if TYPE_CHECKING:
 
 _PRECISIONS = ("fp32", "bf16", "fp16")
 _DTYPES = ("float16", "float32")
-_UNNAMED = "unknown"  # what an import calls a model that it was not told
 
 
 class ModelSource:
-    """Names a model and knows its feature space; loads it on demand, and once.
+    """A model by its name and its feature space; it is loaded on demand, and once.
 
     Args:
-        ref: what to load.
+        options: the model asked for, and where and how it computes. ``auto`` precision is the expected space's, else
+            that of the workspace's cache of this model, so that nothing is computed twice, else the device's fastest.
         workspace: remembers which space a model had, so that a run that finds everything cached loads nothing.
-        device: ``auto``, ``cpu``, ``cuda:1`` …
-        offline: never contact a network.
+        default: the model where the options name none.
         on: told when a model is loaded or downloaded.
-        precision: arithmetic of the image tower, or ``auto``: the expected space's, else that of the workspace's
-            cache of this model, so that nothing is computed twice, else the device's fastest.
-        dtype: how features are kept; None likewise, else ``float16``.
+        dtype: how features are kept; None for the expected space's type, else that of the cache, else ``float16``.
         expected: the space that results must live in (a detector's); any other is refused. If it was imported, only
             the model's name and the dimension can be compared.
         owner: what ``expected`` belongs to, for the error message.
+
+    Attributes:
+        ref: the model's name.
+
+    Raises:
+        ConfigError: the model's name cannot be one.
     """
 
     def __init__(
         self,
-        ref: ModelRef,
-        workspace: Workspace,
-        *,
-        device: str,
-        offline: bool,
-        on: OnEvent,
-        precision: str = "auto",
-        dtype: str | None = None,
-        expected: FeatureSpace | None = None,
-        owner: str = "the detector",
-    ) -> None:
-        self.ref = ref
-        self._workspace = workspace
-        self._device = device
-        self._offline = offline
-        self._on = on
-        self._expected = expected
-        self._owner = owner
-        self._precision = None if precision == "auto" else precision
-        self._dtype = dtype
-        self._clip: FrozenClip | None = None
-
-    @classmethod
-    def from_options(
-        cls,
         options: ModelOptions,
         workspace: Workspace,
         default: str = DEFAULT_MODEL,
@@ -74,23 +52,17 @@ class ModelSource:
         dtype: str | None = None,
         expected: FeatureSpace | None = None,
         owner: str = "the detector",
-    ) -> ModelSource:
-        """The model that the options ask for, else ``default``; the other arguments are those of the class.
-
-        Raises:
-            ConfigError: the model's name cannot be one.
-        """
-        return cls(
-            options.reference(default),
-            workspace,
-            device=options.device,
-            offline=options.offline,
-            on=on,
-            precision=options.precision,
-            dtype=dtype,
-            expected=expected,
-            owner=owner,
-        )
+    ) -> None:
+        self.ref = options.reference(default)
+        self._workspace = workspace
+        self._device = options.device
+        self._offline = options.offline
+        self._on = on
+        self._expected = expected
+        self._owner = owner
+        self._precision = None if options.precision == "auto" else options.precision
+        self._dtype = dtype
+        self._clip: FrozenClip | None = None
 
     def known_space(self) -> FeatureSpace | None:
         """The model's feature space, if that is known without loading it.
@@ -203,7 +175,7 @@ class ModelSource:
             self._workspace.remember(spaces=spaces)
 
     def _check_named(self, model: str) -> None:
-        if model == _UNNAMED:  # no model can be right then, whatever --model says
+        if model == UNNAMED:  # no model can be right then, whatever --model says
             raise MismatchError(
                 f"{self._owner} was imported without the name of the model that made it",
                 hint="import it again with --model NAME; prompts are tuned with that model's text tower",

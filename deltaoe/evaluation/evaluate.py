@@ -192,9 +192,7 @@ def source_for(
         model = data.model if data is not None else None
     if model is None and (last := workspace.dataset()) is not None:
         model = last.model
-    return ModelSource.from_options(
-        options.model, workspace, model or DEFAULT_MODEL, on=on, expected=expected
-    )
+    return ModelSource(options.model, workspace, model or DEFAULT_MODEL, on=on, expected=expected)
 
 
 def _detectors(

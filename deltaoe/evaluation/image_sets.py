@@ -100,7 +100,7 @@ def known_images(one: ImageSet, detector: Detector, taken: set[bytes]) -> KnownI
     """
     truth = one.rows_of(detector.class_names)
     keys = one.data.keys()
-    rest = few_shot_split(truth.tolist(), keys, 0, 0).rest
+    rest = one.data.distinct_rows(truth)
     keep = np.array([row for row in rest.tolist() if keys[row] not in taken], dtype=np.int64)
     if not len(keep):
         raise DataError(

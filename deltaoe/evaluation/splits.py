@@ -114,7 +114,7 @@ def splits(
     for held in data.domain_names:
         others = tuple(name for name in data.domain_names if name != held)
         beyond = np.where(data.rows_in((held,)), data.class_of, -1)
-        rows = few_shot_split(beyond.tolist(), data.keys(), 0, 0).rest
+        rows = data.distinct_rows(beyond)
         there = {HELD_OUT: Images(known.store, data.digests[rows], data.class_of[rows]), **moved}
         for seed in protocol.seeds:
             yield _split(protocol, known, held, seed, data, others, there, unknown)
@@ -194,5 +194,5 @@ def _few(protocol: Protocol, name: str, data: DataSet, drawn: FewShotSplit) -> t
 
 def _labelled(one: ImageSet, class_names: tuple[str, ...]) -> Images:
     truth = one.rows_of(class_names)
-    rows = few_shot_split(truth.tolist(), one.data.keys(), 0, 0).rest
+    rows = one.data.distinct_rows(truth)
     return Images(one.store, one.data.digests[rows], truth[rows])

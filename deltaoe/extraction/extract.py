@@ -93,7 +93,7 @@ def extract(
     files = find_files(given, stdin=stdin, on_found=lambda n: on(Event("Listing files", n)))
     layout = options.layout or ("table" if files.classes is not None else detect_layout(files.relative))
     labelling = _label(files, layout, renames)  # fails on a wrong CSV before the hours of work
-    source = source or ModelSource.from_options(options.model, workspace, on=on, dtype=options.dtype)
+    source = source or ModelSource(options.model, workspace, on=on, dtype=options.dtype)
     result = ingest(files, workspace, source, on, options.ingest)
     source.remember()  # also where all was cached, and only this note was lost
     usable = files

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deltaoe.errors import ConfigError, DataError, MismatchError
+from deltaoe.errors import ConfigError, DataError
 from deltaoe.functional.unit_rows import unit_rows
 from deltaoe.images.labels import check_name
 from deltaoe.interchange.feature_table import FeatureTable
+from deltaoe.interchange.options import ImportOptions
 from deltaoe.interchange.reading import read_features
 from deltaoe.interchange.vectors import Vectors
 from deltaoe.interchange.writing import write_npy, write_npz, write_parquet
@@ -27,31 +28,6 @@ from deltaoe.store.workspace import Workspace
 
 _WRITERS = {".npz": write_npz, ".npy": write_npy, ".parquet": write_parquet}
 _ARCHIVES = (".h5", ".hdf5")
-
-
-@dataclass(frozen=True)
-class ImportOptions:
-    """How to read a file of features and what to call them.
-
-    Attributes:
-        name: of the data set, used as ``data:NAME``; empty for the file's path.
-        model: of the model that made the features, as in ``hf-hub:ORG/REPO``; only features of one model are compared.
-        dtype: float16 or float32, in which the workspace keeps them.
-        paths: a list of the images' names.
-        labels: an array's name, or a list of labels.
-        features: an array's name; None for the one of a usual name.
-        classes: a list of class names.
-
-    Lists and arrays are those of :func:`deltaoe.interchange.reading.read_features`.
-    """
-
-    name: str = ""
-    model: str = "unknown"
-    dtype: str = "float16"
-    paths: Path | None = None
-    labels: str | None = None
-    features: str | None = None
-    classes: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -89,8 +65,7 @@ def import_features(
     """
     options = options or ImportOptions()
     check_name(options.name)
-    if options.dtype not in ("float16", "float32"):
-        raise ConfigError(f"features are kept as float16 or float32, not {options.dtype!r}")
+    options.check()
     workspace.check_writable()
     if path.suffix.lower() in _ARCHIVES and is_archive(path):
         return _import_archive(path, workspace, options, on)
@@ -217,26 +192,20 @@ def export_features(
             f"there is no data set with classes in {workspace.folder}",
             hint="name one: --data ./images, or run deltaoe extract first",
         )
-    space = workspace.known_space(data.space_id)
-    if space is None:
-        raise MismatchError(
-            f"the features of {data.title} are no longer in {workspace.folder}",
-            hint="extract or import them again",
-        )
-    store = workspace.store(space)
+    store = workspace.features_of(data)
     if kind in _ARCHIVES:
         _export_archive(target, data, store, on)
     else:
         table = FeatureTable(
             count=len(data),
-            dim=space.dim,
+            dim=store.space.dim,
             blocks=lambda: _blocks(store, data.digests, 0, on),
             paths=data.paths,
             labels=data.class_of if data.labelled else None,
             class_names=data.class_names if data.labelled else None,
             digests=data.digests,
         )
-        _WRITERS[kind](target, table, space.dtype)
+        _WRITERS[kind](target, table, store.space.dtype)
     return data
 
 

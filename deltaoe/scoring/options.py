@@ -178,6 +178,7 @@ class ScoreOptions(Options):
         Option(
             "Look only so many labels up and bound the score; for very many labels.",
             panel=EXPERT,
+            at_least=1,
             unset="all of them",
         ),
     ] = None

@@ -61,7 +61,7 @@ def zero_shot(
     """
     data = workspace.dataset(options.data)
     default = data.model if data else scored.model if scored else DEFAULT_MODEL
-    source = ModelSource.from_options(options.model, workspace, default, on=on)
+    source = ModelSource(options.model, workspace, default, on=on)
     given = _given_texts(options, data)
     names = given[0] if given is not None else _class_names(options, data)
     if given is None and scored is not None:
@@ -145,7 +145,7 @@ def list_background(workspace: Workspace, options: ScoreOptions, on: OnEvent = s
     """
     options.check()
     data = workspace.dataset(options.data)
-    source = ModelSource.from_options(options.model, workspace, data.model if data else DEFAULT_MODEL, on=on)
+    source = ModelSource(options.model, workspace, data.model if data else DEFAULT_MODEL, on=on)
     given = _given_texts(options, data)
     names = given[0] if given is not None else _class_names(options, data)
 

@@ -83,9 +83,7 @@ def score(
     chosen = saved_detector(workspace, options)
     if chosen is not None:
         detector, origin = chosen
-        source = ModelSource.from_options(
-            options.model, workspace, detector.space.model, on=on, expected=detector.space
-        )
+        source = ModelSource(options.model, workspace, detector.space.model, on=on, expected=detector.space)
     else:
         detector, origin, source = zero_shot(workspace, options, on, listed)
 

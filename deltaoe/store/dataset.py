@@ -93,12 +93,16 @@ class DataSet:
                 )
         return np.isin(self.domain_of, [self.domain_names.index(name) for name in domains])
 
-    def distinct_rows(self) -> npt.NDArray[np.int64]:
+    def distinct_rows(self, class_of: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
         """Rows to count images by, (m,) int64, ascending: the first of each distinct image that has a class.
 
         Rows with equal digests are one image. An image that also appears under another class is left out.
+
+        Args:
+            class_of: (n,) other classes than the data set's own; −1 for images that do not count.
         """
-        return few_shot_split(self.class_of.tolist(), self.keys(), 0, 0).rest
+        classes = self.class_of if class_of is None else class_of
+        return few_shot_split(classes.tolist(), self.keys(), 0, 0).rest
 
     def save(self, path: Path) -> None:
         """Write it as one HDF5 file, atomically. Raises StoreError."""

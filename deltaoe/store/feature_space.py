@@ -11,6 +11,9 @@ from typing import Any
 
 from deltaoe.errors import StoreError
 
+# What an import calls a model that it was not told.
+UNNAMED = "unknown"
+
 
 @dataclass(frozen=True)
 class FeatureSpace:

@@ -112,9 +112,7 @@ def _source(stage: EvaluationData, detector: Detector, options: EvaluateOptions,
     """The model whose text tower the detector was tuned through; the evaluation's own, if that is it."""
     if str(stage.source.ref) == detector.space.model:
         return stage.source
-    return ModelSource.from_options(
-        options.model, stage.workspace, detector.space.model, on=on, expected=detector.space
-    )
+    return ModelSource(options.model, stage.workspace, detector.space.model, on=on, expected=detector.space)
 
 
 def _gather(stage: EvaluationData, detector: Detector, seed: int) -> _Domains:

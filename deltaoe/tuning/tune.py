@@ -102,7 +102,7 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
         allow_fewer=options.allow_fewer,
     )
     workspace.check_writable()
-    source = ModelSource.from_options(
+    source = ModelSource(
         options.model,
         workspace,
         data.model,

@@ -18,7 +18,7 @@ from folders import set_mode, shards, vectors
 from outputs import table
 from tiny import make_noise, make_pictures
 
-from deltaoe.clip.reference import ModelRef
+from deltaoe.clip.options import ModelOptions
 from deltaoe.clip.source import ModelSource
 from deltaoe.extraction.ingest import ingest
 from deltaoe.extraction.options import IngestOptions
@@ -40,8 +40,8 @@ def many_shards(tmp_path_factory: pytest.TempPathFactory, pictures: Path, tiny_m
     (folder / "unknown" / BROKEN).write_text("no picture")
     place = Workspace(folder / ".deltaoe")
     # In this process: eight commands would load the model eight times.
-    ref = ModelRef.parse(f"local-dir:{tiny_model}")
-    source = ModelSource(ref, place, device="cpu", offline=True, on=silent)
+    model = ModelOptions(model=f"local-dir:{tiny_model}", device="cpu", offline=True)
+    source = ModelSource(model, place, on=silent)
     for name in sorted(path.name for path in (folder / "images").iterdir()):
         for half in ("0", "[12]"):
             files = find_files([f"{folder}/images/{name}/{half}*.png"])

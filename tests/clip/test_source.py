@@ -7,6 +7,7 @@ import os
 import pytest
 from tiny import make_model
 
+from deltaoe.clip.options import ModelOptions
 from deltaoe.clip.reference import ModelRef
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, MismatchError
@@ -28,8 +29,10 @@ def workspace(tmp_path):
 
 def source(workspace, folder, events=None, **options):
     on = (lambda event: None) if events is None else events.append
-    ref = ModelRef.parse(f"local-dir:{folder}")
-    return ModelSource(ref, workspace, device="cpu", offline=True, on=on, **options)
+    kept = {name: value for name, value in options.items() if name != "precision"}
+    precision = options.get("precision", "auto")
+    model = ModelOptions(model=f"local-dir:{folder}", device="cpu", offline=True, precision=precision)
+    return ModelSource(model, workspace, on=on, **kept)
 
 
 def known(workspace, folder, **options):

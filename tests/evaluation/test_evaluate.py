@@ -22,7 +22,8 @@ from deltaoe.evaluation.run_protocol import find_places, run_protocol
 from deltaoe.extraction.extract import extract
 from deltaoe.extraction.options import ExtractOptions, IngestOptions
 from deltaoe.functional.scores import SCORES
-from deltaoe.interchange.import_export import ImportOptions, import_features
+from deltaoe.interchange.import_export import import_features
+from deltaoe.interchange.options import ImportOptions
 from deltaoe.scoring.options import BackgroundOptions, PromptOptions
 from deltaoe.store.workspace import Workspace
 from deltaoe.tuning.options import TuneOptions, TuningOptions

@@ -22,7 +22,8 @@ from deltaoe.evaluation.evaluate import evaluate, prepare
 from deltaoe.evaluation.options import EvaluateOptions
 from deltaoe.extraction.extract import extract
 from deltaoe.extraction.options import ExtractOptions, IngestOptions
-from deltaoe.interchange.import_export import ImportOptions, import_features
+from deltaoe.interchange.import_export import import_features
+from deltaoe.interchange.options import ImportOptions
 from deltaoe.report.tables import theory_tables
 from deltaoe.runtime import generator
 from deltaoe.scoring.detector import Detector

@@ -12,7 +12,6 @@ import pytest
 from tiny import make_model, make_pictures
 
 from deltaoe.clip.options import ModelOptions
-from deltaoe.clip.reference import ModelRef
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError, MismatchError, ModelError
 from deltaoe.extraction.extract import extract
@@ -196,9 +195,8 @@ def test_zero_shot_prompts_are_encoded_once_and_calibrated_on_distinct_images(pr
     workspace, data = project
 
     def detector(events):
-        source = ModelSource(
-            ModelRef.parse(data.model), workspace, device="cpu", offline=True, on=events.append
-        )
+        model = ModelOptions(model=data.model, device="cpu", offline=True)
+        source = ModelSource(model, workspace, on=events.append)
         prompts = PromptOptions(template="a drawing of {}.", background=BackgroundOptions("none"))
         return zero_shot_detector(data.class_names, prompts, source, workspace, events.append), source
 
