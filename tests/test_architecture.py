@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import functools
+import graphlib
 import importlib
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -71,16 +73,25 @@ def part_of(file: Path) -> str:
     return "" if where == ("deltaoe", "__init__.py") else where[1].removesuffix(".py")
 
 
+@functools.cache
 def tree_of(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"), str(file))
 
 
-def imports(file: Path) -> Iterator[str]:
+def package_of(file: Path) -> str:
+    """The package that a file lies in, by the name that it is imported by."""
+    return "deltaoe_cli" if part_of(file) == "cli" else ".".join(file.relative_to(REPOSITORY).parts[:-1])
+
+
+@functools.cache
+def imports(file: Path) -> tuple[str, ...]:
     """Every module that is imported anywhere in a file, for type checking too, as an absolute name."""
-    package = (
-        "deltaoe_cli" if part_of(file) == "cli" else ".".join(file.relative_to(REPOSITORY).parts[:-1])
-    ).split(".")
-    for node in ast.walk(tree_of(file)):
+    return tuple(imported(ast.walk(tree_of(file)), package_of(file).split(".")))
+
+
+def imported(nodes: Iterable[ast.AST], package: list[str]) -> Iterator[str]:
+    """What these nodes import, in a module of that package."""
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -92,6 +103,19 @@ def imports(file: Path) -> Iterator[str]:
             yield from (
                 c.value for c in ast.walk(node) if isinstance(c, ast.Constant) and isinstance(c.value, str)
             )
+
+
+def at_once(body: Iterable[ast.stmt]) -> Iterator[ast.AST]:
+    """The statements of a module that run when it is imported, those of functions and for type checkers aside."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            yield from at_once(node.orelse)
+            continue
+        yield node
+        for part in ("body", "orelse", "finalbody", "handlers"):
+            yield from at_once(getattr(node, part, ()))
 
 
 def names(file: Path) -> str:
@@ -123,6 +147,19 @@ def test_imports_point_one_way(file):
         target = {"deltaoe": rest.partition(".")[0], "deltaoe_cli": "cli", "cli": "cli"}.get(root)
         if target is not None:
             assert target == part or target in below, f"{names(file)} imports {module}"
+
+
+def test_no_module_waits_for_itself():
+    """Whichever module is imported first, none needs one that is still being imported."""
+    homes = {f"{package_of(file)}.{file.stem}".removesuffix(".__init__"): file for file in FILES}
+    needs = {}
+    for module, file in homes.items():
+        named = imported(at_once(tree_of(file).body), package_of(file).split("."))
+        # "from deltaoe.store import shards" imports a module, "from deltaoe.store.shards import PATHS" out of one.
+        found = {name if name in homes else name.rpartition(".")[0] for name in named}
+        needs[module] = (found & homes.keys()) - {module}
+    assert "deltaoe.store.shards" in needs["deltaoe.store.feature_store"]
+    graphlib.TopologicalSorter(needs).prepare()  # raises CycleError
 
 
 @each_file
@@ -180,20 +217,25 @@ def test_there_is_no_drawer_for_everything():
 HEAVY = ["torch", "faiss", "open_clip", "h5py", "safetensors", "sklearn", "PIL", "numpy", "rich", "typer"]
 
 
-def loaded_by(code: str) -> set[str]:
-    """Which of the heavy packages a fresh interpreter has loaded after this code."""
-    code += f"\nimport sys; print(*[name for name in {HEAVY!r} if name in sys.modules])"
+def loaded_by(*modules: str) -> list[tuple[str, set[str]]]:
+    """Which of the heavy packages a fresh interpreter has loaded after it has imported these, one after the other."""
+    code = f"""
+import importlib, sys
+for module in {modules!r}:
+    importlib.import_module(module)
+    print(module, *[name for name in {HEAVY!r} if name in sys.modules])
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(done.stdout.split())
+    lines = map(str.split, done.stdout.splitlines())
+    return [(module, set(heavy)) for module, *heavy in lines]
 
 
 def test_the_package_itself_loads_nothing():
-    assert loaded_by("import deltaoe") == set()
+    assert loaded_by("deltaoe") == [("deltaoe", set())]
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
+def test_what_a_cached_run_needs_loads_no_model_code():
+    modules = (
         "deltaoe.store.workspace",
         "deltaoe.clip.reference",
         "deltaoe.extraction.decoding",
@@ -204,17 +246,19 @@ def test_the_package_itself_loads_nothing():
         "deltaoe.tuning.tune",
         "deltaoe.tuning.options",
         "deltaoe_cli.main",
-    ],
-)
-def test_what_a_cached_run_needs_loads_no_model_code(module):
-    assert not loaded_by(f"import {module}") & {"torch", "faiss", "open_clip", "sklearn"}
+    )
+    found = loaded_by(*modules)
+    assert [module for module, _ in found] == list(modules)
+    for module, heavy in found:
+        assert not heavy & {"torch", "faiss", "open_clip", "sklearn"}, module
 
 
-@pytest.mark.parametrize(
-    "module", ["deltaoe.scoring.zero_shot", "deltaoe.scoring.scorer", "deltaoe.tuning.fit_detector"]
-)
-def test_scoring_and_tuning_wait_for_no_scikit_learn(module):
-    assert "sklearn" not in loaded_by(f"import {module}")
+def test_scoring_and_tuning_wait_for_no_scikit_learn():
+    modules = ("deltaoe.scoring.zero_shot", "deltaoe.scoring.scorer", "deltaoe.tuning.fit_detector")
+    found = loaded_by(*modules)
+    assert [module for module, _ in found] == list(modules)
+    for module, heavy in found:
+        assert "torch" in heavy and "sklearn" not in heavy, module
 
 
 def test_every_public_name_is_there():

@@ -29,6 +29,17 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 
 COUNT = 80  # from 64 files on, processes decode
 
+# Runs the command, which stands still (SIGSTOP) before it reads the picture of that name: a middle on any machine.
+HOLDING = """
+import os, runpy, signal, sys
+name, *sys.argv = sys.argv[1:]
+def hold(event, arguments):
+    if event == "open" and str(arguments[0]).endswith(name):
+        os.kill(os.getpid(), signal.SIGSTOP)
+sys.addaudithook(hold)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
 
 @pytest.fixture(scope="module")
 def slow_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -56,18 +67,18 @@ def place(slow_pictures: Path, tmp_path: Path) -> Path:
 
 
 class Start(Protocol):
-    """Starts ``deltaoe`` with the tiny model and does not wait."""
+    """Starts ``deltaoe`` with the tiny model and does not wait; ``hold`` is a picture that it stands still before."""
 
-    def __call__(self, *arguments: str, cwd: Path) -> subprocess.Popen[str]: ...
+    def __call__(self, *arguments: str, cwd: Path, hold: str = "") -> subprocess.Popen[str]: ...
 
 
 @pytest.fixture
 def start(tiny_model: Path) -> Iterator[Start]:
     with contextlib.ExitStack() as ends:
 
-        def call(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+        def call(*arguments: str, cwd: Path, hold: str = "") -> subprocess.Popen[str]:
             process = subprocess.Popen(
-                [COMMAND, *arguments],
+                [*([sys.executable, "-c", HOLDING, hold] if hold else []), COMMAND, *arguments],
                 cwd=cwd,
                 env=environment(tiny_model),
                 stdin=subprocess.DEVNULL,
@@ -139,23 +150,28 @@ def written_to(workspace: Path) -> bool:
     return any(workspace.glob("features/*/writer.json"))
 
 
-def gone(pid: int) -> bool:
-    """Whether a process has ended; a zombie has."""
+def state(pid: int) -> str:
+    """What a process does, in the letter of Linux: T stands still, Z has ended."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return True
+        return "Z"
+
+
+def gone(pid: int) -> bool:
+    return state(pid) == "Z"
 
 
 @linux
 def test_ctrl_c_then_to_the_end(place: Path, start: Start, run: Run) -> None:
-    process = start("extract", "images", "--batch-size", "2", "--workers", "2", cwd=place)
-    read_until(process, f"Encoding images 2/{COUNT}")
+    process = start("extract", "images", "--batch-size", "2", "--workers", "2", cwd=place, hold="41.png")
+    wait_for(lambda: state(process.pid) == "T")
     workers = interrupt(process)
     assert workers
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, "")
-    *more, stopping, interrupted = err.splitlines()
+    loading, *more, stopping, interrupted = err.splitlines()
+    assert loading.startswith("Loading model ")
     assert all(line.startswith("Encoding images ") for line in more)  # how far it was, said once more
     told = re.fullmatch(rf"stopping: (\d+) of {COUNT} new files are done, .*being stored", stopping)
     assert told is not None
