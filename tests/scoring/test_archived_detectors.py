@@ -1,0 +1,38 @@
+"""Detectors that version 0.1.0 wrote are read, and score as they did then, to the bit where arithmetic allows.
+
+The files and the numbers beside them were written by that version. They stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deltaoe.scoring.detector import Detector
+
+ARCHIVED = Path(__file__).parent / "archived"
+NUMBERS = json.loads((ARCHIVED / "scores.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", sorted(NUMBERS))
+def test_it_scores_as_it_did(name: str) -> None:
+    detector, then = Detector.load(ARCHIVED / f"{name}.safetensors"), NUMBERS[name]
+    images = np.load(ARCHIVED / "images.npy")
+    scores = detector.score(images)
+    assert scores == pytest.approx(then["scores"], rel=1e-6, abs=1e-9)
+    assert detector.predict(images).tolist() == then["classes"]
+    assert detector.p_values(then["scores"]).tolist() == then["p_values"]
+    assert detector.threshold(0.1) == then["threshold"]
+    assert detector.score_title == then["title"]
+    assert detector.tuned is (name == "tuned")
+
+
+@pytest.mark.parametrize("name", sorted(NUMBERS))
+def test_written_again_it_is_the_same_file(name: str) -> None:
+    content = (ARCHIVED / f"{name}.safetensors").read_bytes()
+    detector = Detector.load(ARCHIVED / f"{name}.safetensors")
+    assert detector.to_bytes() == content
+    assert detector.digest == NUMBERS[name]["digest"]
