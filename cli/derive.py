@@ -64,18 +64,20 @@ def _arranged(own: Iterable[inspect.Parameter], fields: Iterable[OptionField]) -
     """Arguments first, then common options, then those under each heading."""
     named = [one for one in own if one.name != "given"]
     arguments = [one for one in named if _is_argument(one)]
-    options = [one for one in named if not _is_argument(one)]
-    common = [_parameter(field) for field in fields if not field.option.panel]
-    headed = sorted(
-        (field for field in fields if field.option.panel), key=lambda field: PANELS.index(field.option.panel)
-    )
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    every = [*arguments, *common, *options, *map(_parameter, headed)]
-    return [one.replace(kind=keyword) for one in every]
+    options = [*map(_parameter, fields), *(one for one in named if not _is_argument(one))]
+    order = ("", *PANELS)
+    every = [*arguments, *sorted(options, key=lambda one: order.index(_panel(one)))]
+    return [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in every]
 
 
 def _is_argument(parameter: inspect.Parameter) -> bool:
     return any(isinstance(one, typer.models.ArgumentInfo) for one in get_args(parameter.annotation))
+
+
+def _panel(parameter: inspect.Parameter) -> str:
+    """The heading that an option stands under; empty for a common one."""
+    (said,) = (one for one in get_args(parameter.annotation) if isinstance(one, typer.models.OptionInfo))
+    return said.rich_help_panel or ""
 
 
 def _parameter(field: OptionField) -> inspect.Parameter:

@@ -32,9 +32,9 @@ deltaoe evaluate --id ./images --shift sketches=./sketches --ood textures=./text
 
 deltaoe evaluate --id data:caltech --ood near=data:near --scores delta_energy,mcm
 
-deltaoe evaluate --recipe pacs-lodo --root ./data
+deltaoe evaluate --protocol pacs-lodo --root ./data
 
-deltaoe evaluate --recipe list
+deltaoe evaluate --protocol list
 """
 
 
@@ -61,7 +61,10 @@ def evaluate(
         typer.Option("--theory", help="Also measure what the source's theorems need and claim."),
     ] = False,
     probes: Annotated[
-        int, typer.Option("--probes", help="Of each Hessian, with --theory.", rich_help_panel=EXPERT)
+        int,
+        typer.Option(
+            "--probes", help="Random probes of each Hessian, with --theory.", rich_help_panel=EXPERT
+        ),
     ] = 16,
     out: Annotated[Path, typer.Option("--out", help="Folder for the files written.")] = Path("evaluation"),
     workspace: options.Workspace = None,

@@ -90,7 +90,7 @@ class EvaluateOptions(Options):
             hint="1000 draws are usual",
         ),
     ] = 1000
-    seed: Annotated[int, Option("Of the intervals and the gallery.", panel=EXPERT, at_least=0)] = 1
+    seed: Annotated[int, Option("Seed of the intervals and of the gallery.", panel=EXPERT, at_least=0)] = 1
     convention: Annotated[
         Positive,
         Option("The positive class of FPR@95; ood compares with OpenOOD and pytorch-ood.", panel=EXPERT),

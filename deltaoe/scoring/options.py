@@ -116,7 +116,10 @@ class PromptOptions(Options):
     temperature: Annotated[
         float | None, Option("Zero-shot τ, cosine units.", panel=ZERO_SHOT, unset=TEMPERATURE, above=0)
     ] = None
-    top_c: Annotated[int | None, Option("Zero-shot c.", panel=ZERO_SHOT, unset=TOP_C, at_least=1)] = None
+    top_c: Annotated[
+        int | None,
+        Option("Zero-shot c: how many cosines are cropped.", panel=ZERO_SHOT, unset=TOP_C, at_least=1),
+    ] = None
     background: BackgroundOptions = field(default_factory=BackgroundOptions)
 
     def check(self) -> None:

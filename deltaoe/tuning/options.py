@@ -34,7 +34,11 @@ class ContextOptions(Options):
     length: Annotated[
         int | None,
         Option(
-            "Context vectors.", flag="context-length", panel=EXPERT, at_least=1, unset="16, or the words' own"
+            "Number of context vectors.",
+            flag="context-length",
+            panel=EXPERT,
+            at_least=1,
+            unset="16, or the words' own",
         ),
     ] = None
     phrase: Annotated[
@@ -59,7 +63,7 @@ class ContextOptions(Options):
         ),
     ] = None
     precision: Annotated[
-        Precision, Option("Of the text tower while it learns; auto is bf16 on GPUs.", panel=EXPERT)
+        Precision, Option("Arithmetic of the text tower while it learns; auto is bf16 on GPUs.", panel=EXPERT)
     ] = "auto"
 
 
@@ -81,7 +85,11 @@ class TuningOptions(Options):
     shots: Annotated[int, Option("Images per class to learn from.", at_least=1)] = 16
     seed: Annotated[
         int,
-        Option("Chooses shots, start and order. Same seed, same detector.", at_least=0, at_most=LARGEST_SEED),
+        Option(
+            "Seed of shots, start and order: the same seed gives the same detector.",
+            at_least=0,
+            at_most=LARGEST_SEED,
+        ),
     ] = 1
     context: ContextOptions = field(default_factory=ContextOptions)
     select: Annotated[
