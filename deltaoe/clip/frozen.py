@@ -251,7 +251,15 @@ class FrozenClip:
             context = phrase_context(tower, self._tokenizer, phrase, length)
             if class_specific:
                 context = context.expand(len(class_names), -1, -1)
-        return self._learner(class_names, context, position, chunk, precision)
+        return PromptLearner.for_names(
+            tower,
+            self._tokenizer,
+            class_names,
+            context.to(self.device),
+            position=position,
+            chunk=chunk,
+            precision=precision,
+        )
 
     def encode_with_context(
         self,
@@ -273,28 +281,18 @@ class FrozenClip:
         """
         out = [torch.empty(0, self.space.dim)]
         with torch.no_grad():
-            context = learner.class_independent_context()
+            context = learner.class_independent_context().to(self.device)
             for start in range(0, len(names), _TEXT_BATCH):
                 batch = names[start : start + _TEXT_BATCH]
-                other = self._learner(batch, context, learner.position, None, learner.precision)
+                other = PromptLearner.for_names(
+                    self.tower,
+                    self._tokenizer,
+                    batch,
+                    context,
+                    position=learner.position,
+                    chunk=None,
+                    precision=learner.precision,
+                )
                 out.append(other().cpu())
                 progress(start + len(batch))
         return torch.cat(out)
-
-    def _learner(
-        self,
-        class_names: Sequence[str],
-        context: Tensor,
-        position: Position,
-        chunk: int | None,
-        precision: Precision,
-    ) -> PromptLearner:
-        return PromptLearner.for_names(
-            self.tower,
-            self._tokenizer,
-            class_names,
-            context.to(self.device),
-            position=position,
-            chunk=chunk,
-            precision=precision,
-        )

@@ -113,9 +113,7 @@ class DecodingWindow:
         self._ahead, self._chunk_files, self._busy_chunks = ahead, chunk_files, busy_chunks
         self._next_file: tuple[int, str, int] | None = None  # taken from the items, not yet admitted
         self._jobs: deque[FileJob] = deque()
-        self._undecided: deque[FileJob] = (
-            deque()
-        )  # those of them that were not yet put into a chunk or given an outcome
+        self._undecided: deque[FileJob] = deque()  # those of them not yet in a chunk and without an outcome
         self._chunk: list[FileJob] = []
         self._started: deque[tuple[Future[list[Outcome]], list[FileJob]]] = deque()
         self._originals: dict[bytes, FileJob] = {}
