@@ -39,7 +39,7 @@ def run(session: nox.Session, command: str, *arguments: str) -> None:
 
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
-    """The whole fast suite, offline."""
+    """The whole fast suite, offline; ``tests/conftest.py`` says what is fast, and why commands run warm."""
     prepare(session, "test")
     # Two processes that each start a thread per core wait for each other: with one thread each they are faster.
     arguments = session.posargs or ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]

@@ -1,4 +1,13 @@
-"""What several tests share: a model and pictures small enough to make anew, and the command as a user runs it."""
+"""What several tests share: a model and pictures small enough to make anew, and the command as a user runs it.
+
+Fast (``nox -s tests``) is everything that shows a fault at the smallest size at which it can: a CLIP of one layer, 24
+pictures per class, one seed. Slow (``nox -s slow``) is what repeats a fast test over more seeds and more moments, needs
+rights that not everybody has (to mount a disk), or takes minutes.
+
+Importing torch and open_clip takes 4 s, most commands 0.3 s. So ``run`` and ``fails`` are warm: children of a process
+that has imported them (see ``warm.py``). A test takes ``run_cold`` or a process of its own where that process is what
+it is about: start-up, signals, kills, the demo and the README's three commands from the first line to the last.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +29,23 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # Small models gain nothing from a second thread, and on a busy machine they wait for it. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 TIMEOUT = 300.0  # seconds that a command may take
+# The files that take longest, from the longest on: at the end of a run no process waits for one of them.
+LONGEST = (
+    "cli/test_demo.py",
+    "cli/test_three_commands.py",
+    "cli/test_killed.py",
+    "evaluation/test_tuned_protocols.py",
+    "tuning/test_tune_interrupted.py",
+    "cli/test_interrupted.py",
+    "docs/test_docs.py",
+    "tuning/test_loop_resumed.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring the longest files to the front; where a process takes a file at a time, they are begun first."""
+    place = {REPOSITORY / "tests" / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")
