@@ -261,7 +261,7 @@ def test_keep_takes_the_pictures_as_they_are(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--seed", "-1"), "--seed must be between 0"),
+        (("--seed", "-1"), "--seed must be at least 0"),
         (("--out", "a file"), "a file is a file, not a folder"),
     ],
 )

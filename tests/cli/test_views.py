@@ -67,12 +67,12 @@ def test_views_and_precision_add_to_what_is_there(fresh: Path, run: Run) -> None
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ("--views -1", "--views must be from 0 to 1000, not -1"),
-        ("--views 1001", "--views must be from 0 to 1000, not 1001"),
+        ("--views -1", "--views must be at least 0 and at most 1000, not -1"),
+        ("--views 1001", "--views must be at least 0 and at most 1000, not 1001"),
         ("--views two", "Invalid value for '--views'"),
         ("--workers x", "--workers takes auto or a number, not 'x'"),
-        ("--workers -1", "--workers must be 0 or more, or auto, not -1"),
-        ("--batch-size 0", "the batch size must be at least 1, not 0"),
+        ("--workers -1", "--workers must be at least 0, not -1"),
+        ("--batch-size 0", "--batch-size must be at least 1, not 0"),
         ("--batch-size 1.5", "--batch-size takes auto or a number, not '1.5'"),
         ("--precision int8", "Invalid value for '--precision'"),
         ("--dtype float64", "Invalid value for '--dtype'"),
