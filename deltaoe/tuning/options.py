@@ -34,7 +34,7 @@ class ContextOptions(Options):
     length: Annotated[
         int | None,
         Option(
-            "Context vectors.", flag="context-length", panel=EXPERT, at_least=1, unset="16, or the words' own"
+            "Number of context vectors.", flag="context-length", panel=EXPERT, at_least=1, unset="16, or the words' own"
         ),
     ] = None
     phrase: Annotated[
@@ -59,7 +59,7 @@ class ContextOptions(Options):
         ),
     ] = None
     precision: Annotated[
-        Precision, Option("Of the text tower while it learns; auto is bf16 on GPUs.", panel=EXPERT)
+        Precision, Option("Precision of the text tower while it learns; auto is bf16 on GPUs.", panel=EXPERT)
     ] = "auto"
 
 

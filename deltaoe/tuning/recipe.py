@@ -43,13 +43,13 @@ class Recipe(Options):
     """
 
     ebm_weight: Annotated[float, Option("λ of the EBM loss.", panel=TUNING, at_least=0)] = 0.2
-    anchor: Annotated[float, Option("η, holds prompts at the zero-shot ones.", panel=TUNING, at_least=0)] = (
+    anchor: Annotated[float, Option("η, weight of the anchor at the zero-shot prompts.", panel=TUNING, at_least=0)] = (
         2.0
     )
     blend: Annotated[
         float,
         Option(
-            "Share of the learned in the final text features, the rest zero-shot.",
+            "Blend weight: share of the learned text features in the final ones, the rest zero-shot.",
             panel=TUNING,
             at_least=0,
             at_most=1,
@@ -76,10 +76,10 @@ class Recipe(Options):
     batch_size: Annotated[
         int | None, Option("Shots per step.", panel=TUNING, at_least=1, unset="all of them")
     ] = None
-    learning_rate: Annotated[float, Option("The largest.", panel=TUNING, at_least=0)] = 0.003
-    warmup_rate: Annotated[float, Option("Rate of the first epoch.", hidden=True, at_least=0)] = 1e-5
-    momentum: Annotated[float, Option("Of SGD.", hidden=True, at_least=0)] = 0.9
-    weight_decay: Annotated[float, Option("Of either optimiser.", hidden=True, at_least=0)] = 5e-4
+    learning_rate: Annotated[float, Option("Largest learning rate.", panel=TUNING, at_least=0)] = 0.003
+    warmup_rate: Annotated[float, Option("Learning rate of the first epoch of SGD.", hidden=True, at_least=0)] = 1e-5
+    momentum: Annotated[float, Option("Momentum of SGD.", hidden=True, at_least=0)] = 0.9
+    weight_decay: Annotated[float, Option("Weight decay of the optimiser.", hidden=True, at_least=0)] = 5e-4
 
     @classmethod
     def coop(cls, **changes: Any) -> Recipe:
