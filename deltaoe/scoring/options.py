@@ -98,7 +98,7 @@ class BackgroundOptions(Options):
     centre: Annotated[
         bool,
         Option(
-            "Subtract from zero-shot prompts what all of them have in common.",
+            "Take out of zero-shot prompts what all of them have in common.",
             flag="centre/no-centre",
             panel=BACKGROUND,
         ),
@@ -120,9 +120,12 @@ class PromptOptions(Options):
         str | None, Option("Zero-shot prompt, {} for the class name.", panel=ZERO_SHOT, unset=TEMPLATE)
     ] = None
     temperature: Annotated[
-        float | None, Option("τ of ΔEnergy with zero-shot prompts, cosine units.", panel=ZERO_SHOT, unset=TEMPERATURE, above=0)
+        float | None, Option("Zero-shot τ, cosine units.", panel=ZERO_SHOT, unset=TEMPERATURE, above=0)
     ] = None
-    top_c: Annotated[int | None, Option("c of ΔEnergy with zero-shot prompts.", panel=ZERO_SHOT, unset=TOP_C, at_least=1)] = None
+    top_c: Annotated[
+        int | None,
+        Option("Zero-shot c: how many cosines are cropped.", panel=ZERO_SHOT, unset=TOP_C, at_least=1),
+    ] = None
     background: BackgroundOptions = field(default_factory=BackgroundOptions)
 
     def check(self) -> None:
@@ -177,7 +180,7 @@ class ScoreOptions(Options):
     prompts: PromptOptions = field(default_factory=PromptOptions)
     select: Annotated[
         bool,
-        Option("Choose τ and c for zero-shot prompts: those that tell held-out classes best from the others.", panel=ZERO_SHOT),
+        Option("Zero-shot τ and c that tell held-out classes best from the others.", panel=ZERO_SHOT),
     ] = False
     neighbours: Annotated[
         int | None,
