@@ -39,7 +39,7 @@ from deltaoe.functional.ebm import ebm_loss
 from deltaoe.progress import Event
 from deltaoe.runtime import generator, resolve_device, tuning_precision
 from deltaoe.tuning.learn import new_learner
-from deltaoe.tuning.loop import Problem, fit_context
+from deltaoe.tuning.loop import TrainingSet, fit_context
 from deltaoe.tuning.options import ContextOptions
 from deltaoe.tuning.recipe import Recipe
 
@@ -99,7 +99,7 @@ def steps_of(
     learner = new_learner(clip, names, ContextOptions(), seed=0)
     with torch.no_grad():
         anchor = learner().detach()
-    problem = Problem(
+    problem = TrainingSet(
         torch.from_numpy(rows).to(clip.device), torch.from_numpy(labels).to(clip.device), 100.0, anchor
     )
     recipe = Recipe()

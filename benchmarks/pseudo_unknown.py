@@ -25,7 +25,7 @@ from deltaoe.functional.ebm import ebm_loss
 from deltaoe.functional.label_sums import score_features
 from deltaoe.functional.metrics import auroc
 from deltaoe.functional.text_features import blend, mine
-from deltaoe.tuning.selection_rule import shuffled
+from deltaoe.tuning.selection_rule import shuffled_features
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "clip-features"
 SCALE = 100.0
@@ -73,7 +73,7 @@ def main() -> int:
     )
     names = unit(np.load(data / "background-text.npz")["text_features"])
     background = names[mine(names, text, 0.5)]
-    made = shuffled(images, np.random.default_rng(0), 1000)
+    made = shuffled_features(images, np.random.default_rng(0), 1000)
     texts = [text] + [
         tuned(text, shots, labels, *way) for way in itertools.product((0, 0.05, 0.2, 0.5), (0, 2))
     ]

@@ -41,7 +41,7 @@ from deltaoe.progress import Event
 from deltaoe.runtime import generator, resolve_device
 from deltaoe.scoring.options import TEMPLATE
 from deltaoe.store.workspace import Workspace
-from deltaoe.tuning.loop import Problem, fit_context
+from deltaoe.tuning.loop import TrainingSet, fit_context
 from deltaoe.tuning.recipe import Recipe
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -129,7 +129,7 @@ def curves(photos: Path, model: str, workspace: Path) -> list[list[str]]:
 
         progress = fit_context(
             learner,
-            Problem(
+            TrainingSet(
                 features[drawn.shots].to(clip.device),
                 labels[drawn.shots].to(clip.device),
                 clip.logit_scale,
@@ -138,12 +138,12 @@ def curves(photos: Path, model: str, workspace: Path) -> list[list[str]]:
             recipe,
             epochs=epochs,
             generator=generator(1),
-            keep=moments,
+            snapshot_epochs=moments,
             on_epoch=note,
         )
         for moment in moments:
             with torch.no_grad():
-                learner.context.copy_(progress.kept[moment])
+                learner.context.copy_(progress.snapshots[moment])
                 text = torch.from_numpy(blend(zero, learner().cpu().numpy(), recipe.blend))
             beyond = SCORES["delta_energy"].compute(
                 Evidence.of_cosines(outside @ text.T), recipe.temperature, recipe.top_c

@@ -12,7 +12,7 @@ from .derive import with_options
 HELP = """List background labels: which are kept, and which are too close to a class.
 
 Background labels are names that are none of your classes. Images are compared with them as well, so that what looks \
-like none of your classes is seen to look like something else. Those most like your classes are left out; here is why.
+like none of your classes is seen to look like something else. Those most like your classes are left out.
 """
 
 EPILOG = """[bold]Examples[/bold]
@@ -24,7 +24,7 @@ deltaoe background --background names.txt --background-fraction 0.8
 deltaoe background --json > labels.json
 """
 
-# Of the options of score, those that decide about background labels.
+# Those options of score on which the background labels depend.
 OFFERED = frozenset(
     {
         *("background", "background_fraction", "data", "labels", "template"),

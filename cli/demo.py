@@ -132,6 +132,7 @@ def demo(
 
 
 def _say_what_next(screen: Screen, out: Path, seconds: float) -> None:
+    """Print where the report is, and commands to try next."""
     cd = f"cd {shlex.quote(str(out))}"
     screen.note("")
     screen.note(f"Done in {seconds:.0f} s. Open this file in a browser:", style="bold")
@@ -147,14 +148,14 @@ def _say_what_next(screen: Screen, out: Path, seconds: float) -> None:
 
 
 def _run(arguments: Command, folder: Path, screen: Screen) -> None:
-    """Run a command of ours in the demo's folder, as a user would, after printing it."""
+    """Print a deltaoe command and run it in the demo's folder, as a user would."""
     screen.note("")
     screen.note(f"$ deltaoe {shlex.join(arguments)}", style="bold")
     sys.stdout.flush()
     # The user's own defaults stay out of it, and so does a workspace in a folder above.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DELTAOE_")}
     environment |= {"DELTAOE_WORKSPACE": str(folder.resolve() / ".deltaoe"), "HF_HUB_OFFLINE": "1"}
-    # -P: what lies in the demo's folder is not to be imported.
+    # -P: so that no module in the demo's folder is imported.
     command = [sys.executable, "-P", "-m", "deltaoe_cli", *arguments]
     out = sys.stderr if screen.as_json else None
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=out) as process:
@@ -171,4 +172,5 @@ def _run(arguments: Command, folder: Path, screen: Screen) -> None:
 
 
 def _shown(number: str, value: float) -> str:
+    """A result as text: AUROC with three digits, everything else in per cent."""
     return f"{value:.3f}" if number.startswith("AUROC") else f"{value:.1%}"

@@ -18,7 +18,7 @@ INTERRUPTED = 130
 
 
 class _Commands(TyperGroup):
-    """Turns what a command raises into one message and an exit code."""
+    """The group of commands, which turns an error that a command raises into one message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         from .output import Screen
@@ -34,14 +34,14 @@ class _Commands(TyperGroup):
         except BrokenPipeError:  # the reader of stdout has gone, as in `deltaoe score … --json | head`
             _drop_output()
             raise typer.Exit(1) from None
-        except OSError as cause:  # what no workflow has put into words: stdout on a full disk, for one
+        except OSError as cause:  # one that the library has not turned into its own, such as stdout on a full disk
             Screen().error(StoreError(str(cause), hint="check free space and permissions, then run it again"))
             _drop_output()
             raise typer.Exit(1) from None
 
 
 def _drop_output() -> None:
-    """Throw away what stdout has not taken, which Python would try to write once more when it ends."""
+    """Discard buffered output, which Python would otherwise try to write again when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -97,7 +97,7 @@ demo.register(app)
 def main() -> None:
     """Entry point of the ``deltaoe`` command."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # one that cannot spell ΔEnergy shall not end the run
+        if isinstance(stream, io.TextIOWrapper):  # an encoding without Δ must not end the run
             stream.reconfigure(errors="backslashreplace")
     wait_passively()
     app()

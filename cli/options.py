@@ -1,4 +1,4 @@
-"""Options of commands that no library function takes, spelled once."""
+"""Options that several commands share and no library function takes."""
 
 from __future__ import annotations
 

@@ -35,7 +35,11 @@ def titled(inputs: Sequence[str]) -> str:
 
 
 class Screen:
-    """Both consoles of one run. ``as_json`` keeps stdout for one JSON document."""
+    """The two consoles of one run: stdout for results, stderr for messages.
+
+    Args:
+        as_json: whether stdout is for one JSON document alone.
+    """
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
@@ -45,21 +49,21 @@ class Screen:
         self._err = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def note(self, sentence: str, style: str = "") -> None:
-        """A message to the user."""
+        """Print a message."""
         self._err.print(Text(printable(sentence), style=style))
 
     def warn(self, sentence: str) -> None:
-        """A message that needs attention."""
+        """Print a warning."""
         self._err.print(Text("warning: ", style="yellow") + Text(printable(sentence)))
 
     def error(self, error: DeltaoeError) -> None:
-        """What went wrong and what to do next."""
+        """Print an error and its hint."""
         self._err.print(Text("error: ", style="bold red") + Text(printable(str(error))))
         if error.hint:
             self._err.print(Text("  try: ", style="bold") + Text(printable(error.hint)))
 
     def failures(self, failed: Sequence[tuple[str, str]]) -> None:
-        """Name files that could not be used, the first few of them."""
+        """Print a warning with the first few files that could not be used, (path, reason) each."""
         if failed:
             files = "file" if len(failed) == 1 else "files"
             self.warn(f"{len(failed)} {files} could not be used (--retry-failed reads them again):")
@@ -71,9 +75,9 @@ class Screen:
     def table(
         self, title: str, rows: Iterable[tuple[str, ...]], columns: tuple[str, ...] | None = None
     ) -> None:
-        """A small table of results, of two columns unless ``columns`` names more; not printed in JSON mode.
+        """Print a table of results, unless in JSON mode; it has two columns unless ``columns`` names more.
 
-        The columns from the third on, and the second beside them, are numbers: set to the right.
+        With more than two columns, all but the first hold numbers and are aligned to the right.
         """
         if self.as_json:
             return
@@ -88,22 +92,22 @@ class Screen:
         self._out.print(table)
 
     def json(self, value: Any) -> None:
-        """The result as one JSON document; only in JSON mode."""
+        """Print the result as one JSON document, if in JSON mode."""
         if self.as_json:
             self.raw([json.dumps(value, indent=1) + "\n"])
 
     def raw(self, chunks: Iterable[str]) -> None:
-        """Text for stdout as it is."""
+        """Write text to stdout as it is."""
         sys.stdout.writelines(chunks)
         sys.stdout.flush()
 
     def progress(self) -> ProgressLine:
-        """A live progress line, to be used as a context manager; its ``event`` is a workflow's callback."""
+        """A progress line, to be used as a context manager; its ``event`` receives the progress of library functions."""
         return ProgressLine(self.note)
 
 
 class ProgressLine:
-    """Draws events: one live line on a terminal, a plain line every few seconds elsewhere."""
+    """Progress on stderr: one live line on a terminal, a plain line every few seconds elsewhere."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
         # A console of its own, which cuts long lines: a wrapped one could not be redrawn in place.

@@ -45,18 +45,14 @@ deltaoe score ./inbox --fdr 0.1   (at most a tenth of what is called unknown is 
 
 
 class ReportKind(StrEnum):
-    """What can be written beside scores.csv."""
+    """Files that can be written beside ``scores.csv``."""
 
     html = "html"
     json = "json"
 
 
-# What each of our files begins with: anything else under that name is the user's, and is not overwritten.
-_MARKS = {
-    "scores.csv": "path,verdict,class,score,p_value,margin",
-    "scores.json": '{\n "deltaoe":',
-    "report.html": '<meta name="generator" content="deltaoe',
-}
+# Text near the start of each file that deltaoe writes; a file of that name without it is the user's.
+_MARKS = {"scores.json": '{\n "deltaoe":', "report.html": '<meta name="generator" content="deltaoe'}
 
 
 def register(app: typer.Typer) -> None:
@@ -135,6 +131,7 @@ def score(
 
 
 def _threshold(result: ScoreResult) -> str:
+    """The threshold in words, with α or the false discovery rate."""
     rule, threshold = result.rule, result.table.threshold
     level = f"α = {rule.alpha:g}" if rule.fdr is None else f"false discovery rate {rule.fdr:g}"
     if threshold is not None:
@@ -143,6 +140,7 @@ def _threshold(result: ScoreResult) -> str:
 
 
 def _head(result: ScoreResult) -> dict[str, Any]:
+    """What the JSON output says of the run before it lists the images."""
     return {
         "deltaoe": version("deltaoe"),
         "score": "delta_energy",
@@ -173,7 +171,10 @@ def _write_html(target: Path, result: ScoreResult, title: str, table: Path, on: 
 
 
 def _check_ours(target: Path) -> None:
-    """Refuse to overwrite a file that deltaoe did not write."""
+    """Raise StoreError if the target exists and was not written by deltaoe, or cannot be read."""
+    from deltaoe.scoring.score_table import CSV_START
+
+    mark = {**_MARKS, "scores.csv": CSV_START}[target.name]
     if target.exists():
         try:
             with target.open("rb") as file:
@@ -182,7 +183,7 @@ def _check_ours(target: Path) -> None:
             raise StoreError(
                 f"cannot write {target}: {cause.strerror}", hint="choose another folder with --out"
             ) from cause
-        if start and _MARKS[target.name].encode() not in start:
+        if start and mark.encode() not in start:
             raise StoreError(
                 f"{target} exists and was not written by deltaoe",
                 hint="move it away, or choose a folder with --out",

@@ -1,4 +1,4 @@
-"""``deltaoe store``: what is kept, whether it is sound, and its way in and out."""
+"""``deltaoe store``: describe, verify and compact the cached features, export and import them."""
 
 from __future__ import annotations
 

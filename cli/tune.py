@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 HELP = """Learn prompt context vectors from a few cached images per class, and calibrate a threshold.
 
-Both encoders stay frozen; the image tower never runs. λ, α, τ, c and when to stop are chosen on folds of the \
-in-distribution images unless given (--select). Images that were used for neither calibrate the threshold. \
+Both encoders stay frozen; the image tower never runs. λ, the blend weight, τ, c and when to stop are chosen on folds \
+of the in-distribution images unless given (--select). Images used for none of this calibrate the threshold. \
 A run that was killed goes on with the same command.
 """
 
@@ -111,7 +111,7 @@ def tune(
 def _by_method(
     chosen: TuneOptions, method: Literal["deltaoe", "coop"], given: frozenset[tuple[str, ...]]
 ) -> TuneOptions:
-    """The options with the method's own recipe, of which the values given stay as they are."""
+    """The options with the recipe of the method, except for the values that the user has given."""
     tuning = chosen.tuning
     fixed = frozenset(path[-1] for path in given if path[:2] == ("tuning", "recipe"))
     if method == "coop":
@@ -121,7 +121,7 @@ def _by_method(
 
 
 def _choice(choice: Choice) -> tuple[str, list[tuple[str, ...]], tuple[str, ...]]:
-    """Title, rows and columns of the table of settings."""
+    """Title, rows and headings of the table of settings that were tried."""
     others = [one for one in choice.tried[:4] if one not in (choice.chosen, choice.default)]
     rows = [("chosen", choice.chosen), ("default", choice.default)]
     if choice.chosen.setting == choice.default.setting:
@@ -137,6 +137,7 @@ def _choice(choice: Choice) -> tuple[str, list[tuple[str, ...]], tuple[str, ...]
 
 
 def _setting(one: TriedSetting) -> tuple[str, ...]:
+    """Cells of one setting: its values, its measurements, and its gain over the default."""
     at, means = one.setting, one.means
     numbers = dataclasses.astuple(means)
     return (

@@ -1,6 +1,6 @@
-"""deltaoe: which images a CLIP classifier knows, and few-shot tuning that makes it know better.
+"""deltaoe: out-of-distribution detection with CLIP by ΔEnergy, and few-shot tuning of its prompts.
 
-The names below are loaded on first use: ``import deltaoe`` loads neither torch nor faiss nor open_clip.
+The names below are imported on first use: ``import deltaoe`` loads neither torch nor faiss nor open_clip.
 """
 
 from __future__ import annotations

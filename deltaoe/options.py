@@ -1,8 +1,9 @@
-"""Options said once: the default, the help, the choices and the range of an option stand on the field that it fills.
+"""Options, each stated once: default, help, choices and range stand on the dataclass field that the option fills.
 
-A group of options is a frozen dataclass derived from :class:`Options`. A field that a user can set carries an
-:class:`Option`; a field that is a group itself hands its own options on. The command line derives its flags from them
-(``cli/derive.py``), and :meth:`Options.check` compares the values with the ranges, wherever they come from.
+A group of options is a frozen dataclass derived from :class:`Options`. A field that a user can set has an
+:class:`Option` in its annotation; the options of a field that is a group itself are options of the outer group, too.
+``cli/derive.py`` derives the flags of the command line from them, and :meth:`Options.check` compares the values with
+the ranges, whether they come from the command line or from Python.
 
     @dataclass(frozen=True)
     class SampleOptions(Options):
@@ -22,7 +23,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from deltaoe.errors import ConfigError
 
-# Headings of ``--help``, in this order; options without one come first.
+# Headings of ``--help``, in this order; options without a heading come first.
 MODEL = "Model"
 ZERO_SHOT = "Zero-shot prompts"
 BACKGROUND = "Background labels"
@@ -33,21 +34,26 @@ PANELS = (ZERO_SHOT, BACKGROUND, TUNING, MODEL, EXPERT)
 
 @dataclass(frozen=True)
 class Option:
-    """What a user can be told about one field, and what values it takes.
+    """Description of one option, in the annotation of its field: help text, spelling and range.
 
     Attributes:
-        help: one or two sentences.
-        flag: its name on the command line without the leading ``--``; the field's own name by default. A switch
-            that is on by default has two: ``centre/no-centre``.
-        panel: the heading it stands under in ``--help``.
-        unset: what ``None`` (or an empty tuple) stands for, as ``--help`` prints it.
-        auto: ``None`` is spelled ``auto``.
-        named: the field maps names to values, ``NAME=VALUE``, and the flag may be repeated.
-        listed: the field is a tuple given as one word, ``A,B,C``; ``all`` stands for an empty one.
-        environment: a variable that sets it where the flag is not given.
-        hidden: it has a range but no flag: only the library sets it.
-        at_least, above, at_most, below: the range of a number.
-        hint: what to do about a number out of range.
+        help: help text, one or two sentences.
+        flag: name on the command line without the leading ``--``; by default the name of the field. A switch that is
+            on by default has two: ``centre/no-centre``.
+        panel: heading in ``--help``.
+        unset: meaning of ``None`` or an empty tuple, as ``--help`` prints it.
+        auto: whether ``None`` is spelled ``auto`` on the command line.
+        named: whether the field maps names to values, given as ``NAME=VALUE`` by a flag that may be repeated.
+        listed: whether the field is a tuple given as one word, ``A,B,C``, where ``all`` stands for an empty tuple.
+        environment: name of the environment variable that sets the option if the flag is not given.
+        hidden: whether the option has no flag, so that only Python code sets it.
+        at_least, above, at_most, below: ends of the range of a number.
+        hint: hint of the error for a number out of range.
+
+    Example:
+        >>> share = Option("A share.", above=0, at_most=1)
+        >>> share.range, share.allows(1), share.allows(0)
+        ('above 0 and at most 1', True, False)
     """
 
     help: str
@@ -67,7 +73,7 @@ class Option:
 
     @property
     def range(self) -> str:
-        """The range in words: ``at least 1``, ``above 0 and at most 1``; empty where any number will do."""
+        """The range in words, such as ``at least 1``; empty if every finite number is allowed."""
         ends = (
             ("at least", self.at_least),
             ("above", self.above),
@@ -76,8 +82,8 @@ class Option:
         )
         return " and ".join(f"{word} {end}" for word, end in ends if end is not None)
 
-    def holds(self, value: float) -> bool:
-        """Whether a number lies in the range; not if it is NaN or infinite."""
+    def allows(self, value: float) -> bool:
+        """Whether a number lies in the range; NaN and infinite numbers never do."""
         return (
             math.isfinite(value)
             and (self.at_least is None or value >= self.at_least)
@@ -89,7 +95,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Without:
-    """On a field that is a group: these options of the group are not offered, by their fields' names."""
+    """In the annotation of a field that is a group: names of fields of the group that are no options here."""
 
     names: frozenset[str]
 
@@ -99,7 +105,12 @@ class Without:
 
 @dataclass(frozen=True)
 class Unset:
-    """On a field that is a group: what ``None`` stands for in one of its options here, if not what the option says."""
+    """In the annotation of a field that is a group: another :attr:`Option.unset` for one of the group's fields.
+
+    Attributes:
+        name: name of the field.
+        value: meaning of ``None`` there, as ``--help`` prints it.
+    """
 
     name: str
     value: object
@@ -107,14 +118,19 @@ class Unset:
 
 @dataclass(frozen=True)
 class OptionField:
-    """One option of a group, or of a group within it.
+    """A field of a group, or of a group within it, that is an option.
 
     Attributes:
         path: names of the fields that lead to it, the outermost first.
-        kind: its type without ``None``.
+        kind: type of the field without ``None``.
         optional: whether ``None`` is a value.
-        option: what is said of it.
-        default: the value that the code uses where nothing is given.
+        option: its description.
+        default: its default value.
+
+    Example:
+        >>> field = OptionField(("ingest", "batch_size"), int, False, Option("Images at a time.", at_least=1), 64)
+        >>> field.flag, field.name
+        ('batch-size', 'batch_size')
     """
 
     path: tuple[str, ...]
@@ -125,43 +141,52 @@ class OptionField:
 
     @property
     def flag(self) -> str:
-        """Its name on the command line, without the leading ``--``: ``batch-size``."""
+        """Name on the command line, without the leading ``--``."""
         return self.option.flag or self.path[-1].replace("_", "-")
 
     @property
     def name(self) -> str:
-        """Its name as a parameter: ``batch_size``."""
+        """Name as a parameter of a Python function."""
         return self.flag.partition("/")[0].replace("-", "_")
 
 
 class Options:
-    """A group of options: derive a frozen dataclass from it."""
+    """Base class of groups of options, which are frozen dataclasses."""
 
     def check(self) -> None:
-        """Raise ConfigError unless every value lies in its range and is one of its choices, in inner groups too."""
-        for field in _own_fields(type(self)):
+        """Raise ConfigError unless all values, those of inner groups too, are in range and among the choices."""
+        for field in _direct_fields(type(self)):
             _check(field, getattr(self, field.path[-1]))
-        for name in _groups(type(self)):
+        for name in _inner_groups(type(self)):
             getattr(self, name).check()
 
 
 def option_fields(group: type[Options]) -> list[OptionField]:
-    """All options of a group and of the groups within it, in the order of the fields."""
+    """All options of a group and of the groups within it, in the order of the fields; hidden ones are left out.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class SampleOptions(Options):
+        ...     shots: Annotated[int, Option("Images per class.", at_least=1)] = 16
+        >>> [(field.flag, field.default) for field in option_fields(SampleOptions)]
+        [('shots', 16)]
+    """
     return list(_walk(group, (), frozenset()))
 
 
 def _walk(group: type[Options], path: tuple[str, ...], without: frozenset[str]) -> Iterator[OptionField]:
-    own = {field.path[-1]: field for field in _own_fields(group)}
-    inner = _groups(group)
+    """Options of a group that is reached by a path of fields, except for the fields named in ``without``."""
+    direct = {field.path[-1]: field for field in _direct_fields(group)}
+    inner = _inner_groups(group)
     for field in dataclasses.fields(group):  # type: ignore[arg-type]  # every group is a dataclass
         if field.name in without:
             continue
-        if field.name in own and not own[field.name].option.hidden:
-            yield dataclasses.replace(own[field.name], path=(*path, field.name))
+        if field.name in direct and not direct[field.name].option.hidden:
+            yield dataclasses.replace(direct[field.name], path=(*path, field.name))
         elif field.name in inner:
-            kind, said = inner[field.name]
-            hidden = {name for one in said if isinstance(one, Without) for name in one.names}
-            unset = {one.name: one.value for one in said if isinstance(one, Unset)}
+            kind, metadata = inner[field.name]
+            hidden = {name for one in metadata if isinstance(one, Without) for name in one.names}
+            unset = {one.name: one.value for one in metadata if isinstance(one, Unset)}
             for found in _walk(kind, (*path, field.name), frozenset(hidden)):
                 here = found.path[-1] in unset and len(found.path) == len(path) + 2
                 option = (
@@ -170,36 +195,37 @@ def _walk(group: type[Options], path: tuple[str, ...], without: frozenset[str]) 
                 yield dataclasses.replace(found, option=option)
 
 
-def _own_fields(group: type[Options]) -> tuple[OptionField, ...]:
+def _direct_fields(group: type[Options]) -> tuple[OptionField, ...]:
+    """Options of a group itself, hidden ones too, without those of groups within it."""
     hints = get_type_hints(group, include_extras=True)
     found = []
     for field in dataclasses.fields(group):  # type: ignore[arg-type]
         hint = hints[field.name]
-        said = (
-            [extra for extra in get_args(hint)[1:] if isinstance(extra, Option)] if _annotated(hint) else []
-        )
-        if said:
+        metadata = get_args(hint)[1:] if _is_annotated(hint) else ()
+        option = next((one for one in metadata if isinstance(one, Option)), None)
+        if option is not None:
             kind, optional = _without_none(get_args(hint)[0])
-            default = field.default if field.default is not dataclasses.MISSING else _made(field)
-            found.append(OptionField((field.name,), kind, optional, said[0], default))
+            default = field.default if field.default is not dataclasses.MISSING else _factory_default(field)
+            found.append(OptionField((field.name,), kind, optional, option, default))
     return tuple(found)
 
 
-def _groups(group: type[Options]) -> dict[str, tuple[type[Options], tuple[object, ...]]]:
-    """Fields that are groups themselves: name → group, and what is said of it there."""
+def _inner_groups(group: type[Options]) -> dict[str, tuple[type[Options], tuple[object, ...]]]:
+    """Fields that are groups themselves: name → group, and the metadata in the field's annotation."""
     found = {}
     for name, hint in get_type_hints(group, include_extras=True).items():
-        kind, *said = get_args(hint) if _annotated(hint) else (hint,)
+        kind, *metadata = get_args(hint) if _is_annotated(hint) else (hint,)
         if isinstance(kind, type) and issubclass(kind, Options):
-            found[name] = (kind, tuple(said))
+            found[name] = (kind, tuple(metadata))
     return found
 
 
-def _annotated(hint: Any) -> bool:
+def _is_annotated(hint: Any) -> bool:
     return get_origin(hint) is Annotated
 
 
 def _without_none(kind: Any) -> tuple[Any, bool]:
+    """A type without ``None``, and whether ``None`` was among its alternatives."""
     if get_origin(kind) in {Union, types.UnionType}:
         rest = [one for one in get_args(kind) if one is not type(None)]
         if len(rest) < len(get_args(kind)):
@@ -207,11 +233,12 @@ def _without_none(kind: Any) -> tuple[Any, bool]:
     return kind, False
 
 
-def _made(field: dataclasses.Field[Any]) -> Any:
+def _factory_default(field: dataclasses.Field[Any]) -> Any:
     return field.default_factory() if field.default_factory is not dataclasses.MISSING else None
 
 
 def _check(field: OptionField, value: Any) -> None:
+    """Raise ConfigError unless a value is one of the choices of a field, and in its range."""
     if value is None and field.optional:
         return
     option = field.option
@@ -219,7 +246,7 @@ def _check(field: OptionField, value: Any) -> None:
         choices = ", ".join(map(str, get_args(field.kind)))
         raise ConfigError(f"--{field.flag} cannot be {value!r}", hint=f"choose one of {choices}")
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and field.kind in {int, float} and not option.holds(value):
-        limits = option.range or "a finite number"
-        usual = f"leave --{field.flag} out" if field.default is None else f"the default is {field.default}"
-        raise ConfigError(f"--{field.flag} must be {limits}, not {value}", hint=option.hint or usual)
+    if number and field.kind in {int, float} and not option.allows(value):
+        allowed = option.range or "a finite number"
+        hint = f"leave --{field.flag} out" if field.default is None else f"the default is {field.default}"
+        raise ConfigError(f"--{field.flag} must be {allowed}, not {value}", hint=option.hint or hint)

@@ -148,7 +148,7 @@ def test_a_range_holds_what_its_ends_say(
         or (at_most is not None and not value <= at_most)
         or (below is not None and not value < below)
     )
-    assert option.holds(value) is wanted
+    assert option.allows(value) is wanted
 
 
 def test_a_model_named_twice_is_refused() -> None:

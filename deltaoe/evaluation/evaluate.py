@@ -37,7 +37,7 @@ from deltaoe.functional.sampling import few_shot_split
 from deltaoe.functional.scores import SCORES
 from deltaoe.progress import OnEvent, silent
 from deltaoe.scoring.detector import Detector
-from deltaoe.scoring.zero_shot import given_detector, zero_shot_detector
+from deltaoe.scoring.zero_shot import detector_of_text_features, zero_shot_detector
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import Digests
@@ -216,7 +216,9 @@ def _detectors(
     if not options.detectors or ZERO_SHOT in options.detectors:
         if data.text_features is not None and options.prompts.template is None:
             space = workspace.known_space(data.space_id)
-            found[ZERO_SHOT] = given_detector(data.class_names, data.text_features, space, options.prompts)
+            found[ZERO_SHOT] = detector_of_text_features(
+                data.class_names, data.text_features, space, options.prompts
+            )
         else:
             found[ZERO_SHOT] = zero_shot_detector(data.class_names, options.prompts, source, workspace, on)
     return {**found, **saved}

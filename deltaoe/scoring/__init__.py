@@ -1,1 +1,1 @@
-"""Image features to verdicts: detectors, background labels, ΔEnergy, p-values. The only importer of faiss."""
+"""From image features to verdicts: detectors, background labels, ΔEnergy, p-values. Only this package imports faiss."""

@@ -1,4 +1,7 @@
-"""Background labels: names that are none of the classes, mined against them (METHOD §4)."""
+"""Background labels: names that are none of the classes, ranked by how similar they are to the classes.
+
+docs/explanation/method.md, "Background labels", has the rule; :mod:`deltaoe.functional.text_features` computes it.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,23 @@ from deltaoe.scoring.options import BackgroundOptions
 
 IMAGENET = "imagenet"
 NONE = "none"
-_NAMES_ONLY = frozenset({".txt", ".lst"})
+_NAME_LISTS = frozenset({".txt", ".lst"})  # suffixes of files that hold names without features
 
 Encode = Callable[[Sequence[str]], Rows]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One label that was offered: the class nearest to it, their cosine, its likeness, and whether it was kept."""
+    """One candidate for a background label.
+
+    Attributes:
+        name: the label.
+        nearest: the class whose prompt is most similar to the label's.
+        cosine: the cosine of these two prompts.
+        likeness: the quantity that candidates are ranked by, a quantile of the cosines to all classes
+            (:func:`deltaoe.functional.text_features.likeness`).
+        kept: whether it becomes a background label.
+    """
 
     name: str
     nearest: str
@@ -37,89 +49,100 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Background:
-    """The labels kept, M names and their features (M, D); ``offered`` of how many."""
+    """M background labels.
+
+    Attributes:
+        names: M names.
+        features: (M, D) text features, unit rows.
+        candidates: number of candidates that they were taken from.
+    """
 
     names: tuple[str, ...]
     features: Rows
-    offered: int
+    candidates: int
 
     @classmethod
     def empty(cls, dim: int) -> Background:
-        """None at all."""
+        """No background labels, for features of D = ``dim`` numbers."""
         return cls((), np.zeros((0, dim), dtype=np.float32), 0)
 
     def settings(self, options: BackgroundOptions) -> dict[str, object]:
-        """What a detector says about it."""
-        if not self.offered:
+        """Entries about the background for :attr:`Detector.settings`, JSON values."""
+        if not self.candidates:
             return {"background": NONE}
         return {
             "background": Path(options.source).name if options.source else IMAGENET,
             "background_fraction": options.fraction,
-            "background_labels": f"{len(self.names)} of {self.offered}",
+            "background_labels": f"{len(self.names)} of {self.candidates}",
         }
 
 
 def choose_background(
     options: BackgroundOptions, class_names: Sequence[str], text: Rows, encode: Encode | None
 ) -> Background:
-    """Read the labels, encode them like the classes, keep the ones least like them.
+    """The background labels for these classes: the candidates that are least like the classes.
 
     Args:
-        options: which.
-        class_names: K names; a label of the same name in any case is left out.
-        text: (K, D) unit rows, the classes' prompts.
-        encode: names to features, with the classes' own template or context; None where prompts cannot be encoded.
+        options: where the candidates come from, and the share of them to keep.
+        class_names: K names; a candidate of the same name, in upper or lower case, is left out.
+        text: (K, D) text features of the classes, unit rows.
+        encode: maps n names to text features (n, D), with the template or context of the classes; None if there is no
+            text tower.
 
     Raises:
-        ConfigError: a value is out of range, or the names have no features and nothing can encode them.
-        MismatchError: the file's features have another dimension.
+        ConfigError: an option is out of range, or the candidates have no features and ``encode`` is None.
+        MismatchError: the features in the file have not D numbers.
         DataError: the file cannot be read.
     """
-    names, features = _offered(options, class_names, text.shape[1], encode)
+    names, features = _candidates(options, class_names, text.shape[1], encode)
     if not len(names):
         return Background.empty(text.shape[1])
     kept = mine(features, text, options.fraction)
     return Background(tuple(names[i] for i in kept), features[kept], len(names))
 
 
-def candidates(
+def ranked_candidates(
     options: BackgroundOptions, class_names: Sequence[str], text: Rows, encode: Encode | None
 ) -> list[Candidate]:
-    """Every label offered and what became of it, the most like the classes first. Raises as choose_background."""
-    names, features = _offered(options, class_names, text.shape[1], encode)
+    """All candidates, and which of them are kept; the most like the classes first.
+
+    Arguments and errors are those of :func:`choose_background`.
+    """
+    names, features = _candidates(options, class_names, text.shape[1], encode)
     kept = np.zeros(len(names), dtype=bool)
     kept[mine(features, text, options.fraction)] = True
     like = likeness(features, text)
-    near, cosine = nearest_label(features, text)
+    nearest, cosine = nearest_label(features, text)
     return [
-        Candidate(names[i], class_names[near[i]], float(cosine[i]), float(like[i]), bool(kept[i]))
+        Candidate(names[i], class_names[nearest[i]], float(cosine[i]), float(like[i]), bool(kept[i]))
         for i in np.argsort(-like, kind="stable")
     ]
 
 
-def _offered(
+def _candidates(
     options: BackgroundOptions, class_names: Sequence[str], dim: int, encode: Encode | None
 ) -> tuple[list[str], npt.NDArray[np.float32]]:
+    """n names that are none of the classes, and their text features (n, D), unit rows."""
     options.check()
     source = options.source or (IMAGENET if encode is not None else NONE)
-    nothing: tuple[list[str], Rows] = ([], np.zeros((0, dim), dtype=np.float32))
+    none: tuple[list[str], Rows] = ([], np.zeros((0, dim), dtype=np.float32))
     if source == NONE:
-        return nothing
-    own = {name.casefold() for name in class_names}
-    if source == IMAGENET or Path(source).suffix.lower() in _NAMES_ONLY or not Path(source).suffix:
+        return none
+    classes = {name.casefold() for name in class_names}
+    if source == IMAGENET or Path(source).suffix.lower() in _NAME_LISTS or not Path(source).suffix:
         if encode is None:
             raise ConfigError(
                 "the text features were given, so background names cannot be encoded like them",
                 hint="--background FILE.npz with the names' text features, from the same encoder and template",
             )
-        given = imagenet_names() if source == IMAGENET else read_labels(Path(source))
-        names = [name for name in dict.fromkeys(given) if name.casefold() not in own]
-        return (names, encode(names)) if names else nothing
-    listed, rows = read_text_features(Path(source))
+        listed = imagenet_names() if source == IMAGENET else read_labels(Path(source))
+        names = [name for name in dict.fromkeys(listed) if name.casefold() not in classes]
+        return (names, encode(names)) if names else none
+    named, rows = read_text_features(Path(source))
     if rows.shape[1] != dim:
         raise MismatchError(
             f"the background's features have {rows.shape[1]} numbers each, the classes' {dim}",
             hint="take both from the same model",
         )
-    chosen = [i for i, name in enumerate(listed) if name.casefold() not in own]
-    return [listed[i] for i in chosen], unit_rows(rows[chosen])
+    chosen = [i for i, name in enumerate(named) if name.casefold() not in classes]
+    return [named[i] for i in chosen], unit_rows(rows[chosen])

@@ -1,4 +1,4 @@
-"""Nearest labels with FAISS, over label sets of any size: exact, or approximate by request."""
+"""Search for the nearest labels with FAISS, exact or approximate, in label sets of any size."""
 
 from __future__ import annotations
 
@@ -14,22 +14,35 @@ from deltaoe.errors import ConfigError
 from deltaoe.functional.limits import check_top_c
 from deltaoe.scoring.options import IndexKind
 
-_LINKS = 32  # of HNSW
-_SAMPLES_PER_LIST = 39  # FAISS wants as many labels to train each list of IVF
-_PROBED = 16  # one list in so many is searched
-_MOST_ON_GPU = 2048  # neighbours that FAISS's GPU kernels select
+_LINKS = 32  # links per node of HNSW
+_SAMPLES_PER_LIST = 39  # labels per list of IVF, the fewest that FAISS trains a list with
+_PROBED = 16  # of IVF: one list in so many is searched
+_MOST_ON_GPU = 2048  # neighbours per image, a limit of FAISS's GPU kernels
 
 Rows = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 
 
 class LabelIndex:
-    """Inner-product search over label features.
+    """Index of label features for search by inner product, which is the cosine of unit rows.
 
     Args:
         labels: (K, D) unit rows.
-        kind: ``flat`` is exact; ``hnsw`` and ``ivf`` may miss a neighbour: measure :meth:`recall`.
-        gpu: search on the first GPU, where FAISS has one and kernels for it; else this changes nothing.
+        kind: ``flat`` is exact; ``hnsw`` and ``ivf`` are approximate and may miss neighbours (:meth:`recall`).
+        gpu: search on the first GPU if FAISS supports it; otherwise search on the CPU.
+
+    Attributes:
+        exact: whether a search finds the true nearest labels.
+        on_gpu: whether the search runs on a GPU.
+
+    Raises:
+        ConfigError: there is no such kind.
+
+    Example:
+        >>> index = LabelIndex(np.eye(3, dtype=np.float32))
+        >>> cosines, labels = index.search(np.array([[0.0, 0.8, 0.6]], dtype=np.float32), top_c=2)
+        >>> labels.tolist()
+        [[1, 2]]
     """
 
     def __init__(self, labels: Rows, kind: IndexKind = "flat", *, gpu: bool = False) -> None:
@@ -48,17 +61,17 @@ class LabelIndex:
         return int(self._index.ntotal)
 
     def search(self, features: Rows, top_c: int) -> tuple[Rows, Indices]:
-        """The ``top_c`` labels nearest to each image.
+        """The labels nearest to each image.
 
         Args:
             features: (N, D) unit rows.
-            top_c: from 1 to K.
+            top_c: number of labels per image, from 1 to K.
 
         Returns:
             Cosines and label indices, both (N, top_c), largest cosine first.
 
         Raises:
-            ConfigError: ``top_c`` is outside 1..K, or more than a GPU looks up.
+            ConfigError: ``top_c`` is outside 1..K, or above 2,048 on a GPU.
         """
         check_top_c(top_c, len(self))
         if self.on_gpu and top_c > _MOST_ON_GPU:
@@ -73,7 +86,7 @@ class LabelIndex:
         return cosines, labels
 
     def recall(self, features: Rows, top_c: int) -> float:
-        """Share of the true ``top_c`` nearest labels of these images that the search finds."""
+        """Share of the true ``top_c`` nearest labels that the search finds, over images (N, D), unit rows."""
         if self.exact:
             return 1.0
         _, found = self.search(features, top_c)
@@ -83,11 +96,11 @@ class LabelIndex:
 
 @functools.cache
 def _runs_on_gpu() -> bool:
-    """Whether FAISS can compute on the GPU: without kernels for it, it ends the process instead of raising."""
+    """Whether FAISS can search on the GPU, tried in another process: without kernels for it, FAISS ends the process."""
     trial = "import faiss; faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, faiss.IndexFlatIP(8))"
     trial += ".search(__import__('numpy').ones((1, 8), 'f'), 1)"
     try:
-        # -P: a module in the working folder is not to be run.
+        # -P: so that no module in the working folder is imported.
         done = subprocess.run(
             [sys.executable, "-P", "-c", trial], capture_output=True, timeout=120, check=False
         )
@@ -97,6 +110,7 @@ def _runs_on_gpu() -> bool:
 
 
 def _build(faiss: Any, labels: Rows, kind: IndexKind) -> Any:
+    """The FAISS index of one kind, with all labels in it."""
     count, dim = labels.shape
     if kind == "flat":
         index = faiss.IndexFlatIP(dim)
@@ -115,10 +129,10 @@ def _build(faiss: Any, labels: Rows, kind: IndexKind) -> Any:
 
 
 def _complete(labels: Rows, features: Rows, cosines: Rows, found: Indices) -> None:
-    """Fill the places of rows for which an approximate search has found too few labels, by looking at all."""
+    """Search exactly, in place, for the images for which an approximate search has found too few labels."""
     rows = np.flatnonzero((found < 0).any(axis=1))
     if len(rows):
-        every = features[rows] @ labels.T
-        order = np.argsort(-every, axis=1, kind="stable")[:, : found.shape[1]]
+        all_cosines = features[rows] @ labels.T
+        order = np.argsort(-all_cosines, axis=1, kind="stable")[:, : found.shape[1]]
         found[rows] = order
-        cosines[rows] = np.take_along_axis(every, order, axis=1)
+        cosines[rows] = np.take_along_axis(all_cosines, order, axis=1)

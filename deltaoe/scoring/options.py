@@ -1,4 +1,4 @@
-"""How images are scored and when they are unknown, as a user says it; nothing here loads torch."""
+"""Options of scoring: prompts, background labels, and the rule of the verdicts. Importing them loads no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deltaoe.extraction.options import IngestOptions
 from deltaoe.options import BACKGROUND, EXPERT, ZERO_SHOT, Option, Options, Without
 
 TEMPLATE = "a photo of a {}."
-# docs/explanation/defaults.md says how these were found.
+# docs/explanation/defaults.md has the measurements behind these.
 TEMPERATURE = 0.1
 TOP_C = 1
 FRACTION = 0.5
@@ -23,13 +23,18 @@ IndexKind = Literal["flat", "hnsw", "ivf"]
 
 @dataclass(frozen=True)
 class Rule(Options):
-    """When an image is unknown.
+    """The rule by which an image is called unknown, from its conformal p-value.
 
     Attributes:
-        alpha: if its p-value is at most this, in (0, 1).
-        fdr: instead, so that among all images called unknown at most this share are false alarms, in expectation
-            (Benjamini–Hochberg over the images scored together).
-        per_class: p-values among the calibration images that were taken for the same class.
+        alpha: α, in (0, 1): an image is unknown if its p-value is at most α. It is the accepted share of
+            in-distribution images called unknown.
+        fdr: q, in (0, 1), used instead of α: the accepted share of false alarms among the images called unknown, in
+            expectation (Benjamini and Hochberg, JRSS B 1995, over the images scored together).
+        per_class: whether p-values are taken among the calibration images of the same predicted class.
+
+    Example:
+        >>> Rule(alpha=0.01).level, Rule(fdr=0.1, per_class=True).level
+        (0.01, 0.1)
     """
 
     alpha: Annotated[
@@ -54,18 +59,19 @@ class Rule(Options):
 
     @property
     def level(self) -> float:
-        """The largest p-value that can be unknown."""
+        """The largest p-value with which an image can be called unknown."""
         return self.alpha if self.fdr is None else self.fdr
 
 
 @dataclass(frozen=True)
 class BackgroundOptions(Options):
-    """Which background labels, and how many of them.
+    """Background labels, and whether prompts are centred.
 
     Attributes:
-        source: ``imagenet``; ``none``; a text file with a name per line; a file of names and text features (.npz …);
-            None for ``imagenet`` where prompts can be encoded, else ``none``.
-        fraction: share of the names to keep, those least like the classes.
+        source: ``imagenet`` for the names of its classes; ``none``; a text file with one name per line; or a file of
+            names and their text features, such as .npz. None is ``imagenet`` if prompts can be encoded, otherwise
+            ``none``.
+        fraction: share of the candidates to keep, in (0, 1]: those least like the classes.
         centre: whether zero-shot prompts are centred (:func:`deltaoe.functional.text_features.centre_of`).
     """
 
@@ -81,7 +87,7 @@ class BackgroundOptions(Options):
     fraction: Annotated[
         float,
         Option(
-            "Share of them to keep: those least like the classes.",
+            "Share of the background labels to keep: those least like the classes.",
             flag="background-fraction",
             panel=BACKGROUND,
             above=0,
@@ -101,13 +107,13 @@ class BackgroundOptions(Options):
 
 @dataclass(frozen=True)
 class PromptOptions(Options):
-    """Zero-shot prompts, and ΔEnergy on them.
+    """Zero-shot prompts, and the settings of ΔEnergy with them.
 
     Attributes:
-        template: the prompt of a class, ``{}`` for its name; None for :data:`TEMPLATE`.
-        temperature: τ, cosine units; None for :data:`TEMPERATURE`.
-        top_c: c; None for :data:`TOP_C`.
-        background: labels that images are also compared with.
+        template: prompt of a class, with ``{}`` for its name; None is :data:`TEMPLATE`.
+        temperature: τ of ΔEnergy, cosine units; None is :data:`TEMPERATURE`.
+        top_c: c of ΔEnergy; None is :data:`TOP_C`.
+        background: background labels, which images are compared with beside the classes.
     """
 
     template: Annotated[
@@ -123,7 +129,7 @@ class PromptOptions(Options):
     background: BackgroundOptions = field(default_factory=BackgroundOptions)
 
     def check(self) -> None:
-        """Raise ConfigError for a value out of range, or a template without one ``{}``."""
+        """Raise ConfigError if a value is out of range, or the template has not exactly one ``{}``."""
         super().check()
         if self.template is not None:
             check_template(self.template)
@@ -131,21 +137,21 @@ class PromptOptions(Options):
 
 @dataclass(frozen=True)
 class ScoreOptions(Options):
-    """What to score images with; see ``deltaoe score --help``.
+    """Options of :func:`deltaoe.scoring.score.score` and ``deltaoe score``.
 
     Attributes:
-        rule: when an image is unknown.
-        detector: a detector file; None for the workspace's last one.
-        zero_shot: plain prompts even if there is a detector.
-        labels: class names, one per line, instead of the extracted ones.
-        data: the data set whose classes are the prompts and whose images calibrate.
+        rule: the rule by which an image is called unknown.
+        detector: a detector file; None is the last detector tuned in the workspace.
+        zero_shot: whether zero-shot prompts are used even if there is a tuned detector.
+        labels: a file of class names, one per line, used instead of those of a data set.
+        data: the data set whose classes become prompts and whose images calibrate; None is the last with classes.
         text_features: a file of class names and their text features.
-        prompts: zero-shot prompts, τ, c and background.
-        select: choose τ and c by held-out classes.
-        neighbours: labels looked up per image; None for all.
-        index: how labels are found.
-        model: which model, if it must be said.
-        ingest: how files become features.
+        prompts: zero-shot prompts, τ, c and background labels.
+        select: whether τ and c are chosen with held-out classes.
+        neighbours: number of labels looked up per image; None compares all.
+        index: kind of FAISS index for ``neighbours``.
+        model: the model, needed where neither the detector nor a data set names it.
+        ingest: options of decoding and encoding image files.
     """
 
     rule: Rule = field(default_factory=Rule)
@@ -179,35 +185,35 @@ class ScoreOptions(Options):
     neighbours: Annotated[
         int | None,
         Option(
-            "Look only so many labels up and bound the score; for very many labels.",
+            "Labels looked up per image; the score is then bounded. For very many labels.",
             panel=EXPERT,
             at_least=1,
             unset="all of them",
         ),
     ] = None
     index: Annotated[
-        IndexKind, Option("How labels are found; hnsw and ivf are approximate.", panel=EXPERT)
+        IndexKind, Option("Index that finds labels; hnsw and ivf are approximate.", panel=EXPERT)
     ] = "flat"
     model: ModelOptions = field(default_factory=ModelOptions)
     ingest: Annotated[IngestOptions, Without("views")] = field(default_factory=IngestOptions)
 
     def check(self) -> None:
-        """Raise ConfigError for a value out of range, or options that exclude each other."""
+        """Raise ConfigError if a value is out of range, or options exclude each other."""
         super().check()
         if self.text_features is not None and (self.labels is not None or self.prompts.template is not None):
             raise ConfigError(
                 "--text-features excludes --labels and --template", hint="the file has its own names"
             )
-        asked = self.own_prompts
-        if self.detector is not None and asked:
+        flags = self.prompt_flags
+        if self.detector is not None and flags:
             raise ConfigError(
-                f"--detector and {asked[0]} exclude each other", hint="a detector has its own classes"
+                f"--detector and {flags[0]} exclude each other", hint="a detector has its own classes"
             )
 
     @property
-    def own_prompts(self) -> list[str]:
-        """The flags given that ask for prompts other than a saved detector's."""
-        given = {
+    def prompt_flags(self) -> list[str]:
+        """Flags of the options set here that ask for other prompts than a saved detector's."""
+        flags = {
             "--zero-shot": self.zero_shot,
             "--labels": self.labels is not None,
             "--template": self.prompts.template is not None,
@@ -215,7 +221,7 @@ class ScoreOptions(Options):
             "--text-features": self.text_features is not None,
             "--select": self.select,
         }
-        return [flag for flag, there in given.items() if there]
+        return [flag for flag, is_set in flags.items() if is_set]
 
 
 def check_template(template: str) -> None:

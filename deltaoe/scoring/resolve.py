@@ -1,4 +1,4 @@
-"""Which detector judges: a saved one, or prompts of class names without tuning."""
+"""The detector that images are scored with: a saved one, or one of zero-shot prompts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deltaoe.errors import ConfigError, DataError
 from deltaoe.images.labels import read_labels
 from deltaoe.interchange.reading import read_text_features
 from deltaoe.progress import OnEvent, silent
-from deltaoe.scoring.background import Candidate, candidates
+from deltaoe.scoring.background import Candidate, ranked_candidates
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import TEMPLATE, ScoreOptions
 from deltaoe.store.dataset import DataSet
@@ -22,13 +22,15 @@ from deltaoe.store.workspace import Workspace
 
 
 def saved_detector(workspace: Workspace, options: ScoreOptions) -> tuple[Detector, str] | None:
-    """The detector file named, or the last one tuned here unless own prompts are asked for; and where it is from.
+    """The detector file that the options name, or the last one tuned in the workspace; and its origin in words.
+
+    None if there is neither, or if the options ask for other prompts than a saved detector's.
 
     Raises:
-        ConfigError: options that exclude each other.
-        DataError: there is no such detector.
+        ConfigError: the options change a setting that a saved detector fixes.
+        DataError: there is no such detector, or it cannot be read.
     """
-    path = options.detector or (None if options.own_prompts else workspace.current_detector())
+    path = options.detector or (None if options.prompt_flags else workspace.current_detector())
     if path is None:
         return None
     changed = [
@@ -49,20 +51,30 @@ def saved_detector(workspace: Workspace, options: ScoreOptions) -> tuple[Detecto
     return Detector.load(path), f"tuned detector {os.path.relpath(path)}"
 
 
-def zero_shot(
-    workspace: Workspace, options: ScoreOptions, on: OnEvent, scored: DataSet | None
+def zero_shot_detector_for(
+    scored: DataSet | None, workspace: Workspace, options: ScoreOptions, on: OnEvent
 ) -> tuple[Detector, str, ModelSource]:
-    """A detector of class names or given text features, calibrated where there are images; its origin; its model.
+    """A detector of zero-shot prompts or given text features, calibrated if there are in-distribution images.
+
+    Args:
+        scored: the data set that will be scored; None if files will be.
+        workspace: has the data sets, and the text features encoded before.
+        options: class names, prompts, background, and the choice of τ and c.
+        on: receives progress.
+
+    Returns:
+        The detector; its origin in words; and where its model can be loaded from.
 
     Raises:
-        ConfigError: an option does not fit.
-        DataError: there are no class names, or nothing to select with.
+        ConfigError: an option is out of range.
+        DataError: there are no class names, or no images to choose τ and c with.
+        MismatchError: the text features have not the dimension of the image features.
         ModelError, StoreError: the model or the workspace cannot be used.
     """
     data = workspace.dataset(options.data)
     default = data.model if data else scored.model if scored else DEFAULT_MODEL
     source = ModelSource(options.model, workspace, default, on=on)
-    given = _given_texts(options, data)
+    given = _given_text_features(options, data)
     names = given[0] if given is not None else _class_names(options, data)
     if given is None and scored is not None:
         space = workspace.known_space(scored.space_id)
@@ -72,23 +84,23 @@ def zero_shot(
                 hint="pass --text-features FILE, or import the classes' text features with the images'",
             )
 
-    # Here, because torch takes seconds to import, and a mistake should be answered at once.
+    # Imported here: torch takes seconds, and a wrong option should be answered at once.
     from deltaoe.scoring.zero_shot import (
         calibrate,
-        given_detector,
+        detector_of_text_features,
         with_selected_settings,
         zero_shot_detector,
     )
 
     if given is not None:
         _, features, origin = given
-        home = data if data is not None and options.text_features is None else scored or data
-        space = workspace.known_space(home.space_id) if home else source.known_space() or source.space()
-        detector = given_detector(names, features, space, options.prompts)
+        images = data if data is not None and options.text_features is None else scored or data
+        space = workspace.known_space(images.space_id) if images else source.known_space() or source.space()
+        detector = detector_of_text_features(names, features, space, options.prompts)
     else:
         detector = zero_shot_detector(names, options.prompts, source, workspace, on)
         origin = f"zero-shot prompts {options.prompts.template or TEMPLATE!r}"
-    if data is not None and _calibrates(data, detector):
+    if data is not None and _can_calibrate(data, detector):
         store, rows = workspace.store(detector.space), data.distinct_rows()
         if options.select:
             detector = with_selected_settings(detector, data, store, rows, options.prompts)
@@ -103,6 +115,7 @@ def zero_shot(
 
 
 def _class_names(options: ScoreOptions, data: DataSet | None) -> tuple[str, ...]:
+    """Names in the labels file, or else those of the data set. Raises DataError if there are none."""
     names = read_labels(options.labels) if options.labels else data.class_names if data else ()
     if not names:
         raise DataError(
@@ -113,10 +126,10 @@ def _class_names(options: ScoreOptions, data: DataSet | None) -> tuple[str, ...]
     return names
 
 
-def _given_texts(
+def _given_text_features(
     options: ScoreOptions, data: DataSet | None
 ) -> tuple[tuple[str, ...], npt.NDArray[np.float32], str] | None:
-    """Class names and text features that need no text tower, and where they come from."""
+    """Class names, text features (K, D) that were computed elsewhere, and their origin in words; None without any."""
     if options.text_features is not None:
         names, features = read_text_features(options.text_features)
         return names, features, f"text features of {options.text_features}"
@@ -125,10 +138,10 @@ def _given_texts(
     return data.class_names, data.text_features, f"text features imported with {data.title}"
 
 
-def _calibrates(data: DataSet, detector: Detector) -> bool:
-    """Whether the extracted images are in-distribution for these prompts, in the same feature space.
+def _can_calibrate(data: DataSet, detector: Detector) -> bool:
+    """Whether the images of a data set are in-distribution for these prompts, and in the same feature space.
 
-    With labels of the user's own they are if every class of theirs is among the labels.
+    They are in-distribution if all their classes are among the detector's.
     """
     return (
         data.labelled
@@ -138,25 +151,25 @@ def _calibrates(data: DataSet, detector: Detector) -> bool:
 
 
 def list_background(workspace: Workspace, options: ScoreOptions, on: OnEvent = silent) -> list[Candidate]:
-    """Every background label that is offered for these classes, and what becomes of it: the most alike first.
+    """All candidates for background labels of these classes, the most like the classes first.
 
     Raises:
-        ConfigError, DataError, ModelError, StoreError: as for scoring without a tuned detector.
+        ConfigError, DataError, MismatchError, ModelError, StoreError: as for :func:`zero_shot_detector_for`.
     """
     options.check()
     data = workspace.dataset(options.data)
     source = ModelSource(options.model, workspace, data.model if data else DEFAULT_MODEL, on=on)
-    given = _given_texts(options, data)
+    given = _given_text_features(options, data)
     names = given[0] if given is not None else _class_names(options, data)
 
-    # Here, because torch takes seconds to import, and a mistake should be answered at once.
+    # Imported here: torch takes seconds, and a wrong option should be answered at once.
     from deltaoe.scoring.zero_shot import text_features
 
     if given is not None:
-        return candidates(options.prompts.background, names, given[1], None)
+        return ranked_candidates(options.prompts.background, names, given[1], None)
     template = options.prompts.template or TEMPLATE
 
-    def encode(some: Sequence[str]) -> npt.NDArray[np.float32]:
-        return text_features(some, template, source, workspace, on)
+    def encode(labels: Sequence[str]) -> npt.NDArray[np.float32]:
+        return text_features(labels, template, source, workspace, on)
 
-    return candidates(options.prompts.background, names, encode(names), encode)
+    return ranked_candidates(options.prompts.background, names, encode(names), encode)

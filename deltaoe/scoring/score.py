@@ -1,4 +1,4 @@
-"""Score: images to verdicts, with the tuned detector or, before any tuning, with zero-shot prompts."""
+"""``score``: images to a table of scores and verdicts, with a tuned detector or with zero-shot prompts."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from deltaoe.images.inputs import find_files
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import Rule, ScoreOptions
-from deltaoe.scoring.resolve import saved_detector, zero_shot
+from deltaoe.scoring.resolve import saved_detector, zero_shot_detector_for
 from deltaoe.scoring.score_table import ScoreTable
-from deltaoe.scoring.verdicts import judge, undecided
+from deltaoe.scoring.verdicts import decide, rows_to_score_exactly
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
@@ -27,10 +27,18 @@ from deltaoe.store.workspace import DATA_PREFIX, Workspace
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """The table, and what it was made with.
+    """A table of scored images, and the detector, rule and model that it was made with.
 
-    ``files`` are the paths to open the scored images by, in the table's order; ``origin`` says in words where the
-    detector comes from; ``notes`` are the sentences a reader must see.
+    Attributes:
+        table: N scored images, and the files that failed.
+        rule: the rule that the verdicts follow.
+        files: N paths by which the images can be opened, in the order of the table.
+        detector: the detector that the images were scored with.
+        origin: where the detector comes from, in words.
+        model: the model of the image features.
+        encoded: number of images that were encoded now.
+        reused: number of images whose features were in the store and whose files were not opened.
+        notes: sentences for the user.
     """
 
     table: ScoreTable
@@ -45,13 +53,22 @@ class ScoreResult:
 
 
 @dataclass(frozen=True)
-class _Scored:
-    """Images whose features are in a store: how to open them, what to call them, and what was done for them."""
+class _StoredImages:
+    """N images whose features are in a store.
+
+    Attributes:
+        store: the feature store.
+        digests: (N, 32) uint8, under which their features are stored.
+        files: N paths by which they can be opened.
+        names: N paths as the table shows them.
+        failed: path and reason of the files that are no usable images.
+        encoded, reused: as in :class:`ScoreResult`.
+    """
 
     store: FeatureStore
     digests: Digests
     files: Sequence[str]
-    shown: Sequence[str]
+    names: Sequence[str]
     failed: list[tuple[str, str]]
     encoded: int
     reused: int
@@ -64,76 +81,84 @@ def score(
     on: OnEvent = silent,
     stdin: BinaryIO | None = None,
 ) -> ScoreResult:
-    """Score images: folders, files, globs, lists, ``-`` for a list on ``stdin``, or a data set (``data:NAME``).
+    """Score images and decide which of them are known: what ``deltaoe score`` does.
 
-    The detector is, in this order: ``options.detector``; zero-shot prompts if asked for or if labels, a template,
-    text features or a data set are given; the workspace's last tuned detector; zero-shot prompts of the last data
-    set with classes.
+    The detector is the first of these that applies: ``options.detector``; zero-shot prompts, if they are asked for or
+    if labels, a template, text features or a data set are given; the last detector tuned in the workspace; zero-shot
+    prompts of the last data set with classes.
+
+    Args:
+        inputs: one or several folders, image files, globs or lists; ``-`` for a list on ``stdin``; or one data set,
+            ``data:NAME``.
+        workspace: has the features and the detectors; new features are stored there.
+        options: rule, detector or prompts, model; None for the defaults.
+        on: receives progress.
+        stdin: the stream that ``-`` reads.
 
     Raises:
-        ConfigError: an option does not fit.
-        DataError: no images, none usable, no class names to score against, no such detector.
-        MismatchError: the detector belongs to another model.
+        ConfigError: an option is out of range, or options exclude each other.
+        DataError: there are no images, no usable images, no class names to score against, or no such detector.
+        MismatchError: the detector belongs to another feature space than the images.
         ModelError, StoreError: the model or the workspace cannot be used.
     """
     options = options or ScoreOptions()
     options.check()
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
-    listed = _data_set(given, workspace)
+    data = _requested_data(given, workspace)
     chosen = saved_detector(workspace, options)
     if chosen is not None:
         detector, origin = chosen
         source = ModelSource(options.model, workspace, detector.space.model, on=on, expected=detector.space)
     else:
-        detector, origin, source = zero_shot(workspace, options, on, listed)
+        detector, origin, source = zero_shot_detector_for(data, workspace, options, on)
 
-    # Here, as in zero_shot: torch takes seconds to import, and a mistake should be answered at once.
-    from deltaoe.scoring.scorer import Scorer, made_exact, score_stored
+    # Imported here: torch takes seconds, and a wrong option should be answered at once.
+    from deltaoe.scoring.scorer import Scorer, score_stored, with_exact_scores
 
-    scored = (
-        _read(given, workspace, source, options, on, stdin)
-        if listed is None
-        else _known(listed, workspace, detector)
+    images = (
+        _ingested(given, workspace, source, options, on, stdin)
+        if data is None
+        else _of_data_set(data, workspace, detector)
     )
     scorer = Scorer(detector, device=options.model.device, neighbours=options.neighbours, index=options.index)
-    found = score_stored(scorer, scored.store, scored.digests, on)
-    judged = judge(detector, found.scores, found.labels[:, 0], options.rule)
-    # A verdict is never that of the bounds' middle: where they hold the threshold, all labels are looked at. With --fdr
-    # that can move the threshold in turn.
-    exact = np.zeros(len(found.scores), dtype=bool)
-    while len(rows := undecided(found.bounds, judged.thresholds, exact)):
-        found = made_exact(found, rows, scorer, scored.store, scored.digests)
-        judged = judge(detector, found.scores, found.labels[:, 0], options.rule)
+    scored = score_stored(scorer, images.store, images.digests, on)
+    decisions = decide(detector, scored.scores, scored.labels[:, 0], options.rule)
+    # Where the threshold lies between the bounds of a score, the score is computed exactly, so that no verdict depends
+    # on the middle of two bounds. With --fdr the new scores can move the threshold, hence the loop.
+    exact = np.zeros(len(scored.scores), dtype=bool)
+    while len(rows := rows_to_score_exactly(scored.bounds, decisions.thresholds, exact)):
+        scored = with_exact_scores(scored, rows, scorer, images.store, images.digests)
+        decisions = decide(detector, scored.scores, scored.labels[:, 0], options.rule)
         exact[rows] = True
     table = ScoreTable(
         class_names=detector.class_names,
-        paths=scored.shown,
-        scores=found.scores,
-        labels=found.labels,
-        cosines=found.cosines,
-        p_values=judged.p_values,
-        threshold=judged.threshold,
+        paths=images.names,
+        scores=scored.scores,
+        labels=scored.labels,
+        cosines=scored.cosines,
+        p_values=decisions.p_values,
+        threshold=decisions.threshold,
         alpha=options.rule.alpha,
-        failed=scored.failed,
-        thresholds=judged.thresholds,
-        bounds=found.bounds,
+        failed=images.failed,
+        thresholds=decisions.thresholds,
+        bounds=scored.bounds,
     )
     return ScoreResult(
         table=table,
         rule=options.rule,
-        files=scored.files,
+        files=images.files,
         detector=detector,
         origin=origin,
-        # The features of a data set were there: no model is used.
-        model=str(source.ref) if listed is None else detector.space.model,
-        encoded=scored.encoded,
-        reused=scored.reused,
-        notes=_notes(detector, listed, scorer.recall, exact) + judged.notes,
+        # The features of a data set are stored already: no model is used.
+        model=str(source.ref) if data is None else detector.space.model,
+        encoded=images.encoded,
+        reused=images.reused,
+        notes=_notes(detector, data, scorer.recall, exact) + decisions.notes,
     )
 
 
-def _data_set(given: Sequence[str], workspace: Workspace) -> DataSet | None:
-    """The one data set that is to be scored, or None where the inputs are files."""
+def _requested_data(given: Sequence[str], workspace: Workspace) -> DataSet | None:
+    """The data set named by the inputs; None if they are files."""
     if not given:
         raise ConfigError("nothing to score", hint="name folders or image files: deltaoe score ./unknown")
     named = [one for one in given if one.startswith(DATA_PREFIX) and not os.path.lexists(one)]
@@ -144,29 +169,31 @@ def _data_set(given: Sequence[str], workspace: Workspace) -> DataSet | None:
     return workspace.dataset(named[0])
 
 
-def _read(
+def _ingested(
     given: Sequence[str],
     workspace: Workspace,
     source: ModelSource,
     options: ScoreOptions,
     on: OnEvent,
     stdin: BinaryIO | None,
-) -> _Scored:
+) -> _StoredImages:
+    """The images of these files, after those without stored features were encoded."""
     files = find_files(given, stdin=stdin, on_found=lambda n: on(Event("Listing files", n)))
     result = ingest(files, workspace, source, on, options.ingest)
     opened = [files.path(int(i)) for i in result.rows]
-    return _Scored(
+    return _StoredImages(
         store=result.store,
         digests=result.digests,
         files=opened,
-        shown=[os.path.normpath(path) for path in opened],
+        names=[os.path.normpath(path) for path in opened],
         failed=[(os.path.normpath(files.path(i)), reason) for i, reason in result.failed.items()],
         encoded=result.encoded,
         reused=result.reused,
     )
 
 
-def _known(data: DataSet, workspace: Workspace, detector: Detector) -> _Scored:
+def _of_data_set(data: DataSet, workspace: Workspace, detector: Detector) -> _StoredImages:
+    """The images of a data set. Raises MismatchError unless the detector belongs to its feature space."""
     store = workspace.features_of(data)
     space = store.space
     if space.id != detector.space.id:
@@ -175,11 +202,11 @@ def _known(data: DataSet, workspace: Workspace, detector: Detector) -> _Scored:
             + "; ".join(detector.space.differences(space)),
             hint="use a detector of the same features, or extract them with the detector's model",
         )
-    return _Scored(
+    return _StoredImages(
         store=store,
         digests=data.digests,
         files=[os.path.join(data.root, path) for path in data.paths],
-        shown=data.paths,
+        names=data.paths,
         failed=[],
         encoded=0,
         reused=len(data),
@@ -187,8 +214,9 @@ def _known(data: DataSet, workspace: Workspace, detector: Detector) -> _Scored:
 
 
 def _notes(
-    detector: Detector, listed: DataSet | None, recall: float | None, exact: npt.NDArray[np.bool_]
+    detector: Detector, data: DataSet | None, recall: float | None, exact: npt.NDArray[np.bool_]
 ) -> list[str]:
+    """Sentences about scores computed exactly, an approximate index, and features of unknown origin."""
     notes = []
     if exact.any():
         notes.append(
@@ -198,7 +226,7 @@ def _notes(
         notes.append(
             f"The approximate index finds {recall:.1%} of the nearest labels; scores are not certified."
         )
-    if detector.space.is_imported and listed is None:
+    if detector.space.is_imported and data is None:
         notes.append(
             f"The detector was made with features imported as {detector.space.model}; that they were made like "
             "those of these images is taken on trust."

@@ -1,4 +1,4 @@
-"""The result of scoring, column by column, and the files it is written to."""
+"""The table that scoring results in, and its files ``scores.csv`` and ``scores.json``."""
 
 from __future__ import annotations
 
@@ -22,20 +22,31 @@ CSV_START = "path,verdict,class,score,p_value,margin"
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """N scored images and the files that failed.
+    """N scored images, and the files that failed.
 
     Attributes:
+        class_names: K class names.
         paths: N paths as given or found.
         scores: (N,) ΔEnergy, cosine units, higher = more in-distribution.
-        labels: (N, m) indices into ``class_names``, most similar first; the first is the class.
-        cosines: (N, m) their cosines.
+        labels: (N, m) indices into ``class_names``, most similar first; the first is the predicted class.
+        cosines: (N, m) cosines of the images with these labels.
         p_values: (N,) conformal p-values; None without calibration.
-        threshold: images with a score below are unknown; None if there is no threshold, or each image has its own.
-        alpha: accepted share of in-distribution images called unknown.
-        failed: (path, reason) of files that are no usable images.
-        thresholds: (N,) each image's own; −∞ where no score is unknown, NaN where nothing can be said; None where
-            ``threshold`` is everybody's.
-        bounds: (N, 2) between which the score surely lies, where not all labels were looked at; None: it is exact.
+        threshold: the score below which an image is unknown, cosine units; None if there is none, or if images have
+            different ones.
+        alpha: α, the accepted share of in-distribution images called unknown.
+        failed: path and reason of each file that is no usable image.
+        thresholds: (N,) threshold of each image; −∞ where no score is unknown, NaN where the calibration allows no
+            threshold; None if ``threshold`` holds for all images.
+        bounds: (N, 2) lower and upper bound of each score, where not all labels were compared; None if all scores are
+            exact, or nothing is known of their error.
+
+    Example:
+        >>> table = ScoreTable(
+        ...     class_names=["cat", "dog"], paths=["a.jpg", "b.jpg"], scores=np.array([0.4, 0.1]),
+        ...     labels=np.array([[0], [1]]), cosines=np.array([[0.3], [0.2]]), p_values=np.array([0.5, 0.01]),
+        ...     threshold=0.25, alpha=0.05, failed=[("c.jpg", "not an image")])
+        >>> table.verdict(0), table.verdict(1), table.counts["failed"]
+        ('known', 'unknown', 1)
     """
 
     class_names: Sequence[str]
@@ -50,36 +61,38 @@ class ScoreTable:
     thresholds: npt.NDArray[np.float64] | None = None
     bounds: npt.NDArray[np.float64] | None = None
 
-    def limit(self, row: int) -> float:
-        """The threshold of one image: −∞ where no score is unknown, NaN where nothing can be said."""
+    def threshold_of(self, row: int) -> float:
+        """Threshold of one image: −∞ if no score is unknown, NaN if the calibration allows no threshold."""
         if self.thresholds is not None:
             return float(self.thresholds[row])
         return math.nan if self.threshold is None else self.threshold
 
     def margin(self, row: int) -> float | None:
-        """Score less threshold; None without one."""
-        limit = self.limit(row)
-        return float(self.scores[row]) - limit if math.isfinite(limit) else None
+        """Score of one image minus its threshold, cosine units; None if there is no finite threshold."""
+        threshold = self.threshold_of(row)
+        return float(self.scores[row]) - threshold if math.isfinite(threshold) else None
 
     def verdict(self, row: int) -> Verdict:
-        """``known``, ``unknown``, or ``undecided`` where the calibration allows no threshold."""
-        limit = self.limit(row)
-        if math.isnan(limit):
+        """Verdict on one image: ``undecided`` if the calibration allows no threshold."""
+        threshold = self.threshold_of(row)
+        if math.isnan(threshold):
             return "undecided"
-        return "known" if self.scores[row] >= limit else "unknown"
+        return "known" if self.scores[row] >= threshold else "unknown"
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many images are known, unknown, undecided and failed."""
+        """Number of known, unknown and undecided images, and of failed files."""
         n = len(self.paths)
-        limits = np.array([self.limit(0) if n else 0.0]) if self.thresholds is None else self.thresholds
-        known = int(np.count_nonzero(self.scores >= limits))
-        unknown = int(np.count_nonzero(self.scores < limits))
+        thresholds = (
+            np.array([self.threshold_of(0) if n else 0.0]) if self.thresholds is None else self.thresholds
+        )
+        known = int(np.count_nonzero(self.scores >= thresholds))
+        unknown = int(np.count_nonzero(self.scores < thresholds))
         undecided = n - known - unknown
         return {"known": known, "unknown": unknown, "undecided": undecided, "failed": len(self.failed)}
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """One plain dictionary per image, in order, then one per failed file (verdict ``failed``)."""
+        """Rows as dictionaries of JSON values: the images in order, then the failed files (verdict ``failed``)."""
         for row, path in enumerate(self.paths):
             pairs = zip(self.labels[row], self.cosines[row], strict=True)
             yield {
@@ -89,7 +102,7 @@ class ScoreTable:
                 "score": float(self.scores[row]),
                 "p_value": None if self.p_values is None else float(self.p_values[row]),
                 "margin": self.margin(row),
-                **self._bound(row),
+                **self._bounds_of(row),
                 "top": [{"class": self.class_names[i], "cosine": round(float(c), 6)} for i, c in pairs],
                 "error": None,
             }
@@ -98,15 +111,16 @@ class ScoreTable:
             empty = dict.fromkeys(names)
             yield {"path": path, "verdict": "failed", **empty, "top": [], "error": reason}
 
-    def _bound(self, row: int) -> dict[str, float]:
+    def _bounds_of(self, row: int) -> dict[str, float]:
         if self.bounds is None:
             return {}
         return dict(zip(_BOUNDS, self.bounds[row].tolist(), strict=True))
 
     def write_csv(self, path: Path) -> None:
-        """Write one row per image and failed file, atomically.
+        """Write :meth:`records` as CSV, atomically; file names that are not UTF-8 keep their bytes.
 
-        File names that are not UTF-8 keep their bytes. Raises StoreError.
+        Raises:
+            StoreError: the file cannot be written.
         """
         width = self.labels.shape[1]
         ranks = [f"{column}_{i}" for i in range(1, width + 1) for column in ("class", "cosine")]
@@ -128,12 +142,16 @@ class ScoreTable:
                 )
 
     def write_json(self, path: Path, head: Mapping[str, Any]) -> None:
-        """Write :meth:`json_chunks` to a file, atomically. Raises StoreError."""
+        """Write :meth:`json_chunks` to a file, atomically.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
         with replacing(path) as temporary, temporary.open("w", encoding="ascii") as out:
             out.writelines(self.json_chunks(head))
 
     def json_chunks(self, head: Mapping[str, Any]) -> Iterator[str]:
-        """``head``, counts and all records as one JSON document, record by record, in ASCII."""
+        """Pieces of one JSON document in ASCII: ``head``, then :attr:`counts`, then :meth:`records`."""
         start = json.dumps({**head, "counts": self.counts}, indent=1)
         yield start.removesuffix("\n}") + ',\n "images": ['
         for number, record in enumerate(self.records()):

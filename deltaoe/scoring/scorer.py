@@ -1,4 +1,4 @@
-"""Features to scores against a detector's prompts, in memory that does not grow with images × labels."""
+"""ΔEnergy of image features against a detector's prompts, in memory that does not grow with images × labels."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ from deltaoe.scoring.options import IndexKind
 from deltaoe.store.feature_store import Digests, Features, FeatureStore
 
 IMAGE_BLOCK = 2048
-_SHOWN = 3  # labels reported per image, at least
-_NEIGHBOURS = 64  # looked up by an approximate index, unless said otherwise
-_RECALL_IMAGES = 256
+_REPORTED = 3  # labels reported per image: c of them, but at least this many
+_NEIGHBOURS = 64  # labels that an approximate index looks up per image by default
+_RECALL_IMAGES = 256  # on which the recall of an approximate index is measured
 
 Floats = npt.NDArray[np.float64]
 
 
-class Scored(NamedTuple):
-    """N scored images.
+class ImageScores(NamedTuple):
+    """Scores and nearest labels of N images.
 
-    ``scores`` (N,); ``labels`` (N, shown) indices of the nearest classes, and their ``cosines``, largest first;
-    ``bounds`` (N, 2), between which each score surely lies, or None where it is exact or nothing is sure.
+    Attributes:
+        scores: (N,) ΔEnergy, cosine units.
+        labels: (N, m) indices of the nearest classes, largest cosine first; m is :attr:`Scorer.shown`.
+        cosines: (N, m) cosines of the images with these classes.
+        bounds: (N, 2) lower and upper bound of each score; None if all are exact, or if the index is approximate.
     """
 
     scores: Floats
@@ -42,18 +45,30 @@ class Scored(NamedTuple):
 class Scorer:
     """ΔEnergy of image features against a detector's K prompts and M background prompts.
 
-    By default exact: one pass over all labels, in blocks. With ``neighbours`` FAISS looks up only so many labels per
-    image; the others are bounded from both sides (METHOD §3), and the score is the middle of its bounds.
+    By default scores are exact, from one pass over all labels in blocks. With ``neighbours`` FAISS looks up only so
+    many labels per image; the sum over the others is bounded from both sides **[derived]**, and the score is the
+    middle of its bounds (docs/explanation/method.md, "Computation").
 
     Args:
-        detector: whose prompts, background, τ and c.
-        device: where the pass runs, as in ``--device``.
-        neighbours: labels to look up per image; None for all.
-        index: ``hnsw`` and ``ivf`` are approximate: scores then have no bounds, and :attr:`recall` says how many of
-            the true neighbours were found.
+        detector: its prompts, background, τ and c are used.
+        device: device of the exact pass, as in ``--device``.
+        neighbours: number of labels to look up per image; None for all.
+        index: kind of FAISS index. ``hnsw`` and ``ivf`` are approximate: scores then have no bounds.
+
+    Attributes:
+        shown: number of nearest labels that are returned per image.
+        recall: share of the true nearest labels that an approximate index finds, measured on the first images that
+            are scored; None before that, or if the index is exact.
 
     Raises:
         ConfigError: ``neighbours`` is smaller than c, or there is no such device or index.
+
+    Example:
+        >>> from deltaoe.store.feature_space import FeatureSpace
+        >>> space = FeatureSpace("any", "weights", "architecture", "{}", "fp32", 1, 2)
+        >>> detector = Detector(("cat", "dog"), np.eye(2, dtype=np.float32), 0.1, 1, np.empty(0), space, 100.0)
+        >>> Scorer(detector)(np.array([[0.0, 1.0]], dtype=np.float32)).labels.tolist()
+        [[1, 0]]
     """
 
     def __init__(
@@ -65,7 +80,7 @@ class Scorer:
         index: IndexKind = "flat",
     ) -> None:
         self.detector = detector
-        self.shown = max(detector.top_c, min(_SHOWN, len(detector.class_names)))
+        self.shown = max(detector.top_c, min(_REPORTED, len(detector.class_names)))
         self.recall: float | None = None
         self._device = float64_device(resolve_device(device))
         labels, background = detector.prompts
@@ -87,13 +102,13 @@ class Scorer:
             ]
 
     @torch.inference_mode()
-    def __call__(self, features: Features) -> Scored:
-        """Score (N, D) unit rows."""
-        return self.exact(features) if self._neighbours is None else self._bounded(features)
+    def __call__(self, features: Features) -> ImageScores:
+        """Scores of image features (N, D), unit rows; exact unless ``neighbours`` or an index was given."""
+        return self.exact(features) if self._neighbours is None else self._by_neighbours(features)
 
     @torch.inference_mode()
-    def exact(self, features: Features) -> Scored:
-        """Score (N, D) unit rows by one pass over all labels, whatever ``neighbours`` is."""
+    def exact(self, features: Features) -> ImageScores:
+        """Exact scores of image features (N, D), unit rows, by one pass over all labels, whatever ``neighbours`` is."""
         cosines, labels, floor = nearest_and_floor(
             torch.from_numpy(features).to(self._device),
             self._labels,
@@ -103,48 +118,62 @@ class Scorer:
             temperature=self.detector.temperature,
         )
         scores = delta_energy_from_top(cosines[:, : self.detector.top_c], floor, self.detector.temperature)
-        return Scored(scores.cpu().numpy(), labels.cpu().numpy(), cosines.cpu().numpy(), None)
+        return ImageScores(scores.cpu().numpy(), labels.cpu().numpy(), cosines.cpu().numpy(), None)
 
-    def _bounded(self, features: Features) -> Scored:
+    def _by_neighbours(self, features: Features) -> ImageScores:
+        """Scores from the nearest labels, and bounds on what the labels that were not looked up add."""
         temperature, top_c = self.detector.temperature, self.detector.top_c
-        first = self._indexes[0][0]
-        if not first.exact and self.recall is None:
-            self.recall = first.recall(features[:_RECALL_IMAGES], self.shown)
-        ends: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
-        found: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]] = []
-        for number, (index, total) in enumerate(self._indexes):
-            near, labels = index.search(features, self._looked_up(index))
-            found.append((near, labels))
-            values = torch.from_numpy(near).double()
+        class_index = self._indexes[0][0]
+        if not class_index.exact and self.recall is None:
+            self.recall = class_index.recall(features[:_RECALL_IMAGES], self.shown)
+        # Terms of the log-sum-exp outside the c largest cosines: (N,) each, once as lower and once as upper bounds.
+        lower: list[torch.Tensor] = []
+        upper: list[torch.Tensor] = []
+        nearest: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]] = []
+        for number, (index, label_sum) in enumerate(self._indexes):
+            cosines, labels = index.search(features, self._neighbours_in(index))
+            nearest.append((cosines, labels))
+            values = torch.from_numpy(cosines).double()
             outside = values[:, top_c:] if number == 0 else values
-            seen = torch.logsumexp(outside / temperature, dim=-1)
-            rest = torch.tensor(float(len(index) - values.shape[1]))
-            for end in ends:
-                end.append(seen)
-            if rest > 0:
-                every = torch.from_numpy(features.astype(np.float64) @ total)
-                mean = (every - values.sum(dim=-1)) / rest
-                for end, bound in zip(ends, tail_bounds(rest, mean, values[:, -1], temperature), strict=True):
-                    end.append(bound)
-        cosines, labels = found[0]
-        low, high = (torch.logsumexp(torch.stack(end), dim=0) for end in ends)
+            known_term = torch.logsumexp(outside / temperature, dim=-1)
+            lower.append(known_term)
+            upper.append(known_term)
+            others = torch.tensor(float(len(index) - values.shape[1]))
+            if others > 0:
+                all_cosines = torch.from_numpy(features.astype(np.float64) @ label_sum)
+                mean = (all_cosines - values.sum(dim=-1)) / others
+                low_term, high_term = tail_bounds(others, mean, values[:, -1], temperature)
+                lower.append(low_term)
+                upper.append(high_term)
+        cosines, labels = nearest[0]
+        low, high = (torch.logsumexp(torch.stack(terms), dim=0) for terms in (lower, upper))
         bounds = torch.stack(
             delta_energy_bounds(torch.from_numpy(cosines[:, :top_c]), low, high, temperature), dim=1
         ).numpy()
-        return Scored(
+        return ImageScores(
             bounds.mean(axis=1),
             labels[:, : self.shown],
             cosines[:, : self.shown],
-            bounds if first.exact else None,
+            bounds if class_index.exact else None,
         )
 
-    def _looked_up(self, index: LabelIndex) -> int:
+    def _neighbours_in(self, index: LabelIndex) -> int:
+        """Number of labels to look up in this index: at most all, at least as many as are shown."""
         assert self._neighbours is not None  # noqa: S101 - for the type checker
         return min(len(index), max(self._neighbours, self.shown))
 
 
-def score_stored(scorer: Scorer, store: FeatureStore, digests: Digests, on: OnEvent = silent) -> Scored:
-    """Score images of a store by digest (n, 32), block by block as they lie on disk.
+def score_stored(scorer: Scorer, store: FeatureStore, digests: Digests, on: OnEvent = silent) -> ImageScores:
+    """Score images of a feature store, in blocks of the order in which they are on disk.
+
+    Args:
+        scorer: the scorer.
+        store: has the features.
+        digests: (N, 32) uint8, digests of the images.
+        on: receives progress.
+
+    Returns:
+        Scores in the order of ``digests``.
 
     Raises:
         StoreError: a feature is missing or a shard cannot be read.
@@ -155,24 +184,35 @@ def score_stored(scorer: Scorer, store: FeatureStore, digests: Digests, on: OnEv
     bounds: Floats | None = None
     done = 0
     for part, features in store.blocks(digests, rows=IMAGE_BLOCK):
-        found = scorer(features)
-        scores[part], labels[part], cosines[part] = found.scores, found.labels, found.cosines
-        if found.bounds is not None:
+        block = scorer(features)
+        scores[part], labels[part], cosines[part] = block.scores, block.labels, block.cosines
+        if block.bounds is not None:
             bounds = np.empty((len(digests), 2)) if bounds is None else bounds
-            bounds[part] = found.bounds
+            bounds[part] = block.bounds
         done += len(part)
         on(Event("Scoring", done, len(digests)))
-    return Scored(scores, labels, cosines, bounds)
+    return ImageScores(scores, labels, cosines, bounds)
 
 
-def made_exact(
-    found: Scored, rows: npt.NDArray[np.int64], scorer: Scorer, store: FeatureStore, digests: Digests
-) -> Scored:
-    """Some images of what was found, by their rows, with exact scores; bounds say how far those may be rounded."""
-    assert found.bounds is not None  # noqa: S101 - for the type checker: without bounds all are exact
-    scores, bounds = found.scores.copy(), found.bounds.copy()
+def with_exact_scores(
+    scored: ImageScores, rows: npt.NDArray[np.int64], scorer: Scorer, store: FeatureStore, digests: Digests
+) -> ImageScores:
+    """These scores with those of some rows replaced by exact ones, whose bounds are their rounding error.
+
+    Args:
+        scored: scores with bounds.
+        rows: (m,) rows to compute exactly.
+        scorer: the scorer.
+        store: has the features.
+        digests: (N, 32) uint8, digests of the images.
+
+    Raises:
+        StoreError: a feature is missing or a shard cannot be read.
+    """
+    assert scored.bounds is not None  # noqa: S101 - for the type checker: without bounds all are exact
+    scores, bounds = scored.scores.copy(), scored.bounds.copy()
     for part, features in store.blocks(digests[rows], rows=IMAGE_BLOCK):
         exact = scorer.exact(features).scores
         scores[rows[part]] = exact
         bounds[rows[part]] = exact[:, None] + np.array([-ROUNDING, ROUNDING])
-    return found._replace(scores=scores, bounds=bounds)
+    return scored._replace(scores=scores, bounds=bounds)

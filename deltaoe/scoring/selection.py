@@ -1,7 +1,7 @@
-r"""Choosing τ and c without any out-of-distribution data: some classes play the unknown ones.
+r"""``--select`` of ``score``: τ and c chosen on in-distribution images alone, with held-out classes as unknown ones.
 
-A class that is held out is a *near* unknown: it lies among the known ones. The choice therefore favours near over far
-unknowns; docs/explanation/defaults.md shows when it helps.
+Images of held-out classes are near out-of-distribution, because they resemble the known classes. The choice therefore
+favours settings for near over those for far images; docs/explanation/defaults.md shows when it helps.
 """
 
 from __future__ import annotations
@@ -22,13 +22,20 @@ from deltaoe.functional.unit_rows import Rows
 TEMPERATURES = (0.02, 0.05, 0.1, 0.2, 1.0)
 TOP_CS = (1, 2, 3, 5)
 DRAWS = 8
-_HELD_OUT = 1 / 3
-_IMAGES = 2000  # per draw: more do not change a rank
+_HELD_OUT = 1 / 3  # of the classes, in each draw
+_IMAGES = 2000  # per draw; more do not change the order of the settings
 
 
 @dataclass(frozen=True)
 class SelectedSetting:
-    """One setting, its AUROC over the draws, and the standard error of that mean."""
+    """One pair of τ and c that was tried.
+
+    Attributes:
+        temperature: τ, cosine units.
+        top_c: c.
+        auroc: mean over the draws of the AUROC of known against held-out classes.
+        error: standard error of that mean.
+    """
 
     temperature: float
     top_c: int
@@ -48,17 +55,20 @@ def select_settings(
     top_cs: Sequence[int] = TOP_CS,
     draws: int = DRAWS,
 ) -> list[SelectedSetting]:
-    """Every setting, the best first: AUROC of images of known classes against images of held-out ones.
+    """All settings, the best first, by the AUROC of images of known classes against images of held-out ones.
+
+    In each draw a third of the classes is held out, the same one for all settings.
 
     Args:
-        features: (n, D) unit rows of in-distribution images.
-        classes: (n,) class of each.
-        text: (K, D) unit rows, the classes' prompts.
-        background: (M, D) unit rows, or none.
+        features: (n, D) unit rows, features of in-distribution images.
+        classes: (n,) class index of each image.
+        text: (K, D) unit rows, text features of the classes.
+        background: (M, D) unit rows, text features of the background labels; M may be 0.
         centre: whether prompts are centred.
-        generator: draws which classes are held out, a third of them each time.
-        temperatures, top_cs: the settings; c beyond the classes that stay is passed over.
-        draws: how often.
+        generator: draws held-out classes and images.
+        temperatures, top_cs: values of τ and c, all combinations of which are tried; a c above the number of known
+            classes is left out.
+        draws: number of draws.
 
     Raises:
         DataError: fewer than three classes have images.
@@ -69,15 +79,15 @@ def select_settings(
             f"to hold classes out, images of at least 3 classes are needed, not of {len(present)}",
             hint="give --temperature and --top-c instead",
         )
-    held = max(1, round(len(present) * _HELD_OUT))
-    grid = [(tau, c) for tau in temperatures for c in top_cs if c <= len(text) - held]
+    held_out_count = max(1, round(len(present) * _HELD_OUT))
+    grid = [(tau, c) for tau in temperatures for c in top_cs if c <= len(text) - held_out_count]
     values = np.zeros((draws, len(grid)))
     for draw in range(draws):
-        out = generator.choice(present, held, replace=False)
-        stays = np.setdiff1d(np.arange(len(text)), out)
+        held_out = generator.choice(present, held_out_count, replace=False)
+        known_classes = np.setdiff1d(np.arange(len(text)), held_out)
         rows = generator.permutation(len(classes))[:_IMAGES]
-        known = ~np.isin(classes[rows], out)
-        evidence = _evidence(features[rows], text[stays], background, centre)
+        known = ~np.isin(classes[rows], held_out)
+        evidence = _evidence(features[rows], text[known_classes], background, centre)
         for i, (tau, c) in enumerate(grid):
             scores = delta_energy_open(evidence, tau, c).numpy()
             values[draw, i] = auroc(scores[known], scores[~known])
@@ -87,9 +97,15 @@ def select_settings(
 
 
 def _evidence(features: Rows, text: Rows, background: Rows, centre: bool) -> Evidence:
-    prompts, compared = text, background
+    """Images with prompts and background as they are and, for ΔEnergy, centred where asked for."""
+    prompts, background_prompts = text, background
     if centre:
-        middle = centre_of(text, background)
-        prompts, compared = centred(text, middle), centred(background, middle)
-    h, z, b, p, q = (torch.from_numpy(rows) for rows in (features, text, background, prompts, compared))
-    return Evidence(h, z, b, p, q)
+        mean = centre_of(text, background)
+        prompts, background_prompts = centred(text, mean), centred(background, mean)
+    return Evidence(
+        features=torch.from_numpy(features),
+        text=torch.from_numpy(text),
+        background=torch.from_numpy(background),
+        prompts=torch.from_numpy(prompts),
+        compared=torch.from_numpy(background_prompts),
+    )

@@ -1,4 +1,4 @@
-"""From scores to p-values, thresholds and verdicts, and what must be said about them."""
+"""p-values and thresholds of scored images by a rule, and the notes that a reader needs with them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,23 @@ from deltaoe.scoring.options import Rule
 
 Floats = npt.NDArray[np.float64]
 
+_NO_CALIBRATION = (
+    "There is no calibration, so nothing is called known or unknown: extract images of the known classes first, or "
+    "pass a tuned detector. Scores and their order are valid."
+)
+
 
 @dataclass(frozen=True)
-class Judged:
-    """p-values (N,), each image's threshold (N,), −∞ where nothing is unknown and NaN where nothing can be said.
+class Decisions:
+    """What a rule says about N scored images.
 
-    Both are None without calibration. ``threshold`` is the one of all images, None where there is none or several.
+    Attributes:
+        p_values: (N,) conformal p-values; None without calibration.
+        thresholds: (N,) threshold of each image, cosine units: an image is known iff its score is at least that. −∞
+            where no score is unknown, NaN where the calibration is too small for any threshold; None without
+            calibration.
+        threshold: the one threshold of all images; None if there is none, or classes have their own.
+        notes: sentences for the user.
     """
 
     p_values: Floats | None
@@ -29,16 +40,23 @@ class Judged:
     notes: list[str]
 
 
-def judge(detector: Detector, scores: Floats, classes: npt.NDArray[np.int64], rule: Rule) -> Judged:
-    """p-values and thresholds of scores (N,) of images taken for ``classes`` (N,).
+def decide(detector: Detector, scores: Floats, classes: npt.NDArray[np.int64], rule: Rule) -> Decisions:
+    """Apply a rule to scored images, by split-conformal calibration (:mod:`deltaoe.functional.conformal`).
+
+    Args:
+        detector: its calibration scores are used, and their classes where the rule is per class.
+        scores: (N,) ΔEnergy, cosine units.
+        classes: (N,) predicted class indices.
+        rule: α or the false discovery rate, over all images or per class.
 
     Raises:
-        ConfigError: the rule is out of range, or the detector does not know the classes of its calibration.
+        ConfigError: the rule is out of range, or it is per class and the detector has no classes of its calibration
+            images.
     """
     rule.check()
     n = len(detector.calibration)
     if n == 0:
-        return Judged(None, None, None, [_NO_CALIBRATION])
+        return Decisions(None, None, None, [_NO_CALIBRATION])
     groups = detector.calibration_classes
     if rule.per_class and not len(groups):
         raise ConfigError(
@@ -54,48 +72,53 @@ def judge(detector: Detector, scores: Floats, classes: npt.NDArray[np.int64], ru
         p = detector.p_values(scores)
     alpha = rule.alpha
     if rule.fdr is not None:
-        called = conformal.benjamini_hochberg(p, rule.fdr)
-        if n >= needed and not called.any():
-            return Judged(p, np.full(len(scores), -np.inf), None, notes)
-        alpha = float(p[called].max()) if called.any() else rule.fdr
+        unknown = conformal.benjamini_hochberg(p, rule.fdr)
+        if n >= needed and not unknown.any():
+            return Decisions(p, np.full(len(scores), -np.inf), None, notes)
+        alpha = float(p[unknown].max()) if unknown.any() else rule.fdr
+    notes += _small_calibration_notes(n, needed, rule)
     if rule.per_class:
-        limits = conformal.group_thresholds(
+        class_thresholds = conformal.group_thresholds(
             detector.calibration, groups, alpha, len(detector.class_names), needed
         )
-        return Judged(p, limits[classes], None, notes + _short_notes(n, needed, rule))
+        return Decisions(p, class_thresholds[classes], None, notes)
     threshold = detector.threshold(alpha) if n >= needed else None
-    each = np.full(len(scores), np.nan if threshold is None else threshold)
-    return Judged(p, each, threshold, notes + _short_notes(n, needed, rule))
+    return Decisions(p, np.full(len(scores), np.nan if threshold is None else threshold), threshold, notes)
 
 
-def undecided(
+def rows_to_score_exactly(
     bounds: Floats | None, thresholds: Floats | None, exact: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int64]:
-    """Rows whose threshold lies between the bounds (N, 2) of their score, but for exact ones; none without either."""
+    """Rows whose verdict is open because the threshold lies between the bounds of the score.
+
+    Args:
+        bounds: (N, 2) lower and upper bound of each score; None if all scores are exact.
+        thresholds: (N,) threshold of each image; None without calibration.
+        exact: (N,) True for scores that were computed exactly already; these are left out.
+
+    Returns:
+        (m,) row indices, ascending; none without bounds or thresholds.
+    """
     if bounds is None or thresholds is None:
         return np.zeros(0, dtype=np.int64)
     low, high = bounds.T
     return np.flatnonzero((low < thresholds) & (thresholds <= high) & ~exact)
 
 
-_NO_CALIBRATION = (
-    "There is no calibration, so nothing is called known or unknown: extract images of the known classes first, or "
-    "pass a tuned detector. Scores and their order are valid."
-)
-
-
-def _short_notes(n: int, needed: int, rule: Rule) -> list[str]:
+def _small_calibration_notes(n: int, needed: int, rule: Rule) -> list[str]:
+    """One sentence if n calibration images are too few for the rule, with the smallest level that they allow."""
     if n >= needed:
         return []
-    least = math.ceil(10_000 / (n + 1)) / 10_000
+    smallest = math.ceil(10_000 / (n + 1)) / 10_000
     name = "alpha" if rule.fdr is None else "fdr"
     return [
         f"Calibration has {n} images; {name} {rule.level:g} needs at least {needed}, so nothing is called known "
-        f"or unknown. Extract more images, or use --{name} {least:g} or larger."
+        f"or unknown. Extract more images, or use --{name} {smallest:g} or larger."
     ]
 
 
 def _pooled_notes(detector: Detector, classes: npt.NDArray[np.int64], needed: int) -> list[str]:
+    """One sentence if images, given by their predicted classes, were compared with the images of all classes."""
     if not len(classes):
         return []
     names = [detector.class_names[i] for i in np.unique(classes)]

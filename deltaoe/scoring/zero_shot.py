@@ -1,4 +1,4 @@
-"""A detector without tuning: class names in a template, calibrated on the extracted images."""
+"""Detectors without tuning: zero-shot prompts or given text features, and their calibration on stored images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from deltaoe.store.text_cache import load_texts, prompts_key, save_texts
 from deltaoe.store.workspace import Workspace
 
 _SELECTION_SEED = 0
-_SELECTION_IMAGES = 20_000
+_SELECTION_IMAGES = 20_000  # at most so many images choose τ and c
 
 
 def zero_shot_detector(
@@ -37,21 +37,22 @@ def zero_shot_detector(
     workspace: Workspace,
     on: OnEvent,
 ) -> Detector:
-    """A detector with one prompt per class, not calibrated yet.
+    """A detector with one zero-shot prompt per class, not calibrated yet.
 
     Args:
         class_names: K names.
         options: template, τ, c and background.
-        source: the model that encodes the prompts, if they are not in the workspace.
-        workspace: keeps text features.
-        on: progress.
+        source: loads the model that encodes the prompts, if their features are not in the workspace.
+        workspace: stores text features.
+        on: receives progress.
 
     Raises:
-        ConfigError: τ, c or the background is out of range.
+        ConfigError: τ, c or an option of the background is out of range.
         DataError: the background's file cannot be read.
+        MismatchError: the background's features have another dimension than the prompts'.
         ModelError, StoreError: the model or the workspace cannot be used.
     """
-    _check(options, len(class_names))
+    _check_options(options, len(class_names))
     template = options.template or TEMPLATE
 
     def encode(names: Sequence[str]) -> Rows:
@@ -60,26 +61,26 @@ def zero_shot_detector(
     features = encode(class_names)
     background = choose_background(options.background, class_names, features, encode)
     space = source.known_space() or source.space()
-    return _detector(class_names, features, space, background, options, {"template": template})
+    return _uncalibrated(class_names, features, space, background, options, {"template": template})
 
 
-def given_detector(
+def detector_of_text_features(
     class_names: Sequence[str], features: Rows, space: FeatureSpace | None, options: PromptOptions
 ) -> Detector:
-    """A detector of text features that somebody else has computed, not calibrated yet.
+    """A detector of text features that were computed elsewhere, not calibrated yet.
 
     Args:
         class_names: K names.
-        features: (K, D), of any length.
-        space: the feature space of the images; None if it is gone.
+        features: (K, D), not necessarily unit rows.
+        space: the feature space of the images; None if the workspace has it no more.
         options: τ, c and background.
 
     Raises:
-        ConfigError: τ or c is out of range, or the background is of names without features.
+        ConfigError: τ or c is out of range, or the background labels have no features.
         DataError: a text feature is zero, or the background's file cannot be read.
-        MismatchError: the features have not the dimension of the space of the images.
+        MismatchError: the text features, or those of the background, have not the dimension of the image features.
     """
-    _check(options, len(class_names))
+    _check_options(options, len(class_names))
     if space is None or features.shape[1] != space.dim:
         raise MismatchError(
             f"the text features have {features.shape[1]} numbers each, the image features "
@@ -88,15 +89,15 @@ def given_detector(
         )
     text = unit_rows(features, what="text features")
     background = choose_background(options.background, class_names, text, None)
-    return _detector(class_names, text, space, background, options, {})
+    return _uncalibrated(class_names, text, space, background, options, {})
 
 
-def _check(options: PromptOptions, classes: int) -> None:
+def _check_options(options: PromptOptions, classes: int) -> None:
     options.check()
     check_top_c(TOP_C if options.top_c is None else options.top_c, classes)
 
 
-def _detector(
+def _uncalibrated(
     class_names: Sequence[str],
     text: Rows,
     space: FeatureSpace,
@@ -104,6 +105,7 @@ def _detector(
     options: PromptOptions,
     settings: dict[str, object],
 ) -> Detector:
+    """The detector of K prompts (K, D), unit rows, and a background; ``settings`` are recorded with its own."""
     temperature = TEMPERATURE if options.temperature is None else options.temperature
     top_c = TOP_C if options.top_c is None else options.top_c
     centre = options.background.centre
@@ -131,14 +133,18 @@ def _detector(
 def text_features(
     class_names: Sequence[str], template: str, source: ModelSource, workspace: Workspace, on: OnEvent
 ) -> npt.NDArray[np.float32]:
-    """Features (K, D) of the class names in a template, from the workspace if they were encoded before."""
+    """Text features (K, D), unit rows, of class names in a template; encoded only if the workspace has them not.
+
+    Raises:
+        ModelError, StoreError: the model or the workspace cannot be used.
+    """
     prompts = [template.replace("{}", name) for name in class_names]
     key = prompts_key(prompts)
     space = source.known_space()
     if space is not None:
-        kept = load_texts(workspace.text_file(space, key), (len(prompts), space.dim))
-        if kept is not None:
-            return kept
+        stored = load_texts(workspace.text_file(space, key), (len(prompts), space.dim))
+        if stored is not None:
+            return stored
     clip = source.clip()
     features: npt.NDArray[np.float32] = clip.encode_text(
         prompts, lambda done: on(Event("Encoding prompts", done, len(prompts)))
@@ -154,23 +160,24 @@ def with_selected_settings(
     rows: npt.NDArray[np.int64],
     options: PromptOptions,
 ) -> Detector:
-    """The detector at the τ and c that tell images of held-out classes best from the others.
+    """The detector with the τ and c that separate images of held-out classes best from the others.
 
     Args:
-        detector: whose prompts and background.
-        data: in-distribution images; ``store`` holds their features.
-        store: of the data set.
-        rows: (m,) which of the images.
-        options: τ and c, where they are given, stay.
+        detector: its prompts and background are used.
+        data: in-distribution images of some of the detector's classes.
+        store: has the features of the data set.
+        rows: (m,) rows of the data set to choose with; of more than 20,000 a random part is used.
+        options: a τ or c that is given here is not chosen.
 
     Returns:
-        The detector; what was tried is in its facts.
+        The detector; its facts list the settings that were tried.
 
     Raises:
         DataError: fewer than three classes have images.
+        StoreError: a feature is missing or a shard cannot be read.
     """
-    place = {name: i for i, name in enumerate(detector.class_names)}
-    class_of = np.array([place[name] for name in data.class_names], dtype=np.int64)[data.class_of]
+    index_of = {name: i for i, name in enumerate(detector.class_names)}
+    class_of = np.array([index_of[name] for name in data.class_names], dtype=np.int64)[data.class_of]
     rows = np.random.default_rng(_SELECTION_SEED).permutation(rows)[:_SELECTION_IMAGES]
     tried = select_settings(
         store.features(data.digests[rows]),
@@ -196,6 +203,10 @@ def with_selected_settings(
 def calibrate(
     detector: Detector, data: DataSet, store: FeatureStore, rows: npt.NDArray[np.int64], on: OnEvent
 ) -> Detector:
-    """The detector with the scores of these rows of the data set as its calibration."""
+    """The detector, calibrated with the scores and predicted classes of these rows (n,) of a data set.
+
+    Raises:
+        StoreError: a feature is missing or a shard cannot be read.
+    """
     scored = score_stored(Scorer(detector), store, data.digests[rows], on)
     return detector.calibrated(scored.scores, scored.labels[:, 0])

@@ -1,1 +1,1 @@
-"""A few images per class to a calibrated detector: the loop, its settings and how they are chosen."""
+"""From a few images per class to a calibrated detector: tuning loop, recipe, choice of settings, checkpoints."""

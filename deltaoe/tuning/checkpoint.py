@@ -1,4 +1,4 @@
-"""Checkpoints of a tuning: numbers and arrays in one safetensors file, never a pickle."""
+"""Checkpoints of a tuning, from which an interrupted one resumes: numbers and arrays in one safetensors file."""
 
 from __future__ import annotations
 
@@ -21,38 +21,37 @@ from deltaoe.store.feature_space import canonical_json
 from deltaoe.tuning.loop import Progress, Step
 
 _FORMAT = 1
-# To be raised when an old checkpoint would no longer lead to the same result.
-_RESULT_FORMAT = 2
-_SAVE_SECONDS = 5.0
+_RESULT_FORMAT = 2  # to be raised when resuming from an old checkpoint would give another result
+_SAVE_SECONDS = 5.0  # between two writes
 _KEY = "deltaoe-checkpoint"
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 class Checkpoint:
-    """The state of one tuning, in a file named by everything that the result depends on.
+    """The checkpoint of one tuning, in a file whose name is a digest of everything that the result depends on.
 
     Args:
-        folder: of checkpoints; None keeps nothing.
-        identity: plain values that decide the result.
+        folder: folder of checkpoints; None writes none.
+        identity: JSON values that decide the result.
 
     Attributes:
-        path: the file; None where nothing is kept.
-        newest: the last state that was loaded or kept.
+        path: the file; None if none is written.
+        latest: the last state that was loaded or recorded; None before that.
     """
 
     def __init__(self, folder: Path | None, identity: Mapping[str, object]) -> None:
         key = hashlib.sha256(canonical_json({"format": _RESULT_FORMAT, **identity}).encode()).hexdigest()[:24]
         self.path = None if folder is None else folder / f"{key}.safetensors"
         self._saved = time.monotonic()
-        self.newest: Progress | None = None
+        self.latest: Progress | None = None
 
     def load(self) -> Progress | None:
-        """The state in the file; None if there is none, or if the file is of no use."""
-        found = None if self.path is None else load_checkpoint(self.path)
-        if found is None:
+        """The state in the file; None if there is no file, or it is damaged or of another format."""
+        content = None if self.path is None else load_checkpoint(self.path)
+        if content is None:
             return None
-        head, arrays = found
+        head, arrays = content
         try:
             tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
             progress = Progress(
@@ -60,52 +59,67 @@ class Checkpoint:
                 best_loss=float(head["best_loss"]),
                 best=tensors["best"],
                 context=tensors["context"],
-                kept={int(name[5:]): t for name, t in tensors.items() if name.startswith("kept.")},
+                snapshots={int(name[5:]): t for name, t in tensors.items() if name.startswith("kept.")},
                 optimiser={name[10:]: t for name, t in tensors.items() if name.startswith("optimiser.")},
                 generator=tensors["generator"],
             )
         except (KeyError, TypeError, ValueError):
             return None
-        self.newest = progress
+        self.latest = progress
         return progress
 
-    def keep(self, progress: Progress) -> None:
-        """Remember; write it every few seconds."""
-        self.newest = progress
+    def record(self, progress: Progress) -> None:
+        """Make this state the latest one, and write it if the last write was more than five seconds ago.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        self.latest = progress
         if time.monotonic() - self._saved > _SAVE_SECONDS:
             self.write()
 
     def write(self) -> None:
-        """Write what is remembered. Raises StoreError."""
+        """Write the latest state, if there is one.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
         self._saved = time.monotonic()
-        if self.path is None or self.newest is None:
+        state = self.latest
+        if self.path is None or state is None:
             return
-        one = self.newest
-        tensors = {"best": one.best, "context": one.context, "generator": one.generator}
-        tensors |= {f"kept.{epoch}": context for epoch, context in one.kept.items()}
-        tensors |= {f"optimiser.{name}": tensor for name, tensor in one.optimiser.items()}
-        head = {"last": dataclasses.asdict(one.last), "best_loss": one.best_loss}
+        tensors = {"best": state.best, "context": state.context, "generator": state.generator}
+        tensors |= {f"kept.{epoch}": context for epoch, context in state.snapshots.items()}
+        tensors |= {f"optimiser.{name}": tensor for name, tensor in state.optimiser.items()}
+        head = {"last": dataclasses.asdict(state.last), "best_loss": state.best_loss}
         save_checkpoint(self.path, head, {name: tensor.cpu().numpy() for name, tensor in tensors.items()})
 
-    def forget(self) -> None:
-        """Remove the file."""
+    def delete(self) -> None:
+        """Delete the file, if there is one."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
 
 def save_checkpoint(path: Path, head: Mapping[str, Any], arrays: Arrays) -> None:
-    """Write plain JSON values and arrays, atomically. Raises StoreError."""
+    """Write JSON values and arrays to one file, atomically.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
     metadata = {_KEY: canonical_json({"format": _FORMAT, "head": dict(head)})}
     write_bytes(path, save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, metadata=metadata))
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]] | None:
-    """What :func:`save_checkpoint` wrote; None where there is none, or none of ours: the work is then done again."""
+    """JSON values and arrays that :func:`save_checkpoint` wrote.
+
+    None if there is no file, or it is damaged or of another format: the tuning then starts anew.
+    """
     try:
         with safe_open(path, framework="numpy") as file:
-            kept = json.loads((file.metadata() or {})[_KEY])
-            if kept["format"] != _FORMAT:
+            metadata = json.loads((file.metadata() or {})[_KEY])
+            if metadata["format"] != _FORMAT:
                 return None
-            return kept["head"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            return metadata["head"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         return None

@@ -1,4 +1,4 @@
-"""The images that prompts are tuned on: which are learned from, which judge settings, which calibrate."""
+"""The images of a tuning, drawn for three uses: shots, validation and calibration; and the data it starts from."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from deltaoe.functional.unit_rows import Rows
 
 Indices = npt.NDArray[np.int64]
 
-# So many images must be left to calibrate before others are set aside for validation.
-FEWEST_CALIBRATION = 100
-_LISTED = 8
+MIN_CALIBRATION = 100  # images that must be left for calibration before any are set aside for validation
+_LISTED = 8  # classes that a message lists
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Rows of labelled images by their use; no image has two.
+    """Rows of labelled images by their use; no image has two uses.
 
     Attributes:
-        split: ``split.shots`` are learned from.
-        validation: (m,) rows that judge settings; none where settings are not chosen, or images are few.
-        calibration: (n,) rows that the threshold is calibrated with.
-        notes: sentences that a reader must see.
+        split: the draw of the shots, which are ``split.shots``.
+        validation: (m,) rows of the validation images, on which settings are compared; m = 0 if settings are not
+            chosen, or there are too few images.
+        calibration: (n,) rows of the images that calibrate the detector.
+        notes: sentences for the user.
     """
 
     split: FewShotSplit
@@ -41,30 +41,37 @@ class Shots:
     """Images that prompts are learned from.
 
     Attributes:
-        features: (V, n, D) unit rows: of each image, and of its augmented views.
+        features: (V, n, D) unit rows: ``features[0]`` are the n images, the others V − 1 augmented views of each.
         classes: (n,) class indices.
     """
 
     features: npt.NDArray[np.float32]
     classes: Indices
 
-    def part(self, rows: Indices, classes: Indices) -> Shots:
-        """The images ``rows``, their classes counted within ``classes`` (ascending)."""
+    def subset(self, rows: Indices, classes: Indices) -> Shots:
+        """Some of the shots, with classes numbered anew.
+
+        Args:
+            rows: (m,) rows of the shots.
+            classes: (k,) their class indices, ascending: class ``classes[i]`` becomes class i.
+        """
         return Shots(self.features[:, rows], np.searchsorted(classes, self.classes[rows]).astype(np.int64))
 
 
 @dataclass(frozen=True)
 class TuningData:
-    """Features, classes and domains of the images, and the prompts that tuning starts from.
+    """Shots and validation images with their classes and domains, and the prompts that tuning starts from.
 
     Attributes:
         class_names: K names.
-        shots: n images that are learned from.
-        domains: (n,) domain of each shot, −1 for none.
-        validation: (m, D) unit rows of the images that judge settings; their classes and domains (m,).
+        shots: n images that prompts are learned from.
+        domains: (n,) domain index of each shot, −1 for none.
+        validation: (m, D) unit rows, features of the validation images.
+        validation_classes: (m,) class index of each.
+        validation_domains: (m,) domain index of each, −1 for none.
         zero_shot: (K, D) unit rows, text features of the zero-shot prompts.
-        encode: other names to zero-shot text features.
-        identity: plain values that name the data, for checkpoints.
+        encode: maps k names to text features (k, D) of their zero-shot prompts.
+        identity: JSON values that identify the data, for :class:`~deltaoe.tuning.checkpoint.Checkpoint`.
     """
 
     class_names: Sequence[str]
@@ -88,31 +95,38 @@ def draw(
     validate: bool,
     allow_fewer: bool = False,
 ) -> Draw:
-    """Draw shots, validation images and calibration images of each class, by content and seed alone.
+    """Draw shots, validation images and calibration images from each class, by content and seed alone.
 
-    As many images of each class as there are shots are set aside for validation, if 100 or more are left to calibrate.
+    If ``validate`` is set, as many images of each class as there are shots become validation images, provided that 100
+    or more images are left for calibration.
 
     Args:
-        classes: (n,) class of each image; −1 for images that are not to be used.
-        keys: (n,) digests of their content; equal ones are one image.
+        classes: (n,) class index of each image; −1 for images that are not used.
+        keys: (n,) digests of their content; images with equal digests are one image.
         class_names: K names.
-        shots: of each class, ≥ 1.
-        seed: of the draw.
-        validate: whether settings are chosen, which takes validation images.
-        allow_fewer: classes with fewer images than shots give all they have.
+        shots: shots per class, ≥ 1.
+        seed: seed of the draw.
+        validate: whether validation images are wanted.
+        allow_fewer: whether classes with fewer images than ``shots`` may give all they have.
 
     Raises:
-        DataError: a class has fewer images than shots, and fewer are not allowed; or it has none.
+        DataError: a class has fewer images than ``shots`` and fewer are not allowed, or it has none.
+
+    Example:
+        >>> classes, keys = [0, 0, 0, 1, 1, 1], [b"a", b"b", b"c", b"d", b"e", b"f"]
+        >>> drawn = draw(classes, keys, ("cat", "dog"), shots=2, seed=1, validate=False)
+        >>> len(drawn.split.shots), len(drawn.validation), len(drawn.calibration)
+        (4, 0, 2)
     """
     split = few_shot_split(classes, keys, shots, seed)
     counts = {name: split.available.get(i, 0) for i, name in enumerate(class_names)}
-    short = {name: n for name, n in counts.items() if n < shots}
-    if short and not (allow_fewer and min(counts.values()) >= 1):
-        raise _too_few(short, len(counts), shots)
+    too_small = {name: n for name, n in counts.items() if n < shots}
+    if too_small and not (allow_fewer and min(counts.values()) >= 1):
+        raise _too_few_images(too_small, len(counts), shots)
     notes = []
-    if short:
+    if too_small:
         notes.append(
-            f"{len(short)} of {len(counts)} classes have fewer than {shots} images; they give all they have"
+            f"{len(too_small)} of {len(counts)} classes have fewer than {shots} images; they give all they have"
         )
     if len(split.conflicting):
         notes.append(
@@ -124,20 +138,22 @@ def draw(
         )
     validation = np.zeros(0, dtype=np.int64)
     if validate:
-        more = few_shot_split(classes, keys, 2 * shots, seed)
-        if len(more.rest) >= FEWEST_CALIBRATION:
-            validation = np.setdiff1d(more.shots, split.shots)
+        twice_as_many = few_shot_split(classes, keys, 2 * shots, seed)
+        if len(twice_as_many.rest) >= MIN_CALIBRATION:
+            validation = np.setdiff1d(twice_as_many.shots, split.shots)
     return Draw(split, validation, np.setdiff1d(split.rest, validation), notes)
 
 
-def _too_few(short: dict[str, int], classes: int, shots: int) -> DataError:
-    fewest = sorted(short.items(), key=lambda item: item[1])
-    listed = ", ".join(f"{name} {n}" for name, n in fewest[:_LISTED]) + (" …" if len(short) > _LISTED else "")
+def _too_few_images(too_small: dict[str, int], classes: int, shots: int) -> DataError:
+    """The error for classes with fewer images than shots, given by name and number of images."""
+    fewest = sorted(too_small.items(), key=lambda item: item[1])
+    listed = ", ".join(f"{name} {n}" for name, n in fewest[:_LISTED])
+    listed += " …" if len(too_small) > _LISTED else ""
     smallest = fewest[0][1]
     hint = "add images, or remove the empty classes and extract again"
     if smallest:
         half = max(1, smallest // 2)
         hint = f"use --shots {half} (the rest calibrates the threshold), or --allow-fewer"
     return DataError(
-        f"{len(short)} of {classes} classes have fewer than {shots} distinct images: {listed}", hint=hint
+        f"{len(too_small)} of {classes} classes have fewer than {shots} distinct images: {listed}", hint=hint
     )

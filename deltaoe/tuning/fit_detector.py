@@ -1,45 +1,47 @@
-"""From shots to a detector that is not calibrated yet: choose, learn, blend, find the background."""
+"""From shots to a detector, which is not calibrated yet: choose settings, learn the context, assemble the detector."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from deltaoe.clip.frozen import FrozenClip
+from deltaoe.clip.prompt_learner import PromptLearner
 from deltaoe.errors import ModelError
 from deltaoe.functional.text_features import blend
 from deltaoe.functional.unit_rows import Rows
 from deltaoe.progress import Event, OnEvent
-from deltaoe.scoring.background import Background, choose_background
+from deltaoe.scoring.background import choose_background
 from deltaoe.scoring.detector import Detector
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import Digests
 from deltaoe.tuning.checkpoint import Checkpoint
-from deltaoe.tuning.data import TuningData
-from deltaoe.tuning.learn import learn, new_learner, text_of
+from deltaoe.tuning.data import Shots, TuningData
+from deltaoe.tuning.learn import learn, new_learner, text_features_of
 from deltaoe.tuning.loop import Progress
 from deltaoe.tuning.options import SELECTED, TuningOptions
 from deltaoe.tuning.recipe import Recipe
-from deltaoe.tuning.selection import choice_facts, select
+from deltaoe.tuning.selection import choice_facts, select_on_folds
 from deltaoe.tuning.selection_rule import Choice
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedDetector:
     """A detector that is not calibrated yet, and how it was tuned.
 
     Attributes:
-        detector: with no calibration scores.
-        progress: the loop's last state.
-        choice: the settings chosen and those tried; None where nothing was chosen.
-        notes: sentences that a reader must see.
-        checkpoints: to be removed once the detector is saved.
-        stopped: Ctrl-C has ended the tuning, and the detector has the best context so far.
+        detector: the detector, without calibration scores.
+        progress: last state of the tuning loop.
+        choice: the chosen settings and those that were tried; None if settings were not chosen.
+        notes: sentences for the user.
+        checkpoints: all checkpoints, to be deleted once the detector is saved.
+        stopped: whether Ctrl-C has ended the tuning; the detector then has the best context so far.
     """
 
     detector: Detector
@@ -48,6 +50,29 @@ class Fitted:
     notes: list[str]
     checkpoints: list[Checkpoint]
     stopped: bool = False
+
+
+@dataclass(frozen=True)
+class _ChosenSettings:
+    """The recipe to tune with, the share of its schedule to run, and how both were chosen."""
+
+    recipe: Recipe
+    stop: float = 1.0
+    choice: Choice | None = None
+    notes: list[str] = field(default_factory=list)
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _LearnedPrompts:
+    """Learned prompts: text features (K, D), the loop's last state, and the schedule up to the last epoch run."""
+
+    text: Rows
+    progress: Progress
+    epochs: int
+    last_epoch: int
+    checkpoint: Checkpoint
+    stopped: bool
 
 
 def fit_detector(
@@ -60,51 +85,82 @@ def fit_detector(
     *,
     checkpoints: Path | None = None,
     about: dict[str, Any] | None = None,
-) -> Fitted:
-    """Choose the settings, learn the context, and put the detector together; it is not calibrated yet.
+) -> FittedDetector:
+    """Choose the settings, learn the context vectors, and assemble the detector; it is not calibrated yet.
 
     Args:
-        clip: the model through whose text tower prompts are tuned.
+        clip: the model whose text tower encodes the prompts.
         space: the feature space that the detector belongs to.
         data: shots, validation images and zero-shot prompts.
-        options: recipe, context, background, and what is chosen.
-        digests: (n, 32) of the shots.
-        on: progress.
-        checkpoints: folder for them; None keeps none.
-        about: further settings to note in the detector.
+        options: recipe, context, background, and whether settings are chosen.
+        digests: (n, 32) uint8, digests of the shots.
+        on: receives progress.
+        checkpoints: folder for checkpoints; None writes none.
+        about: further entries for the detector's settings, JSON values.
 
     Raises:
-        ConfigError: an option does not fit.
+        ConfigError: an option is out of range, or a prompt is too long.
         ModelError: the text tower cannot be tuned, or the loss diverged.
         StoreError: a checkpoint cannot be written.
+        KeyboardInterrupt: Ctrl-C before the first epoch of the last tuning has ended.
     """
     options.check(len(data.class_names))
     learner = new_learner(clip, data.class_names, options.context, options.seed)
-    recipe, until, notes = options.recipe, 1.0, list[str]()
-    choice, kept = None, list[Checkpoint]()
-    if options.select == "auto" and not options.fixed >= SELECTED - {"epochs", "steps"}:
-        choice, kept = select(clip, data, options, checkpoints, on)
-        if choice is None:
-            notes.append(
-                "too few images to choose λ, α, τ and c with: the defaults are used (4 shots per class do)"
-            )
-        else:
-            chosen = choice.chosen.setting
-            until = chosen.stop
-            recipe = dataclasses.replace(
-                recipe,
-                ebm_weight=chosen.ebm_weight,
-                blend=chosen.blend,
-                temperature=chosen.temperature,
-                top_c=min(chosen.top_c, len(data.class_names)),
-            )
-    shots = data.shots
+    chosen = _choose_settings(clip, data, options, checkpoints, on)
+    learned = _learn_prompts(clip, learner, data, options, chosen, checkpoints, on)
+    detector = _assemble(clip, space, data, options, chosen, learned, learner, digests, about or {}, on)
+    return FittedDetector(
+        detector,
+        learned.progress,
+        chosen.choice,
+        chosen.notes + _worse_than_zero_shot(data.shots, data.zero_shot, learned.text),
+        [*chosen.checkpoints, learned.checkpoint],
+        learned.stopped,
+    )
+
+
+def _choose_settings(
+    clip: FrozenClip, data: TuningData, options: TuningOptions, checkpoints: Path | None, on: OnEvent
+) -> _ChosenSettings:
+    """The settings chosen on folds; those of the options if nothing is left to choose, or images are too few."""
+    recipe = options.recipe
+    # Either of steps and epochs fixes the schedule.
+    if options.select == "off" or options.fixed >= SELECTED - {"epochs", "steps"}:
+        return _ChosenSettings(recipe)
+    choice, written = select_on_folds(clip, data, options, checkpoints, on)
+    if choice is None:
+        note = (
+            "too few images to choose λ, the blend weight, τ and c with: the defaults are used "
+            "(3 shots per class are enough if all are of one domain)"
+        )
+        return _ChosenSettings(recipe, notes=[note], checkpoints=written)
+    chosen = choice.chosen.setting
+    recipe = dataclasses.replace(
+        recipe,
+        ebm_weight=chosen.ebm_weight,
+        blend=chosen.blend,
+        temperature=chosen.temperature,
+        top_c=min(chosen.top_c, len(data.class_names)),
+    )
+    return _ChosenSettings(recipe, chosen.stop, choice, checkpoints=written)
+
+
+def _learn_prompts(
+    clip: FrozenClip,
+    learner: PromptLearner,
+    data: TuningData,
+    options: TuningOptions,
+    chosen: _ChosenSettings,
+    checkpoints: Path | None,
+    on: OnEvent,
+) -> _LearnedPrompts:
+    """Learn the context vectors on all shots; after Ctrl-C, take the best ones so far."""
+    shots, recipe = data.shots, chosen.recipe
     epochs = recipe.epochs_for(shots.features.shape[0] * shots.features.shape[1], options.shots)
-    last = max(1, round(until * epochs))
+    last_epoch = max(1, round(chosen.stop * epochs))
     checkpoint = Checkpoint(
         checkpoints, {**data.identity, "recipe": dataclasses.asdict(recipe), "epochs": epochs}
     )
-    kept.append(checkpoint)
     stopped = False
     try:
         progress = learn(
@@ -118,57 +174,43 @@ def fit_detector(
             seed=options.seed,
             stage="Tuning",
             on=on,
-            until=last,
+            until=last_epoch,
         )
     except KeyboardInterrupt:
-        if checkpoint.newest is None:
+        if checkpoint.latest is None:
             raise
         checkpoint.write()
-        progress, stopped = checkpoint.newest, True
+        progress, stopped = checkpoint.latest, True
         learner.precision = "fp32"
-    tuned = text_of(learner, progress.best if stopped else None)
-    if not np.isfinite(tuned).all():
+    text = text_features_of(learner, progress.best if stopped else None)
+    if not np.isfinite(text).all():
         raise ModelError("tuning diverged in its last step", hint="lower --learning-rate or --ebm-weight")
-    notes += _worse_than_zero_shot(shots.features[0], shots.classes, data.zero_shot, tuned)
-    text = blend(data.zero_shot, tuned, recipe.blend)
-
-    def encode(names: Sequence[str]) -> Rows:
-        behind = clip.encode_with_context(
-            learner, names, lambda done: on(Event("Encoding background", done, len(names)))
-        ).numpy()
-        return blend(data.encode(names), behind, recipe.blend) if recipe.blend < 1 else behind
-
-    background = choose_background(options.background, data.class_names, text, encode)
-    detector = _detector(clip, space, data, options, recipe, text, background, learner.context)
-    detector = dataclasses.replace(
-        detector,
-        shots=digests,
-        settings={**detector.settings, "epochs": epochs, "until_epoch": last, **(about or {})},
-        facts={
-            "shots": shots.features.shape[1],
-            "views": shots.features.shape[0] - 1,
-            "steps": progress.last.step,
-            "cross_entropy": progress.last.cross_entropy,
-            "ebm": progress.last.ebm,
-            "bound_share": progress.last.bound_share,
-            "shot_accuracy": progress.last.accuracy,
-            **({"selection": choice_facts(choice)} if choice else {}),
-            **({"interrupted": True} if stopped else {}),
-        },
-    )
-    return Fitted(detector, progress, choice, notes, kept, stopped)
+    return _LearnedPrompts(text, progress, epochs, last_epoch, checkpoint, stopped)
 
 
-def _detector(
+def _assemble(
     clip: FrozenClip,
     space: FeatureSpace,
     data: TuningData,
     options: TuningOptions,
-    recipe: Recipe,
-    text: Rows,
-    background: Background,
-    context: Any,
+    chosen: _ChosenSettings,
+    learned: _LearnedPrompts,
+    learner: PromptLearner,
+    digests: Digests,
+    about: dict[str, Any],
+    on: OnEvent,
 ) -> Detector:
+    """The detector of the blended prompts and of background labels with the same context."""
+    recipe, progress = chosen.recipe, learned.progress
+    text = blend(data.zero_shot, learned.text, recipe.blend)
+
+    def encode(names: Sequence[str]) -> Rows:
+        tuned = clip.encode_with_context(
+            learner, names, lambda done: on(Event("Encoding background", done, len(names)))
+        ).numpy()
+        return blend(data.encode(names), tuned, recipe.blend) if recipe.blend < 1 else tuned
+
+    background = choose_background(options.background, data.class_names, text, encode)
     return Detector(
         class_names=tuple(data.class_names),
         text_features=text,
@@ -177,29 +219,54 @@ def _detector(
         calibration=np.empty(0),
         space=space,
         logit_scale=clip.logit_scale,
-        context=context.detach().cpu().numpy(),
+        context=learner.context.detach().cpu().numpy(),
         background=background.features,
         background_names=background.names,
+        shots=digests,
         settings={
-            **dataclasses.asdict(recipe),
-            "shots": options.shots,
-            "seed": options.seed,
-            "select": options.select,
-            "fixed": sorted(options.fixed),
-            "context_length": context.shape[-2],
-            "context_phrase": options.context.phrase,
-            "class_position": options.context.position,
-            "class_specific": options.context.class_specific,
-            "precision": options.context.precision,
+            **_settings(options, recipe, learner.context.shape[-2]),
             **background.settings(options.background),
+            "epochs": learned.epochs,
+            "until_epoch": learned.last_epoch,
+            **about,
+        },
+        facts={
+            "shots": data.shots.features.shape[1],
+            "views": data.shots.features.shape[0] - 1,
+            "steps": progress.last.step,
+            "cross_entropy": progress.last.cross_entropy,
+            "ebm": progress.last.ebm,
+            "bound_share": progress.last.bound_share,
+            "shot_accuracy": progress.last.accuracy,
+            **({"selection": choice_facts(chosen.choice)} if chosen.choice else {}),
+            **({"interrupted": True} if learned.stopped else {}),
         },
     )
 
 
-def _worse_than_zero_shot(shots: Rows, classes: Any, zero_shot: Rows, tuned: Rows) -> list[str]:
-    before, after = (
-        float(np.mean((shots @ text.T).argmax(axis=1) == classes)) for text in (zero_shot, tuned)
-    )
+def _settings(options: TuningOptions, recipe: Recipe, context_length: int) -> dict[str, Any]:
+    """The options of the tuning, for the detector's settings: JSON values, except for the background's."""
+    return {
+        **dataclasses.asdict(recipe),
+        "shots": options.shots,
+        "seed": options.seed,
+        "select": options.select,
+        "fixed": sorted(options.fixed),
+        "context_length": context_length,
+        "context_phrase": options.context.phrase,
+        "class_position": options.context.position,
+        "class_specific": options.context.class_specific,
+        "precision": options.context.precision,
+    }
+
+
+def _worse_than_zero_shot(shots: Shots, zero_shot: Rows, tuned: Rows) -> list[str]:
+    """One sentence if the learned prompts (K, D) classify fewer shots right than the zero-shot prompts do."""
+
+    def accuracy(text: npt.NDArray[np.float32]) -> float:
+        return float(np.mean((shots.features[0] @ text.T).argmax(axis=1) == shots.classes))
+
+    before, after = accuracy(zero_shot), accuracy(tuned)
     if after >= before:
         return []
     return [

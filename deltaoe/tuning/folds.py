@@ -1,4 +1,4 @@
-r"""Folds that play the open world with in-distribution images alone: held-out classes, images and domains."""
+"""Folds of in-distribution images that stand for the open world: each holds out images, classes and a domain."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import numpy.typing as npt
 Indices = npt.NDArray[np.int64]
 
 FOLDS = 3
-_FEWEST_CLASSES = 4  # with fewer, a fold without some of them would be another problem
-_OUT_CLASSES = 1 / 4
-_OUT_IMAGES = 1 / 3
-_MOST_CLASSES = 64
+_MIN_CLASSES = 4  # to hold classes out: with fewer, the task without some of them would be another one
+_HELD_OUT_CLASSES = 1 / 4  # of the classes
+_HELD_OUT_IMAGES = 1 / 3  # of the shots of each known class
+_MAX_CLASSES = 64  # known and held out
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Rows into the images that folds were made of.
+    """One fold, as rows into the images that the folds were made of.
 
     Attributes:
-        classes: the classes that stay known, ascending.
-        train: rows to learn from.
-        known: unseen images of these classes, from the domains that are learned from.
-        unknown: images of the held-out classes, from the same domains; empty where no class is held out.
-        shifted: images of the known classes from the held-out domain; empty without domains.
-        shifted_unknown: images of the held-out classes from there.
-        domain: the domain held out; −1 for none.
+        classes: (k,) indices of the known classes, ascending; the others are held out.
+        train: rows of the images to learn from.
+        known: rows of held-out images of the known classes, from the same domains as ``train``.
+        unknown: rows of images of the held-out classes, from these domains; empty if no class is held out.
+        shifted: rows of images of the known classes from the held-out domain; empty without domains.
+        shifted_unknown: rows of images of the held-out classes from the held-out domain.
+        domain: index of the held-out domain; −1 for none.
     """
 
     classes: Indices
@@ -46,36 +46,46 @@ def make_folds(
     generator: np.random.Generator,
     count: int = FOLDS,
 ) -> list[Fold]:
-    """So many folds, or fewer where images do not suffice: each leaves out images, a quarter of the classes, a domain.
+    """Folds that each hold out a third of the shots, a quarter of the classes and one domain.
 
-    Of many classes a random 64 play, so that a fold costs no more than that.
+    Classes are held out if there are four or more, domains if there are two or more. With more than 64 classes, each
+    fold takes 64 of them, so that its cost does not grow.
 
     Args:
-        classes: (n,) class of each image, ≥ 0.
-        domains: (n,) its domain, −1 for none.
-        validation: (n,) images that only judge; the others, the shots, are learned from unless a fold holds them
-            out.
-        generator: draws.
-        count: how many.
+        classes: (n,) class index of each image, ≥ 0.
+        domains: (n,) domain index of each image, −1 for none.
+        validation: (n,) True for validation images, which are never learned from; the others are shots.
+        generator: draws classes, domains and images.
+        count: number of folds wanted.
 
     Returns:
-        Folds that have two known classes or more and unseen images of theirs.
+        At most ``count`` folds: those with two known classes or more, images to learn from, and held-out images of
+        known classes.
+
+    Example:
+        >>> classes = np.repeat(np.arange(4), 6)  # four classes with six shots each
+        >>> domains, validation = np.full(24, -1), np.zeros(24, dtype=bool)
+        >>> fold = make_folds(classes, domains, validation, np.random.default_rng(0))[0]
+        >>> len(fold.classes), len(fold.train), len(fold.known), len(fold.unknown)
+        (3, 12, 6, 6)
     """
     present = np.unique(classes[~validation])
     order = generator.permutation(present)
-    out = max(1, round(min(len(order), _MOST_CLASSES) * _OUT_CLASSES)) if len(order) >= _FEWEST_CLASSES else 0
-    # Every domain is held out before one is again.
-    homes = np.unique(domains[(domains >= 0) & ~validation])
-    homes = generator.permutation(homes) if len(homes) > 1 else homes[:0]
-    found = []
+    held_out_count = 0
+    if len(order) >= _MIN_CLASSES:
+        held_out_count = max(1, round(min(len(order), _MAX_CLASSES) * _HELD_OUT_CLASSES))
+    # No domain is held out twice before each has been held out once.
+    candidates = np.unique(domains[(domains >= 0) & ~validation])
+    candidates = generator.permutation(candidates) if len(candidates) > 1 else candidates[:0]
+    folds = []
     for number in range(count):
-        turned = np.roll(order, -number * out)[:_MOST_CLASSES]
-        gone, stays = turned[:out], np.sort(turned[out:])
-        away = int(homes[number % len(homes)]) if len(homes) else -1
-        fold = _fold(classes, domains, validation, generator, gone, stays, away)
+        turned = np.roll(order, -number * held_out_count)[:_MAX_CLASSES]
+        held_out, known = turned[:held_out_count], np.sort(turned[held_out_count:])
+        domain = int(candidates[number % len(candidates)]) if len(candidates) else -1
+        fold = _fold(classes, domains, validation, generator, held_out, known, domain)
         if len(fold.classes) >= 2 and len(fold.known) and len(fold.train):
-            found.append(fold)
-    return found
+            folds.append(fold)
+    return folds
 
 
 def _fold(
@@ -83,31 +93,32 @@ def _fold(
     domains: npt.NDArray[np.int64],
     validation: npt.NDArray[np.bool_],
     generator: np.random.Generator,
-    gone: Indices,
-    stays: Indices,
-    away: int,
+    held_out: Indices,
+    known: Indices,
+    domain: int,
 ) -> Fold:
-    there = (domains == away) & (away >= 0)
-    own, other = np.isin(classes, stays), np.isin(classes, gone)
+    """The fold with these held-out and known classes and this held-out domain; its held-out images are drawn."""
+    shifted = (domains == domain) & (domain >= 0)
+    of_known, of_held_out = np.isin(classes, known), np.isin(classes, held_out)
     train: list[Indices] = []
-    unseen: list[Indices] = [np.flatnonzero(own & ~there & validation)]
-    kept: list[int] = []
-    for label in stays.tolist():
-        rows = generator.permutation(np.flatnonzero((classes == label) & ~there & ~validation))
+    held_out_images: list[Indices] = [np.flatnonzero(of_known & ~shifted & validation)]
+    learned: list[int] = []
+    for label in known.tolist():
+        rows = generator.permutation(np.flatnonzero((classes == label) & ~shifted & ~validation))
         if not len(rows):
-            continue  # a class that lives in the held-out domain alone cannot be learned here
-        held = int(len(rows) * _OUT_IMAGES)
-        train.append(rows[held:])
-        unseen.append(rows[:held])
-        kept.append(label)
-    own = np.isin(classes, kept)
-    known = np.sort(np.concatenate(unseen))
+            continue  # a class whose images are all in the held-out domain cannot be learned
+        count = int(len(rows) * _HELD_OUT_IMAGES)
+        train.append(rows[count:])
+        held_out_images.append(rows[:count])
+        learned.append(label)
+    of_known = np.isin(classes, learned)
+    unseen = np.sort(np.concatenate(held_out_images))
     return Fold(
-        classes=np.asarray(kept, dtype=np.int64),
+        classes=np.asarray(learned, dtype=np.int64),
         train=np.sort(np.concatenate(train)) if train else np.zeros(0, dtype=np.int64),
-        known=known[np.isin(classes[known], kept)],
-        unknown=np.flatnonzero(other & ~there),
-        shifted=np.flatnonzero(own & there),
-        shifted_unknown=np.flatnonzero(other & there),
-        domain=away,
+        known=unseen[of_known[unseen]],
+        unknown=np.flatnonzero(of_held_out & ~shifted),
+        shifted=np.flatnonzero(of_known & shifted),
+        shifted_unknown=np.flatnonzero(of_held_out & shifted),
+        domain=domain,
     )

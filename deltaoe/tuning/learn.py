@@ -1,4 +1,4 @@
-"""Learning a context: prompts at their start, the loop, checkpoints from which a killed run goes on."""
+"""Learning context vectors: the prompts at their start, and the tuning loop with its checkpoints and progress line."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import PRECISIONS, generator, tuning_precision
 from deltaoe.tuning.checkpoint import Checkpoint
 from deltaoe.tuning.data import Shots
-from deltaoe.tuning.loop import Problem, Progress, Step, fit_context
+from deltaoe.tuning.loop import Progress, Step, TrainingSet, fit_context
 from deltaoe.tuning.options import ContextOptions
 from deltaoe.tuning.recipe import Recipe
 
 
 def new_learner(clip: FrozenClip, names: Sequence[str], options: ContextOptions, seed: int) -> PromptLearner:
-    """Prompts of K classes with a context that has not been learned yet.
+    """The prompts of K classes, with context vectors at their start.
 
     Args:
-        clip: the model through whose text tower prompts are encoded.
+        clip: the model whose text tower encodes the prompts.
         names: K class names.
-        options: the context vectors.
-        seed: of a random start.
+        options: number, start and place of the context vectors.
+        seed: seed of a random start.
 
     Raises:
-        ConfigError: the context is empty, a prompt too long, or an option unknown.
+        ConfigError: the context is empty, a prompt is too long, or an option has no such choice.
         ModelError: the text tower cannot be tuned.
     """
     return clip.prompt_learner(
@@ -58,23 +58,23 @@ def learn(
     stage: str,
     on: OnEvent,
     until: int | None = None,
-    keep: Sequence[int] = (),
+    snapshot_epochs: Sequence[int] = (),
 ) -> Progress:
-    """Run the loop, from a checkpoint if there is one; afterwards the learner computes in full precision.
+    """Run the tuning loop, from the checkpoint if there is one; the learner computes in full precision afterwards.
 
     Args:
-        clip: the model, for its device and logit scale.
-        learner: its context is learned in place.
-        shots: images that are learned from, with their views.
-        anchor: (K, D) unit rows, the zero-shot text features.
-        recipe: losses and schedule.
-        checkpoint: written while the loop runs; the caller removes it.
-        epochs: passes over the shots that the schedule is made for.
-        seed: of the order of the shots.
-        stage: the name of this tuning on the progress line.
-        on: progress of every step.
-        until: stop after this epoch; None for the end of the schedule.
-        keep: epochs whose context is kept in the result.
+        clip: the model, used for its device and logit scale.
+        learner: its context vectors are learned in place.
+        shots: the images to learn from, with their views.
+        anchor: (K, D) unit rows, text features of the zero-shot prompts.
+        recipe: weights of the losses, and schedule.
+        checkpoint: written while the loop runs; the caller deletes it.
+        epochs: number of passes over the shots in the schedule.
+        seed: seed of the order of the shots.
+        stage: name of this tuning on the progress line.
+        on: receives the progress of every step.
+        until: the epoch of the schedule to stop after; None is the last.
+        snapshot_epochs: epochs after which a copy of the context goes into the result.
 
     Returns:
         The state after the last epoch.
@@ -103,7 +103,7 @@ def learn(
     else:
         progress = fit_context(
             learner,
-            Problem(
+            TrainingSet(
                 torch.from_numpy(shots.features.reshape(-1, shots.features.shape[-1])).to(clip.device),
                 torch.from_numpy(np.tile(shots.classes, len(shots.features))).to(clip.device),
                 clip.logit_scale,
@@ -113,17 +113,17 @@ def learn(
             epochs=epochs,
             generator=generator(seed),
             until=last,
-            keep=keep,
+            snapshot_epochs=snapshot_epochs,
             start=start,
             on_step=report,
-            on_epoch=checkpoint.keep,
+            on_epoch=checkpoint.record,
         )
     learner.precision = "fp32"
     return progress
 
 
-def text_of(learner: PromptLearner, context: torch.Tensor | None = None) -> Rows:
-    """Text features (K, D) of a learner, at another context if one is given, which it then has."""
+def text_features_of(learner: PromptLearner, context: torch.Tensor | None = None) -> Rows:
+    """Text features (K, D), unit rows, of a learner's prompts; ``context``, if given, replaces its context vectors."""
     with torch.no_grad():
         if context is not None:
             learner.context.copy_(context)
@@ -131,6 +131,7 @@ def text_of(learner: PromptLearner, context: torch.Tensor | None = None) -> Rows
 
 
 def _precision(wanted: str, clip: FrozenClip) -> Precision:
+    """The precision named, or the device's own for ``auto``. Raises ConfigError if there is no such precision."""
     if wanted == "auto":
         wanted = tuning_precision(clip.device)
     if wanted not in PRECISIONS:

@@ -1,7 +1,8 @@
-"""The few-shot loop: context vectors on cached features, by cross-entropy, λ·EBM and an anchor.
+"""The tuning loop: context vectors learned from cached image features.
 
-The loss is CE(a·s, y) + λ·a·mean(E_0 − E_2) + η·mean‖z − z_0‖², with CLIP's logit scale a: cross-entropy and EBM are
-in logit units, so that λ weighs like with like **[reading]**.
+The loss is CE(a·s, y) + λ·a·mean(E_0 − E_2) + η·mean‖z − z_0‖²: cross-entropy, EBM loss and anchor, with cosines s,
+text features z, zero-shot text features z_0 and CLIP's logit scale a. Cross-entropy and EBM loss are both in logit
+units **[reading]**. docs/explanation/method.md, "Tuning", explains the terms.
 """
 
 from __future__ import annotations
@@ -21,16 +22,23 @@ from deltaoe.functional.ebm import ebm_loss, ebm_terms
 from deltaoe.runtime import replayed
 from deltaoe.tuning.recipe import Recipe
 
-# Cosines, rows × classes, that losses are made of at a time: they hold some ten numbers for each until backward.
+# Cosines, images × classes, that the losses are computed of at a time; some ten numbers each are held until backward.
 _COSINES = 2**25
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one step saw; ``step`` counts from 1.
+    """Measurements of one step, or their means over the steps of an epoch.
 
-    ``cross_entropy`` and ``ebm`` are in logit units; ``bound_share`` is the share of samples with E_2 ≤ E_1 at the
-    score's τ and c, ``accuracy`` the share classified right; ``distance`` is mean‖z − z_0‖², 0 without an anchor.
+    Attributes:
+        step: number of the step, from 1.
+        steps: number of steps in the schedule.
+        epoch: number of the epoch, from 1.
+        cross_entropy: mean over the images, logit units.
+        ebm: EBM loss a·mean(E_0 − E_2), logit units.
+        bound_share: share of images with E_2 ≤ E_1 at the score's τ and c, the premise of the score's lower bound.
+        accuracy: share of images that are classified right.
+        distance: mean‖z − z_0‖² over the classes; 0 without an anchor.
     """
 
     step: int
@@ -43,41 +51,42 @@ class Step:
     distance: float = 0.0
 
     def loss(self, recipe: Recipe) -> float:
-        """The whole loss."""
+        """The loss that the recipe minimises: the weighted sum of the three terms."""
         return self.cross_entropy + recipe.ebm_weight * self.ebm + recipe.anchor * self.distance
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a tuning stands after an epoch: all that is needed to go on as if nothing had happened.
+    """State of a tuning after an epoch, from which it resumes with the same result as without a break.
 
     Attributes:
         last: means over the shots in the last epoch.
-        best_loss: the smallest of an epoch; ``best`` is the context it was measured at, on average.
-        context: learned so far.
-        kept: contexts after the epochs that were asked for.
-        optimiser: its tensors by name.
-        generator: state of the generator that shuffles.
+        best_loss: the smallest loss of an epoch so far.
+        best: context vectors at the start of that epoch.
+        context: context vectors after the last epoch.
+        snapshots: epoch → context vectors after it, for the epochs that were asked for.
+        optimiser: name → tensor of the optimiser's state.
+        generator: state of the generator that shuffles the images.
     """
 
     last: Step
     best_loss: float
     best: Tensor
     context: Tensor
-    kept: Mapping[int, Tensor] = field(default_factory=dict)
+    snapshots: Mapping[int, Tensor] = field(default_factory=dict)
     optimiser: Mapping[str, Tensor] = field(default_factory=dict)
     generator: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.uint8))
 
 
 @dataclass(frozen=True)
-class Problem:
-    """What is learned from, on the learner's device.
+class TrainingSet:
+    """The images to learn from, as tensors on the learner's device.
 
     Attributes:
         features: (n, D) unit rows.
         labels: (n,) class indices.
-        logit_scale: factor on cosines in the cross-entropy.
-        anchor: (K, D) unit rows, the zero-shot text features; None where nothing is held there.
+        logit_scale: a, CLIP's factor on cosines.
+        anchor: (K, D) unit rows, z_0, the zero-shot text features; None without an anchor.
     """
 
     features: Tensor
@@ -88,59 +97,62 @@ class Problem:
 
 def fit_context(
     learner: PromptLearner,
-    problem: Problem,
+    data: TrainingSet,
     recipe: Recipe,
     *,
     epochs: int,
     generator: torch.Generator,
     until: int | None = None,
-    keep: Sequence[int] = (),
+    snapshot_epochs: Sequence[int] = (),
     start: Progress | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
     on_epoch: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
-    """Learn ``learner.context`` in place.
+    """Learn ``learner.context`` in place, by minimising the loss of this module.
 
     Args:
-        learner: its context is the start.
-        problem: features, classes, anchor.
-        recipe: how; ``epochs`` overrides its own.
-        epochs: passes over the data that the schedule is made for.
-        generator: CPU generator that shuffles.
-        until: stop after this epoch of the schedule; None for its end.
-        keep: epochs after which the context is kept in the result.
-        start: go on from here instead; the same schedule and data give the same result as without a break.
+        learner: the prompts; their context vectors are the start.
+        data: features, classes and anchor.
+        recipe: weights of the losses, optimiser and schedule; its number of epochs is not used.
+        epochs: number of passes over the data in the schedule, ≥ 1.
+        generator: CPU generator that shuffles the images.
+        until: the epoch of the schedule to stop after; None is the last.
+        snapshot_epochs: epochs after which a copy of the context goes into the result.
+        start: state to resume from; the same schedule and data then give the same result as without a break.
         on_step: called after every step.
         on_epoch: called after every epoch, with a copy of all state.
+
+    Returns:
+        The state after the last epoch that was run.
 
     Raises:
         ModelError: the loss is no longer finite.
     """
-    n = len(problem.features)
+    n = len(data.features)
     batch = recipe.batch(n)
     per_epoch = math.ceil(n / batch)
     steps = epochs * per_epoch
     optimiser = _optimiser(learner, recipe)
-    # Small gradients of half precision would be 0 without it.
-    scaler = torch.amp.GradScaler(problem.features.device.type, enabled=learner.precision == "fp16")
+    # Without it, small gradients would be 0 in half precision.
+    scaler = torch.amp.GradScaler(data.features.device.type, enabled=learner.precision == "fp16")
     progress, first = start, 0
     if start is not None:
         first = start.last.epoch
         _restore(learner, optimiser, generator, start)
     encode = replayed(learner.encode, learner.context)
     for epoch in range(first, epochs if until is None else min(until, epochs)):
-        parts = torch.split(torch.randperm(n, generator=generator).to(problem.features.device), batch)
-        before, seen = learner.context.detach().clone(), list[Step]()
+        parts = torch.split(torch.randperm(n, generator=generator).to(data.features.device), batch)
+        before, done = learner.context.detach().clone(), list[Step]()
         for i, rows in enumerate(parts):
             number = epoch * per_epoch + i
             for group in optimiser.param_groups:
                 group["lr"] = recipe.rate(number, steps, per_epoch)
             text = encode(learner.context)
             optimiser.zero_grad(set_to_none=True)
-            values = _backward(text, problem, recipe, rows, scaler)
+            values = _backward(text, data, recipe, rows, scaler)
             scaler.step(optimiser)
             scaler.update()
-            # One transfer for all numbers, so that a GPU is waited for once a step.
+            # One transfer of all numbers: each makes the CPU wait for the GPU.
             numbers = values.tolist()
             if not all(map(math.isfinite, numbers)):
                 raise ModelError(
@@ -148,10 +160,11 @@ def fit_context(
                     hint="lower --learning-rate or --ebm-weight",
                 )
             step = Step(number + 1, steps, epoch + 1, *numbers)
-            seen.append(step)
+            done.append(step)
             on_step(step)
-        last = _mean(seen, [len(rows) / n for rows in parts])
-        progress = _advance(progress, last, before, learner, optimiser, recipe, generator, epoch + 1 in keep)
+        last = _epoch_means(done, [len(rows) / n for rows in parts])
+        snapshot = epoch + 1 in snapshot_epochs
+        progress = _after_epoch(progress, last, before, learner, optimiser, recipe, generator, snapshot)
         on_epoch(progress)
     assert progress is not None  # noqa: S101 - at least one epoch
     return progress
@@ -171,24 +184,22 @@ def _optimiser(learner: PromptLearner, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def _backward(
-    text: Tensor, problem: Problem, recipe: Recipe, rows: Tensor, scaler: torch.amp.GradScaler
+    text: Tensor, data: TrainingSet, recipe: Recipe, rows: Tensor, scaler: torch.amp.GradScaler
 ) -> Tensor:
-    """Gradients of the loss on these rows; its parts, as in ``_losses``.
+    """Compute the gradients of the loss on these rows; returns the five values of :func:`_losses`.
 
-    Where rows × classes are many, the rows' losses go back to the text features block by block and their sum from there
-    to the context: the same gradients, in memory that does not grow with the classes.
+    If rows × classes are many, gradients are computed block by block for the text features, and from their sum once for
+    the context. They are the same, in memory that does not grow with rows × classes.
     """
     size = max(1, _COSINES // len(text))
     if len(rows) <= size:
-        loss, values = _losses(
-            text, problem, recipe, rows if len(rows) < len(problem.features) else slice(None)
-        )
+        loss, values = _losses(text, data, recipe, rows if len(rows) < len(data.features) else slice(None))
         scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return values
     leaf = text.detach().requires_grad_()
     total = torch.zeros(5, device=text.device)
     for part in torch.split(rows, size):
-        loss, values = _losses(leaf, problem, recipe, part)
+        loss, values = _losses(leaf, data, recipe, part)
         share = len(part) / len(rows)
         scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
         total += values * share
@@ -196,22 +207,23 @@ def _backward(
     return total
 
 
-def _losses(text: Tensor, problem: Problem, recipe: Recipe, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
-    features, labels, scale = problem.features[rows], problem.labels[rows], problem.logit_scale
+def _losses(text: Tensor, data: TrainingSet, recipe: Recipe, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
+    """The loss on these rows, and (5,): cross-entropy, EBM loss, bound share, accuracy and distance to the anchor."""
+    features, labels, scale = data.features[rows], data.labels[rows], data.logit_scale
     cosines = features @ text.T
     cross_entropy = F.cross_entropy(scale * cosines, labels)
     ebm = scale * ebm_loss(features, text, recipe.ebm_temperature)
     loss = cross_entropy + recipe.ebm_weight * ebm
     distance = torch.zeros_like(loss)
-    if problem.anchor is not None and recipe.anchor:
-        distance = (text - problem.anchor).square().sum(dim=1).mean()
+    if data.anchor is not None and recipe.anchor:
+        distance = (text - data.anchor).square().sum(dim=1).mean()
         loss = loss + recipe.anchor * distance
-    right = (cosines.argmax(dim=1) == labels).float().mean()
-    premise = ebm_terms(features, text.detach(), recipe.temperature, recipe.top_c).bound_share
-    return loss, torch.stack([cross_entropy, ebm, premise, right, distance]).detach()
+    accuracy = (cosines.argmax(dim=1) == labels).float().mean()
+    bound_share = ebm_terms(features, text.detach(), recipe.temperature, recipe.top_c).bound_share
+    return loss, torch.stack([cross_entropy, ebm, bound_share, accuracy, distance]).detach()
 
 
-def _advance(
+def _after_epoch(
     progress: Progress | None,
     last: Step,
     before: Tensor,
@@ -219,13 +231,14 @@ def _advance(
     optimiser: torch.optim.Optimizer,
     recipe: Recipe,
     generator: torch.Generator,
-    keep: bool,
+    snapshot: bool,
 ) -> Progress:
+    """The state after an epoch: ``progress`` is the state before, ``before`` the context then."""
     context, loss = learner.context.detach().clone(), last.loss(recipe)
     better = progress is None or loss < progress.best_loss
-    kept = {} if progress is None else dict(progress.kept)
-    if keep:
-        kept[last.epoch] = context
+    snapshots = {} if progress is None else dict(progress.snapshots)
+    if snapshot:
+        snapshots[last.epoch] = context
     state = optimiser.state.get(learner.context, {})
     tensors = {k: v.detach().clone() for k, v in state.items() if isinstance(v, Tensor)}
     return Progress(
@@ -233,7 +246,7 @@ def _advance(
         best_loss=loss if progress is None or better else progress.best_loss,
         best=before if progress is None or better else progress.best,
         context=context,
-        kept=kept,
+        snapshots=snapshots,
         optimiser=tensors,
         generator=generator.get_state(),
     )
@@ -242,17 +255,20 @@ def _advance(
 def _restore(
     learner: PromptLearner, optimiser: torch.optim.Optimizer, generator: torch.Generator, start: Progress
 ) -> None:
+    """Set context, optimiser and generator, in place, to a state."""
     with torch.no_grad():
         learner.context.copy_(start.context)
     device = learner.context.device
-    # AdamW counts its steps on the CPU, wherever the rest is.
+    # AdamW keeps its step count on the CPU, whatever the device.
     optimiser.state[learner.context].update(
         {k: v.clone() if v.dim() == 0 else v.to(device, copy=True) for k, v in start.optimiser.items()}
     )
     generator.set_state(start.generator.cpu())
 
 
-def _mean(steps: Sequence[Step], shares: Sequence[float]) -> Step:
+def _epoch_means(steps: Sequence[Step], shares: Sequence[float]) -> Step:
+    """Means over the steps of an epoch, each with its share of the images as weight."""
+
     def mean(values: Iterable[float]) -> float:
         return sum(value * share for value, share in zip(values, shares, strict=True))
 

@@ -1,4 +1,4 @@
-"""How prompts are tuned, as a user says it; apart from what tunes them: a mistake is said before torch loads."""
+"""Options of tuning. Importing them loads no torch, so that a wrong option is answered at once."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from deltaoe.runtime import LARGEST_SEED
 from deltaoe.scoring.options import BackgroundOptions
 from deltaoe.tuning.recipe import Recipe
 
-# All that --select auto can choose.
+# Names of the recipe's values that ``--select auto`` chooses; steps and epochs stand for the moment to stop.
 SELECTED = frozenset({"ebm_weight", "blend", "temperature", "top_c", "steps", "epochs"})
 
 
 @dataclass(frozen=True)
 class ContextOptions(Options):
-    """The context vectors.
+    """The context vectors that are learned.
 
     Attributes:
-        length: n; None for 16, or the phrase's own number of tokens.
-        phrase: start from these words; None starts at random.
-        position: where the class's name stands.
-        class_specific: a context for each class.
-        chunk: classes encoded at a time; None for as many as 2 GiB of activations allow.
-        precision: of the text tower while it learns.
+        length: number of context vectors; None is the number of tokens of ``phrase``, or 16 without one.
+        phrase: words whose token embeddings are the start; None is a random start.
+        position: place of the class name among the context vectors.
+        class_specific: whether each class has context vectors of its own.
+        chunk: number of classes encoded at a time; None is as many as fit in 2 GiB of activations.
+        precision: precision of the text tower while it learns.
     """
 
     length: Annotated[
@@ -69,17 +69,17 @@ class ContextOptions(Options):
 
 @dataclass(frozen=True)
 class TuningOptions(Options):
-    """How prompts are tuned.
+    """Options of tuning on images that are given.
 
     Attributes:
-        shots: images per class.
-        seed: of shots, start, order and folds.
+        shots: number of images per class to learn from.
+        seed: seed of the draw of the shots, the start, the order of the images and the folds.
         context: the context vectors.
         select: ``auto`` chooses λ, the blend weight, τ, c and when to stop on in-distribution images; ``off`` takes the
-            recipe's.
-        recipe: losses and schedule.
-        fixed: the recipe's values that ``auto`` leaves alone.
-        background: labels that images are also compared with.
+            values of the recipe.
+        recipe: hyper-parameters.
+        fixed: names of the recipe's values that ``auto`` does not choose.
+        background: background labels, which images are compared with beside the classes.
     """
 
     shots: Annotated[int, Option("Images per class to learn from.", at_least=1)] = 16
@@ -101,7 +101,7 @@ class TuningOptions(Options):
     background: Annotated[BackgroundOptions, Without("centre")] = field(default_factory=BackgroundOptions)
 
     def check(self, classes: int | None = None) -> None:
-        """Raise ConfigError unless every value is usable, for this number of classes if it is given."""
+        """Raise ConfigError unless all values are in range, and c is at most the number of classes if that is given."""
         super().check()
         self.recipe.check(classes)
         if unknown := self.fixed - {one.name for one in dataclasses.fields(Recipe)}:
@@ -112,15 +112,15 @@ class TuningOptions(Options):
 
 @dataclass(frozen=True)
 class TuneOptions(Options):
-    """What to tune on, and how; see ``deltaoe tune --help``.
+    """Options of :func:`deltaoe.tuning.tune.tune_workspace` and ``deltaoe tune``.
 
     Attributes:
-        tuning: shots, seed, context, recipe, background.
-        data: the data set; None for the last one with classes.
-        domains: of it; all if empty.
-        allow_fewer: classes with fewer images than shots give all they have.
-        out: where the detector is saved; None for the workspace.
-        model: which model, if the data's own is to be loaded from elsewhere.
+        tuning: shots, seed, context, recipe and background.
+        data: the data set to tune on; None is the last one with classes.
+        domains: names of the domains to use; all if empty.
+        allow_fewer: whether classes with fewer images than shots may give all they have.
+        out: file to save the detector to; None saves it in the workspace.
+        model: the model, if it is to be loaded from another place than that of the data set.
     """
 
     tuning: TuningOptions = field(default_factory=TuningOptions)

@@ -1,4 +1,4 @@
-"""How prompts are tuned: the losses' weights, the schedule, and what becomes of the learned features."""
+"""The recipe, which is all hyper-parameters of a tuning: weights of the losses, schedule, blend weight, τ and c."""
 
 from __future__ import annotations
 
@@ -12,34 +12,36 @@ from deltaoe.options import TUNING, Option, Options
 
 Optimiser = Literal["adamw", "sgd"]
 
-_LARGEST_BATCH = 8192
-_SMALLEST_COOP_BATCH = 32
+_MAX_BATCH = 8192  # of adamw
+_WARMUP_STEPS = 4  # of adamw
+_MIN_COOP_BATCH = 32
 _COOP_STEPS_PER_EPOCH = 4
 
 
 @dataclass(frozen=True)
 class Recipe(Options):
-    """How to tune. The defaults are ours, measured in docs/explanation/tuning.md; :meth:`coop` is CoOp's.
+    """Hyper-parameters of a tuning. docs/explanation/tuning.md has the measurements behind the defaults.
 
     Attributes:
-        ebm_weight: λ of the EBM loss; 0 leaves it out.
-        anchor: η of η·mean‖z − z_0‖², which holds the learned text features at the zero-shot ones; KgCoOp's
-            regulariser (Yao et al., CVPR 2023, η = 8). 0 leaves it out.
-        blend: α of z = normalise((1 − α) z_0 + α z_tuned), once tuning is over **[derived, METHOD §5]**.
-        ebm_temperature: τ of the energies in the EBM loss, cosine units; CLIP's own by default, so that both terms
-            of the loss see the same logits.
-        temperature: τ of ΔEnergy, cosine units; in the loop it enters the reported premise only, as does ``top_c``.
+        ebm_weight: λ, weight of the EBM loss; 0 leaves it out.
+        anchor: η, weight of mean‖z − z_0‖², which keeps the learned text features z near the zero-shot ones z_0; it is
+            the regulariser of KgCoOp (Yao et al., CVPR 2023, with η = 8). 0 leaves it out.
+        blend: blend weight b of the final text features z = normalise((1 − b) z_0 + b z_tuned) **[derived]**.
+        ebm_temperature: τ of the energies in the EBM loss, cosine units; by default that of CLIP, so that cross-entropy
+            and EBM loss have the same logits.
+        temperature: τ of ΔEnergy, cosine units. In the loop, τ and c have an influence only on the reported share of
+            images with E_2 ≤ E_1.
         top_c: c of ΔEnergy.
-        optimiser: ``adamw``: every step on all shots (8,192 at most), warmed up over the first steps. ``sgd``: CoOp's
-            schedule.
-        steps: of ``adamw``.
-        epochs: passes over the shots; None takes what ``steps`` makes, or for ``sgd`` CoOp's number for the shots.
-        batch_size: shots per step; None takes all of them, or for ``sgd`` a quarter, at least CoOp's 32: a step costs
+        optimiser: ``adamw`` uses all shots in every step, at most 8,192, and warms up over the first four steps;
+            ``sgd`` is CoOp's schedule.
+        steps: number of steps with ``adamw``.
+        epochs: number of passes over the shots; None follows from ``steps``, or with ``sgd`` is CoOp's number.
+        batch_size: shots per step. None is all of them, or with ``sgd`` a quarter but at least CoOp's 32. A step costs
             one pass of the text tower whatever its batch, so the number of steps need not grow with the classes.
-        learning_rate: the largest; it falls to 0 along a cosine.
-        warmup_rate: of ``sgd``: constant rate of the first epoch.
-        momentum: of ``sgd``.
-        weight_decay: of either.
+        learning_rate: the largest learning rate, which falls to 0 along a cosine.
+        warmup_rate: constant learning rate of the first epoch with ``sgd``.
+        momentum: momentum of ``sgd``.
+        weight_decay: weight decay of the optimiser, whichever it is.
     """
 
     ebm_weight: Annotated[float, Option("λ of the EBM loss.", panel=TUNING, at_least=0)] = 0.2
@@ -87,7 +89,16 @@ class Recipe(Options):
 
     @classmethod
     def coop(cls, **changes: Any) -> Recipe:
-        """CoOp (Zhou et al., IJCV 2022): cross-entropy alone, SGD, the features as they were learned."""
+        """The recipe of CoOp (Zhou et al., IJCV 2022): cross-entropy alone, SGD, and no blending.
+
+        Args:
+            **changes: values of other fields, or other values than CoOp's.
+
+        Example:
+            >>> recipe = Recipe.coop(learning_rate=0.01)
+            >>> recipe.optimiser, recipe.learning_rate, recipe.ebm_weight, recipe.blend
+            ('sgd', 0.01, 0.0, 1.0)
+        """
         plain = cls(
             ebm_weight=0.0,
             anchor=0.0,
@@ -98,20 +109,20 @@ class Recipe(Options):
         return dataclasses.replace(plain, **changes)
 
     def check(self, classes: int | None = None) -> None:
-        """Raise ConfigError unless every value is usable, for this number of classes if it is given."""
+        """Raise ConfigError unless all values are in range, and c is at most the number of classes if that is given."""
         super().check()
         if classes is not None:
             check_top_c(self.top_c, classes)
 
     def batch(self, rows: int) -> int:
-        """Rows per step."""
+        """Number of rows in each step, of so many rows (shots and their views) in all."""
         if self.optimiser == "adamw":
-            return min(rows, self.batch_size or _LARGEST_BATCH)
+            return min(rows, self.batch_size or _MAX_BATCH)
         quarter = math.ceil(rows / _COOP_STEPS_PER_EPOCH)
-        return min(rows, self.batch_size or max(_SMALLEST_COOP_BATCH, quarter))
+        return min(rows, self.batch_size or max(_MIN_COOP_BATCH, quarter))
 
     def epochs_for(self, rows: int, shots: int) -> int:
-        """Passes over so many rows, of so many shots per class."""
+        """Number of passes over the rows (shots and their views), with so many shots per class."""
         if self.epochs is not None:
             return self.epochs
         if self.optimiser == "sgd":
@@ -119,20 +130,28 @@ class Recipe(Options):
         return math.ceil(self.steps / math.ceil(rows / self.batch(rows)))
 
     def rate(self, step: int, steps: int, per_epoch: int) -> float:
-        """Learning rate of a step, counted from 0."""
+        """Learning rate of a step.
+
+        Args:
+            step: number of the step, from 0.
+            steps: number of steps in the schedule.
+            per_epoch: number of steps in an epoch.
+        """
         if self.optimiser == "adamw":
-            warm = min(1.0, (step + 1) / max(1, min(_WARM_STEPS, steps // 4)))
+            warm = min(1.0, (step + 1) / max(1, min(_WARMUP_STEPS, steps // 4)))
             return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
-        # As in CoOp: one constant warm-up epoch, then the cosine from its very start, which so never quite reaches 0.
+        # As in CoOp: one warm-up epoch at a constant rate, then the cosine from its start, so that it ends above 0.
         epoch, epochs = step // per_epoch, steps // per_epoch
         if epoch == 0 and epochs > 1:
             return self.warmup_rate
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * max(epoch - 1, 0) / epochs))
 
 
-_WARM_STEPS = 4
-
-
 def default_epochs(shots: int) -> int:
-    """CoOp's schedule: 50 epochs for 1 shot, 100 for 2 to 4, 200 for more."""
+    """Number of epochs of CoOp for so many shots per class **[source: Zhou et al., IJCV 2022]**.
+
+    Example:
+        >>> [default_epochs(shots) for shots in (1, 2, 4, 8, 16)]
+        [50, 100, 100, 200, 200]
+    """
     return 50 if shots <= 1 else 100 if shots <= 4 else 200

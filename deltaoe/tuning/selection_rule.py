@@ -1,16 +1,15 @@
-r"""Choosing λ, α, τ, c and when to stop, together, from what folds of in-distribution images say.
+r"""The rule that chooses λ, the blend weight, τ, c and when to stop, all at once, on folds of in-distribution images.
 
-Unknown images are played twice. Near ones are images of held-out classes. Far ones are made of the known ones: every
-component of the features is shuffled among the images, which keeps where CLIP's images lie and leaves no content
-**[derived]**: over many settings, AUROC against these goes with AUROC against real far images, as
-``benchmarks/pseudo_unknown.py`` measures on real CLIP features.
+Two kinds of images stand for out-of-distribution ones. Near ones are images of held-out classes. Far ones are made of
+known images, by shuffling every component of the features among the images: this keeps the distribution of each
+component and destroys the content **[derived]**. Over many settings, AUROC against shuffled features is correlated with
+AUROC against real far images; ``benchmarks/pseudo_unknown.py`` measures this on real CLIP features.
 
-The objective of a setting in a fold is the mean accuracy plus the mean AUROC, each over unseen images and the
-held-out domain.
-The default stands unless another setting is better with 95 % confidence, by Student's t over the folds **[derived]**:
-the best of many settings is always partly lucky, and what folds can see favours small λ more than real unknown
-images do. With so few folds the scatter of one setting is itself a matter of luck, so its variance is averaged with
-the median one of all settings.
+The objective of a setting in a fold is its mean accuracy plus its mean AUROC, each over held-out images and the
+held-out domain. A setting replaces the default only if it is better with 95 % confidence, by a one-sided Student's t
+test over the folds **[derived]**, for two reasons: the best of many settings is partly so by chance, and folds favour
+small λ more than real out-of-distribution images do. Because a variance estimated from few folds is uncertain itself,
+it is averaged with the median variance of all settings.
 """
 
 from __future__ import annotations
@@ -32,14 +31,22 @@ from deltaoe.functional.text_features import blend
 from deltaoe.functional.unit_rows import Rows
 from deltaoe.tuning.folds import Fold
 
-_MADE = 400
-# Images of one kind that judge a setting: an AUROC of .8 is then right to .01 and less, and more would cost minutes.
-_MOST = 4096
+_SHUFFLED = 400  # shuffled feature rows per fold
+# Images of one kind in a fold, at most: enough for an AUROC of .8 to within .01, where more would cost minutes.
+_MAX_IMAGES = 4096
 
 
 @dataclass(frozen=True)
 class Setting:
-    """λ, at which epoch's share of the schedule to stop, α, τ and c."""
+    """One combination of the values that are chosen together.
+
+    Attributes:
+        ebm_weight: λ.
+        stop: share of the schedule's epochs after which tuning stops, in (0, 1].
+        blend: blend weight b.
+        temperature: τ of ΔEnergy, cosine units.
+        top_c: c of ΔEnergy.
+    """
 
     ebm_weight: float
     stop: float
@@ -50,7 +57,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class FoldResult:
-    """What a setting reached in a fold; NaN where the fold has not what it takes."""
+    """Measurements of one setting in one fold, or their means over folds; NaN where the fold has no such images.
+
+    Attributes:
+        accuracy: accuracy on held-out images of known classes.
+        shifted_accuracy: accuracy on the held-out domain.
+        near: AUROC of ``accuracy``'s images against held-out classes.
+        shifted_near: the same AUROC within the held-out domain.
+        far: AUROC of ``accuracy``'s images against shuffled features of theirs.
+        shifted_far: the same AUROC within the held-out domain.
+    """
 
     accuracy: float
     shifted_accuracy: float
@@ -61,14 +77,21 @@ class FoldResult:
 
     @property
     def objective(self) -> float:
-        """Mean accuracy plus mean AUROC, of what is there."""
-        unknown = [self.near, self.shifted_near, self.far, self.shifted_far]
-        return _mean([self.accuracy, self.shifted_accuracy]) + _mean(unknown)
+        """Mean accuracy plus mean AUROC, over the values that are not NaN; larger is better."""
+        aurocs = [self.near, self.shifted_near, self.far, self.shifted_far]
+        return _mean([self.accuracy, self.shifted_accuracy]) + _mean(aurocs)
 
 
 @dataclass(frozen=True)
 class TriedSetting:
-    """A setting, its means over the folds, and how much its objective exceeds the default's, ± one standard error."""
+    """One setting that was tried on all folds.
+
+    Attributes:
+        setting: the setting.
+        means: its measurements, averaged over the folds.
+        gain: mean over the folds of its objective minus the default's.
+        error: standard error of the gain; 0 for the default.
+    """
 
     setting: Setting
     means: FoldResult
@@ -78,7 +101,15 @@ class TriedSetting:
 
 @dataclass(frozen=True)
 class Choice:
-    """The setting chosen, the default, zero-shot prompts for comparison, and all that was tried, best first."""
+    """The chosen setting and what it was compared with.
+
+    Attributes:
+        chosen: the chosen setting; the default if no other is reliably better.
+        default: the default setting.
+        zero_shot: zero-shot prompts, for comparison.
+        tried: all settings, the largest gain first.
+        folds: number of folds.
+    """
 
     chosen: TriedSetting
     default: TriedSetting
@@ -87,14 +118,14 @@ class Choice:
     folds: int
 
 
-def settings(
+def setting_grid(
     weights: Sequence[float],
     stops: Sequence[float],
     blends: Sequence[float],
     temperatures: Sequence[float],
     top_cs: Sequence[int],
 ) -> list[Setting]:
-    """All combinations."""
+    """All combinations of values of λ, stop, blend weight, τ and c."""
     return [Setting(*values) for values in itertools.product(weights, stops, blends, temperatures, top_cs)]
 
 
@@ -106,110 +137,148 @@ def score_settings(
     tuned: tuple[Rows, Rows],
     log_weight: float,
     blends: Iterable[float],
-    measures: Sequence[tuple[float, int]],
+    tau_c_pairs: Sequence[tuple[float, int]],
     seed: int,
     device: torch.device | str = "cpu",
 ) -> dict[tuple[float, float, int], FoldResult]:
-    """What each (α, τ, c) reaches in a fold, in float64; of more than 4,096 images of a kind, so many are drawn.
+    """Measurements of all pairs of blend weight and (τ, c) in a fold, computed in float64.
+
+    At most 4,096 images of each kind are used, drawn at random.
 
     Args:
         fold: rows of ``features``.
-        features: (n, D) unit rows.
-        classes: (n,) classes.
-        zero_shot, tuned: text features of the fold's classes and of the background, (K, D) and (m, D).
-        log_weight: log of how many background labels each of the m stands for.
-        blends: α.
-        measures: pairs of τ and c; c beyond the classes is the number of classes.
-        seed: of the shuffling, and of the draw.
-        device: where cosines and energies are computed.
+        features: (n, D) unit rows, image features.
+        classes: (n,) class index of each image.
+        zero_shot: zero-shot text features of the fold's K classes (K, D) and of m background labels (m, D), unit rows.
+        tuned: learned text features of the same classes and labels.
+        log_weight: log w, where each of the m background labels counts w times.
+        blends: blend weights.
+        tau_c_pairs: pairs (τ, c); a c above K counts as K.
+        seed: seed of the shuffled features and of the draw.
+        device: device on which cosines and energies are computed.
 
     Returns:
-        By (α, τ, c).
+        (blend weight, τ, c) → measurements.
     """
-    place = {label: i for i, label in enumerate(fold.classes.tolist())}
+    index_of = {label: i for i, label in enumerate(fold.classes.tolist())}
     rng = np.random.default_rng(seed)
-    rows = [_some(one, rng) for one in (fold.known, fold.unknown, fold.shifted, fold.shifted_unknown)]
-    own = [features[one] for one in rows]
-    made = [shuffled(one, rng) for one in (own[0], own[2])]
-    parts = [torch.from_numpy(one).to(device, torch.float64) for one in (*own, *made)]
-    truth = [np.array([place[label] for label in classes[one].tolist()]) for one in (rows[0], rows[2])]
-    found = {}
+    rows = [_sample(part, rng) for part in (fold.known, fold.unknown, fold.shifted, fold.shifted_unknown)]
+    real = [features[part] for part in rows]
+    made = [shuffled_features(part, rng) for part in (real[0], real[2])]
+    # Known, held-out classes, both of these in the held-out domain; shuffled features of the first and the third.
+    kinds = [torch.from_numpy(part).to(device, torch.float64) for part in (*real, *made)]
+    truth = [np.array([index_of[label] for label in classes[part].tolist()]) for part in (rows[0], rows[2])]
+    most = max(top_c for _, top_c in tau_c_pairs)
+    results = {}
     for share in blends:
-        text, floor = (
+        text, background = (
             torch.from_numpy(blend(a, b, share)).to(device, torch.float64)
             for a, b in zip(zero_shot, tuned, strict=True)
         )
-        images = [_Images(part, text, floor, max(c for _, c in measures), log_weight) for part in parts]
-        right = [
+        images = [_ImageCosines(kind, text, background, most, log_weight) for kind in kinds]
+        accuracies = [
             float(np.mean(one.nearest == labels)) if len(labels) else math.nan
             for one, labels in zip((images[0], images[2]), truth, strict=True)
         ]
-        scored = [dict(one.scores(measures)) for one in images]
-        for measure in measures:
-            scores = [one[measure] for one in scored]
-            pairs = [_auroc(scores[a], scores[b]) for a, b in ((0, 1), (2, 3), (0, 4), (2, 5))]
-            found[share, *measure] = FoldResult(right[0], right[1], *pairs)
-    return found
+        scores = [dict(one.scores(tau_c_pairs)) for one in images]
+        for pair in tau_c_pairs:
+            aurocs = [_auroc(scores[a][pair], scores[b][pair]) for a, b in ((0, 1), (2, 3), (0, 4), (2, 5))]
+            results[share, *pair] = FoldResult(*accuracies, *aurocs)
+    return results
 
 
-class _Images:
-    """ΔEnergy of some images at several τ and c: cosines once, the sum over what is in no T_c once per τ."""
+class _ImageCosines:
+    """Cosines of N images, for ΔEnergy at several τ and c.
+
+    Args:
+        features: (N, D) unit rows.
+        text: (K, D) unit rows, text features of the classes.
+        background: (m, D) unit rows, text features of the background labels.
+        most: the largest c.
+        log_weight: as for :func:`score_settings`.
+
+    Attributes:
+        nearest: (N,) predicted class indices.
+    """
 
     def __init__(
-        self, features: torch.Tensor, text: torch.Tensor, floor: torch.Tensor, most: int, log_weight: float
+        self,
+        features: torch.Tensor,
+        text: torch.Tensor,
+        background: torch.Tensor,
+        most: int,
+        log_weight: float,
     ) -> None:
         cosines = features @ text.T
-        self._top, places = cosines.topk(min(most, len(text)), dim=1)
-        self._rest = cosines.scatter_(1, places, -math.inf)
-        self._beside = features @ floor.T
+        self._top, indices = cosines.topk(min(most, len(text)), dim=1)
+        self._rest = cosines.scatter_(1, indices, -math.inf)
+        self._background = features @ background.T
         self._log_weight = log_weight
-        self.nearest = places[:, 0].cpu().numpy()
+        self.nearest = indices[:, 0].cpu().numpy()
 
     def scores(
-        self, measures: Iterable[tuple[float, int]]
+        self, tau_c_pairs: Iterable[tuple[float, int]]
     ) -> Iterator[tuple[tuple[float, int], npt.NDArray[np.float64]]]:
-        """Each (τ, c) and its scores (N,)."""
-        for temperature, group in itertools.groupby(sorted(measures), key=lambda one: one[0]):
+        """Each pair (τ, c) and ΔEnergy (N,) with it; sums over the other labels are computed once per τ."""
+        for temperature, group in itertools.groupby(sorted(tau_c_pairs), key=lambda pair: pair[0]):
             outside = torch.logaddexp(
                 torch.logsumexp(self._rest / temperature, dim=1),
-                torch.logsumexp(self._beside / temperature, dim=1) + self._log_weight,
+                torch.logsumexp(self._background / temperature, dim=1) + self._log_weight,
             )
-            for measure in group:
-                top_c = min(measure[1], self._top.shape[1])
+            for pair in group:
+                top_c = min(pair[1], self._top.shape[1])
                 between = torch.logsumexp(self._top[:, top_c:] / temperature, dim=1)
                 floor = torch.logaddexp(between, outside)
                 score = delta_energy_from_top(self._top[:, :top_c], floor, temperature)
-                yield measure, np.asarray(score.cpu().numpy())
+                yield pair, np.asarray(score.cpu().numpy())
 
 
-def _some(rows: npt.NDArray[np.int64], generator: np.random.Generator) -> npt.NDArray[np.int64]:
-    return rows if len(rows) <= _MOST else np.sort(generator.permutation(rows)[:_MOST])
+def _sample(rows: npt.NDArray[np.int64], generator: np.random.Generator) -> npt.NDArray[np.int64]:
+    """All rows, or a random part of them if there are too many."""
+    return rows if len(rows) <= _MAX_IMAGES else np.sort(generator.permutation(rows)[:_MAX_IMAGES])
 
 
-def shuffled(features: Rows, generator: np.random.Generator, count: int = _MADE) -> Rows:
-    """Unit rows (count, D) made of (n, D) by drawing every component from another image; none of fewer than two."""
+def shuffled_features(features: Rows, generator: np.random.Generator, count: int = _SHUFFLED) -> Rows:
+    """Features that stand for far out-of-distribution images: each component comes from another image **[derived]**.
+
+    Args:
+        features: (n, D) image features.
+        generator: draws the images.
+        count: number of rows to make.
+
+    Returns:
+        (count, D) float32, unit rows; (0, D) if n < 2.
+
+    Example:
+        >>> rows = np.eye(4, dtype=np.float32) + 1
+        >>> shuffled_features(rows, np.random.default_rng(0), count=6).shape
+        (6, 4)
+    """
     if len(features) < 2:
         return features[:0]
-    # A permutation of the images for each component, as often as it takes.
-    times = -(-count // len(features))
-    order = np.concatenate([generator.permuted(_places(features), axis=0) for _ in range(times)])[:count]
+    # Each component has a permutation of the images of its own; as many rounds of them as give ``count`` rows.
+    rounds = -(-count // len(features))
+    image = np.broadcast_to(np.arange(len(features))[:, None], features.shape)
+    order = np.concatenate([generator.permuted(image, axis=0) for _ in range(rounds)])[:count]
     mixed = np.take_along_axis(features, order, axis=0)
     return np.asarray(mixed / np.linalg.norm(mixed, axis=1, keepdims=True), dtype=np.float32)
 
 
-def choose(
+def choose_setting(
     table: dict[Setting, list[FoldResult]],
     default: Setting,
     zero_shot: Sequence[FoldResult],
     confidence: float = 0.95,
 ) -> Choice:
-    """The setting that is most surely better than the default; the default where none is, with this confidence.
+    """The setting with the largest lower confidence bound of its gain over the default **[derived]**.
+
+    The default is chosen if no bound is above 0: if no setting is better with this confidence.
 
     Args:
-        table: what each setting reached, fold by fold; the default among them.
-        default: to be kept when in doubt.
-        zero_shot: what zero-shot prompts reached in the same folds.
-        confidence: one-sided.
+        table: setting → its measurements, fold by fold; the default is one of the settings.
+        default: the setting that the others are compared with.
+        zero_shot: measurements of zero-shot prompts in the same folds.
+        confidence: one-sided confidence level, in (0, 1).
     """
     base = np.array([result.objective for result in table[default]])
     count = len(base)
@@ -217,32 +286,32 @@ def choose(
         setting: np.array([one.objective for one in results]) - base for setting, results in table.items()
     }
     variances = [float(gain.var(ddof=1)) for setting, gain in gains.items() if setting != default]
-    usual = float(np.median(variances)) if variances else 0.0
+    median_variance = float(np.median(variances)) if variances else 0.0
 
     def tried(setting: Setting, results: Sequence[FoldResult]) -> TriedSetting:
         gain = np.array([one.objective for one in results]) - base
-        error = math.sqrt((float(gain.var(ddof=1)) + usual) / 2 / count) if setting != default else 0.0
+        variance = (float(gain.var(ddof=1)) + median_variance) / 2 if setting != default else 0.0
+        error = math.sqrt(variance / count)
         names = [one.name for one in dataclasses.fields(FoldResult)]
         means = FoldResult(*(_mean([getattr(one, name) for one in results], math.nan) for name in names))
         return TriedSetting(setting, means, float(gain.mean()), error)
 
     all_tried = sorted((tried(*item) for item in table.items()), key=lambda one: -one.gain)
-    own = next(one for one in all_tried if one.setting == default)
-    errors = float(special.stdtrit(count - 1, confidence)) if count > 1 else math.inf
-    better = [one for one in all_tried if one.setting != default and one.gain > errors * one.error]
-    chosen = max(better, key=lambda one: one.gain - errors * one.error, default=own)
-    reference = Setting(0.0, 0.0, 0.0, default.temperature, default.top_c)
-    return Choice(chosen, own, tried(reference, zero_shot), all_tried, count)
-
-
-def _places(features: Rows) -> npt.NDArray[np.int64]:
-    return np.broadcast_to(np.arange(len(features))[:, None], features.shape)
+    tried_default = next(one for one in all_tried if one.setting == default)
+    # Student's t quantile: by so many standard errors a gain must exceed 0.
+    quantile = float(special.stdtrit(count - 1, confidence)) if count > 1 else math.inf
+    better = [one for one in all_tried if one.setting != default and one.gain > quantile * one.error]
+    chosen = max(better, key=lambda one: one.gain - quantile * one.error, default=tried_default)
+    untuned = Setting(0.0, 0.0, 0.0, default.temperature, default.top_c)
+    return Choice(chosen, tried_default, tried(untuned, zero_shot), all_tried, count)
 
 
 def _auroc(known: npt.NDArray[np.float64], unknown: npt.NDArray[np.float64]) -> float:
+    """AUROC with known images as positives; NaN if either kind has none."""
     return float(auroc(known, unknown)) if len(known) and len(unknown) else math.nan
 
 
-def _mean(values: Sequence[float], none: float = 0.0) -> float:
-    there = [value for value in values if not math.isnan(value)]
-    return sum(there) / len(there) if there else none
+def _mean(values: Sequence[float], otherwise: float = 0.0) -> float:
+    """Mean of the values that are not NaN; ``otherwise`` if all are."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return sum(numbers) / len(numbers) if numbers else otherwise

@@ -1,4 +1,4 @@
-"""Tune: load a data set, tune prompts on a few of its images, calibrate on others, save a detector."""
+"""``tune``: load a data set, tune prompts on a few of its images, calibrate on others, save the detector."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from deltaoe.tuning.data import Draw, Shots, TuningData, draw
 from deltaoe.tuning.options import TuneOptions
 
 if TYPE_CHECKING:
-    from deltaoe.tuning.fit_detector import Fitted
+    from deltaoe.tuning.fit_detector import FittedDetector
     from deltaoe.tuning.loop import Step
     from deltaoe.tuning.selection_rule import Choice
 
 
 @dataclass(frozen=True)
 class TuneResult:
-    """A calibrated detector, and what its images and its tuning looked like.
+    """A calibrated detector, and how it was made.
 
     Attributes:
-        detector: calibrated; with the best context so far where Ctrl-C has ended the tuning.
-        data: the data set it was tuned on.
-        drawn: the rows of the data set by their use.
-        fitted: the detector before it was calibrated, the loop's last state, the choice of settings.
-        path: where it was saved; None before :func:`save_detector`.
+        detector: the calibrated detector; with the best context so far if Ctrl-C has ended the tuning.
+        data: the data set that it was tuned on.
+        drawn: rows of the data set by their use.
+        fitted: the detector before calibration, the last state of the loop, and the choice of settings.
+        path: the file of the detector; None before :func:`save_detector`.
     """
 
     detector: Detector
     data: DataSet
     drawn: Draw
-    fitted: Fitted
+    fitted: FittedDetector
     path: Path | None = None
 
     @property
@@ -53,29 +53,35 @@ class TuneResult:
 
     @property
     def choice(self) -> Choice | None:
-        """The settings chosen and those tried; None where nothing was chosen."""
+        """The chosen settings and those that were tried; None if settings were not chosen."""
         return self.fitted.choice
 
     @property
     def notes(self) -> list[str]:
-        """Sentences that a reader must see."""
+        """Sentences for the user."""
         return self.drawn.notes + self.fitted.notes
 
 
 def tune_workspace(
     workspace: Workspace, options: TuneOptions | None = None, on: OnEvent = silent
 ) -> TuneResult:
-    """Learn context vectors from a few images per class, calibrate on the other images, save a detector.
+    """Learn context vectors from a few images per class, calibrate on other images, and save the detector.
 
-    A run that was killed goes on where it was, with the same result. Ctrl-C while the context is learned saves a
-    detector with the best one so far beside the unfinished work, then raises KeyboardInterrupt.
+    A run that was killed resumes from its checkpoint, with the same result.
+
+    Args:
+        workspace: has the data set and its features; the detector is saved there unless ``options.out`` is set.
+        options: data set, shots, recipe and model; None for the defaults.
+        on: receives progress.
 
     Raises:
-        ConfigError: an option does not fit.
-        DataError: nothing was extracted, too few classes or images.
-        ModelError: the model can't be loaded or its text tower can't be tuned; the loss diverged.
-        MismatchError: another model than the one the features came from.
+        ConfigError: an option is out of range, or a prompt is too long.
+        DataError: there is no data set with classes, or there are too few classes or images.
+        MismatchError: the model is another one than that of the features.
+        ModelError: the model cannot be loaded, its text tower cannot be tuned, or the loss diverged.
         StoreError: the workspace cannot be read or written.
+        KeyboardInterrupt: Ctrl-C. If an epoch of the last tuning has ended, a detector with the best context so far
+            has been saved, apart from finished ones.
     """
     options = options or TuneOptions()
     result = tune_data(current_data(workspace, options.data), workspace, options, on)
@@ -83,9 +89,9 @@ def tune_workspace(
 
 
 def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnEvent = silent) -> TuneResult:
-    """Tune on a data set whose features are in the workspace, which need not list it; nothing is saved.
+    """Tune on a data set, which the workspace need not list but whose features it must have; no detector is saved.
 
-    ``options.data`` and ``options.out`` are not looked at. Raises like :func:`tune_workspace`.
+    ``options.data`` and ``options.out`` have no effect. Errors are those of :func:`tune_workspace`.
     """
     require_classes(data.class_names, data.title)
     tuning = options.tuning
@@ -111,14 +117,14 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
         owner=f"the cache of {data.title}",
     )
     store = workspace.features_of(data)
-    # Here, because torch takes seconds to import, and a mistake should be answered at once.
+    # Imported here: torch takes seconds, and a wrong option should be answered at once.
     from deltaoe.scoring.zero_shot import calibrate, text_features
     from deltaoe.tuning.fit_detector import fit_detector
     from deltaoe.tuning.learn import new_learner
 
     clip = source.clip()
     source.remember()
-    # A prompt that is too long is said before anything is encoded and kept.
+    # Raises an error for a prompt that is too long before anything is encoded and stored.
     new_learner(clip, data.class_names, tuning.context, tuning.seed)
     shots, validation = drawn.split.shots, drawn.validation
     tuning_data = TuningData(
@@ -142,7 +148,7 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
     )
     fitted = fit_detector(
         clip,
-        # Under the model's name of today.
+        # The model may have another name now than when the features were stored.
         dataclasses.replace(store.space, model=str(source.ref)),
         tuning_data,
         tuning,
@@ -155,21 +161,25 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
 
 
 def save_detector(result: TuneResult, workspace: Workspace, out: Path | None, on: OnEvent) -> TuneResult:
-    """Save a tuned detector, and forget what a killed run would have gone on from.
+    """Save a tuned detector, and delete the checkpoints of its tuning.
 
     Args:
-        result: from :func:`tune_data`.
-        workspace: keeps the detector if ``out`` is None; it is then the one that ``score`` uses.
-        out: another file for it.
-        on: told where a detector lies whose tuning Ctrl-C has ended.
+        result: result of :func:`tune_data`.
+        workspace: if ``out`` is None, the detector is saved here and becomes the one that ``score`` uses.
+        out: file to save the detector to instead.
+        on: receives a message with the path if Ctrl-C has ended the tuning.
+
+    Returns:
+        The result with the path.
 
     Raises:
         StoreError: the file cannot be written.
-        KeyboardInterrupt: Ctrl-C has ended the tuning. The detector is saved apart from finished ones.
+        KeyboardInterrupt: Ctrl-C has ended the tuning. The detector has been saved apart from finished ones, and the
+            checkpoints are still there.
     """
     detector, fitted = result.detector, result.fitted
     if fitted.stopped:
-        # Not where the finished one would be, nor in the place of the last one.
+        # Under a name of its own, and the workspace's current detector stays what it is.
         path = workspace.detector_file(f"interrupted-{detector.digest[:12]}")
         detector.save(path)
         step = fitted.progress.last
@@ -181,15 +191,15 @@ def save_detector(result: TuneResult, workspace: Workspace, out: Path | None, on
     if out is None:
         workspace.remember(detector=path.stem)
     for checkpoint in fitted.checkpoints:
-        checkpoint.forget()
+        checkpoint.delete()
     return dataclasses.replace(result, path=path)
 
 
 def current_data(workspace: Workspace, wanted: str | None) -> DataSet:
-    """The data set ``wanted``, or the last one with classes.
+    """The data set of this name or folder; the last one with classes for None.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no such data set.
     """
     data = workspace.dataset(wanted)
     if data is None:
@@ -201,7 +211,7 @@ def current_data(workspace: Workspace, wanted: str | None) -> DataSet:
 
 
 def _shots(store: FeatureStore, digests: Digests, classes: npt.NDArray[np.int64]) -> Shots:
-    """Features of the images and of all the augmented views that every one of them has."""
+    """The images (n, 32 bytes of digest each) as shots, with as many augmented views as all of them have."""
     views = range(store.views(digests) + 1)
     return Shots(np.stack([store.features(digests, view) for view in views]), classes)
 

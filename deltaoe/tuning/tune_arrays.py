@@ -1,4 +1,4 @@
-"""The Python API on arrays: no folder, no workspace, nothing on disk."""
+"""Tuning on arrays in memory, without workspace or files."""
 
 from __future__ import annotations
 
@@ -33,30 +33,31 @@ def tune(
     offline: bool = False,
     on: OnEvent = silent,
 ) -> Detector:
-    """Learn prompts from a few of these images, calibrate on the others: what ``deltaoe tune`` does, on arrays.
+    """Learn prompts from a few images per class and calibrate on other images: ``deltaoe tune``, on arrays.
 
     Args:
         features: (n, D) image features of ``model``; scaled to unit length here.
         labels: (n,) class indices from 0 to K − 1.
         class_names: K names.
-        model: a loaded model, or what to load, e.g. ``ViT-B-16/openai`` or ``local-dir:DIR``.
-        domains: (n,) integers, for data from several domains: one at a time is held out when settings are chosen.
-        options: shots, seed, context, recipe, background, what is chosen.
-        device: for a model that is loaded here.
-        offline: never contact a network.
-        on: progress.
+        model: a loaded model, or the name of one, such as ``ViT-B-16/openai`` or ``local-dir:DIR``.
+        domains: (n,) domain indices, −1 for none; each fold for choosing settings then holds out one domain.
+        options: shots, seed, context, recipe, background, and whether settings are chosen; None for the defaults.
+        device: device for a model that is loaded here.
+        offline: whether a model must be loaded without a network.
+        on: receives progress.
 
     Returns:
-        A detector: :meth:`~deltaoe.scoring.detector.Detector.score`, ``predict``, ``p_values``, ``save``.
+        The detector; it is calibrated unless all images were used as shots or for validation.
 
     Raises:
-        ConfigError: an option does not fit.
-        DataError: arrays that do not fit together, hold numbers that are not finite, or too few images of a class.
-        MismatchError: the features have not the model's dimension.
-        ModelError: the model can't be loaded or tuned; the loss diverged.
+        ConfigError: an option is out of range, or a prompt is too long.
+        DataError: the arrays do not fit together, a number is not finite, or a class has too few images.
+        MismatchError: the features have not the dimension of the model's.
+        ModelError: the model cannot be loaded or tuned, or the loss diverged.
+        KeyboardInterrupt: Ctrl-C; there is no detector then.
     """
     options = options or TuningOptions()
-    rows, classes, homes = _checked(features, labels, class_names, domains)
+    rows, classes, domain_of = _checked(features, labels, class_names, domains)
     options.check(len(class_names))
     digests = np.stack([np.frombuffer(hashlib.sha256(row.tobytes()).digest(), np.uint8) for row in rows])
     drawn = draw(
@@ -89,10 +90,10 @@ def tune(
         TuningData(
             class_names=tuple(class_names),
             shots=Shots(rows[None, shots], classes[shots]),
-            domains=homes[shots],
+            domains=domain_of[shots],
             validation=rows[validation],
             validation_classes=classes[validation],
-            validation_domains=homes[validation],
+            validation_domains=domain_of[validation],
             zero_shot=encode(class_names),
             encode=encode,
             identity={},
@@ -112,22 +113,24 @@ def tune(
 def _checked(
     features: npt.ArrayLike, labels: npt.ArrayLike, class_names: Sequence[str], domains: npt.ArrayLike | None
 ) -> tuple[Rows, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Unit rows (n, D), class indices (n,) and domain indices (n,). Raises DataError unless they fit together."""
     rows = unit_rows(features)
     if not len(rows):
         raise DataError(f"features must be (n, D), not {rows.shape}")
     if len(set(class_names)) < len(class_names) or len(class_names) < 2:
         raise DataError("there must be two classes or more, each name once")
-    found = []
-    for name, given in (("labels", labels), ("domains", domains)):
-        values = np.full(len(rows), -1) if given is None else np.asarray(given)
+    indices = []
+    for name, array in (("labels", labels), ("domains", domains)):
+        values = np.full(len(rows), -1) if array is None else np.asarray(array)
         if values.shape != (len(rows),) or values.dtype.kind not in "iu":
             raise DataError(
                 f"{name} must be ({len(rows)},) integers, not {values.shape} of {values.dtype}",
                 hint="one index per row of features",
             )
-        found.append(values.astype(np.int64))
-    if found[0].min() < 0 or found[0].max() >= len(class_names):
+        indices.append(values.astype(np.int64))
+    classes, domain_of = indices
+    if classes.min() < 0 or classes.max() >= len(class_names):
         raise DataError(
-            f"labels run from {found[0].min()} to {found[0].max()}, but there are {len(class_names)} class names"
+            f"labels run from {classes.min()} to {classes.max()}, but there are {len(class_names)} class names"
         )
-    return rows, found[0], found[1]
+    return rows, classes, domain_of

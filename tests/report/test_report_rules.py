@@ -16,7 +16,7 @@ from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import Rule
 from deltaoe.scoring.score import ScoreResult
 from deltaoe.scoring.score_table import ScoreTable
-from deltaoe.scoring.verdicts import judge
+from deltaoe.scoring.verdicts import decide
 from deltaoe.store.feature_space import FeatureSpace
 
 FDR = "on average at most 10% of the images called unknown are false alarms (Benjamini–Hochberg over these images)."
@@ -117,22 +117,22 @@ def build(rule: Rule, scores=SCORES, calibration=300, facts=None):
     # Dogs score lower than cats.
     detector = detector.calibrated((RNG.normal(size=300) - CLASSES)[:calibration], CLASSES[:calibration])
     homes = np.arange(len(scores)) % 2
-    judged = judge(detector, scores, homes, rule)
+    decisions = decide(detector, scores, homes, rule)
     table = ScoreTable(
         class_names=detector.class_names,
         paths=[f"{i}.jpg" for i in range(len(scores))],
         scores=scores,
         labels=np.stack([homes, 1 - homes], axis=1),
         cosines=np.full((len(scores), 2), 0.2, dtype=np.float32),
-        p_values=judged.p_values,
-        threshold=judged.threshold,
+        p_values=decisions.p_values,
+        threshold=decisions.threshold,
         alpha=rule.alpha,
         failed=[],
-        thresholds=judged.thresholds,
+        thresholds=decisions.thresholds,
     )
     files = [os.devnull] * len(scores)
     detector = dataclasses.replace(detector, facts=facts or {})
-    result = ScoreResult(table, rule, files, detector, "here", "m", 0, 0, judged.notes)
+    result = ScoreResult(table, rule, files, detector, "here", "m", 0, 0, decisions.notes)
     now = datetime(2026, 1, 2, tzinfo=UTC)
     return table, build_report(result, title="t", full_table="scores.csv", now=now)
 

@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from deltaoe.errors import ConfigError, StoreError
 from deltaoe.scoring import scorer as scorer_module
 from deltaoe.scoring.detector import Detector
-from deltaoe.scoring.scorer import Scorer, made_exact, score_stored
+from deltaoe.scoring.scorer import Scorer, score_stored, with_exact_scores
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.store_index import FileRecord, as_digests
@@ -145,13 +145,13 @@ def test_no_images_and_a_missing_one(stored):
         score_stored(scorer, store, as_digests([digests[0].tobytes(), bytes([200]) * 32]))
 
 
-def test_some_are_made_exact(stored):
+def test_some_are_with_exact_scores(stored):
     store, digests = stored
     known = make_detector(unit_rows(400, 16, 0), 0.05, 2)
     near, exact = Scorer(known, neighbours=4), Scorer(known)
     found, wanted = (score_stored(scorer, store, digests) for scorer in (near, exact))
     rows = np.array([0, 7, 22, 11])
-    made = made_exact(found, rows, near, store, digests)
+    made = with_exact_scores(found, rows, near, store, digests)
     rest = np.setdiff1d(np.arange(len(digests)), rows)
     assert np.abs(made.scores[rows] - wanted.scores[rows]).max() < 1e-7
     assert (made.bounds[rows, 0] < wanted.scores[rows]).all() and (

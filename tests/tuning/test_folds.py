@@ -19,14 +19,14 @@ from deltaoe.tuning.folds import make_folds
 )
 def test_laws(classes, per_class, domains, spare, seed):
     label = np.repeat(np.arange(classes), per_class + spare)
-    judged = np.tile(np.arange(per_class + spare) >= per_class, classes)
+    validation = np.tile(np.arange(per_class + spare) >= per_class, classes)
     rng = np.random.default_rng(seed)
-    home = rng.integers(0, domains, len(label)) if domains else np.full(len(label), -1)
-    for fold in make_folds(label, home, judged, rng):
+    domain = rng.integers(0, domains, len(label)) if domains else np.full(len(label), -1)
+    for fold in make_folds(label, domain, validation, rng):
         parts = [fold.train, fold.known, fold.unknown, fold.shifted, fold.shifted_unknown]
         rows = np.concatenate(parts)
         assert len(set(rows.tolist())) == len(rows)
-        assert not judged[fold.train].any()
+        assert not validation[fold.train].any()
         for part in (fold.train, fold.known, fold.shifted):
             assert np.isin(label[part], fold.classes).all()
         assert set(label[fold.train]) == set(fold.classes.tolist())
@@ -34,9 +34,9 @@ def test_laws(classes, per_class, domains, spare, seed):
             assert not np.isin(label[part], fold.classes).any()
         if fold.domain >= 0:
             for part in (fold.train, fold.known, fold.unknown):
-                assert (home[part] != fold.domain).all()
+                assert (domain[part] != fold.domain).all()
             for part in (fold.shifted, fold.shifted_unknown):
-                assert (home[part] == fold.domain).all()
+                assert (domain[part] == fold.domain).all()
         else:
             assert not len(fold.shifted)
         if classes < 4:
@@ -45,12 +45,12 @@ def test_laws(classes, per_class, domains, spare, seed):
 
 def test_classes_and_domains_take_turns():
     label = np.repeat(np.arange(8), 12)
-    home = np.tile(np.arange(3), 32)
-    folds = make_folds(label, home, np.zeros(96, dtype=bool), np.random.default_rng(0))
+    domain = np.tile(np.arange(3), 32)
+    folds = make_folds(label, domain, np.zeros(96, dtype=bool), np.random.default_rng(0))
     assert sorted(fold.domain for fold in folds) == [0, 1, 2]
-    gone = [set(range(8)) - set(fold.classes.tolist()) for fold in folds]
-    assert [len(one) for one in gone] == [2, 2, 2]
-    assert len(set.union(*gone)) == 6
+    held_out = [set(range(8)) - set(fold.classes.tolist()) for fold in folds]
+    assert [len(one) for one in held_out] == [2, 2, 2]
+    assert len(set.union(*held_out)) == 6
     # Of 12 images a class has 4 in the held-out domain; a third of the other 8 is unseen.
     assert [len(fold.train) for fold in folds] == [6 * 6] * 3
     assert [len(fold.known) for fold in folds] == [6 * 2] * 3
@@ -63,9 +63,10 @@ def test_many_classes_do_not_make_a_fold_dearer():
     assert all(len(np.unique(label[fold.unknown])) == 16 for fold in folds)
 
 
+@pytest.mark.parametrize("classes", [2, 3, 4, 5, 100])
 @pytest.mark.parametrize(("per_class", "count"), [(1, 0), (2, 0), (3, 3)])
-def test_too_few_images_make_no_fold(per_class, count):
-    label = np.repeat(np.arange(5), per_class)
+def test_too_few_images_make_no_fold(per_class, count, classes):
+    label = np.repeat(np.arange(classes), per_class)
     folds = make_folds(
         label, np.full(len(label), -1), np.zeros(len(label), dtype=bool), np.random.default_rng(0)
     )

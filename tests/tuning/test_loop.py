@@ -14,7 +14,7 @@ from towers import CAUSAL, coop_features, load, make_folder, plain
 
 from deltaoe.clip.loading import weights_digest
 from deltaoe.errors import ConfigError, ModelError
-from deltaoe.tuning.loop import Problem, fit_context
+from deltaoe.tuning.loop import TrainingSet, fit_context
 from deltaoe.tuning.recipe import Recipe, default_epochs
 
 NAMES = ["cat", "polar bear", "twin-engined aeroplane"]
@@ -50,7 +50,7 @@ def fit(learner, recipe, epochs, *, seed=1, data=None, **options):
     anchor = options.pop("anchor", None)
     return fit_context(
         learner,
-        Problem(features, labels, SCALE, anchor),
+        TrainingSet(features, labels, SCALE, anchor),
         recipe,
         epochs=epochs,
         generator=rng,

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from towers import CAUSAL, load, make_folder
 
 from deltaoe.tuning import loop
-from deltaoe.tuning.loop import Problem, fit_context
+from deltaoe.tuning.loop import TrainingSet, fit_context
 from deltaoe.tuning.recipe import Recipe
 
 NAMES = ["cat", "polar bear", "twin-engined aeroplane"]
@@ -30,7 +30,7 @@ def problem():
     labels = torch.arange(3).repeat(12)
     features = F.normalize(centres[labels] + 0.15 * torch.randn(36, 24, generator=rng), dim=1)
     anchor = F.normalize(torch.randn(3, 24, generator=rng), dim=1)
-    return Problem(features, labels, 20.0, anchor)
+    return TrainingSet(features, labels, 20.0, anchor)
 
 
 def run(clip, problem, recipe, epochs=12, **options):
@@ -45,9 +45,9 @@ RECIPES = [Recipe(), Recipe(batch_size=7), Recipe.coop(batch_size=7, learning_ra
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("at", [1, 5, 11])
 def test_broken_off_and_gone_on_is_undisturbed(clip, problem, recipe, at):
-    whole, learner = run(clip, problem, recipe, keep=[3, 12])
+    whole, learner = run(clip, problem, recipe, snapshot_epochs=[3, 12])
     seen = []
-    run(clip, problem, recipe, keep=[3, 12], until=at, on_epoch=seen.append)
+    run(clip, problem, recipe, snapshot_epochs=[3, 12], until=at, on_epoch=seen.append)
     assert seen[-1].last.epoch == at
     steps = []
     other = clip.prompt_learner(NAMES, 4, None, torch.Generator().manual_seed(9))
@@ -57,7 +57,7 @@ def test_broken_off_and_gone_on_is_undisturbed(clip, problem, recipe, at):
         recipe,
         epochs=12,
         generator=torch.Generator().manual_seed(9),
-        keep=[3, 12],
+        snapshot_epochs=[3, 12],
         start=seen[-1],
         on_step=steps.append,
     )
@@ -65,17 +65,17 @@ def test_broken_off_and_gone_on_is_undisturbed(clip, problem, recipe, at):
     assert resumed.last == whole.last
     assert resumed.best_loss == whole.best_loss
     assert torch.equal(resumed.best, whole.best)
-    assert set(resumed.kept) == {3, 12}
-    assert torch.equal(resumed.kept[3], whole.kept[3])
+    assert set(resumed.snapshots) == {3, 12}
+    assert torch.equal(resumed.snapshots[3], whole.snapshots[3])
     assert steps[0].epoch == at + 1
 
 
 def test_what_is_kept_does_not_change_afterwards(clip, problem):
     """A copy, not the parameter itself."""
     seen = []
-    progress, learner = run(clip, problem, Recipe(), on_epoch=seen.append, keep=[1])
+    progress, learner = run(clip, problem, Recipe(), on_epoch=seen.append, snapshot_epochs=[1])
     assert not torch.equal(seen[0].context, seen[-1].context)
-    assert torch.equal(progress.kept[1], seen[0].context)
+    assert torch.equal(progress.snapshots[1], seen[0].context)
     assert torch.equal(progress.context, learner.context.detach())
 
 

@@ -18,7 +18,7 @@ from deltaoe.scoring.label_index import LabelIndex
 from deltaoe.scoring.options import BackgroundOptions
 from deltaoe.scoring.scorer import Scorer
 from deltaoe.store.feature_space import FeatureSpace
-from deltaoe.tuning.loop import Problem, fit_context
+from deltaoe.tuning.loop import TrainingSet, fit_context
 from deltaoe.tuning.options import TuningOptions
 from deltaoe.tuning.recipe import Recipe
 
@@ -55,7 +55,7 @@ def problem(learner, device):
     rows = torch.from_numpy(unit_rows(60, anchor.shape[1], 5)) * 0.5
     labels = torch.arange(60) % len(NAMES)
     rows = torch.nn.functional.normalize(rows + anchor[labels], dim=1)
-    return Problem(rows.to(device), labels.to(device), 30.0, anchor.to(device))
+    return TrainingSet(rows.to(device), labels.to(device), 30.0, anchor.to(device))
 
 
 @pytest.mark.parametrize("chunk", [None, 2])

@@ -14,7 +14,13 @@ from sklearn.metrics import roc_auc_score
 
 from deltaoe.functional.text_features import blend
 from deltaoe.tuning.folds import Fold
-from deltaoe.tuning.selection_rule import FoldResult, Setting, choose, score_settings, shuffled
+from deltaoe.tuning.selection_rule import (
+    FoldResult,
+    Setting,
+    choose_setting,
+    score_settings,
+    shuffled_features,
+)
 
 DEFAULT = Setting(0.2, 1.0, 0.7, 0.1, 1)
 OTHER = Setting(0.05, 1.0, 0.7, 0.1, 1)
@@ -29,7 +35,7 @@ def results(*accuracies):
 
 
 def test_the_default_stands_unless_another_is_surely_better():
-    better = choose(
+    better = choose_setting(
         {DEFAULT: results(0.5, 0.6, 0.7), OTHER: results(0.6, 0.69, 0.81)}, DEFAULT, results(0.5, 0.5, 0.5)
     )
     assert better.chosen.setting == OTHER
@@ -40,7 +46,7 @@ def test_the_default_stands_unless_another_is_surely_better():
         Setting(0.2, 1.0, round(share, 3), 1.0, 1): results(*rng.normal(0.6, 0.3, 3))
         for share in np.linspace(0, 1, 100)
     }
-    doubtful = choose(
+    doubtful = choose_setting(
         {DEFAULT: results(0.6, 0.6, 0.6), OTHER: results(0.61, 0.61, 0.61), **noise},
         DEFAULT,
         results(0.5, 0.5, 0.5),
@@ -51,7 +57,7 @@ def test_the_default_stands_unless_another_is_surely_better():
 
 
 def test_zero_shot_is_compared_and_never_chosen():
-    found = choose({DEFAULT: results(0.5, 0.5)}, DEFAULT, results(0.9, 0.9))
+    found = choose_setting({DEFAULT: results(0.5, 0.5)}, DEFAULT, results(0.9, 0.9))
     assert found.chosen.setting == DEFAULT
     assert found.zero_shot.gain == pytest.approx(0.4)
 
@@ -93,14 +99,14 @@ def test_scored_as_by_hand():
 def test_shuffled_features_keep_what_components_are_and_lose_what_images_are():
     rng = np.random.default_rng(0)
     features = unit(rng.normal(size=(50, 8)) + 3 * np.eye(8)[rng.integers(0, 8, 50)])
-    made = shuffled(features, rng, 100)
+    made = shuffled_features(features, rng, 100)
     assert made.shape == (100, 8)
     assert np.linalg.norm(made, axis=1) == pytest.approx(1, abs=1e-5)
     assert (made @ features.T).max() < 0.999
     assert (
         np.abs(unit(made.mean(axis=0, keepdims=True)) @ unit(features.mean(axis=0, keepdims=True)).T) > 0.95
     )
-    assert len(shuffled(features[:1], rng)) == 0
+    assert len(shuffled_features(features[:1], rng)) == 0
 
 
 @given(arrays(np.float64, (3, 5), elements=st.floats(-1, 1)), st.floats(0, 1))

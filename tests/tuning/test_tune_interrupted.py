@@ -160,5 +160,5 @@ def test_too_few_shots_to_choose_with(place, tmp_path):
             tuning=prompts, out=tmp_path / "d.safetensors", model=ModelOptions(device="cpu", offline=True)
         ),
     )
-    assert any("too few images to choose" in note for note in made.notes)
+    assert any("too few images to choose" in note and "3 shots per class" in note for note in made.notes)
     assert made.detector.temperature == Recipe().temperature
