@@ -58,7 +58,7 @@ def test_evaluate_a_project(project: Path, run: Run, fails: Fails) -> None:
     [
         (("--ood", "a=unknown"), 2, ("no in-distribution images", "--id")),
         (("--id", "images", "--ood", "a=unknown", "--ood", "a=images"), 2, ("twice", "NAME=DATA")),
-        (("--protocol", "pacs-lodo", "--theory"), 2, ("not for protocols", "--id")),
+        (("--recipe", "pacs-lodo", "--theory"), 2, ("not for protocols", "--id")),
         (
             ("--id", "images", "--ood", "a=unknown", "--theory", "--probes", "0"),
             2,
