@@ -1,10 +1,11 @@
-"""Which τ, c, background and centre are best without tuning, over near and far unknown images of several kinds.
+"""AUROC without tuning by τ, c, background and centring, on near and far out-of-distribution images of several kinds.
 
-Three test beds. *Caltech*: real CLIP ViT-B/32 features of 52 classes; near unknowns are the other Caltech classes, far
-ones textures and flowers. *Few classes*: 5 or 20 of the 52, drawn several times; the images of the others are near
-unknowns. *Photographs*: the four PACS domains through the small model of the tests, against textures, scenes and
-objects; background names are ImageNet's. Every number is a mean AUROC; *all* is the mean of the columns before it.
-The background of the first two is another list of names, in another template than some classes.
+Three test beds. *Caltech*: real CLIP ViT-B/32 features of 52 classes; near out-of-distribution images are the other
+Caltech classes, far ones textures and flowers. *Few classes*: 5 or 20 of the 52, drawn several times; the images of the
+others are near out-of-distribution images. *Photographs*: the four PACS domains through the small model of the tests,
+against textures, scenes and objects; background names are ImageNet's. Every number is a mean AUROC; *all* is the mean
+of the columns before it. The background of the first two is another list of names, in another template than some
+classes.
 
     python benchmarks/defaults.py [--draws 5] [--markdown FILE] [--all]
 """
@@ -48,7 +49,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Setting(NamedTuple):
-    """One way to score."""
+    """A score with its τ and c, the share of background labels used, and whether prompts are centred."""
 
     score: str
     temperature: float
@@ -68,7 +69,14 @@ class Setting(NamedTuple):
 
 
 class Bed(NamedTuple):
-    """One problem: images, prompts, names that are no class, and which images are compared with which."""
+    """One test bed.
+
+    Attributes:
+        images: (n, D), features of all images, unit rows.
+        text: (K, D), prompts of the in-distribution classes.
+        background: (M, D), prompts of names that are no class.
+        columns: column → pairs of masks (n,): in-distribution and out-of-distribution images to be told apart.
+    """
 
     images: Rows
     text: Rows
@@ -77,13 +85,13 @@ class Bed(NamedTuple):
 
 
 def unit(rows: npt.NDArray[np.floating] | torch.Tensor) -> Rows:
-    """Unit rows, float32."""
+    """The rows at unit length, float32."""
     array = np.asarray(rows, dtype=np.float64)
     return np.asarray(array / np.linalg.norm(array, axis=1, keepdims=True), dtype=np.float32)
 
 
 def caltech(draws: int) -> Iterator[Bed]:
-    """Real CLIP features, whole and with few classes."""
+    """Test beds of real CLIP features: all 52 classes, then ``draws`` subsets of 5 and of 20 classes."""
     data = load_features(SHARED / "data" / "clip-features")
     images = unit(np.concatenate([part.numpy() for part in data.image_sets]))
     kind = np.repeat(np.arange(len(data.image_sets)), [len(part) for part in data.image_sets])
@@ -103,7 +111,7 @@ def caltech(draws: int) -> Iterator[Bed]:
 
 
 def photographs(workspace: Path) -> Iterator[Bed]:
-    """Photographs and drawings, each domain against all unknown folders."""
+    """The test bed of photographs and drawings: each domain against all out-of-distribution folders."""
     photos, model = SHARED / "data" / "photos", f"local-dir:{SHARED / 'models' / 'photo-clip'}"
     place, options = Workspace(workspace), ExtractOptions(model=ModelOptions(model=model, offline=True))
     known = extract(photos / "pacs-mini", place, options).data
@@ -124,7 +132,7 @@ def photographs(workspace: Path) -> Iterator[Bed]:
 
 
 def measure(bed: Bed, settings: list[Setting]) -> Iterator[tuple[str, Setting, float, float]]:
-    """Column, setting, mean AUROC and mean FPR@95, for all of them."""
+    """(column, setting, mean AUROC, mean FPR@95) for every column of a test bed and every setting."""
     groups = itertools.groupby(settings, key=lambda s: (s.fraction, s.centre))
     for (fraction, centre), group in groups:
         rows = mine(bed.background, bed.text, fraction) if fraction else np.zeros(0, dtype=np.int64)
@@ -145,7 +153,7 @@ def measure(bed: Bed, settings: list[Setting]) -> Iterator[tuple[str, Setting, f
 
 
 def every_setting() -> list[Setting]:
-    """Baselines as published, the paper's score, and the grid; ordered by what they share."""
+    """Baselines as published, and ΔEnergy and NegLabel on a grid; ordered by background and centring."""
     baselines = [Setting(name, 1.0, 1, 0.0, False) for name in ("mcm", "msp", "max_logit", "energy")]
     grid = [
         Setting("delta_energy", tau, c, fraction, centre)

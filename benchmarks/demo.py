@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def demo(seed: int) -> dict[str, dict[str, float]]:
-    """All numbers of one run of the command, by method."""
+    """Method → number → value, of one run of ``deltaoe demo --json`` with this render seed."""
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [sys.executable, "-m", "deltaoe_cli", "demo", "--out", folder, "--seed", str(seed), "--json"],

@@ -1,7 +1,7 @@
-"""Images per second of `deltaoe extract`, beside the bare model and a well-tuned plain loop, in one run.
+"""Images per second of `deltaoe extract`, of the image tower alone, and of a well-tuned plain loop, in one run.
 
-The plain loop is what a good engineer writes: open_clip's preprocess in a DataLoader with a worker per CPU, batches of
-32, channels-last, inference mode, np.save at the end. The bare model is the same image tower on the same pictures,
+The plain loop is a good baseline implementation: open_clip's preprocess in a DataLoader with a worker per CPU, batches
+of 32, channels-last, inference mode, np.save at the end. The bare model is the same image tower on the same pictures,
 already decoded and cut: the limit of both. Each way runs in a process of its own, in turns. Times count from the first
 encoded batch, so that neither loading nor the start of worker processes is counted on any side.
 
@@ -31,7 +31,7 @@ VIT = "ViT-B/32, random weights"
 
 
 def ours(model: str, folder: Path, count: int) -> float:
-    """Seconds of the extract workflow in an empty workspace."""
+    """Seconds of :func:`deltaoe.extract` on a folder of ``count`` images, in an empty workspace."""
     from deltaoe.clip.options import ModelOptions
     from deltaoe.extraction.extract import extract
     from deltaoe.extraction.options import ExtractOptions
@@ -54,24 +54,24 @@ def ours(model: str, folder: Path, count: int) -> float:
 
 
 class Pictures:
-    """A data set for a DataLoader: open_clip's transform of each file."""
+    """A PyTorch data set: each file decoded and transformed by open_clip's preprocess."""
 
     def __init__(self, files: list[Path], preprocess: Any) -> None:
         self.files, self.preprocess = files, preprocess
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of files."""
         return len(self.files)
 
     def __getitem__(self, i: int) -> Any:
-        """One preprocessed picture."""
+        """The pixels of one file, as open_clip prepares them."""
         from PIL import Image
 
         return self.preprocess(Image.open(self.files[i]).convert("RGB"))
 
 
 def plain(model: str, folder: Path, count: int) -> float:
-    """Seconds of the plain loop."""
+    """Seconds of the plain loop on a folder of ``count`` images."""
     import numpy as np
     import open_clip
     import torch

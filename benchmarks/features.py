@@ -40,7 +40,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Row(NamedTuple):
-    """One line of the reference: a score and its options."""
+    """One row of the reference: a score, its τ and c, and the share of background prompts used (None for none)."""
 
     score: str
     temperature: float
@@ -59,7 +59,14 @@ class Row(NamedTuple):
 
 
 class Features(NamedTuple):
-    """The arrays, float64: ID images, their labels, OOD images by name, ID prompts, background prompts."""
+    """The arrays, float64, rows of unit length.
+
+    Attributes:
+        inside: (n, D), in-distribution images; ``labels``: (n,), their classes.
+        outside: name → (m, D), out-of-distribution images.
+        text: (K, D), prompts of the in-distribution classes.
+        background: (M, D), background prompts.
+    """
 
     inside: Tensor
     labels: npt.NDArray[np.int64]
@@ -69,12 +76,12 @@ class Features(NamedTuple):
 
     @property
     def image_sets(self) -> list[Tensor]:
-        """ID first, then every OOD set."""
+        """The in-distribution images, then every out-of-distribution set."""
         return [self.inside, *self.outside.values()]
 
 
 class Comparison(NamedTuple):
-    """One number of ours beside the reference's."""
+    """One number computed by deltaoe, beside the reference's."""
 
     row: str
     data: str
@@ -84,15 +91,15 @@ class Comparison(NamedTuple):
 
     @property
     def difference(self) -> float:
-        """Absolute."""
+        """The absolute difference."""
         return abs(self.ours - self.reference)
 
 
 def load_features(data: Path) -> Features:
     """Read the arrays as float64, rows at unit length again.
 
-    Stored as float16, they are off by up to 3e-4, which moves every score that sees the level of a cosine:
-    used as stored, FPR@95 is off by up to 1.6e-3. The data's README does not mention it; the numbers show it.
+    Stored as float16, their lengths are off by up to 3e-4, which changes every score that depends on the level of a
+    cosine: without scaling, FPR@95 is off by up to 1.6e-3. The data's README does not mention it.
     """
 
     def read(name: str, key: str) -> Tensor:
@@ -111,7 +118,7 @@ def load_features(data: Path) -> Features:
 
 
 def load_reference(data: Path) -> tuple[dict[str, Any], list[tuple[Row, dict[str, dict[str, float]]]]]:
-    """The whole of `reference.json`, and its rows as (what, {data set: {metric: number}})."""
+    """The whole of `reference.json`, and its rows as (row, {data set: {metric: number}})."""
     reference = json.loads((data / "reference.json").read_text(encoding="utf-8"))
     rows = []
     for entry in reference["rows"]:
@@ -121,13 +128,17 @@ def load_reference(data: Path) -> tuple[dict[str, Any], list[tuple[Row, dict[str
 
 
 def keep_background(features: Features, fraction: float) -> Tensor:
-    """Background prompts least like the ID prompts: the lowest 0.95-quantiles of the cosine (METHOD §4)."""
+    """The share ``fraction`` of the background prompts that are least like the class prompts, (m, D).
+
+    Likeness is the 0.95-quantile of a background prompt's cosines to the class prompts (docs/explanation/method.md,
+    "Background labels").
+    """
     likeness = torch.quantile(features.background @ features.text.T, 0.95, dim=-1)
     return features.background[likeness.argsort()[: int(fraction * len(likeness))]]
 
 
 def our_scores(features: Features, row: Row) -> list[Floats]:
-    """One row's scores of every image set, from `deltaoe.functional`."""
+    """One row's scores (n,) of every image set, computed by `deltaoe.functional`."""
     if row.background is None:
         score = SCORES[row.score].compute
         seen = (Evidence.of_cosines(h @ features.text.T) for h in features.image_sets)
@@ -140,7 +151,7 @@ def our_scores(features: Features, row: Row) -> list[Floats]:
 
 
 def numpy_scores(features: Features, row: Row) -> list[Floats]:
-    """The same by the textbook, in NumPy alone: the yardstick of the wall time, and a second opinion."""
+    """The same in NumPy alone, by the formulas: independent values, and the time to compare with."""
     tau, text = row.temperature, features.text.numpy()
     prompts = text
     if row.background is not None:
@@ -169,7 +180,7 @@ def numpy_scores(features: Features, row: Row) -> list[Floats]:
 
 
 def compare_row(features: Features, row: Row, expected: dict[str, dict[str, float]]) -> Iterator[Comparison]:
-    """Every number of one row beside the reference's."""
+    """Every metric of one row on every data set, beside the reference's."""
     inside, *outside = our_scores(features, row)
     for name, scores in zip(features.outside, outside, strict=True):
         for metric, compute in METRICS.items():
@@ -177,13 +188,13 @@ def compare_row(features: Features, row: Row, expected: dict[str, dict[str, floa
 
 
 def compare_accuracy(features: Features, reference: dict[str, Any]) -> Comparison:
-    """Top-1 accuracy on the ID images."""
+    """Top-1 accuracy on the in-distribution images, beside the reference's."""
     hits = (features.inside @ features.text.T).argmax(dim=-1).numpy() == features.labels
     return Comparison("accuracy", "caltech52 (ID)", "top-1", float(hits.mean()), reference["id_accuracy"])
 
 
 def default_table(features: Features) -> Table:
-    """Our defaults beside the baselines as published: AUROC and FPR@95 of every data set."""
+    """AUROC and FPR@95 on every data set: the default score beside the baselines at their published settings."""
     table = Table(title="Without tuning: our defaults beside baselines as published, AUROC / FPR@95")
     for column in ("score", *OUT_SETS):
         table.add_column(column, no_wrap=True)
@@ -215,7 +226,7 @@ def default_table(features: Features) -> Table:
 
 
 def wall_times(features: Features, rows: list[Row]) -> tuple[float, float]:
-    """Seconds for all rows, ours and plain NumPy: medians of three runs each, in turns to share the weather."""
+    """Seconds for all rows, ours and plain NumPy: medians of three runs each, alternating."""
     ways: tuple[Callable[[Features, Row], list[Floats]], ...] = (our_scores, numpy_scores)
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(3):
@@ -228,7 +239,7 @@ def wall_times(features: Features, rows: list[Row]) -> tuple[float, float]:
 
 
 def print_table(console: Console, comparisons: list[Comparison], missing: list[Row]) -> None:
-    """One line per row of the reference and data set; nothing of the reference goes unmentioned."""
+    """Print one line for each comparison, and for each row of the reference that this release does not have."""
     table = Table(title="Real CLIP ViT-B/32 features: ours / reference / difference")
     for column in ("score", "data", "metric"):
         table.add_column(column, no_wrap=True)

@@ -1,4 +1,4 @@
-"""Tuning of ImageNet's size: 1,000 classes × 16 shots through ViT-B/16's text tower, beside CoOp's way and arithmetic.
+"""Time to tune at ImageNet's size, 1,000 classes × 16 shots, ViT-B/16's text tower, beside CoOp's and the GPU's limit.
 
 Weights are random, which costs the same time, and image features are made of the text features, so that accuracies mean
 nothing. What is timed is all of ``deltaoe.tune``: the choice of settings, the tuning, the background, the calibration;
@@ -49,13 +49,13 @@ SIZE = 4096  # of the matrix product that shows the GPU's rate
 
 
 def waits(device: torch.device) -> None:
-    """Until the device has done what it was given."""
+    """Wait until the device has finished its queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def seconds(work: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Median time of a call, after one to warm up."""
+    """Median seconds of a call over ``repeats``, after one that warms up."""
     work()
     waits(device)
     times = []
@@ -68,7 +68,7 @@ def seconds(work: Callable[[], object], device: torch.device, repeats: int) -> f
 
 
 def load(name: str, device: torch.device, folder: Path) -> FrozenClip:
-    """A model of this architecture with random weights, from a folder as users have it."""
+    """A model of this architecture with random weights, saved to a folder and loaded from it as ``local-dir:``."""
     torch.manual_seed(0)
     model = open_clip.create_model(name, pretrained=None)
     config = {"model_cfg": open_clip.get_model_config(name), "preprocess_cfg": model.visual.preprocess_cfg}
@@ -78,13 +78,13 @@ def load(name: str, device: torch.device, folder: Path) -> FrozenClip:
 
 
 def class_names(count: int) -> list[str]:
-    """ImageNet's; beyond them with a number, as long as such names are."""
+    """``count`` class names: ImageNet's, then the same again with a number."""
     known = list(dict.fromkeys(open_clip.IMAGENET_CLASSNAMES))
     return [known[i % len(known)] + (f" {i // len(known)}" if i >= len(known) else "") for i in range(count)]
 
 
 def made(text: np.ndarray, each: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features of so many images of each class, and their classes."""
+    """Features (n, D) of ``each`` images of every class around its text feature, and their classes (n,)."""
     labels = np.repeat(np.arange(len(text)), each)
     spread = (text - text.mean(axis=0))[labels]
     noise = np.random.default_rng(0).standard_normal(spread.shape, dtype=np.float32)
@@ -95,7 +95,7 @@ def made(text: np.ndarray, each: int) -> tuple[np.ndarray, np.ndarray]:
 def steps_of(
     clip: FrozenClip, names: list[str], rows: np.ndarray, labels: np.ndarray
 ) -> Callable[[int], object]:
-    """So many steps of ours, from the start."""
+    """A function that runs so many tuning steps of deltaoe from the start."""
     learner = new_learner(clip, names, ContextOptions(), seed=0)
     with torch.no_grad():
         anchor = learner().detach()
@@ -113,7 +113,7 @@ def steps_of(
 
 
 def coop_step(clip: FrozenClip, model: Any, names: list[str], rows: np.ndarray, labels: np.ndarray) -> float:
-    """Seconds of one step of CoOp's way with the EBM loss, on a batch of 32."""
+    """Seconds of one tuning step as CoOp computes it, with the EBM loss, on a batch of 32."""
     device = clip.device
     tokens = open_clip.get_tokenizer("ViT-B-16")([" ".join(["x"] * 16) + f" {name}." for name in names]).to(
         device
@@ -138,13 +138,13 @@ def coop_step(clip: FrozenClip, model: Any, names: list[str], rows: np.ndarray, 
 
 
 def rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations per second of a large matrix product."""
+    """Floating point operations per second of a large matrix product."""
     a, b = (torch.randn(SIZE, SIZE, device=device, dtype=dtype) for _ in range(2))
     return 2 * SIZE**3 / seconds(lambda: a @ b, device, 10)
 
 
 def compare(clip: FrozenClip, options: argparse.Namespace, out: Console) -> None:
-    """A step of ours, one of CoOp's way, and the whole of ``deltaoe.tune``."""
+    """Print the times of a tuning step, of one as CoOp computes it, and of all of ``deltaoe.tune``."""
     device = clip.device
     names = class_names(options.classes)
     text = clip.encode_text([f"a photo of a {name}." for name in names]).cpu().numpy()
@@ -197,7 +197,7 @@ def compare(clip: FrozenClip, options: argparse.Namespace, out: Console) -> None
 
 
 def main() -> int:
-    """Print what it takes."""
+    """Parse the arguments and print the times."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -227,7 +227,7 @@ def main() -> int:
 
 
 def profiled(run: Callable[[int], object], steps: int, device: torch.device, out: Console) -> None:
-    """Print how long the device computes in so many steps, and its largest kernels."""
+    """Print how long the device computes in ``steps`` tuning steps, and its longest kernels."""
     from torch.profiler import ProfilerActivity, profile
 
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]

@@ -1,9 +1,10 @@
-"""Scoring over many labels, beside plain torch: a dense product, topk and logsumexp, in one run.
+"""Time and memory of scoring over many labels, beside a plain torch implementation, in one run.
 
-The plain way holds all cosines of as many images as fit into 2 GB. Each way runs in a process of its own, whose peak of
-memory counts above that of its labels and images alone. Labels look like CLIP's text features: one common direction and
-noise, so that cosines to an image lie around 0.2 with a standard deviation of 0.03. With --neighbours 64 FAISS looks up
-64 labels per image and the score is bounded; the width is upper less lower bound, in cosine units.
+The plain implementation is a dense product, topk and logsumexp; it holds the cosines of as many images as fit into 2
+GB. Each way runs in a process of its own, whose peak of memory counts above that of its labels and images alone. Labels
+look like CLIP's text features: one common direction and noise, so that cosines to an image lie around 0.2 with a
+standard deviation of 0.03. With --neighbours 64 FAISS looks up 64 labels per image and the score is bounded; the width
+is upper less lower bound, in cosine units.
 
     python benchmarks/labels.py [--labels 1000 10000 100000 1000000] [--images 10000] [--device cuda] [--markdown FILE]
 """
@@ -36,7 +37,7 @@ WIDTHS = (0.01, 0.1, 1.0)
 
 
 def rows(count: int, common: float, seed: int) -> npt.NDArray[np.float32]:
-    """(count, 512) unit rows around one direction."""
+    """(count, 512) unit rows around one common direction, whose weight is ``common``."""
     import numpy as np
 
     generator = np.random.default_rng(seed)
@@ -49,7 +50,7 @@ def rows(count: int, common: float, seed: int) -> npt.NDArray[np.float32]:
 
 
 def detector(labels: int, temperature: float) -> Detector:
-    """A detector of so many labels."""
+    """A detector of so many labels at this τ."""
     import numpy as np
 
     from deltaoe.scoring.detector import Detector
@@ -61,7 +62,7 @@ def detector(labels: int, temperature: float) -> Detector:
 
 
 def run(way: str, labels: int, images: int, device: str) -> dict[str, Any]:
-    """One way in this process: seconds, peak of memory (the GPU's on a GPU), and widths of bounds."""
+    """Run one way in this process: seconds, peak memory in bytes (the GPU's on a GPU), and the widths of bounds."""
     import torch
 
     from deltaoe.scoring.scorer import IMAGE_BLOCK, Scorer

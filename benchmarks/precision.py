@@ -1,9 +1,9 @@
-"""What half precision costs and brings: photographs encoded in fp32, bf16 and fp16, beside each other.
+"""Speed and accuracy of half precision: photographs encoded in fp32, bf16 and fp16.
 
 In-distribution are the photographs of pacs-mini with its seven class names as prompts, out-of-distribution all of
-ood-mini. The image tower alone is timed, on pixels that are already there. Changes are against fp32 kept as
-float32: of a feature's direction (1 − cosine to its twin), of ΔEnergy relative to its standard deviation over the
-images, and of the AUROC. The last column changes nothing but how fp32 features are stored.
+ood-mini. The image tower alone is timed, on pixels that are already there. Changes are against fp32 kept as float32: of
+a feature's direction (1 − cosine to the fp32 one), of ΔEnergy relative to its standard deviation over the images, and
+of the AUROC. The last column changes nothing but how fp32 features are stored.
 
     python benchmarks/precision.py [--images 700] [--device auto] [--markdown FILE]
 """
@@ -45,25 +45,25 @@ ROWS = [
 
 
 class Encoded(NamedTuple):
-    """Unit features of all images (n, D) in float64, and the images per second they took."""
+    """Unit features (n, D) of all images in float64, and the rate in images per second."""
 
     features: torch.Tensor
     rate: float
 
 
 def photographs(folder: Path, most: int) -> list[Path]:
-    """Image files below a folder; if there are more than ``most``, so many evenly spaced ones."""
+    """The image files below a folder in order, thinned out evenly to at most ``most``."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     return [files[i] for i in np.linspace(0, len(files) - 1, min(most, len(files))).astype(int)]
 
 
 def cut(files: Sequence[Path], geometry: Geometry) -> NDArray[np.uint8]:
-    """Pixels (n, H, W, 3)."""
+    """Pixels (n, H, W, 3) of the files, decoded, resized and cropped for the model."""
     return np.stack([geometry.centred(decode(path.read_bytes())) for path in files])
 
 
 def encode(clip: FrozenClip, pixels: NDArray[np.uint8], repeats: int) -> Encoded:
-    """Features, and the best speed of some runs; a first batch warms up, unless all is one."""
+    """Encode images, and take the fastest of ``repeats`` runs; the first batch is encoded before to warm up."""
     encoder = BatchEncoder(clip)
     encoder(pixels[: encoder.batch_size])
     seconds = []
@@ -75,12 +75,18 @@ def encode(clip: FrozenClip, pixels: NDArray[np.uint8], repeats: int) -> Encoded
 
 
 def stored(features: torch.Tensor) -> torch.Tensor:
-    """As they come back from a store that keeps float16 rows: rounded, then brought to unit length again."""
+    """Features (n, D) as a store of float16 rows returns them: rounded, then scaled to unit length again."""
     return torch.nn.functional.normalize(features.to(torch.float16).double(), dim=-1)
 
 
 def changes(features: torch.Tensor, exact: torch.Tensor, text: torch.Tensor, inside: int) -> list[str]:
-    """One column's cells below its speed. The first ``inside`` images are in-distribution."""
+    """The cells of one precision below its rate.
+
+    Args:
+        features: (n, D), of that precision; ``exact``: (n, D), of fp32.
+        text: (K, D), the class prompts.
+        inside: number of in-distribution images, which are the first rows.
+    """
     # Of unit vectors, half the squared distance: 1 − cosine would lose what it is about to rounding.
     turned = (features - exact).square().sum(dim=1).numpy() / 2
     energies, areas = [], []

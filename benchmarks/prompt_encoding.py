@@ -1,8 +1,8 @@
-"""One tuning step's text pass, ours against CoOp's way, in the same run.
+"""Time and memory of one tuning step's text pass, in deltaoe and as CoOp computes it, in the same run.
 
 CoOp's way: every class's prompt through all 77 positions of the text tower, forward and backward. Ours: the
 shared prefix once, each class's own tokens without padding, nothing behind EOT. Same tower, same random weights,
-same context; the largest difference of features and of gradients is printed beside the ratio.
+same context; the largest differences of the features and of the gradients are printed beside the ratio of times.
 
 CoOp's way takes some 25 MiB for each class, so it runs in blocks of 100 classes whose gradients add up: that is
 arithmetic enough to compare with, since this loss is a sum over classes, and it needs no recomputation. A loss that
@@ -37,7 +37,7 @@ BLOCK = 100
 
 
 def plain(model: Any, context: Tensor, tokens: Tensor) -> Tensor:
-    """CoOp's forward: (K, 77) token rows with the context written over positions 1 to n."""
+    """Text features (K, D) as CoOp computes them: tokens (K, 77), with the context (n, width) at positions 1 to n."""
     rows = model.token_embedding(tokens)
     rows = torch.cat([rows[:, :1], context.expand(len(rows), -1, -1), rows[:, 1 + len(context) :]], dim=1)
     hidden = model.transformer(rows + model.positional_embedding, attn_mask=model.attn_mask)
@@ -47,7 +47,7 @@ def plain(model: Any, context: Tensor, tokens: Tensor) -> Tensor:
 
 
 def plain_step(model: Any, context: Tensor, tokens: Tensor, weights: Tensor) -> Tensor:
-    """Forward and backward of the loss Σ weights · features, block by block."""
+    """Features (K, D) after forward and backward of the loss Σ weights · features, in blocks of classes."""
     out = []
     for rows, part in zip(torch.split(tokens, BLOCK), torch.split(weights, BLOCK), strict=True):
         features = plain(model, context, rows)
@@ -57,14 +57,14 @@ def plain_step(model: Any, context: Tensor, tokens: Tensor, weights: Tensor) -> 
 
 
 def our_step(learner: PromptLearner, weights: Tensor) -> Tensor:
-    """The same by our encoder."""
+    """The same with deltaoe's prompt learner."""
     features: Tensor = learner()
     (features * weights).sum().backward()  # type: ignore[no-untyped-call]
     return features.detach()
 
 
 def resident(field: str) -> int:
-    """This process's memory in MiB by its name in Linux's ``/proc``, 0 elsewhere."""
+    """A field of ``/proc/self/status`` such as ``VmRSS``, in MiB; 0 where there is no such file."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError:

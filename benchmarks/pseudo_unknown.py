@@ -1,9 +1,10 @@
-"""Do shuffled features stand for far unknown images? Rank correlation over many settings, on real CLIP features.
+"""How well shuffled features predict AUROC on far out-of-distribution images: rank correlation over many settings.
 
-Text features of the 52 classes are tuned directly (16 shots, cross-entropy + λ·EBM + an anchor, several λ and η), then
-scored with ΔEnergy at several α, τ and c, with background labels. For each setting: AUROC against real far images
-(textures, flowers), against real near ones (48 other classes), and against in-distribution images whose components
-were shuffled. Spearman's correlation of the third with the first two says how good a guide it is.
+On real CLIP features. Text features of the 52 classes are tuned directly (16 shots, cross-entropy + λ·EBM + an anchor,
+several λ and η), then scored with ΔEnergy at several α, τ and c, with background labels. For each setting: AUROC
+against real far images (textures, flowers), against real near ones (48 other classes), and against in-distribution
+images whose components were shuffled. Spearman's correlation of the third with the first two says how good a guide it
+is.
 
     python benchmarks/pseudo_unknown.py [--data DIR]
 """
@@ -32,7 +33,7 @@ SCALE = 100.0
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
-    """Unit rows, float32."""
+    """The rows at unit length, float32."""
     wide = rows.astype(np.float64)
     return np.asarray(wide / np.linalg.norm(wide, axis=1, keepdims=True), dtype=np.float32)
 
@@ -40,7 +41,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 def tuned(
     text: np.ndarray, shots: np.ndarray, labels: np.ndarray, weight: float, anchor: float
 ) -> np.ndarray:
-    """Text features learned directly."""
+    """Text features (K, D) learned directly from shots (n, D) with λ = ``weight`` and η = ``anchor``; unit rows."""
     start, images = torch.from_numpy(text), torch.from_numpy(shots)
     learned = start.clone().requires_grad_()
     optimiser = torch.optim.AdamW([learned], lr=1e-3)

@@ -1,4 +1,4 @@
-"""How benchmarks show a table: on the terminal, and as Markdown for the documentation."""
+"""Tables of the benchmarks: on the terminal, and as Markdown for the documentation."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from store_parts import IMAGE_BLOCK, LABELS, MEASURED_ABOVE, PICKED, WAYS, Place
 
 
 def run(way: str, place: Place) -> int:
-    """Do one thing in this process and print its seconds and its peak memory in bytes."""
+    """Run one part in this process, and print its wall and CPU seconds and its peak memory in bytes, as JSON."""
     import resource
 
     seconds = WAYS[way](place)
@@ -34,7 +34,7 @@ def run(way: str, place: Place) -> int:
 
 
 def measure(place: Place, repeats: int) -> tuple[dict[str, Spent], dict[str, float]]:
-    """Best seconds and highest peak memory of everything, in turns."""
+    """Part → least times, and part → highest peak memory in bytes, over ``repeats`` rounds of all parts."""
     spent: dict[str, list[Spent]] = {way: [] for way in WAYS}
     peaks: dict[str, list[float]] = {way: [] for way in WAYS}
     environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}  # as the command sets it
@@ -53,7 +53,7 @@ def measure(place: Place, repeats: int) -> tuple[dict[str, Spent], dict[str, flo
 
 
 def time_rows(place: Place, spent: dict[str, Spent]) -> list[list[str]]:
-    """Every time of ours beside its peers'."""
+    """The table of times: each operation of the store, then its peers."""
     picks = min(PICKED, place.rows)
     plan = (
         ("append with file records", "append", place.rows, "rows/s"),
@@ -93,7 +93,7 @@ def time_rows(place: Place, spent: dict[str, Spent]) -> list[list[str]]:
 
 
 def memory_rows(place: Place, peaks: dict[str, float]) -> list[list[str]]:
-    """Peak memory above imports, and sizes on disk and of what is never held."""
+    """The table of sizes: peak memory above that of the imports, bytes on disk, and arrays that are never held."""
     sizes = [
         (f"{way.removesuffix('_store')}: peak above imports", peaks[way] - peaks[floor])
         for way, floor in MEASURED_ABOVE.items()

@@ -1,4 +1,4 @@
-"""What benchmarks/store.py measures, each part in a process of its own."""
+"""The parts that benchmarks/store.py measures, each of which runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATTERN = 256
 
 
 class Place(NamedTuple):
-    """What all processes agree on: where the files are, and how many rows of how many numbers."""
+    """The folder of the files, the number of rows, and the numbers per row: the same for all processes."""
 
     folder: Path
     rows: int
@@ -40,7 +40,7 @@ class Place(NamedTuple):
 
     @property
     def npy(self) -> Path:
-        """The peer's file."""
+        """The .npy file that the store is compared with."""
         return self.folder / "features.npy"
 
     def sizes(self) -> Iterator[tuple[int, int]]:
@@ -50,7 +50,7 @@ class Place(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """Seconds by the clock, and seconds of all threads on a CPU."""
+    """Wall seconds, and CPU seconds of all threads."""
 
     seconds: float
     cpu: float
@@ -59,17 +59,17 @@ class Spent(NamedTuple):
         return Spent(self.seconds - other.seconds, self.cpu - other.cpu)
 
     def plus(self, other: Spent) -> Spent:
-        """Both together."""
+        """The sum of both times."""
         return Spent(self.seconds + other.seconds, self.cpu + other.cpu)
 
 
 def now() -> Spent:
-    """Both clocks."""
+    """The current readings of both clocks."""
     return Spent(time.perf_counter(), time.process_time())
 
 
 def space(dim: int) -> FeatureSpace:
-    """Any space will do: no model is asked."""
+    """A feature space of this dimension; no model is loaded, so that any will do."""
     from deltaoe.store.feature_space import FeatureSpace
 
     return FeatureSpace("benchmark", "w" * 64, "c" * 64, '{"size":224}', "fp32", 1, dim)
@@ -104,7 +104,7 @@ def digests(number: int, count: int) -> npt.NDArray[np.uint8]:
 
 
 def all_digests(place: Place) -> npt.NDArray[np.uint8]:
-    """All of them, in the order in which they were written."""
+    """Digests (rows, 32) of all rows, in the order in which they were written."""
     import numpy as np
 
     out = np.empty((place.rows, 32), dtype=np.uint8)
@@ -114,7 +114,7 @@ def all_digests(place: Place) -> npt.NDArray[np.uint8]:
 
 
 def picked(place: Place) -> npt.NDArray[np.int64]:
-    """Rows in random order."""
+    """Row numbers in random order."""
     import numpy as np
 
     return np.random.default_rng(3).permutation(place.rows)[:PICKED].astype(np.int64)
@@ -130,7 +130,7 @@ def opened(place: Place) -> FeatureStore:
 
 
 def widened(half: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
-    """What the store does with what it reads: float32, unit length again."""
+    """Rows as the store returns them: converted to float32 and scaled to unit length again."""
     import numpy as np
 
     out = half.astype(np.float32)
@@ -139,7 +139,7 @@ def widened(half: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
 
 
 def import_store(place: Place) -> Spent:
-    """Only imports."""
+    """No time: the process only imports the store, for its memory."""
     import numpy as np  # noqa: F401
 
     import deltaoe.store.feature_store  # noqa: F401
@@ -148,7 +148,7 @@ def import_store(place: Place) -> Spent:
 
 
 def import_scoring(place: Place) -> Spent:
-    """Only imports, those of scoring."""
+    """No time: the process only imports scoring, for its memory."""
     import faiss  # noqa: F401
 
     import deltaoe.scoring.scorer  # noqa: F401
@@ -157,7 +157,7 @@ def import_scoring(place: Place) -> Spent:
 
 
 def append(place: Place) -> Spent:
-    """Seconds of adding all rows, each with the record of a file, as extract does; a shard per 8192."""
+    """Time of adding all rows, each with the record of a file, as extract does; one shard per 8,192 rows."""
     from deltaoe.store.feature_store import FeatureStore
     from deltaoe.store.store_index import FileRecord
 
@@ -179,7 +179,7 @@ def append(place: Place) -> Spent:
 
 
 def append_npy(place: Place, *, sync_blocks: bool) -> Spent:
-    """Seconds of writing the vectors alone to one .npy file, synced after every block or once."""
+    """Time of writing the vectors alone to one .npy file, synced after every block or once."""
     import numpy as np
 
     place.npy.unlink(missing_ok=True)
@@ -200,17 +200,17 @@ def append_npy(place: Place, *, sync_blocks: bool) -> Spent:
 
 
 def append_npy_blocks(place: Place) -> Spent:
-    """As durable as ours: synced after every block."""
+    """Time of writing the .npy file, synced after every block as the store is."""
     return append_npy(place, sync_blocks=True)
 
 
 def append_npy_once(place: Place) -> Spent:
-    """Synced at the end."""
+    """Time of writing the .npy file, synced once at the end."""
     return append_npy(place, sync_blocks=False)
 
 
 def open_store(place: Place) -> Spent:
-    """Seconds until the store can answer."""
+    """Time of opening the store."""
     import_store(place)
     start = now()
     opened(place)
@@ -218,7 +218,7 @@ def open_store(place: Place) -> Spent:
 
 
 def read(place: Place) -> Spent:
-    """Seconds of reading all rows in the order on disk."""
+    """Time of reading all rows in the order on disk."""
     store, keys = opened(place), all_digests(place)
     start, done = now(), 0
     for part, block in store.blocks(keys):
@@ -229,7 +229,7 @@ def read(place: Place) -> Spent:
 
 
 def read_npy(place: Place) -> Spent:
-    """The same from the memory-mapped file, made float32 and unit length."""
+    """Time of reading all rows from the memory-mapped file, as float32 rows of unit length."""
     import numpy as np
 
     mapped = np.load(place.npy, mmap_mode="r")
@@ -240,7 +240,7 @@ def read_npy(place: Place) -> Spent:
 
 
 def copy_npy(place: Place) -> Spent:
-    """Seconds of copying the memory-mapped bytes, and nothing else."""
+    """Time of copying the memory-mapped bytes, without conversion."""
     import numpy as np
 
     mapped = np.load(place.npy, mmap_mode="r")
@@ -251,7 +251,7 @@ def copy_npy(place: Place) -> Spent:
 
 
 def pick(place: Place) -> Spent:
-    """Seconds of reading some rows in random order."""
+    """Time of reading the rows of :func:`picked`."""
     store, keys = opened(place), all_digests(place)[picked(place)]
     start = now()
     store.features(keys)
@@ -259,7 +259,7 @@ def pick(place: Place) -> Spent:
 
 
 def pick_npy(place: Place) -> Spent:
-    """The same from the memory-mapped file."""
+    """Time of reading the rows of :func:`picked` from the memory-mapped file, as float32 rows of unit length."""
     import numpy as np
 
     mapped, rows = np.load(place.npy, mmap_mode="r"), picked(place)
@@ -269,7 +269,7 @@ def pick_npy(place: Place) -> Spent:
 
 
 def scorer(dim: int) -> Scorer:
-    """One for a thousand labels."""
+    """A scorer for ``LABELS`` labels."""
     import numpy as np
 
     from deltaoe.scoring.detector import Detector
@@ -289,7 +289,7 @@ def scorer(dim: int) -> Scorer:
 
 
 def score(place: Place) -> Spent:
-    """Seconds of scoring all rows, reading included."""
+    """Time of scoring all rows, reading included."""
     from deltaoe.scoring.scorer import score_stored
 
     store, keys, ready = opened(place), all_digests(place), scorer(place.dim)
@@ -299,7 +299,7 @@ def score(place: Place) -> Spent:
 
 
 def product(place: Place) -> Spent:
-    """Seconds of the cosines alone, on one block over and over: what no exact score can do without."""
+    """Time of the matrix product alone, which every exact score needs, on the same block again and again."""
     import torch
 
     labels = torch.from_numpy(unit_rows(LABELS, place.dim, seed=4)).T
@@ -314,7 +314,7 @@ def product(place: Place) -> Spent:
 
 
 def check(place: Place) -> Spent:
-    """Fail unless store and file hold the same rows."""
+    """No time: fails unless the store and the file hold the same rows."""
     import numpy as np
 
     rows = picked(place)

@@ -1,12 +1,12 @@
-"""The bars of tuning: zero-shot, CoOp and deltaoe on real photographs, leaving one domain out, several seeds.
+"""Zero-shot, CoOp and deltaoe on real photographs, leaving one domain out, over several seeds, against set margins.
 
-Runs the recipe pacs-lodo, that is ``deltaoe tune`` at its defaults (what can be chosen is chosen on in-distribution
-images) beside CoOp as published and zero-shot prompts: 16 shots per class from three domains, judged on their other
-images (source) and on the fourth domain (held-out), against all out-of-distribution folders. Numbers are means over
-the domains and seeds; ± is half of Student's 95 % interval over the seeds. Ours is ΔEnergy at the detector's τ and c,
+Runs the protocol pacs-lodo, that is ``deltaoe tune`` at its defaults (settings are chosen on in-distribution images)
+beside CoOp as published and zero-shot prompts: 16 shots per class from three domains, evaluated on their other images
+(source) and on the fourth domain (held-out), against all out-of-distribution folders. Numbers are means over the
+domains and seeds; ± is half of Student's 95 % interval over the seeds. Ours is ΔEnergy at the detector's τ and c,
 CoOp's is the best of MCM, MaxLogit and Energy.
 
-``--curves`` prints instead what both schedules reach by which step, on one split.
+``--curves`` prints instead the numbers of both schedules by step, on one split.
 
     python benchmarks/tuning.py [--seeds 1 2 3] [--markdown FILE] [--curves]
 """
@@ -51,7 +51,7 @@ BASE, COOP, OURS = METHODS
 
 
 def number(found: Evaluation, method: str, metric: str, where: str, score: str = "") -> Measurement:
-    """One measurement; of AUROC the mean over the unknown collections."""
+    """One measurement of a method; with a score, of the mean over the out-of-distribution sets."""
     wanted = {"detector": method, "metric": metric, "known": where}
     if score:
         wanted |= {"score": score, "unknown": MEAN}
@@ -60,12 +60,12 @@ def number(found: Evaluation, method: str, metric: str, where: str, score: str =
 
 
 def shown(row: Measurement) -> str:
-    """Mean ± half width."""
+    """The mean, and half the width of its interval."""
     return f"{row.value:.3f} ± {(row.high - row.low) / 2:.3f}"
 
 
 def bars(found: Evaluation) -> list[list[str]]:
-    """The four bars: what they compare, by how much, and whether ours stands above."""
+    """The table of margins: deltaoe's number, the one compared with, difference, margin, and whether it is reached."""
     rows = []
     for where, other, margin in (("source", COOP, 0.0), ("held-out", BASE, 0.015)):
         ours, theirs = (number(found, name, "accuracy", where) for name in (OURS, other))
@@ -90,7 +90,7 @@ def bars(found: Evaluation) -> list[list[str]]:
 
 
 def everything(found: Evaluation) -> list[list[str]]:
-    """Accuracy and AUROC of all methods."""
+    """Accuracy and AUROC of all methods and scores, on source and held-out domains."""
     rows = [
         [f"accuracy {where}", *(shown(number(found, name, "accuracy", where)) for name in METHODS)]
         for where in ("source", "held-out")
@@ -103,7 +103,7 @@ def everything(found: Evaluation) -> list[list[str]]:
 
 
 def curves(photos: Path, model: str, workspace: Path) -> list[list[str]]:
-    """By step: time, losses, accuracy and AUROC, for CoOp's schedule and for ours, with sketches held out."""
+    """Time, cross-entropy, accuracy and AUROC along CoOp's schedule and along deltaoe's, with sketches held out."""
     place = Workspace(workspace)
     options = ExtractOptions(model=ModelOptions(model=model, offline=True))
     known, unknown = (extract(photos / name, place, options).data for name in ("pacs-mini", "ood-mini"))

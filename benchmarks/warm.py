@@ -50,33 +50,33 @@ for folder, _, names in os.walk(sys.argv[1]):
 
 
 class Place(NamedTuple):
-    """Where everything is."""
+    """The folder of the benchmark, and the paths in it."""
 
     folder: Path
 
     @property
     def images(self) -> Path:
-        """The class folders."""
+        """The folder of class folders."""
         return self.folder / "images"
 
     @property
     def model(self) -> str:
-        """A model that can be named but not loaded."""
+        """A model reference that can be resolved but not loaded."""
         return f"{LOCAL_DIR}{self.folder / 'model'}"
 
     @property
     def workspace(self) -> Path:
-        """Ours."""
+        """The workspace."""
         return self.folder / "workspace"
 
     @property
     def note(self) -> Path:
-        """Written last: how many files were made."""
+        """The file that says how many images were made; written last."""
         return self.folder / "made.json"
 
 
 class Run(NamedTuple):
-    """One process: seconds to its end, of CPU, and to its first output, and what it wrote to stdout."""
+    """One process: wall seconds, CPU seconds, seconds to its first output, and what it wrote to stdout."""
 
     seconds: float
     cpu: float
@@ -85,7 +85,7 @@ class Run(NamedTuple):
 
 
 def png(number: int) -> bytes:
-    """A picture of one pixel row that differs for every number."""
+    """A PNG file of two pixels that differs for every number."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (
@@ -98,14 +98,14 @@ def png(number: int) -> bytes:
 
 
 def jpeg() -> bytes:
-    """A small grey one."""
+    """A JPEG file of 8 × 8 grey pixels."""
     out = io.BytesIO()
     Image.new("L", (8, 8), 128).save(out, "JPEG")
     return out.getvalue()
 
 
 def pictures(count: int) -> Iterator[tuple[str, bytes]]:
-    """Path and content of each: JPEG and PNG in turns."""
+    """Relative path and content of each file: JPEG and PNG alternating."""
     grey = jpeg()
     for i in range(count):
         kind = "png" if i % 2 else "jpg"
@@ -115,7 +115,7 @@ def pictures(count: int) -> Iterator[tuple[str, bytes]]:
 
 
 def make(place: Place, count: int) -> None:
-    """Files, a model's name, and a workspace that knows all of them."""
+    """Write the image files, the model's folder, and a workspace with a feature and a record of every file."""
     for number in range(CLASSES):
         (place.images / f"class_{number:03d}").mkdir(parents=True)
     model = ModelRef.parse(place.model).local_folder
@@ -142,7 +142,7 @@ def make(place: Place, count: int) -> None:
 
 
 def run(command: list[str]) -> Run:
-    """One process from its start to its end, both of its outputs read as they come."""
+    """Run a process, reading both of its outputs as they come. Exits with a message if it fails."""
     start, first, output = time.perf_counter(), 0.0, bytearray()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -167,13 +167,13 @@ def run(command: list[str]) -> Run:
 
 
 def all_unchanged(result: Run, count: int) -> bool:
-    """Whether extract says so of every file."""
+    """Whether extract reports every file as unchanged."""
     found = json.loads(result.output)
     return bool(found["unchanged"] == found["images"] == count and not found["failed"])
 
 
 def measure(place: Place, count: int, repeats: int) -> dict[str, list[Run]] | None:
-    """All runs of every way; None if extract does not find every file unchanged."""
+    """Way → its runs; None if extract does not find every file unchanged."""
     ours = str(Path(sys.executable).with_name("deltaoe"))
     extract = [
         ours,

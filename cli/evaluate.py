@@ -99,31 +99,33 @@ def evaluate(
 
     place = Workspace.locate(workspace)
     with screen.progress() as progress:
-        found: Theory | None = None
+        theorems: Theory | None = None
         if protocol is None:
-            stage = prepare(place, chosen, progress.event)
-            result = measure(stage, chosen, progress.event)
+            data = prepare(place, chosen, progress.event)
+            result = measure(data, chosen, progress.event)
             if theory:
-                from deltaoe.theory.measure import theory as examine
+                from deltaoe.theory.measure import measure_theory
 
-                found = examine(place, chosen, progress.event, probes=probes, stage=stage)
+                theorems = measure_theory(place, chosen, progress.event, probes=probes, data=data)
         else:
             from deltaoe.evaluation.protocol import load
             from deltaoe.evaluation.run_protocol import run_protocol
 
             result = run_protocol(place, load(protocol), root, chosen, out, progress.event)
-        paths = result.write(out) | write_evaluation_report(out, result, datetime.now().astimezone(), found)
-        if found:
-            paths |= found.write(out) | write_theory_report(out, found)
+        paths = result.write(out) | write_evaluation_report(
+            out, result, datetime.now().astimezone(), theorems
+        )
+        if theorems:
+            paths |= theorems.write(out) | write_theory_report(out, theorems)
     for sentence in result.notes:
         screen.warn(sentence)
-    for table in (*evaluation_tables(result), *(theory_tables(found) if found else ())):
+    for table in (*evaluation_tables(result), *(theory_tables(theorems) if theorems else ())):
         screen.table(table.title, [tuple(row) for row in table.texts()], tuple(table.headings))
-    if found:
-        screen.table("What these data say", [(one.verdict, one.text) for one in found.conclusions])
+    if theorems:
+        screen.table("What these data say", [(one.verdict, one.text) for one in theorems.conclusions])
     screen.table("Written", [(kind, str(path)) for kind, path in paths.items()])
     if as_json:
-        screen.json(result.to_dict() | ({"theory": found.to_dict()} if found else {}))
+        screen.json(result.to_dict() | ({"theory": theorems.to_dict()} if theorems else {}))
 
 
 def _check_out(out: Path) -> None:

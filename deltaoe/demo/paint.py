@@ -13,7 +13,7 @@ from pathlib import Path
 from deltaoe.demo.patterns import PATTERNS
 from deltaoe.demo.picture import draw, generators
 from deltaoe.demo.world import Picture, pictures
-from deltaoe.errors import DataError, StoreError
+from deltaoe.errors import DataError, StoreError, os_reason
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.runtime import process_pool
 from deltaoe.store.atomic import write_bytes, write_json
@@ -141,8 +141,9 @@ def _digest(path: Path) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as cause:
-        reason = (cause.strerror or str(cause)).lower()
-        raise StoreError(f"cannot read {path}: {reason}", hint="choose another folder with --out") from cause
+        raise StoreError(
+            f"cannot read {path}: {os_reason(cause)}", hint="choose another folder with --out"
+        ) from cause
 
 
 def _read_ledger(path: Path) -> tuple[int | None, dict[str, str]]:

@@ -1,1 +1,1 @@
-"""Detectors and scores measured on in-distribution, shifted and unknown images, once or by a protocol."""
+"""Evaluation of detectors and scores: in-distribution, shifted and out-of-distribution images, protocols, results."""

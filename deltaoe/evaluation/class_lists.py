@@ -1,4 +1,4 @@
-"""Class folders that a recipe chooses and names: written as a list, which is read like any other list."""
+"""Class folders that a protocol selects and names, written as a list file that is read like any other list."""
 
 from __future__ import annotations
 
@@ -20,36 +20,39 @@ from deltaoe.store.atomic import replacing
 Classes = Literal["imagenet"] | Mapping[str, str]
 
 
-def choose_folders(given: str, classes: Classes, path: Path, on: OnEvent, *, own: bool) -> str:
-    """The place to take images from instead of ``given``: a list with the classes' names, or ``given`` itself.
+def select_class_folders(
+    given: str, classes: Classes, path: Path, on: OnEvent, *, named_by_user: bool
+) -> str:
+    """The input to take images from instead of ``given``: a list with the classes' names, or ``given`` itself.
 
     Args:
         given: a folder of class folders, or any other input.
-        classes: which of its folders, and their names.
-        path: where the list is written, if there is anything to choose or to name.
-        on: told what happens.
-        own: the user named ``given`` for this very part: it stays as it is where none of its folders is meant.
+        classes: which of its folders are used, and the names of their classes.
+        path: the list file, written only if folders are left out or get another name.
+        on: called with progress.
+        named_by_user: whether ``--id``, ``--ood`` or ``--shift`` named this folder. It is then used as it is if it has
+            none of the folders in ``classes``.
 
     Raises:
-        DataError: it has no images, or a table's classes are not there.
+        DataError: it has no images, or none of a table's classes.
         ModelError: ImageNet's names are not installed.
         StoreError: the list cannot be written.
     """
     if not os.path.isdir(given):
         return given
     files = find_files([given], on_found=lambda n: on(Event("Listing files", n)))
-    homes = [relative.partition("/")[0] if "/" in relative else "" for relative in files.relative]
-    namer = _namer(classes, set(homes))
-    named = {home: namer(home) for home in set(homes)}
-    if classes == "imagenet" and all(found in {None, tidy(home)} for home, found in named.items()):
+    folders = [relative.partition("/")[0] if "/" in relative else "" for relative in files.relative]
+    class_of = _class_of(classes, set(folders))
+    names = {folder: class_of(folder) for folder in set(folders)}
+    if classes == "imagenet" and all(name in {None, tidy(folder)} for folder, name in names.items()):
         return given
-    rows = [(files.path(i), found) for i, home in enumerate(homes) if (found := named[home]) is not None]
+    rows = [(files.path(i), name) for i, folder in enumerate(folders) if (name := names[folder]) is not None]
     if not rows:
-        if own or classes == "imagenet":
+        if named_by_user or classes == "imagenet":
             return given
         folder, word = next(iter(classes.items()))
         raise DataError(
-            f"{given} has no folder of the recipe's classes",
+            f"{given} has no folder of the protocol's classes",
             hint=f"they are named {folder}, or {word}, and so on; --id DIR or --ood NAME=DIR takes any folder as it is",
         )
     with (
@@ -58,27 +61,27 @@ def choose_folders(given: str, classes: Classes, path: Path, on: OnEvent, *, own
     ):
         table = csv.writer(out)
         table.writerow(("path", "class"))
-        table.writerows((os.path.abspath(file), found) for file, found in rows)
+        table.writerows((os.path.abspath(file), name) for file, name in rows)
     return os.fspath(path)
 
 
-def _namer(classes: Classes, folders: set[str]) -> Callable[[str], str | None]:
-    """Folder → the name of its class, None where it is left out."""
+def _class_of(classes: Classes, folders: set[str]) -> Callable[[str], str | None]:
+    """The function that maps a folder to the name of its class, or to None where the folder is left out."""
     if classes == "imagenet":
         numbers, names = imagenet_folders(), imagenet_names()
         # ImageNet-V2 counts its folders in the order of the classes.
         counted = {str(i) for i in range(len(names))} <= folders
-        known = dict(zip(map(str, range(len(names))) if counted else numbers, names, strict=True))
-        return lambda folder: known.get(folder, tidy(folder)) if folder else None
-    words = {name.casefold(): name for name in classes.values()}
-    return lambda folder: classes.get(folder, words.get(tidy(folder).casefold()))
+        by_folder = dict(zip(map(str, range(len(names))) if counted else numbers, names, strict=True))
+        return lambda folder: by_folder.get(folder, tidy(folder)) if folder else None
+    by_name = {name.casefold(): name for name in classes.values()}
+    return lambda folder: classes.get(folder, by_name.get(tidy(folder).casefold()))
 
 
 def imagenet_folders() -> tuple[str, ...]:
     """The 1,000 WordNet numbers that ImageNet's folders are named by, in the order of the classes.
 
     Raises:
-        ModelError: this timm, which open_clip needs, does not have them where they are looked for.
+        ModelError: the installed timm, which open_clip needs, does not have them in the expected file.
     """
     package = importlib.util.find_spec("timm")
     try:

@@ -1,4 +1,4 @@
-"""Evaluate: detectors and scores on known, shifted and unknown images, every number with its interval."""
+"""The evaluation of detectors and scores on in-distribution, shifted and out-of-distribution images."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from deltaoe.evaluation.image_sets import (
     unknown_rows,
 )
 from deltaoe.evaluation.measure import (
+    LabelledScores,
     MeasureOptions,
     ScoredImages,
     measurements,
@@ -48,47 +49,57 @@ ZERO_SHOT = "zero-shot"
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """What an evaluation judges: detectors, and images that none of them learned from.
+    """What an evaluation needs: detectors, and the image sets that they are evaluated on.
 
     Attributes:
-        workspace: where features lie.
-        source: the model that made them, loaded only if something had to be encoded.
-        inside: name (``id`` first, then shifts) → known images.
-        outside: name → unknown images; ``unknown_rows`` are those that count.
+        workspace: holds the features.
+        source: the model that made them; it is loaded only if something has to be encoded.
+        id_sets: name → in-distribution set; :data:`~deltaoe.evaluation.options.KNOWN` is the first, then the shifts.
+        ood_sets: name → out-of-distribution set.
+        ood_rows: name → rows (k,) of the out-of-distribution set that are evaluated.
         detectors: name → detector.
-        gallery: what KNN and Mahalanobis compare with; None without.
-        taken: digests of the images that a detector learned from or the gallery holds.
-        notes: the sentences a reader must see.
+        gallery: what KNN and Mahalanobis compare with; None where neither can be computed.
+        excluded: digests of the images that a detector learned from or the gallery holds.
+        notes: sentences for the reader of the results.
     """
 
     workspace: Workspace
     source: ModelSource
-    inside: Mapping[str, ImageSet]
-    outside: Mapping[str, ImageSet]
-    unknown_rows: Mapping[str, npt.NDArray[np.int64]]
+    id_sets: Mapping[str, ImageSet]
+    ood_sets: Mapping[str, ImageSet]
+    ood_rows: Mapping[str, npt.NDArray[np.int64]]
     detectors: Mapping[str, Detector]
     gallery: Gallery | None
-    taken: set[bytes]
+    excluded: set[bytes]
     notes: Sequence[str]
 
-    def known(self, where: str, detector: Detector) -> KnownImages:
-        """The images of ``inside[where]`` that count. Raises DataError if none does, or a class is unknown."""
-        return known_images(self.inside[where], detector, self.taken)
+    def known(self, name: str, detector: Detector) -> KnownImages:
+        """The images of an in-distribution set that are evaluated.
 
-    def unknown(self, out: str) -> Digests:
-        """Digests of the images of ``outside[out]`` that count."""
-        return self.outside[out].data.digests[self.unknown_rows[out]]
+        Raises:
+            DataError: there is none, or it has a class that the detector does not have.
+        """
+        return known_images(self.id_sets[name], detector, self.excluded)
+
+    def unknown(self, name: str) -> Digests:
+        """Digests (k, 32) of the images of an out-of-distribution set that are evaluated."""
+        return self.ood_sets[name].data.digests[self.ood_rows[name]]
 
 
 def evaluate(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silent) -> Evaluation:
-    """Measure detectors on collections; images are extracted as far as they are not.
+    """Measure detectors on image sets; images that were not extracted before are extracted now.
 
-    No image that a detector learned from, and none of the gallery, is evaluated on. A known image that lies among
-    the unknown ones as well, byte by byte, is no evidence and is left out there.
+    No image that a detector learned from, and none of the gallery, is evaluated. An image of an out-of-distribution
+    set that also lies in an in-distribution one, byte by byte, is left out of the former.
+
+    Args:
+        workspace: holds the features.
+        options: what is evaluated, and how.
+        on: called with progress.
 
     Raises:
-        ConfigError: an option does not fit.
-        DataError: an input is missing, has no images, or classes that the detectors do not know.
+        ConfigError: an option has no usable value, or there is nothing to evaluate against.
+        DataError: an input is missing, has no images, or has classes that the detectors do not have.
         MismatchError: a detector or data set belongs to another model.
         ModelError, StoreError: the model or the workspace cannot be used.
     """
@@ -96,96 +107,109 @@ def evaluate(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silen
 
 
 def prepare(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silent) -> EvaluationData:
-    """Gather images and detectors. Raises like :func:`evaluate`."""
+    """Load image sets and detectors, and exclude the images that were learned from. Raises like :func:`evaluate`."""
     options.check()
     if not options.unknown and not options.shifts:
         raise ConfigError(
             "there is nothing to evaluate against", hint="name --ood NAME=DIR or --shift NAME=DIR"
         )
-    saved = _saved(workspace, options)
+    saved = _saved_detectors(workspace, options)
     expected = next(iter(saved.values())).space if saved and options.detectors else None
     source = source_for(workspace, options, expected, on)
 
-    inside = load_image_sets({KNOWN: options.known, **options.shifts}, workspace, source, on, options.ingest)
-    outside = load_image_sets(options.unknown, workspace, source, on, options.ingest)
-    known, everything = inside[KNOWN], [*inside.values(), *outside.values()]
-    detectors = _detectors(workspace, options, saved, known.data, source, on)
-    notes = [note for one in everything for note in one.notes]
-    gallery, spared = _gallery(options, workspace, source, known, on)
-    if len(spared) and options.gallery is None:
+    id_sets = load_image_sets({KNOWN: options.known, **options.shifts}, workspace, source, on, options.ingest)
+    ood_sets = load_image_sets(options.unknown, workspace, source, on, options.ingest)
+    known, every_set = id_sets[KNOWN], [*id_sets.values(), *ood_sets.values()]
+    detectors = _evaluated_detectors(workspace, options, saved, known.data, source, on)
+    notes = [note for image_set in every_set for note in image_set.notes]
+    gallery, gallery_digests = _gallery(options, workspace, source, known, on)
+    if len(gallery_digests) and options.gallery is None:
         notes.append(
-            f"KNN and Mahalanobis compare with {len(spared)} images of {KNOWN}; no score is evaluated on them "
+            f"KNN and Mahalanobis compare with {len(gallery_digests)} images of {KNOWN}; no score is evaluated on them "
             "(--gallery names other images, --scores leaves those two out)"
         )
-    learned = [d.shots for d in detectors.values() if len(d.shots)] + ([spared] if len(spared) else [])
-    taken = {row.tobytes() for rows in learned for row in rows}
+    learned_from = [gallery_digests, *(detector.shots for detector in detectors.values())]
+    excluded = {digest.tobytes() for digests in learned_from for digest in digests}
 
-    chosen_rows, left_out = unknown_rows(outside, inside.values(), options.unknown_per_class, options.seed)
-    notes += left_out
+    ood_rows, overlap_notes = unknown_rows(
+        ood_sets, id_sets.values(), options.unknown_per_class, options.seed
+    )
+    notes += overlap_notes
     for name, detector in detectors.items():
-        _same_space(name, detector, everything)
-    return EvaluationData(workspace, source, inside, outside, chosen_rows, detectors, gallery, taken, notes)
+        _require_same_space(name, detector, every_set)
+    return EvaluationData(workspace, source, id_sets, ood_sets, ood_rows, detectors, gallery, excluded, notes)
 
 
-def measure(stage: EvaluationData, options: EvaluateOptions, on: OnEvent = silent) -> Evaluation:
-    """Every number about what :func:`prepare` gathered. Raises like :func:`evaluate`."""
+def measure(data: EvaluationData, options: EvaluateOptions, on: OnEvent = silent) -> Evaluation:
+    """Every metric of every detector on what :func:`prepare` loaded. Raises like :func:`evaluate`."""
     rows: list[Measurement] = []
-    notes, measured = list(stage.notes), set[str]()
-    for name, detector in stage.detectors.items():
-        chosen, lacking = possible_scores(
-            options.scores or tuple(SCORES), detector, gallery=stage.gallery is not None
+    notes, measured = list(data.notes), set[str]()
+    settings = MeasureOptions(options.alpha, options.draws, options.seed, options.convention)
+    for name, detector in data.detectors.items():
+        scores, missing = possible_scores(
+            options.scores or tuple(SCORES), detector, gallery=data.gallery is not None
         )
-        notes += [note for note in lacking if note not in notes]
-        measured |= set(chosen)
+        notes += [note for note in missing if note not in notes]
+        measured |= set(scores)
 
-        scored = functools.partial(_scored, detector, chosen, stage.gallery, on)
-        inside = {}
-        for where, one in stage.inside.items():
-            known = stage.known(where, detector)
-            inside[where] = (scored(one, known.digests), known.truth, known.domains)
-        outside = {out: scored(one, stage.unknown(out)) for out, one in stage.outside.items()}
-        how = MeasureOptions(options.alpha, options.draws, options.seed, options.convention)
-        rows += measurements(name, inside, outside, how)
+        score = functools.partial(_score, detector, scores, data.gallery, on)
+        id_scores = {}
+        for set_name, image_set in data.id_sets.items():
+            known = data.known(set_name, detector)
+            id_scores[set_name] = LabelledScores(score(image_set, known.digests), known.labels, known.domains)
+        ood_scores = {
+            set_name: score(image_set, data.unknown(set_name))
+            for set_name, image_set in data.ood_sets.items()
+        }
+        rows += measurements(name, id_scores, ood_scores, settings)
     return Evaluation(
-        title=f"{stage.inside[KNOWN].data.title} against {', '.join(stage.outside) or 'nothing'}",
+        title=f"{data.id_sets[KNOWN].data.title} against {', '.join(data.ood_sets) or 'nothing'}",
         rows=rows,
-        detectors={name: detector.score_title for name, detector in stage.detectors.items()},
+        detectors={name: detector.score_title for name, detector in data.detectors.items()},
         scores={name: SCORES[name].title for name in SCORES if name in measured},
         alpha=options.alpha,
         convention=options.convention,
         notes=notes,
-        manifest=_manifest(options, stage.detectors, [*stage.inside.values(), *stage.outside.values()]),
+        manifest=_manifest(options, data.detectors, [*data.id_sets.values(), *data.ood_sets.values()]),
     )
 
 
-def _scored(
+def _score(
     detector: Detector,
-    names: Sequence[str],
+    scores: Sequence[str],
     gallery: Gallery | None,
     on: OnEvent,
-    one: ImageSet,
+    image_set: ImageSet,
     digests: Digests,
 ) -> ScoredImages:
-    return score_images(detector, one.store, digests, names, gallery, on, f"Scoring {one.name}")
+    """:func:`score_images` for images of one set, whose name progress shows."""
+    stage = f"Scoring {image_set.name}"
+    return score_images(detector, image_set.store, digests, scores, gallery, on, stage)
 
 
-def _saved(workspace: Workspace, options: EvaluateOptions) -> dict[str, Detector]:
-    """The detectors that lie in files, by name."""
-    named = [name for name in options.detectors if name != ZERO_SHOT]
-    paths = [Path(name) for name in named]
+def _saved_detectors(workspace: Workspace, options: EvaluateOptions) -> dict[str, Detector]:
+    """Name → detector of the files named, or the workspace's last tuned one where nothing is named."""
+    paths = [Path(name) for name in options.detectors if name != ZERO_SHOT]
     if not options.detectors and (current := workspace.current_detector()) is not None:
         paths = [current]
-    found: dict[str, Detector] = {}
+    detectors: dict[str, Detector] = {}
     for path in paths:
-        name = path.stem if path.stem not in found else os.path.relpath(path)
-        found[name] = Detector.load(path)
-    return found
+        name = path.stem if path.stem not in detectors else os.path.relpath(path)
+        detectors[name] = Detector.load(path)
+    return detectors
 
 
 def source_for(
     workspace: Workspace, options: EvaluateOptions, expected: FeatureSpace | None, on: OnEvent
 ) -> ModelSource:
-    """The model that was asked for, else that of the detectors, the known data set, or the workspace's last one."""
+    """The model that was asked for, else that of the detectors, the in-distribution data set, or the last extraction.
+
+    Args:
+        workspace: knows the data sets.
+        options: name the model, or the in-distribution data set.
+        expected: the detectors' feature space; None if there are none.
+        on: called with the progress of loading the model.
+    """
     model = None if expected is None else expected.model
     if model is None and options.known.startswith(DATA_PREFIX) and not os.path.lexists(options.known):
         data = workspace.dataset(options.known)
@@ -195,7 +219,7 @@ def source_for(
     return ModelSource(options.model, workspace, model or DEFAULT_MODEL, on=on, expected=expected)
 
 
-def _detectors(
+def _evaluated_detectors(
     workspace: Workspace,
     options: EvaluateOptions,
     saved: Mapping[str, Detector],
@@ -203,49 +227,53 @@ def _detectors(
     source: ModelSource,
     on: OnEvent,
 ) -> dict[str, Detector]:
+    """Name → detector: the zero-shot one for the classes of ``data``, unless only others are named, and saved ones."""
     if not data.labelled:
         raise DataError(f"{data.title} has no classes", hint="--id needs a folder with one folder per class")
     if not options.detectors:
-        # The last tuned detector is of use here only if it is about these very classes and features.
+        # The last tuned detector is of use here only if it has these classes and is of this feature space.
         saved = {
             name: detector
             for name, detector in saved.items()
             if set(data.class_names) <= set(detector.class_names) and detector.space.id == data.space_id
         }
-    found: dict[str, Detector] = {}
-    if not options.detectors or ZERO_SHOT in options.detectors:
-        if data.text_features is not None and options.prompts.template is None:
-            space = workspace.known_space(data.space_id)
-            found[ZERO_SHOT] = detector_of_text_features(
-                data.class_names, data.text_features, space, options.prompts
-            )
-        else:
-            found[ZERO_SHOT] = zero_shot_detector(data.class_names, options.prompts, source, workspace, on)
-    return {**found, **saved}
+    if options.detectors and ZERO_SHOT not in options.detectors:
+        return dict(saved)
+    if data.text_features is not None and options.prompts.template is None:
+        space = workspace.known_space(data.space_id)
+        zero_shot = detector_of_text_features(data.class_names, data.text_features, space, options.prompts)
+    else:
+        zero_shot = zero_shot_detector(data.class_names, options.prompts, source, workspace, on)
+    return {ZERO_SHOT: zero_shot, **saved}
 
 
-def _same_space(name: str, detector: Detector, collections: Sequence[ImageSet]) -> None:
-    for one in collections:
-        if one.data.space_id != detector.space.id:
+def _require_same_space(name: str, detector: Detector, image_sets: Sequence[ImageSet]) -> None:
+    """Raise MismatchError if the features of a set are of another feature space than the detector's."""
+    for image_set in image_sets:
+        if image_set.data.space_id != detector.space.id:
             raise MismatchError(
-                f"the features of {one.data.title} and the detector {name} are of different models: "
-                + "; ".join(one.store.space.differences(detector.space)),
+                f"the features of {image_set.data.title} and the detector {name} are of different models: "
+                + "; ".join(image_set.store.space.differences(detector.space)),
                 hint="extract with the detector's model, or tune on these features",
             )
 
 
 def _gallery(
     options: EvaluateOptions, workspace: Workspace, source: ModelSource, known: ImageSet, on: OnEvent
-) -> tuple[Gallery | None, npt.NDArray[np.uint8]]:
-    """What KNN and Mahalanobis compare with, and the digests of images of ``known`` that it takes."""
+) -> tuple[Gallery | None, Digests]:
+    """What KNN and Mahalanobis compare with, and the digests (k, 32) of its images; None and no rows without one.
+
+    Without ``--gallery`` it is drawn from the in-distribution images, at most half of each class.
+    """
     none = np.zeros((0, 32), dtype=np.uint8)
     if not any("gallery" in SCORES[name].needs for name in options.scores or SCORES):
         return None, none
-    if options.gallery is not None:
-        one = load_image_set("gallery", options.gallery, workspace, source, on, options.ingest)
-        rows = np.flatnonzero(one.rows_of(known.data.class_names) >= 0)
-        return Gallery(one.store.features(one.data.digests[rows]), one.data.class_of[rows]), one.data.digests
     data = known.data
+    if options.gallery is not None:
+        named = load_image_set("gallery", options.gallery, workspace, source, on, options.ingest)
+        rows = np.flatnonzero(named.labels_among(data.class_names) >= 0)
+        features = named.store.features(named.data.digests[rows])
+        return Gallery(features, named.data.class_of[rows]), named.data.digests
     split = few_shot_split(data.class_of.tolist(), data.keys(), options.gallery_shots, options.seed)
     smallest = min(split.available.values(), default=0)
     if smallest < 2:
@@ -257,8 +285,9 @@ def _gallery(
 
 
 def _manifest(
-    options: EvaluateOptions, detectors: Mapping[str, Detector], collections: Sequence[ImageSet]
+    options: EvaluateOptions, detectors: Mapping[str, Detector], image_sets: Sequence[ImageSet]
 ) -> dict[str, Any]:
+    """Options, detectors, image sets and feature space as JSON values."""
     return {
         "options": option_values(options),
         "detectors": {
@@ -266,7 +295,7 @@ def _manifest(
         },
         "data": [
             {"name": one.name, "title": one.data.title, "images": len(one.data), "failed": one.failed}
-            for one in collections
+            for one in image_sets
         ],
-        "feature_space": collections[0].store.space.to_dict(),
+        "feature_space": image_sets[0].store.space.to_dict(),
     }

@@ -1,4 +1,4 @@
-"""What an evaluation is given (folders, lists, data sets) as features with classes and domains."""
+"""Image sets: what an evaluation is given (folders, lists, data sets) as features with classes and domains."""
 
 from __future__ import annotations
 
@@ -21,12 +21,20 @@ from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
 
+Indices = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class ImageSet:
-    """One collection: its name in tables, its images, and where their features are.
+    """One named collection of images, in-distribution, shifted or out-of-distribution.
 
-    ``notes`` are sentences about it that a reader must see; ``failed`` is how many files were no images.
+    Attributes:
+        name: what tables call it.
+        data: its images with their classes and domains.
+        store: holds their features.
+        failed: how many files could not be used.
+        notes: sentences about it for the reader of the results.
     """
 
     name: str
@@ -35,7 +43,7 @@ class ImageSet:
     failed: int
     notes: tuple[str, ...]
 
-    def rows_of(self, class_names: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    def labels_among(self, class_names: tuple[str, ...]) -> Indices:
         """(n,) index into ``class_names`` of each image, −1 where it has no class.
 
         Raises:
@@ -45,22 +53,22 @@ class ImageSet:
             raise DataError(
                 f"{self.name}: {self.data.title} has no classes", hint="it needs one folder per class"
             )
-        place = {name: i for i, name in enumerate(class_names)}
-        missing = [name for name in self.data.class_names if name not in place]
+        index = {name: i for i, name in enumerate(class_names)}
+        missing = [name for name in self.data.class_names if name not in index]
         if missing:
             listed = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
             raise DataError(
                 f"{self.name}: the detector knows no class {listed}",
                 hint="name its folders like the detector's classes; a .csv list with a column class can say it, too",
             )
-        table = np.array([*(place[name] for name in self.data.class_names), -1], dtype=np.int64)
+        table = np.array([*(index[name] for name in self.data.class_names), -1], dtype=np.int64)
         return table[self.data.class_of]
 
 
 def load_image_set(
     name: str, given: str, workspace: Workspace, source: ModelSource, on: OnEvent, ingest: IngestOptions
 ) -> ImageSet:
-    """The images of a folder, list, glob or file, extracted as far as they are not, or of a data set (``data:NAME``).
+    """The images of a data set (``data:NAME``), or of a folder, list, glob or file, which are extracted if necessary.
 
     Raises:
         DataError: there is no such input or data set, or no usable image in it.
@@ -79,86 +87,111 @@ def load_image_set(
 def load_image_sets(
     given: Mapping[str, str], workspace: Workspace, source: ModelSource, on: OnEvent, ingest: IngestOptions
 ) -> dict[str, ImageSet]:
-    """Name → :func:`load_image_set` of each input."""
-    return {name: load_image_set(name, place, workspace, source, on, ingest) for name, place in given.items()}
+    """Name → :func:`load_image_set` of each input; raises like it."""
+    return {name: load_image_set(name, path, workspace, source, on, ingest) for name, path in given.items()}
 
 
 @dataclass(frozen=True)
 class KnownImages:
-    """KnownImages images: digests (n, 32), classes (n,) of the detector, and name → (n,) mask of each domain."""
+    """The n images of an in-distribution set that are evaluated.
+
+    Attributes:
+        digests: (n, 32), their content.
+        labels: (n,), their true classes, as indices into the detector's class names.
+        domains: name → (n,) mask of the images of that domain.
+    """
 
     digests: Digests
-    truth: npt.NDArray[np.int64]
-    domains: Mapping[str, npt.NDArray[np.bool_]]
+    labels: Indices
+    domains: Mapping[str, Mask]
 
 
-def known_images(one: ImageSet, detector: Detector, taken: set[bytes]) -> KnownImages:
-    """The distinct images with a class whose digests are not ``taken``, because something was learned from them.
+def known_images(image_set: ImageSet, detector: Detector, excluded: set[bytes]) -> KnownImages:
+    """The distinct images of an in-distribution set that have a class and are not excluded.
+
+    Args:
+        image_set: in class folders named like the detector's classes.
+        detector: defines the order of the classes.
+        excluded: digests of images that a detector learned from or the gallery holds.
 
     Raises:
-        DataError: none is left, or one has a class that the detector does not know.
+        DataError: no image is left, or one has a class that the detector does not have.
     """
-    truth = one.rows_of(detector.class_names)
-    keys = one.data.keys()
-    rest = one.data.distinct_rows(truth)
-    keep = np.array([row for row in rest.tolist() if keys[row] not in taken], dtype=np.int64)
-    if not len(keep):
+    data = image_set.data
+    labels, keys = image_set.labels_among(detector.class_names), data.keys()
+    rows = np.array(
+        [row for row in data.distinct_rows(labels).tolist() if keys[row] not in excluded], dtype=np.int64
+    )
+    if not len(rows):
         raise DataError(
-            f"{one.name}: no image is left that no detector has learned from",
+            f"{image_set.name}: no image is left that no detector has learned from",
             hint="evaluate on images that were not shots, or add some",
         )
-    home = one.data.domain_of[keep]
-    masks = {name: home == i for i, name in enumerate(one.data.domain_names)}
+    masks = {name: data.domain_of[rows] == i for i, name in enumerate(data.domain_names)}
     domains = {name: mask for name, mask in masks.items() if mask.any()}
-    return KnownImages(one.data.digests[keep], truth[keep], domains)
+    return KnownImages(data.digests[rows], labels[rows], domains)
+
+
+def domain_groups(name: str, domains: Mapping[str, Mask]) -> dict[str, Mask]:
+    """``name/domain`` → (n,) mask of each domain of an image set; none where it has fewer than two domains.
+
+    Example:
+        >>> list(domain_groups("id", {"photo": np.array([True, False]), "sketch": np.array([False, True])}))
+        ['id/photo', 'id/sketch']
+        >>> domain_groups("id", {"photo": np.array([True, True])})
+        {}
+    """
+    if len(domains) < 2:
+        return {}
+    return {f"{name}/{domain}": mask for domain, mask in domains.items()}
 
 
 def unknown_rows(
-    outside: Mapping[str, ImageSet],
-    inside: Iterable[ImageSet],
-    per_class: Mapping[str, int],
+    ood_sets: Mapping[str, ImageSet],
+    id_sets: Iterable[ImageSet],
+    limits: Mapping[str, int],
     seed: int,
-) -> tuple[dict[str, npt.NDArray[np.int64]], list[str]]:
-    """Which images of the out-of-distribution collections count: distinct ones that lie in no in-distribution set.
+) -> tuple[dict[str, Indices], list[str]]:
+    """Which images of the out-of-distribution sets are evaluated: distinct ones that lie in no in-distribution set.
 
     Args:
-        outside: name → out-of-distribution collection.
-        inside: the in-distribution collections.
-        per_class: name → at most so many images of each class, or of all where there are no classes, drawn by content.
+        ood_sets: name → out-of-distribution set.
+        id_sets: the in-distribution and shifted sets.
+        limits: name → the most images of each class (of all, where there are no classes), drawn by content.
         seed: of that draw.
 
     Returns:
-        Name → rows; and sentences on what was left out.
+        Name → rows (k,) of that set; and sentences on what was left out.
 
     Raises:
-        DataError: none is left of a collection.
+        DataError: no image of a set is left.
     """
-    known = set(itertools.chain.from_iterable(one.data.keys() for one in inside))
-    rows: dict[str, npt.NDArray[np.int64]] = {}
+    id_digests = set(itertools.chain.from_iterable(image_set.data.keys() for image_set in id_sets))
+    rows: dict[str, Indices] = {}
     notes = []
-    for name, one in outside.items():
-        rows[name], shared = _distinct_rows(one, known, per_class.get(name), seed)
+    for name, image_set in ood_sets.items():
+        rows[name], shared = _rows_outside(image_set, id_digests, limits.get(name), seed)
         if shared:
             notes.append(f"{name}: {shared} images also lie among the known ones; left out")
     return rows, notes
 
 
-def _distinct_rows(
-    one: ImageSet, known: set[bytes], limit: int | None, seed: int
-) -> tuple[npt.NDArray[np.int64], int]:
-    """Rows of distinct images that are not among the known ones, and how many were."""
-    keys = one.data.keys()
-    labels = one.data.class_of if one.data.labelled else np.zeros(len(keys), dtype=np.int64)
-    first: dict[bytes, int] = {}
+def _rows_outside(
+    image_set: ImageSet, id_digests: set[bytes], limit: int | None, seed: int
+) -> tuple[Indices, int]:
+    """Rows of the distinct images whose digests are not among these, and how many distinct images are."""
+    keys = image_set.data.keys()
+    labels = image_set.data.class_of if image_set.data.labelled else np.zeros(len(keys), dtype=np.int64)
+    first_row: dict[bytes, int] = {}
     for row, key in enumerate(keys):
-        first.setdefault(key, row)
-    fresh = {key: row for key, row in first.items() if key not in known}
-    if not fresh:
+        first_row.setdefault(key, row)
+    remaining = [row for key, row in first_row.items() if key not in id_digests]
+    if not remaining:
         raise DataError(
-            f"{one.name}: all of its images also lie among the known ones", hint="name other images"
+            f"{image_set.name}: all of its images also lie among the known ones", hint="name other images"
         )
-    keep = np.array(list(fresh.values()), dtype=np.int64)
+    rows = np.array(remaining, dtype=np.int64)
     if limit is not None:
-        drawn = few_shot_split(labels[keep].tolist(), [keys[row] for row in keep], limit, seed).shots
-        keep = np.sort(keep[drawn])
-    return keep, len(first) - len(fresh)
+        drawn = few_shot_split(labels[rows].tolist(), [keys[row] for row in rows], limit, seed).shots
+        rows = np.sort(rows[drawn])
+    return rows, len(first_row) - len(remaining)

@@ -1,4 +1,4 @@
-"""Scores of whole collections, and the numbers that say how good a detector is."""
+"""Scores of image sets, and the metrics of a detector with their intervals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from deltaoe.errors import DeltaoeError
+from deltaoe.evaluation.image_sets import domain_groups
 from deltaoe.evaluation.options import KNOWN
 from deltaoe.evaluation.results import MEAN, Measurement
 from deltaoe.functional import conformal
@@ -27,24 +27,46 @@ Indices = npt.NDArray[np.int64]
 
 # Numbers in one block of images × prompts.
 _BLOCK = 1 << 24
+# Random halvings of the in-distribution images into calibration and test images.
 _HALVINGS = 100
 
 
 @dataclass(frozen=True)
 class ScoredImages:
-    """What a detector says of n images: score name → (n,), the class (n,), and its softmax probability (n,)."""
+    """What a detector computes for n images.
+
+    Attributes:
+        scores: score name → (n,), higher = more in-distribution.
+        classes: (n,), the predicted class.
+        confidence: (n,), its softmax probability.
+    """
 
     scores: Mapping[str, Floats]
     classes: Indices
     confidence: Floats
 
     def part(self, rows: Indices) -> ScoredImages:
-        """These images only."""
+        """The images of these rows only."""
         scores = {name: values[rows] for name, values in self.scores.items()}
         return ScoredImages(scores, self.classes[rows], self.confidence[rows])
 
     def __len__(self) -> int:
         return len(self.classes)
+
+
+@dataclass(frozen=True)
+class LabelledScores:
+    """What a detector computes for n in-distribution images, beside the truth.
+
+    Attributes:
+        scored: of these images.
+        labels: (n,), their true classes.
+        domains: name → (n,) mask of the images of that domain; empty where domains are not measured.
+    """
+
+    scored: ScoredImages
+    labels: Indices
+    domains: Mapping[str, npt.NDArray[np.bool_]]
 
 
 @torch.inference_mode()
@@ -57,13 +79,22 @@ def score_images(
     on: OnEvent,
     stage: str,
 ) -> ScoredImages:
-    """All scores ``names`` of images (n, 32), block by block: no images × labels matrix is ever whole.
+    """Scores of images, block by block: the images × labels matrix is never held whole.
+
+    Args:
+        detector: its prompts, background, τ and c are used.
+        store: holds the features of the images.
+        digests: (n, 32), the images.
+        names: scores, as in :data:`deltaoe.functional.scores.SCORES`.
+        gallery: for KNN and Mahalanobis; None if neither is among ``names``.
+        on: called with progress.
+        stage: the name of this progress.
 
     Raises:
-        ConfigError: a score needs what is not there.
+        ConfigError: a score needs background labels or a gallery, and there is none.
         StoreError: a feature is missing or a shard cannot be read.
     """
-    text, background, prompts, compared = (
+    text, background, prompts, compared_background = (
         torch.from_numpy(np.ascontiguousarray(rows))
         for rows in (
             detector.text_features,
@@ -76,22 +107,31 @@ def score_images(
     scores = {name: np.empty(n) for name in names}
     classes, confidence = np.empty(n, dtype=np.int64), np.empty(n)
     done = 0
-    rows = max(64, min(4096, _BLOCK // (len(text) + len(background))))
-    for part, features in store.blocks(digests, rows=rows):
-        evidence = Evidence(torch.from_numpy(features), text, background, prompts, compared, gallery)
+    block = max(64, min(4096, _BLOCK // (len(text) + len(background))))
+    for rows, features in store.blocks(digests, rows=block):
+        evidence = Evidence(
+            torch.from_numpy(features), text, background, prompts, compared_background, gallery
+        )
         for name in names:
-            found = SCORES[name](evidence, detector.temperature, detector.top_c)
-            scores[name][part] = found.double().numpy()
-        shares = torch.softmax(scale * (evidence.features @ prompts.T).double(), dim=-1).max(dim=-1)
-        classes[part], confidence[part] = shares.indices.numpy(), shares.values.numpy()
-        done += len(part)
+            values = SCORES[name](evidence, detector.temperature, detector.top_c)
+            scores[name][rows] = values.double().numpy()
+        top = torch.softmax(scale * (evidence.features @ prompts.T).double(), dim=-1).max(dim=-1)
+        classes[rows], confidence[rows] = top.indices.numpy(), top.values.numpy()
+        done += len(rows)
         on(Event(stage, done, n))
     return ScoredImages(scores, classes, confidence)
 
 
 @dataclass(frozen=True)
 class MeasureOptions:
-    """How to grade: see the fields of the same names of ``EvaluateOptions``."""
+    """How metrics and intervals are computed.
+
+    Attributes:
+        alpha: accepted share of false alarms.
+        draws: bootstrap draws; 0 for no intervals.
+        seed: of the bootstrap and of the calibration splits.
+        positive: the class that is positive in FPR@95.
+    """
 
     alpha: float
     draws: int
@@ -99,132 +139,125 @@ class MeasureOptions:
     positive: Positive
 
     def generator(self) -> np.random.Generator:
-        """The same for every number, so that none depends on which others are asked for."""
+        """A generator in the same state for every metric, so that none depends on which others are computed."""
         return np.random.default_rng(self.seed)
 
 
 def measurements(
     detector: str,
-    known: Mapping[str, tuple[ScoredImages, Indices, Mapping[str, npt.NDArray[np.bool_]]]],
+    known: Mapping[str, LabelledScores],
     unknown: Mapping[str, ScoredImages],
-    how: MeasureOptions,
+    options: MeasureOptions,
 ) -> Iterator[Measurement]:
-    """Every measurement of one detector.
+    """Every metric of one detector: detection, classification and false alarms.
 
     Args:
         detector: its name.
-        known: name (``id`` first, then shifts) → what was seen, the true classes (n,), and masks of its domains.
-        unknown: name → what was seen.
-        how: how.
+        known: name → in-distribution images; :data:`~deltaoe.evaluation.options.KNOWN` is the first, then shifts.
+        unknown: name → out-of-distribution images.
+        options: of the metrics and intervals.
     """
-    names = list(next(iter(known.values()))[0].scores)
-    for name in names:
-        for where, (seen, _, _) in known.items():
-            yield from _detection(detector, name, where, seen, unknown, how)
-    for where, (seen, truth, domains) in known.items():
-        every = {"": np.ones(len(seen), dtype=bool), **(domains if len(domains) > 1 else {})}
-        for domain, rows in every.items():
-            yield from _classification(
-                detector,
-                f"{where}/{domain}" if domain else where,
-                seen.part(np.flatnonzero(rows)),
-                truth[rows],
-            )
-    for name in names:
-        yield from _false_alarms(detector, name, {where: seen for where, (seen, _, _) in known.items()}, how)
+    scored = {name: labelled.scored for name, labelled in known.items()}
+    scores = list(next(iter(scored.values())).scores)
+    for score in scores:
+        for name, images in scored.items():
+            yield from _detection(detector, score, name, images, unknown, options)
+    for name, labelled in known.items():
+        groups = {name: np.ones(len(labelled.scored), dtype=bool), **domain_groups(name, labelled.domains)}
+        for group, mask in groups.items():
+            part = labelled.scored.part(np.flatnonzero(mask))
+            yield from _classification(detector, group, part, labelled.labels[mask])
+    for score in scores:
+        yield from _false_alarms(detector, score, scored, options)
 
 
 def _detection(
     detector: str,
     score: str,
-    where: str,
-    seen: ScoredImages,
+    known: str,
+    id_images: ScoredImages,
     unknown: Mapping[str, ScoredImages],
-    how: MeasureOptions,
+    options: MeasureOptions,
 ) -> Iterator[Measurement]:
-    totals: dict[str, list[float]] = {}
-    for out, other in unknown.items():
-        found = detection_intervals(
-            seen.scores[score],
-            other.scores[score],
-            generator=how.generator(),
-            draws=how.draws,
-            positive=how.positive,
+    """AUROC, FPR@95 and AUPR against each out-of-distribution set, and their means over the sets if there are more."""
+    values: dict[str, list[float]] = {}
+    for name, ood_images in unknown.items():
+        intervals = detection_intervals(
+            id_images.scores[score],
+            ood_images.scores[score],
+            generator=options.generator(),
+            draws=options.draws,
+            positive=options.positive,
         )
-        for metric, interval in found.items():
-            totals.setdefault(metric, []).append(interval.value)
-            yield Measurement(detector, score, where, out, metric, *interval, len(seen), len(other))
+        for metric, interval in intervals.items():
+            values.setdefault(metric, []).append(interval.value)
+            yield Measurement(
+                detector, score, known, name, metric, *interval, len(id_images), len(ood_images)
+            )
     if len(unknown) > 1:
         count = sum(map(len, unknown.values()))
-        for metric, values in totals.items():
+        for metric, each in values.items():
+            mean = float(np.mean(each))
             yield Measurement(
-                detector,
-                score,
-                where,
-                MEAN,
-                metric,
-                float(np.mean(values)),
-                n_known=len(seen),
-                n_unknown=count,
+                detector, score, known, MEAN, metric, mean, n_known=len(id_images), n_unknown=count
             )
 
 
-def _classification(detector: str, where: str, seen: ScoredImages, truth: Indices) -> Iterator[Measurement]:
-    right = seen.classes == truth
-    hits, n = int(right.sum()), len(right)
-    yield Measurement(detector, "", where, "", "accuracy", hits / n, *proportion_interval(hits, n), n_known=n)
-    error = expected_calibration_error(seen.confidence, right)
-    yield Measurement(detector, "", where, "", "ece", error, n_known=n)
+def _classification(
+    detector: str, known: str, images: ScoredImages, labels: Indices
+) -> Iterator[Measurement]:
+    """Accuracy with Wilson's interval, and the expected calibration error."""
+    correct = images.classes == labels
+    hits, n = int(correct.sum()), len(correct)
+    yield Measurement(detector, "", known, "", "accuracy", hits / n, *proportion_interval(hits, n), n_known=n)
+    error = expected_calibration_error(images.confidence, correct)
+    yield Measurement(detector, "", known, "", "ece", error, n_known=n)
 
 
 def _false_alarms(
-    detector: str, score: str, known: Mapping[str, ScoredImages], how: MeasureOptions
+    detector: str, score: str, known: Mapping[str, ScoredImages], options: MeasureOptions
 ) -> Iterator[Measurement]:
-    """Share of known images called unknown: one half of ``id`` calibrates, the other and all shifts are judged."""
-    own = known[KNOWN].scores[score]
-    half = len(own) // 2
-    if half < conformal.images_needed(how.alpha):
+    """Share of in-distribution images called unknown at ``alpha``: mean and 95 % range over random halvings of ``id``.
+
+    One half of ``id`` calibrates the threshold; it is applied to the other half and to all shifts. Nothing where half
+    of ``id`` is too small to calibrate.
+    """
+    id_scores = known[KNOWN].scores[score]
+    half = len(id_scores) // 2
+    if half < conformal.images_needed(options.alpha):
         return
-    rates: dict[str, list[float]] = {where: [] for where in known}
-    generator = how.generator()
+    rates: dict[str, list[float]] = {name: [] for name in known}
+    generator = options.generator()
     for _ in range(_HALVINGS):
-        order = generator.permutation(len(own))
-        limit = conformal.threshold(own[order[:half]], how.alpha)
-        assert limit is not None  # noqa: S101 - enough images, as was just looked
-        for where, seen in known.items():
-            judged = own[order[half:]] if where == KNOWN else seen.scores[score]
-            rates[where].append(float(np.mean(judged < limit)))
-    for where, values in rates.items():
-        low, high = np.quantile(values, [0.025, 0.975])
-        yield Measurement(
-            detector,
-            score,
-            where,
-            "",
-            "false_alarms",
-            float(np.mean(values)),
-            float(low),
-            float(high),
-            n_known=len(known[where]),
-        )
+        order = generator.permutation(len(id_scores))
+        threshold = conformal.threshold(id_scores[order[:half]], options.alpha)
+        assert threshold is not None  # noqa: S101 - images_needed says that there are enough
+        for name, images in known.items():
+            test_scores = id_scores[order[half:]] if name == KNOWN else images.scores[score]
+            rates[name].append(float(np.mean(test_scores < threshold)))
+    for name, values in rates.items():
+        low, high = map(float, np.quantile(values, [0.025, 0.975]))
+        mean, n = float(np.mean(values)), len(known[name])
+        yield Measurement(detector, score, name, "", "false_alarms", mean, low, high, n_known=n)
 
 
 def possible_scores(
     names: Sequence[str], detector: Detector, *, gallery: bool
 ) -> tuple[list[str], list[str]]:
-    """Which of these scores this detector can have, and sentences about those that it cannot."""
-    have = {"background": len(detector.background) > 0, "gallery": gallery}
-    chosen, notes = [], []
+    """Which of these scores can be computed for a detector, and a sentence about each of the others.
+
+    Args:
+        names: scores, as in :data:`deltaoe.functional.scores.SCORES`.
+        detector: has background labels or none.
+        gallery: whether there is one.
+    """
+    available = {"background": len(detector.background) > 0, "gallery": gallery}
+    possible, notes = [], []
     for name in names:
-        lacking = [need for need in SCORES[name].needs if not have[need]]
-        if lacking:
-            why = "no background labels" if lacking == ["background"] else "no images to compare with"
+        missing = [need for need in SCORES[name].needs if not available[need]]
+        if missing:
+            why = "no background labels" if missing == ["background"] else "no images to compare with"
             notes.append(f"{SCORES[name].title}: left out, there are {why}")
         else:
-            chosen.append(name)
-    return chosen, notes
-
-
-def error_sentence(error: DeltaoeError) -> str:
-    """An error as a sentence for a table's notes."""
-    return f"{error}" + (f" ({error.hint})" if error.hint else "")
+            possible.append(name)
+    return possible, notes

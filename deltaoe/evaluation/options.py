@@ -1,4 +1,4 @@
-"""What is evaluated on what, as a user says it."""
+"""The options of an evaluation: detectors, scores, and the images that they are evaluated on."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from deltaoe.functional.limits import Positive
 from deltaoe.options import EXPERT, Option, Options, Without
 from deltaoe.scoring.options import ALPHA, PromptOptions
 
-# What tables call the in-distribution images of --id.
+# The tables' name for the in-distribution images of --id.
 KNOWN = "id"
 
 
 @dataclass(frozen=True)
 class EvaluateOptions(Options):
-    """What to evaluate on what; see ``deltaoe evaluate --help``.
+    """The detectors and scores to evaluate, and the images to evaluate them on.
 
     Attributes:
         known: the in-distribution images: a folder of class folders, a list, or ``data:NAME``.
         unknown: name → out-of-distribution images.
         shifts: name → in-distribution images of other domains, in class folders of the same names.
-        detectors: files, or ``zero-shot``; none for zero-shot and the workspace's last tuned detector, if it has the
+        detectors: files, or ``zero-shot``; empty for zero-shot and the workspace's last tuned detector, if it has the
             classes of ``known``.
-        scores: names in :data:`deltaoe.functional.scores.SCORES`; none for all that are possible.
-        unknown_per_class: name → at most so many images of each class of that out-of-distribution collection.
+        scores: names in :data:`deltaoe.functional.scores.SCORES`; empty for all that can be computed.
+        unknown_per_class: name → the most images of each class of that out-of-distribution set; all of the others.
         gallery: images that KNN and Mahalanobis compare with; None for ``gallery_shots`` per class of ``known``.
         gallery_shots: images of each class in the gallery.
         alpha: accepted share of false alarms.
         draws: bootstrap draws; 0 for no intervals.
-        seed: of the intervals and the gallery.
-        convention: which images are positive in FPR@95.
-        prompts: zero-shot prompts, τ, c and background.
-        model: which model, if it must be said.
-        ingest: how files become features.
+        seed: of the intervals and of drawing the gallery.
+        convention: the class that is positive in FPR@95.
+        prompts: template, τ, c and background of the zero-shot detector.
+        model: the model, where neither data nor detectors determine it.
+        ingest: how files are read, decoded and encoded.
     """
 
     known: Annotated[
@@ -112,7 +112,7 @@ class EvaluateOptions(Options):
 
 
 def option_values(options: EvaluateOptions) -> dict[str, Any]:
-    """The options as plain values for evaluation.json, in one level but for background and ingest."""
+    """The options as JSON values for evaluation.json: one level, except for background and ingest."""
     values = dataclasses.asdict(options)
     prompts, model, ingest = (values.pop(name) for name in ("prompts", "model", "ingest"))
     del model["precision"]

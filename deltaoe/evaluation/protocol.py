@@ -1,4 +1,4 @@
-"""Protocols as files: which folders play which part, what is tuned, and how runs are averaged."""
+"""Protocols as TOML files: which folders hold which images, what is tuned, and which seeds are averaged."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
-from deltaoe.errors import ConfigError
+from deltaoe.errors import ConfigError, os_reason
 from deltaoe.evaluation.class_lists import Classes
 from deltaoe.evaluation.options import KNOWN
 from deltaoe.evaluation.results import MEAN
 
 ProtocolKind = Literal["fixed", "leave-one-domain-out", "class-split"]
-# What tables call the images that the protocol itself sets apart.
+# The tables' names for the image sets that a protocol itself makes.
 SOURCE, HELD_OUT, REST = "source", "held-out", "held-out classes"
 _KEYS = ("title", "source", "protocol", "seeds", "known", "shift", "unknown", "tune")
 _PART_KEYS = ("folders", "classes")
@@ -27,12 +27,12 @@ _SEE = "see docs/how-to/evaluate.md"
 
 @dataclass(frozen=True)
 class Part:
-    """One collection.
+    """One image set of a protocol.
 
     Attributes:
-        folders: may hold it; the first that exists is taken.
-        limit_per_class: images of each class, drawn by content; 0 for all.
-        classes: which class folders, and their names; None for all under their own names.
+        folders: candidates, relative to ``--root``; the first that exists is used.
+        limit_per_class: the most images of each class, drawn by content; 0 for all.
+        classes: which class folders are used, and their names; None for all, under their own names.
     """
 
     folders: tuple[str, ...]
@@ -42,17 +42,22 @@ class Part:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A recipe.
+    """An evaluation protocol, as its file states it.
 
     Attributes:
-        name, title, source: what it is called, and who made the protocol.
+        name: of the file, without its suffix.
+        title: heading of the results.
+        source: the publication that the protocol follows.
         kind: ``fixed``: one evaluation; if ``tuned``, on images that were not shots, for every seed.
-            ``leave-one-domain-out``: tune on all domains but one, for every one and every seed. ``class-split``: half
-            of the classes are known, the others near unknowns, drawn once per seed.
+            ``leave-one-domain-out``: hold one domain out and tune on the others, for every domain and every seed.
+            ``class-split``: half of the classes are in-distribution and images of the others are near
+            out-of-distribution ones, drawn once per seed.
         known: the in-distribution images.
-        shifts, unknown: name → collection.
-        seeds: of shots, starts and splits.
-        shots, epochs, context_length: of tuning; None for the defaults.
+        shifts: name → images of the same classes under covariate shift.
+        unknown: name → out-of-distribution images.
+        seeds: of shots, tuning and class splits; results are averaged over them.
+        shots: per class.
+        epochs, context_length: of tuning; None for the method's default.
         tuned: whether the file asks for tuning; the kinds other than ``fixed`` tune in any case.
     """
 
@@ -71,15 +76,19 @@ class Protocol:
 
 
 def shipped() -> dict[str, str]:
-    """Name → title of the recipes of this package."""
+    """Name → title of the protocols that come with this package."""
     return {name: load(name).title for name in _shipped_names()}
 
 
 def load(wanted: str) -> Protocol:
-    """A recipe of this package by name, or a ``.toml`` file. Nothing in it is executed.
+    """Read a protocol of this package by its name, or a ``.toml`` file by its path. Nothing in it is executed.
 
     Raises:
-        ConfigError: there is no such recipe, or it has unknown keys or values of the wrong kind.
+        ConfigError: there is no such protocol, or it has unknown keys or values of the wrong type.
+
+    Example:
+        >>> load("pacs-lodo").kind
+        'leave-one-domain-out'
     """
     try:
         if wanted in _shipped_names():
@@ -89,26 +98,28 @@ def load(wanted: str) -> Protocol:
         else:
             close = difflib.get_close_matches(wanted, _shipped_names(), n=1)
             raise ConfigError(
-                f"there is no recipe {wanted!r}",
-                hint=f"did you mean {close[0]}?" if close else "deltaoe evaluate --recipe list shows them",
+                f"there is no protocol {wanted!r}",
+                hint=f"did you mean {close[0]}?" if close else "deltaoe evaluate --protocol list shows them",
             )
         return _parsed(Path(wanted).stem if wanted.endswith(".toml") else wanted, wanted, tomllib.loads(text))
     except (OSError, ValueError) as cause:
         if isinstance(cause, tomllib.TOMLDecodeError):
             raise ConfigError(f"{wanted} is no TOML: {cause}", hint=_SEE) from cause
-        reason = (isinstance(cause, OSError) and cause.strerror) or str(cause)
+        reason = os_reason(cause) if isinstance(cause, OSError) else str(cause)
         raise ConfigError(f"cannot read {wanted}: {reason}", hint="check the path") from cause
     except RecursionError as cause:
         raise ConfigError(f"{wanted} is nested too deeply", hint=_SEE) from cause
 
 
 def _shipped_names() -> list[str]:
+    """The names of this package's protocols, in alphabetical order."""
     folder = resources.files("deltaoe").joinpath("protocols")
     names = sorted(entry.name for entry in folder.iterdir())
     return [name.removesuffix(".toml") for name in names if name.endswith(".toml")]
 
 
 def _parsed(name: str, file: str, raw: Mapping[str, Any]) -> Protocol:
+    """The protocol that a TOML document states; ``file`` is named in errors. Raises ConfigError."""
     _check_keys(file, "", raw, _KEYS)
     kind = raw.get("protocol", "fixed")
     if kind not in get_args(ProtocolKind):
@@ -145,6 +156,7 @@ def _parsed(name: str, file: str, raw: Mapping[str, Any]) -> Protocol:
 
 
 def _parts(file: str, key: str, raw: Any, keys: Collection[str]) -> dict[str, Part]:
+    """Name → image set, from the tables ``[key.NAME]``, which may have these keys. Raises ConfigError."""
     if not isinstance(raw, dict):
         raise _wrong(file, key, f"tables [{key}.NAME]")
     for name in raw:
@@ -155,6 +167,7 @@ def _parts(file: str, key: str, raw: Any, keys: Collection[str]) -> dict[str, Pa
 
 
 def _part(file: str, key: str, raw: Any, keys: Collection[str]) -> Part:
+    """The image set that one table states, which may have these keys. Raises ConfigError."""
     if not isinstance(raw, dict):
         raise _wrong(file, key, "a table")
     _check_keys(file, f"{key}.", raw, keys)
@@ -177,21 +190,23 @@ def _part(file: str, key: str, raw: Any, keys: Collection[str]) -> Part:
 
 
 def _text(file: str, raw: Mapping[str, Any], key: str, default: str) -> str:
+    """The text at a key. Raises ConfigError if it is no text."""
     value = raw.get(key, default)
     if not isinstance(value, str):
         raise _wrong(file, key, "text")
     return value
 
 
-def _check_keys(file: str, where: str, raw: Mapping[str, Any], known: Collection[str]) -> None:
+def _check_keys(file: str, prefix: str, raw: Mapping[str, Any], allowed: Collection[str]) -> None:
+    """Raise ConfigError for a key that is not allowed in this table."""
     for key in raw:
-        if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = (
-                f"did you mean {where}{close[0]}?" if close else f"the keys are: {', '.join(sorted(known))}"
-            )
-            raise ConfigError(f"{file}: there is no key {where}{key}", hint=hint)
+        if key not in allowed:
+            close = difflib.get_close_matches(key, allowed, n=1)
+            keys = f"the keys are: {', '.join(sorted(allowed))}"
+            hint = f"did you mean {prefix}{close[0]}?" if close else keys
+            raise ConfigError(f"{file}: there is no key {prefix}{key}", hint=hint)
 
 
 def _wrong(file: str, key: str, wanted: str) -> ConfigError:
+    """The error for a value of the wrong type or range."""
     return ConfigError(f"{file}: {key} must be {wanted}", hint=_SEE)

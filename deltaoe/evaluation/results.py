@@ -1,4 +1,4 @@
-"""The results of an evaluation: its measurements, and the CSV and JSON files that hold them."""
+"""The results of an evaluation: its measurements, and the CSV and JSON files that they are written to."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from deltaoe.store.atomic import replacing
 
 COLUMNS = ("detector", "score", "known", "unknown", "metric", "value", "low", "high", "n_known", "n_unknown")
 CSV_START = ",".join(COLUMNS[:5])
 MEAN = "mean"
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,16 @@ class Measurement:
 
     Attributes:
         detector: name of the detector.
-        score: name in :data:`deltaoe.functional.scores.SCORES`; empty where none enters (accuracy, calibration error).
+        score: name in :data:`deltaoe.functional.scores.SCORES`; empty for accuracy and calibration error, which do not
+            depend on a score.
         known: the in-distribution images: ``id``, a shift's name, or either with ``/domain``.
-        unknown: the out-of-distribution images; ``mean`` over all such collections; empty where none enter.
-        metric: ``auroc``, ``fpr95``, ``aupr_in``, ``aupr_out``, ``accuracy``, ``ece``, ``false_alarms``.
+        unknown: the out-of-distribution images; ``mean`` for the mean over all such sets; empty for a metric of
+            in-distribution images alone.
+        metric: ``auroc``, ``fpr95``, ``aupr_in``, ``aupr_out``, ``accuracy``, ``ece`` (expected calibration error) or
+            ``false_alarms`` (share of in-distribution images called unknown).
         value: from 0 to 1.
         low, high: ends of its 95 % interval; NaN without one.
-        n_known, n_unknown: how many images it is of.
+        n_known, n_unknown: numbers of in-distribution and out-of-distribution images that it is computed from.
     """
 
     detector: str
@@ -50,8 +55,8 @@ class Evaluation:
 
     Attributes:
         title: names the images, for headings.
-        rows: the measurements, in the order of detectors, scores, data.
-        detectors: name → the score that it computes, with τ and c, in words.
+        rows: the measurements, in the order of detectors, scores and image sets.
+        detectors: name → the score that the detector computes, with τ and c, in words.
         scores: name → title, of the scores measured.
         alpha: accepted share of false alarms.
         convention: the class that is positive in FPR@95: ``id`` or ``ood``.
@@ -69,11 +74,18 @@ class Evaluation:
     manifest: Mapping[str, Any] = field(default_factory=dict)
 
     def find(self, **wanted: str) -> list[Measurement]:
-        """The measurements whose attributes have these values, such as ``metric="auroc"``, in their order."""
-        return [row for row in self.rows if all(getattr(row, k) == v for k, v in wanted.items())]
+        """The measurements whose attributes have these values, in their order.
+
+        Example:
+            >>> rows = [Measurement("zero-shot", "mcm", "id", "far", metric, 0.9) for metric in ("auroc", "fpr95")]
+            >>> evaluation = Evaluation("title", rows, {"zero-shot": ""}, {"mcm": "MCM"}, alpha=0.05, convention="id")
+            >>> [row.metric for row in evaluation.find(unknown="far")], evaluation.find(metric="ece")
+            (['auroc', 'fpr95'], [])
+        """
+        return rows_with(self.rows, wanted)
 
     def names(self, column: str, **wanted: str) -> list[str]:
-        """The distinct values of one attribute among the measurements that :meth:`find` gives, in their order."""
+        """The distinct values of one attribute of the measurements that :meth:`find` returns, in their order."""
         return list(dict.fromkeys(getattr(row, column) for row in self.find(**wanted)))
 
     def write(self, folder: Path) -> dict[str, Path]:
@@ -99,6 +111,11 @@ class Evaluation:
             "manifest": dict(self.manifest),
             "rows": json_rows(COLUMNS, self.rows),
         }
+
+
+def rows_with(rows: Iterable[Row], values: Mapping[str, str]) -> list[Row]:
+    """The rows whose attributes have these values, in their order."""
+    return [row for row in rows if all(getattr(row, name) == value for name, value in values.items())]
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[object]) -> None:
@@ -127,10 +144,12 @@ def json_rows(columns: Sequence[str], rows: Iterable[object]) -> list[dict[str, 
 
 
 def _csv_cell(value: Any) -> Any:
+    """A number with six decimals, empty for NaN; anything else as it is."""
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6f}"
     return value
 
 
 def _json_value(value: Any) -> Any:
+    """None for NaN; anything else as it is."""
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,4 +1,4 @@
-"""What a protocol learns from and is judged on: one split for each seed, and each domain left out."""
+"""The splits of a protocol: for each seed and each held-out domain, the shots and the images evaluated on."""
 
 from __future__ import annotations
 
@@ -23,41 +23,55 @@ Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Images:
-    """Images that are judged: where their features are, digests (n, 32), and classes (n,), −1 for unknown images."""
+class EvaluationImages:
+    """The n images of one set that a split is evaluated on.
+
+    Attributes:
+        store: holds their features.
+        digests: (n, 32), their content.
+        labels: (n,), their classes; −1 for out-of-distribution images.
+    """
 
     store: FeatureStore
     digests: Digests
-    truth: Indices
+    labels: Indices
 
     @classmethod
-    def unknown(cls, store: FeatureStore, digests: Digests) -> Images:
-        """Of no class."""
+    def out_of_distribution(cls, store: FeatureStore, digests: Digests) -> EvaluationImages:
+        """Images of no class."""
         return cls(store, digests, np.full(len(digests), -1, dtype=np.int64))
+
+    @classmethod
+    def labelled(cls, image_set: ImageSet, class_names: tuple[str, ...]) -> EvaluationImages:
+        """The distinct images of a set that have a class. Raises DataError for a class that is not among the names."""
+        labels = image_set.labels_among(class_names)
+        rows = image_set.data.distinct_rows(labels)
+        return cls(image_set.store, image_set.data.digests[rows], labels[rows])
 
     def __len__(self) -> int:
         return len(self.digests)
 
-    def without(self, learned: Digests) -> Images:
-        """Those of another content."""
-        taken = {row.tobytes() for row in learned}
-        keep = np.array([row.tobytes() not in taken for row in self.digests], dtype=bool)
-        return Images(self.store, self.digests[keep], self.truth[keep])
+    def excluding(self, digests: Digests) -> EvaluationImages:
+        """The images whose content is none of these (m, 32)."""
+        excluded = {row.tobytes() for row in digests}
+        kept = np.array([row.tobytes() not in excluded for row in self.digests], dtype=bool)
+        return EvaluationImages(self.store, self.digests[kept], self.labels[kept])
 
 
 @dataclass(frozen=True)
 class Split:
-    """What one run learns from and is judged on. No image of ``inside`` is a shot.
+    """What one run of a method learns from and is evaluated on. No image of ``id_images`` is a shot.
 
     Attributes:
         name: the held-out domain, or the draw of classes, or empty.
-        seed: of shots and start.
-        data: the data set to tune on, with the classes that are known.
-        domains: of it, to draw shots from; all if empty.
-        shots: rows of ``data``.
-        inside: name → known images; measuring's KNOWN first.
-        outside: name → unknown images.
-        notes: what a reader must know about it.
+        seed: of the shots and of tuning.
+        data: the data set to tune on, with the in-distribution classes.
+        domains: the domains of ``data`` that shots are drawn from; empty for all.
+        shots: (k,) rows of ``data``.
+        id_images: name → in-distribution images; :data:`~deltaoe.evaluation.options.KNOWN` is the first, then the
+            held-out domain and the shifts.
+        ood_images: name → out-of-distribution images.
+        notes: sentences about it for the reader of the results.
     """
 
     name: str
@@ -65,76 +79,92 @@ class Split:
     data: DataSet
     domains: tuple[str, ...]
     shots: Indices
-    inside: Mapping[str, Images]
-    outside: Mapping[str, Images]
+    id_images: Mapping[str, EvaluationImages]
+    ood_images: Mapping[str, EvaluationImages]
     notes: tuple[str, ...] = ()
 
-    def learned_from(self) -> str:
-        """Digest of everything that shots are drawn from: images, classes and domains."""
-        found = hashlib.sha256(repr((self.data.space_id, self.data.class_names, self.domains)).encode())
+    def training_digest(self) -> str:
+        """SHA-256 of everything that the shots depend on: images, classes, domains and the rows drawn."""
+        digest = hashlib.sha256(repr((self.data.space_id, self.data.class_names, self.domains)).encode())
         for array in (self.data.digests, self.data.class_of, self.data.domain_of, self.shots):
-            found.update(np.ascontiguousarray(array).tobytes())
-        return found.hexdigest()
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
-    def judged_on(self) -> str:
-        """Digest of all images that are judged, and of their names and classes."""
-        found = hashlib.sha256()
-        for parts in (self.inside, self.outside):
-            found.update(repr([(name, one.store.space.id, len(one)) for name, one in parts.items()]).encode())
-            for one in parts.values():
-                found.update(np.ascontiguousarray(one.digests).tobytes() + one.truth.tobytes())
-        return found.hexdigest()
+    def evaluation_digest(self) -> str:
+        """SHA-256 of all images that are evaluated, with the names of their sets and their classes."""
+        digest = hashlib.sha256()
+        for sets in (self.id_images, self.ood_images):
+            sizes = [(name, images.store.space.id, len(images)) for name, images in sets.items()]
+            digest.update(repr(sizes).encode())
+            for images in sets.values():
+                digest.update(np.ascontiguousarray(images.digests).tobytes() + images.labels.tobytes())
+        return digest.hexdigest()
 
 
 def splits(
-    protocol: Protocol, known: ImageSet, shifts: Mapping[str, ImageSet], unknown: Mapping[str, Images]
+    protocol: Protocol,
+    known: ImageSet,
+    shifts: Mapping[str, ImageSet],
+    unknown: Mapping[str, EvaluationImages],
 ) -> Iterator[Split]:
-    """All splits of a protocol.
+    """All splits of a protocol that tunes, in the order in which they run.
+
+    Args:
+        protocol: which domains or classes are held out, the seeds and the shots per class.
+        known: the in-distribution images.
+        shifts: name → images of the same classes under covariate shift.
+        unknown: name → out-of-distribution images.
 
     Raises:
-        DataError: the data has not the domains or classes that the protocol needs, or no image is left to judge.
+        DataError: the data does not have the domains or classes that the protocol needs, or no image is left to
+            evaluate on.
     """
-    if not known.data.labelled:
-        raise DataError(f"{known.data.title} has no classes", hint="it needs one folder per class")
-    require_classes(known.data.class_names, known.data.title)
+    data = known.data
+    if not data.labelled:
+        raise DataError(f"{data.title} has no classes", hint="it needs one folder per class")
+    require_classes(data.class_names, data.title)
     if protocol.kind == "class-split":
         yield from _class_splits(protocol, known, unknown)
         return
-    moved = {name: _labelled(one, known.data.class_names) for name, one in shifts.items()}
+    shifted = {name: EvaluationImages.labelled(one, data.class_names) for name, one in shifts.items()}
     if protocol.kind == "fixed":
         for seed in protocol.seeds:
-            yield _split(protocol, known, "", seed, known.data, (), moved, unknown)
+            yield _split(protocol, known, "", seed, data, (), shifted, unknown)
         return
-    data = known.data
     if len(data.domain_names) < 2:
         raise DataError(
             f"{data.title} has no domains to leave out",
             hint="it needs folders domain/class/image, two domains or more",
         )
-    for held in data.domain_names:
-        others = tuple(name for name in data.domain_names if name != held)
-        beyond = np.where(data.rows_in((held,)), data.class_of, -1)
-        rows = data.distinct_rows(beyond)
-        there = {HELD_OUT: Images(known.store, data.digests[rows], data.class_of[rows]), **moved}
+    for domain in data.domain_names:
+        others = tuple(name for name in data.domain_names if name != domain)
+        rows = data.distinct_rows(np.where(data.rows_in((domain,)), data.class_of, -1))
+        held_out = EvaluationImages(known.store, data.digests[rows], data.class_of[rows])
         for seed in protocol.seeds:
-            yield _split(protocol, known, held, seed, data, others, there, unknown)
+            sets = {HELD_OUT: held_out, **shifted}
+            yield _split(protocol, known, domain, seed, data, others, sets, unknown)
 
 
-def _class_splits(protocol: Protocol, known: ImageSet, unknown: Mapping[str, Images]) -> Iterator[Split]:
+def _class_splits(
+    protocol: Protocol, known: ImageSet, unknown: Mapping[str, EvaluationImages]
+) -> Iterator[Split]:
+    """For each seed, half of the classes as in-distribution classes, and images of the others as near OOD images."""
     data = known.data
     if len(data.class_names) < 4:
         raise DataError(f"{data.title} has too few classes to split", hint="it needs four or more")
     for seed in protocol.seeds:
         order = np.random.default_rng(seed).permutation(len(data.class_names))
-        stays = np.sort(order[: (len(order) + 1) // 2])
-        part = class_part(data, stays)
-        others = (data.class_of >= 0) & ~np.isin(data.class_of, stays)
-        near = Images.unknown(known.store, np.unique(data.digests[others], axis=0)).without(part.digests)
-        yield _split(protocol, known, f"draw {seed}", seed, part, (), {}, {REST: near, **unknown})
+        id_classes = np.sort(order[: (len(order) + 1) // 2])
+        subset = class_subset(data, id_classes)
+        held_out = (data.class_of >= 0) & ~np.isin(data.class_of, id_classes)
+        near = EvaluationImages.out_of_distribution(
+            known.store, np.unique(data.digests[held_out], axis=0)
+        ).excluding(subset.digests)
+        yield _split(protocol, known, f"draw {seed}", seed, subset, (), {}, {REST: near, **unknown})
 
 
-def class_part(data: DataSet, classes: Indices) -> DataSet:
-    """The images of these classes alone, as a data set."""
+def class_subset(data: DataSet, classes: Indices) -> DataSet:
+    """The images of some classes, given as ascending indices (k,), as a data set of these classes only."""
     rows = np.flatnonzero(np.isin(data.class_of, classes))
     return dataclasses.replace(
         data,
@@ -154,45 +184,41 @@ def _split(
     seed: int,
     data: DataSet,
     domains: tuple[str, ...],
-    moved: Mapping[str, Images],
-    outside: Mapping[str, Images],
+    shifted: Mapping[str, EvaluationImages],
+    unknown: Mapping[str, EvaluationImages],
 ) -> Split:
-    """Draw the shots, and leave them out of everything that is judged."""
+    """Draw the shots, and exclude them from all in-distribution images that are evaluated."""
     labels = np.where(data.rows_in(domains), data.class_of, -1).tolist()
     drawn = few_shot_split(labels, data.keys(), protocol.shots, seed)
-    learned = data.digests[drawn.shots]
-    rest = Images(known.store, data.digests[drawn.rest], data.class_of[drawn.rest])
-    inside = {where: one.without(learned) for where, one in {KNOWN: rest, **moved}.items()}
-    for where, one in inside.items():
-        if not len(one):
-            what = {KNOWN: "known images", HELD_OUT: f"images of {name}"}.get(where, where)
+    rest = EvaluationImages(known.store, data.digests[drawn.rest], data.class_of[drawn.rest])
+    shots = data.digests[drawn.shots]
+    id_images = {part: images.excluding(shots) for part, images in {KNOWN: rest, **shifted}.items()}
+    for part, images in id_images.items():
+        if not len(images):
+            what = {KNOWN: "known images", HELD_OUT: f"images of {name}"}.get(part, part)
             raise DataError(
                 f"{what}: none is left to judge beside {protocol.shots} shots per class",
-                hint="lower shots in the recipe's [tune], or add images",
+                hint="lower shots in the protocol's [tune], or add images",
             )
-    return Split(name, seed, data, domains, drawn.shots, inside, outside, _few(protocol, name, data, drawn))
+    notes = _class_size_notes(protocol, name, data, drawn)
+    return Split(name, seed, data, domains, drawn.shots, id_images, unknown, notes)
 
 
-def _few(protocol: Protocol, name: str, data: DataSet, drawn: FewShotSplit) -> tuple[str, ...]:
-    counts = {word: drawn.available.get(i, 0) for i, word in enumerate(data.class_names)}
-    held = name in data.domain_names
-    if gone := [word for word, count in counts.items() if not count]:
-        listed = ", ".join(gone[:5]) + (" …" if len(gone) > 5 else "")
+def _class_size_notes(protocol: Protocol, name: str, data: DataSet, drawn: FewShotSplit) -> tuple[str, ...]:
+    """A sentence on classes with fewer images than shots. Raises DataError for a class without any image."""
+    counts = {class_name: drawn.available.get(i, 0) for i, class_name in enumerate(data.class_names)}
+    is_domain = name in data.domain_names
+    if empty := [class_name for class_name, count in counts.items() if not count]:
+        listed = ", ".join(empty[:5]) + (" …" if len(empty) > 5 else "")
         raise DataError(
             f"{data.title} has no image of {listed} to learn from"
-            + (f" without the domain {name}" if held else ""),
+            + (f" without the domain {name}" if is_domain else ""),
             hint="every class needs images in two domains or more: remove it, or add some",
         )
-    few = [word for word, count in counts.items() if count < protocol.shots]
-    if not few:
+    small = [class_name for class_name, count in counts.items() if count < protocol.shots]
+    if not small:
         return ()
-    where = f" ({name} held out)" if held else ""
+    without = f" ({name} held out)" if is_domain else ""
     return (
-        f"{len(few)} of {len(counts)} classes have fewer than {protocol.shots} images to learn from{where}",
+        f"{len(small)} of {len(counts)} classes have fewer than {protocol.shots} images to learn from{without}",
     )
-
-
-def _labelled(one: ImageSet, class_names: tuple[str, ...]) -> Images:
-    truth = one.rows_of(class_names)
-    rows = one.data.distinct_rows(truth)
-    return Images(one.store, one.data.digests[rows], truth[rows])

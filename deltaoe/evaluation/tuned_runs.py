@@ -1,4 +1,4 @@
-"""Protocols that tune: every method on every split and seed, each run kept, then averaged."""
+"""The runs of a protocol that tunes: every method on every split, each result stored, then averaged."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError
+from deltaoe.evaluation.averaging import mean_measurements
 from deltaoe.evaluation.evaluate import source_for
 from deltaoe.evaluation.image_sets import load_image_sets, unknown_rows
 from deltaoe.evaluation.measure import (
+    LabelledScores,
     MeasureOptions,
     ScoredImages,
     measurements,
@@ -25,11 +24,10 @@ from deltaoe.evaluation.measure import (
     score_images,
 )
 from deltaoe.evaluation.options import KNOWN, EvaluateOptions, option_values
-from deltaoe.evaluation.protocol import HELD_OUT, SOURCE, Protocol
+from deltaoe.evaluation.protocol import SOURCE, Protocol
 from deltaoe.evaluation.results import Evaluation, Measurement
-from deltaoe.evaluation.splits import Images, Split, splits
+from deltaoe.evaluation.splits import EvaluationImages, Split, splits
 from deltaoe.functional.gallery import Gallery
-from deltaoe.functional.metrics import mean_interval
 from deltaoe.functional.scores import SCORES
 from deltaoe.progress import Event, OnEvent
 from deltaoe.scoring.detector import Detector
@@ -40,61 +38,71 @@ from deltaoe.tuning.options import TuneOptions, TuningOptions
 from deltaoe.tuning.recipe import Recipe
 from deltaoe.tuning.tune import save_detector, tune_data
 
+# Name → how it tunes; None for zero-shot prompts.
 METHODS: Mapping[str, TuningOptions | None] = {
     "zero-shot": None,
     "CoOp": TuningOptions(recipe=Recipe.coop(), select="off"),
     "deltaoe": TuningOptions(),
 }
-# To be raised when kept runs no longer mean what new ones would.
+# To be raised when stored runs no longer mean what new ones would.
 _RUN_FORMAT = 3
 
 
 def run_tuned(
     workspace: Workspace, protocol: Protocol, options: EvaluateOptions, out: Path, on: OnEvent
 ) -> Evaluation:
-    """All runs of a protocol, and their means.
+    """All runs of a protocol, averaged.
 
-    Every number is the mean over splits for each seed, then over seeds; the interval is Student's over the seeds. A
-    finished run lies in ``out/runs`` and is not repeated, nor is a tuned detector in ``out/detectors``.
+    Every number is the mean over splits for each seed, then over seeds; its interval is Student's over the seeds.
+
+    Args:
+        workspace: holds the features.
+        protocol: the splits, the seeds and the tuning options that it sets.
+        options: the image sets, scores, prompts and model.
+        out: folder whose ``runs`` and ``detectors`` hold what is finished; neither is computed again.
+        on: called with progress.
 
     Raises:
-        DataError: the data has not the domains or classes that the protocol needs.
+        DataError: the data does not have the domains or classes that the protocol needs.
         ConfigError, MismatchError, ModelError, StoreError: as for tuning and evaluating.
     """
     _check(protocol, options)
     source = source_for(workspace, options, None, on)
 
-    inside, outside = (
+    id_sets, ood_sets = (
         load_image_sets(given, workspace, source, on, options.ingest)
         for given in ({KNOWN: options.known, **options.shifts}, options.unknown)
     )
-    known = inside.pop(KNOWN)
-    notes = [note for one in (known, *inside.values(), *outside.values()) for note in one.notes]
-    rows, left_out = unknown_rows(outside, (known, *inside.values()), options.unknown_per_class, options.seed)
-    notes += left_out
-    unknown = {name: Images.unknown(one.store, one.data.digests[rows[name]]) for name, one in outside.items()}
-    every = list(splits(protocol, known, inside, unknown))
-    runs: list[tuple[Split, _Result]] = []
+    notes = [note for image_set in (*id_sets.values(), *ood_sets.values()) for note in image_set.notes]
+    rows, overlap_notes = unknown_rows(ood_sets, id_sets.values(), options.unknown_per_class, options.seed)
+    notes += overlap_notes
+    unknown = {
+        name: EvaluationImages.out_of_distribution(one.store, one.data.digests[rows[name]])
+        for name, one in ood_sets.items()
+    }
+    known = id_sets.pop(KNOWN)
+    every_split = list(splits(protocol, known, id_sets, unknown))
+    results: list[tuple[Split, RunResult]] = []
     titles: dict[str, str] = {}
-    count = len(every) * len(METHODS)
-    for split in every:
+    count = len(every_split) * len(METHODS)
+    for split in every_split:
         notes += split.notes
         for method, tuning in METHODS.items():
-            run = _Run(workspace, protocol, options, source, split, method, tuning)
-            result = run.result(out, _numbered(on, len(runs) + 1, count, run))
-            runs.append((split, result))
+            run = MethodRun(workspace, protocol, options, source, split, method, tuning)
+            result = run.result(out, _with_run_number(on, len(results) + 1, count, run))
+            results.append((split, result))
             titles[method] = result.title
             notes += result.notes
-    rows_, lacking = _averaged([(split, result.rows) for split, result in runs])
-    scores = {row.score for row in rows_}
+    means, partial_notes = mean_measurements([(split, result.rows) for split, result in results])
+    order, measured = list(METHODS), {row.score for row in means}
     return Evaluation(
         title=protocol.title,
-        rows=rows_,
+        rows=sorted(means, key=lambda row: order.index(row.detector)),
         detectors=titles,
-        scores={name: score.title for name, score in SCORES.items() if name in scores},
+        scores={name: score.title for name, score in SCORES.items() if name in measured},
         alpha=options.alpha,
         convention=options.convention,
-        notes=list(dict.fromkeys(notes + lacking)),
+        notes=list(dict.fromkeys(notes + partial_notes)),
         manifest={
             "recipe": dataclasses.asdict(protocol),
             "options": option_values(options),
@@ -104,6 +112,7 @@ def run_tuned(
 
 
 def _check(protocol: Protocol, options: EvaluateOptions) -> None:
+    """Raise ConfigError for options that have no usable value, or no meaning in a protocol that tunes."""
     options.check()
     for option, given, why in (
         ("--detector", options.detectors, "tunes its own detectors"),
@@ -111,39 +120,56 @@ def _check(protocol: Protocol, options: EvaluateOptions) -> None:
         ("--shift", protocol.kind == "class-split" and options.shifts, "knows half of the classes only"),
     ):
         if given:
-            raise ConfigError(f"the recipe {protocol.name} {why}", hint=f"leave {option} out")
+            raise ConfigError(f"the protocol {protocol.name} {why}", hint=f"leave {option} out")
 
 
-def _numbered(on: OnEvent, number: int, count: int, run: _Run) -> OnEvent:
+def _with_run_number(on: OnEvent, number: int, count: int, run: MethodRun) -> OnEvent:
+    """Announce a run, and return a callback that puts its number before every stage."""
     stage = f"Run {number}/{count}"
     on(Event(stage, info={"method": run.method, "split": run.split.name or "all", "seed": run.split.seed}))
     return lambda event: on(dataclasses.replace(event, stage=f"{stage}: {event.stage}"))
 
 
 @dataclass(frozen=True)
-class _Result:
-    """What a run has found: its detector's score in words, sentences, and measurements."""
+class RunResult:
+    """The result of one run.
+
+    Attributes:
+        title: the score that the detector computes, with τ and c, in words.
+        notes: sentences for the reader of the results.
+        rows: the measurements, without intervals.
+    """
 
     title: str
     notes: Sequence[str]
     rows: Sequence[Measurement]
 
     @classmethod
-    def read(cls, path: Path) -> _Result | None:
-        """What a finished run has left; None if there is nothing, or nothing usable: it is then run again."""
+    def read(cls, path: Path) -> RunResult | None:
+        """The stored result of a finished run; None if there is none or it cannot be used, so that it is run again."""
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            if kept["format"] != _RUN_FORMAT:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            if stored["format"] != _RUN_FORMAT:
                 return None
-            rows = [Measurement(**row) for row in kept["rows"]]
-            return cls(str(kept["title"]), [str(note) for note in kept["notes"]], rows)
+            rows = [Measurement(**row) for row in stored["rows"]]
+            return cls(str(stored["title"]), [str(note) for note in stored["notes"]], rows)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
 
 @dataclass(frozen=True)
-class _Run:
-    """One method on one split."""
+class MethodRun:
+    """One method on one split.
+
+    Attributes:
+        workspace: holds the features.
+        protocol: sets shots, epochs and context length.
+        options: set the scores, intervals, prompts and model.
+        source: the model.
+        split: what is learned from and evaluated on.
+        method: a name in :data:`METHODS`.
+        tuning: how the method tunes; None for zero-shot prompts.
+    """
 
     workspace: Workspace
     protocol: Protocol
@@ -153,13 +179,13 @@ class _Run:
     method: str
     tuning: TuningOptions | None
 
-    def result(self, out: Path, on: OnEvent) -> _Result:
-        """Its result, from ``out/runs`` if it was finished before."""
+    def result(self, out: Path, on: OnEvent) -> RunResult:
+        """Read the result from ``out/runs``, or compute and store it there. Raises like :func:`run_tuned`."""
         path = out / "runs" / f"{self._run_key()}.json"
-        result = _Result.read(path)
+        result = RunResult.read(path)
         if result is None:
             detector = self._detector(out, on)
-            result = self._measured(detector, on)
+            result = self._measure(detector, on)
             about = {
                 "format": _RUN_FORMAT,
                 "method": self.method,
@@ -171,32 +197,34 @@ class _Run:
         return result
 
     def _detector_key(self) -> str:
-        """Digest of everything that the detector depends on; of nothing else, for tuning is what takes long."""
+        """Digest of everything that the detector depends on, and of nothing else: a tuned detector is used again."""
         prompts = self.options.prompts
         background = dataclasses.asdict(prompts.background)
         if (source := prompts.background.source) and (path := Path(source)).is_file():
             background["content"] = hashlib.sha256(path.read_bytes()).hexdigest()
-        head: dict[str, Any] = {"data": self.split.learned_from(), "background": background}
+        key: dict[str, Any] = {"data": self.split.training_digest(), "background": background}
         if self.tuning is None:
-            head["prompts"] = [prompts.template, prompts.temperature, prompts.top_c]
+            key["prompts"] = [prompts.template, prompts.temperature, prompts.top_c]
         else:
             tuning = dataclasses.asdict(self._tune_options().tuning)
-            head["tuning"] = {**tuning, "fixed": sorted(tuning["fixed"]), "background": background}
-        return _digest(head)
+            key["tuning"] = {**tuning, "fixed": sorted(tuning["fixed"]), "background": background}
+        return _digest(key)
 
     def _run_key(self) -> str:
+        """Digest of everything that the result depends on."""
         return _digest(
             {
                 "format": _RUN_FORMAT,
                 "method": self.method,
                 "detector": self._detector_key(),
-                "split": [self.protocol.kind, self.split.name, self.split.judged_on()],
+                "split": [self.protocol.kind, self.split.name, self.split.evaluation_digest()],
                 "scores": self.options.scores or list(SCORES),
                 "grading": [self.options.alpha, self.options.seed, self.options.convention],
             }
         )
 
     def _tune_options(self) -> TuneOptions:
+        """The method's tuning options with the protocol's shots, epochs and context length, and the split's seed."""
         assert self.tuning is not None  # noqa: S101 - zero-shot is not tuned
         context, recipe = self.tuning.context, self.tuning.recipe
         if self.protocol.context_length is not None:
@@ -218,6 +246,7 @@ class _Run:
         )
 
     def _detector(self, out: Path, on: OnEvent) -> Detector:
+        """The zero-shot detector, or the tuned one: read from ``out/detectors``, or tuned and stored there."""
         if self.tuning is None:
             names = self.split.data.class_names
             return zero_shot_detector(names, self.options.prompts, self.source, self.workspace, on)
@@ -227,60 +256,33 @@ class _Run:
         result = tune_data(self.split.data, self.workspace, self._tune_options(), on)
         return save_detector(result, self.workspace, path, on).detector
 
-    def _measured(self, detector: Detector, on: OnEvent) -> _Result:
-        data, store = self.split.data, self.split.inside[KNOWN].store
+    def _measure(self, detector: Detector, on: OnEvent) -> RunResult:
+        """The metrics of the detector on the split's images; the shots are the gallery of KNN and Mahalanobis."""
+        data, store = self.split.data, self.split.id_images[KNOWN].store
         shots = data.digests[self.split.shots]
         gallery = Gallery(store.features(shots), data.class_of[self.split.shots])
-        names, lacking = possible_scores(self.options.scores or tuple(SCORES), detector, gallery=True)
+        names, missing = possible_scores(self.options.scores or tuple(SCORES), detector, gallery=True)
 
-        def look(name: str, one: Images) -> ScoredImages:
-            return score_images(detector, one.store, one.digests, names, gallery, on, f"Scoring {name}")
+        def score(name: str, images: EvaluationImages) -> ScoredImages:
+            stage = f"Scoring {name}"
+            return score_images(detector, images.store, images.digests, names, gallery, on, stage)
 
-        # Intervals are over seeds: no bootstrap here.
-        grading = MeasureOptions(self.options.alpha, 0, self.options.seed, self.options.convention)
-        domains: Mapping[str, npt.NDArray[np.bool_]] = {}
-        inside = {name: (look(name, one), one.truth, domains) for name, one in self.split.inside.items()}
-        outside = {name: look(name, one) for name, one in self.split.outside.items()}
-        word = KNOWN if self.protocol.kind == "fixed" else SOURCE
-        found = measurements(self.method, inside, outside, grading)
-        rows = [dataclasses.replace(row, known=word if row.known == KNOWN else row.known) for row in found]
-        return _Result(detector.score_title, lacking, rows)
+        # No bootstrap draws: intervals are over seeds.
+        settings = MeasureOptions(self.options.alpha, 0, self.options.seed, self.options.convention)
+        id_scores = {
+            name: LabelledScores(score(name, images), images.labels, {})
+            for name, images in self.split.id_images.items()
+        }
+        ood_scores = {name: score(name, images) for name, images in self.split.ood_images.items()}
+        # Where domains or classes are held out, the other images of the data set are called the source.
+        known = KNOWN if self.protocol.kind == "fixed" else SOURCE
+        rows = [
+            dataclasses.replace(row, known=known if row.known == KNOWN else row.known)
+            for row in measurements(self.method, id_scores, ood_scores, settings)
+        ]
+        return RunResult(detector.score_title, missing, rows)
 
 
 def _digest(value: object) -> str:
+    """The first 24 hexadecimal digits of the SHA-256 of a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:24]
-
-
-def _averaged(runs: Sequence[tuple[Split, Sequence[Measurement]]]) -> tuple[list[Measurement], list[str]]:
-    """Means over splits for each seed, then over seeds; accuracy on every held-out domain by itself as well.
-
-    What not all runs could measure has no mean that could be compared: it is left out, and a sentence says so.
-    """
-    groups: dict[tuple[str, ...], dict[int, list[Measurement]]] = {}
-    for split, rows in runs:
-        for row in rows:
-            names = [row.known]
-            if row.known == HELD_OUT and row.metric == "accuracy":
-                names.append(f"{HELD_OUT}/{split.name}")
-            for known in names:
-                key = (row.detector, row.score, known, row.unknown, row.metric)
-                groups.setdefault(key, {}).setdefault(split.seed, []).append(row)
-    expected = {(split.seed, split.name) for split, _ in runs}
-    found: list[Measurement] = []
-    partial: set[str] = set()
-    for (detector, score, known, unknown, metric), by_seed in groups.items():
-        every = [row for rows in by_seed.values() for row in rows]
-        domain = known.removeprefix(f"{HELD_OUT}/")
-        wanted = [pair for pair in expected if domain == known or pair[1] == domain]
-        if len(every) < len(wanted):
-            partial.add(metric)
-            continue
-        values = [float(np.mean([row.value for row in rows])) for rows in by_seed.values()]
-        mean, half = mean_interval(values)
-        low, high = np.clip([mean - half, mean + half], 0, 1).tolist()
-        counts = (round(np.mean([getattr(row, n) for row in every])) for n in ("n_known", "n_unknown"))
-        found.append(Measurement(detector, score, known, unknown, metric, mean, low, high, *counts))
-    order = list(METHODS)
-    why = "left out where some runs have too few images to measure it"
-    notes = [f"{metric.replace('_', ' ')}: {why}" for metric in sorted(partial)]
-    return sorted(found, key=lambda row: order.index(row.detector)), notes

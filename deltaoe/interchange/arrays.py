@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from deltaoe.errors import DataError, DeltaoeError, first_line
+from deltaoe.errors import DataError, DeltaoeError, first_line, os_reason
 
 Kind = Literal["float", "integer", "text", "pickle", "other"]
 Blocks = Callable[[], Iterator[npt.NDArray[Any]]]
@@ -88,8 +88,7 @@ def reading(path: Path) -> Iterator[None]:
     except DeltaoeError:
         raise
     except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as cause:
-        reason = (cause.strerror or str(cause)).lower()
-        raise DataError(f"cannot read {path}: {reason}", hint="check the path") from cause
+        raise DataError(f"cannot read {path}: {os_reason(cause)}", hint="check the path") from cause
     except Exception as cause:  # zlib, HDF5, Arrow, and NumPy's header parser each have their own
         raise DataError(f"cannot read {path}: {first_line(cause)}", hint=_COMPLETE) from cause
 

@@ -1,1 +1,1 @@
-"""Results for people to read: tables, Markdown, and HTML pages of one file each."""
+"""Results as tables, Markdown documents, and HTML pages of one file each."""

@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page: no network, no script, every string escaped, as in the score report."""
+"""An evaluation as one HTML page without a script; it loads nothing, and every string is escaped."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from markupsafe import Markup
-
 from deltaoe.evaluation.results import MEAN, Evaluation
 from deltaoe.report.charts.dots import detection_charts, false_alarm_chart
 from deltaoe.report.ranked_tables import ranked_tables
-from deltaoe.report.render import asset, content_security_policy, environment, printable
+from deltaoe.report.render import asset, page
 from deltaoe.report.tables import evaluation_tables, theory_tables
 from deltaoe.theory.results import Theory
 
@@ -29,57 +27,57 @@ Entries = list[tuple[str, str]]
 
 
 def render_evaluation(evaluation: Evaluation, now: datetime, theory: Theory | None = None) -> str:
-    """The page as a complete HTML document, encodable as UTF-8. It holds everything it shows and loads nothing.
+    """The page as a complete HTML document, encodable as UTF-8.
 
     Args:
         evaluation: what was measured.
         now: the time of the run, with its zone.
-        theory: what was found about the theorems, for a section of its own.
+        theory: the results about the theorems, for a section of its own; None for no such section.
     """
-    style = asset("report.css") + asset("evaluation.css")
     charts, alarms = detection_charts(evaluation), false_alarm_chart(evaluation)
     known = [chart.known for chart in charts] or evaluation.names("known", metric="false_alarms")
-    html = (
-        environment()
-        .get_template("evaluation.html.j2")
-        .render(
-            evaluation=evaluation,
-            title=evaluation.title,
-            style=Markup(style),  # noqa: S704 -- files of this package, nothing of the user's
-            policy=content_security_policy(style, ""),
-            convention=CONVENTIONS[evaluation.convention],
-            known=known or evaluation.names("known", metric="accuracy"),
-            unknown=[name for name in evaluation.names("unknown") if name not in {"", MEAN}],
-            charts=charts,
-            alarms=alarms,
-            tables=ranked_tables(evaluation_tables(evaluation), evaluation.alpha),
-            theory=theory,
-            theory_tables=theory_tables(theory) if theory else [],
-            series=list(evaluation.detectors),
-            manifest_open=False,
-            manifest=[("Run", [("time", now.isoformat(timespec="seconds"))]), *manifest(evaluation.manifest)],
-        )
+    return page(
+        "evaluation.html.j2",
+        asset("report.css") + asset("evaluation.css"),
+        "",
+        evaluation=evaluation,
+        title=evaluation.title,
+        convention=CONVENTIONS[evaluation.convention],
+        known=known or evaluation.names("known", metric="accuracy"),
+        unknown=[name for name in evaluation.names("unknown") if name not in {"", MEAN}],
+        charts=charts,
+        alarms=alarms,
+        tables=ranked_tables(evaluation_tables(evaluation), evaluation.alpha),
+        theory=theory,
+        theory_tables=theory_tables(theory) if theory else [],
+        series=list(evaluation.detectors),
+        manifest_open=False,
+        manifest=[("Run", [("time", now.isoformat(timespec="seconds"))]), *manifest(evaluation.manifest)],
     )
-    return printable(html)
 
 
 def manifest(value: Mapping[str, Any]) -> list[tuple[str, Entries]]:
-    """Nested JSON values as sections (heading, entries); an entry is (name, text), inner names joined by ``›``."""
+    """Nested JSON values as sections (heading, entries); an entry is (name, text), nested names are joined by ``›``.
+
+    Example:
+        >>> manifest({"alpha": 0.05, "options": {"prompts": {"top_c": 1}, "scores": ["mcm", "energy"]}})
+        [('Settings', [('alpha', '0.05')]), ('options', [('prompts › top_c', '1'), ('scores', 'mcm, energy')])]
+    """
     plain = {name: one for name, one in value.items() if not isinstance(one, Mapping | list | tuple)}
     parts = [("Settings", plain)] if plain else []
     parts += [(str(name), one) for name, one in value.items() if name not in plain]
-    found = []
+    sections = []
     for heading, part in parts:
         leaves = _leaves(part)
         entries = list(islice(leaves, _MOST_ENTRIES))
         if next(leaves, None) is not None:
             entries.append(("…", "more are in evaluation.json"))
-        found.append((heading, entries))
-    return found
+        sections.append((heading, entries))
+    return sections
 
 
 def _leaves(value: Any) -> Iterator[tuple[str, str]]:
-    """(name, text) of everything that holds nothing more; a list of such things is one of them."""
+    """(name, text) of every value that is not nested; a list of such values is one entry."""
     waiting = [("", value)]  # a stack, not a recursion: whatever was read from JSON can be shown
     while waiting:
         name, one = waiting.pop()
@@ -95,6 +93,7 @@ def _leaves(value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _text(value: Any) -> str:
+    """A value that is not nested, in words; of a long list the first items, and how many there are."""
     if isinstance(value, list | tuple) and value:
         more = f", … ({len(value):,} in all)" if len(value) > _MOST_ITEMS else ""
         return ", ".join(map(_text, value[:_MOST_ITEMS])) + more

@@ -1,4 +1,4 @@
-"""The files of an evaluation that are made to be read by people: Markdown, and one HTML page."""
+"""The documents of an evaluation: Markdown, and one HTML page."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def write_evaluation_report(
     """Write ``evaluation.md`` and ``evaluation.html``, each atomically.
 
     Args:
-        folder: made if it is not there.
+        folder: created if it does not exist.
         evaluation: what was measured.
         now: the time of the run, with its zone, for the page.
-        theory: what was found about the theorems, for a section of the page.
+        theory: the results about the theorems, for a section of the page; None for no such section.
 
     Returns:
         ``md`` and ``html`` → the files.
@@ -36,12 +36,24 @@ def write_evaluation_report(
 
 
 def write_theory_report(folder: Path, theory: Theory) -> dict[str, Path]:
-    """Write ``theory.md``, atomically; it is returned as ``theory, md``. Raises StoreError."""
+    """Write ``theory.md``, atomically.
+
+    Args:
+        folder: created if it does not exist.
+        theory: the results about the theorems.
+
+    Returns:
+        ``theory, md`` → the file.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
     path = folder / "theory.md"
     _write(path, theory_markdown(theory))
     return {"theory, md": path}
 
 
 def _write(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, atomically. Raises StoreError."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The report of a score result as plain data: rows of lowest score first, thumbnails, and a manifest."""
+"""The report of a score result as plain data: rows in ascending order of score, thumbnails, and a manifest."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from deltaoe.scoring.score_table import ScoreTable
 
 MAX_ROWS = 1000  # about 2 MB of thumbnails; browsers stall on tens of megabytes
 
-_SELECTION = "selection"  # the fact of a detector that says what its settings were chosen from
+_SELECTION = "selection"  # the fact of a detector that says how its settings were chosen
 
 
 def build_report(
     result: ScoreResult, *, title: str, full_table: str, now: datetime, on: OnEvent = silent
 ) -> Report:
-    """The report of a score result: the ``MAX_ROWS`` images of lowest score, lowest first.
+    """The report of a score result, with rows for the ``MAX_ROWS`` images of lowest score, in ascending order.
 
     Args:
         result: from :func:`deltaoe.scoring.score.score`.
         title: the report's heading.
-        full_table: the path of the CSV file that holds all rows, to be named in the report.
+        full_table: the path of the CSV file that holds all rows; the report names it.
         now: the time of the run, with its zone.
-        on: called with the progress of drawing thumbnails.
+        on: called with the progress of making thumbnails.
     """
     table = result.table
     order = np.argsort(table.scores, kind="stable")[:MAX_ROWS]
@@ -86,6 +86,7 @@ def _thumbnails(files: Sequence[str], on: OnEvent) -> list[bytes | None]:
     """A small WebP file for each image file; None where it cannot be made."""
 
     def draw(file: str) -> bytes | None:
+        """The thumbnail of one file."""
         if not os.path.isfile(file):  # an imported list may name a device, which never ends
             return None
         try:
@@ -104,6 +105,7 @@ def _thumbnails(files: Sequence[str], on: OnEvent) -> list[bytes | None]:
 
 
 def _manifest(result: ScoreResult, now: datetime) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Run, verdict, detector and model as sections (heading, entries); an entry is (name, text)."""
     table, detector = result.table, result.detector
     return [
         (
@@ -170,6 +172,7 @@ def _selection(facts: Any) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def _setting(row: dict[str, Any]) -> str:
+    """One setting of tuning and its measurements on the folds, in words."""
     signs = {"ebm_weight": "λ", "stop": "stop", "blend": "α", "temperature": "τ", "top_c": "c"}
     at = ", ".join(f"{sign} = {row.get(name)}" for name, sign in signs.items())
     measured = ", ".join(
@@ -181,6 +184,7 @@ def _setting(row: dict[str, Any]) -> str:
 
 
 def _threshold(table: ScoreTable) -> str:
+    """The threshold in words, or why there is not one for all images."""
     if table.threshold is not None:
         return f"{table.threshold:.6g}"
     if table.thresholds is None or np.isnan(table.thresholds).all():

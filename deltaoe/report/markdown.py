@@ -1,4 +1,4 @@
-"""The results of an evaluation, and of its theorems, as Markdown documents."""
+"""The results of an evaluation, and those about the theorems, as Markdown documents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def evaluation_markdown(evaluation: Evaluation) -> str:
 
 
 def theory_markdown(theory: Theory) -> str:
-    """The title, notes and tables of the theorems, and what was concluded from them."""
+    """The title, notes, tables and conclusions about the theorems."""
     lines = [*_document(theory.title, theory.notes, theory_tables(theory)), "\n## What these data say\n"]
     return _joined(
         [*lines, *(f"- {escaped(f'{one.verdict.capitalize()}: {one.text}')}" for one in theory.conclusions)]
@@ -23,7 +23,12 @@ def theory_markdown(theory: Theory) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text on one line that Markdown shows letter by letter."""
+    r"""Text on one line that Markdown shows literally, without markup or HTML.
+
+    Example:
+        >>> print(escaped("a|b *c* <d>"))
+        a\|b \*c\* &lt;d>
+    """
     # Names of data are the user's: they must not break a table, nor become HTML where Markdown is rendered.
     plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return "".join("\\" + c if c in "\\|`*_[]#" else c for c in plain)
@@ -32,6 +37,7 @@ def escaped(text: str) -> str:
 def _document(
     title: str, notes: Sequence[str], tables: Sequence[Table[Measurement | Finding]]
 ) -> Iterator[str]:
+    """The lines of a title, notes and tables."""
     yield f"# {escaped(title)}"
     for note in notes:
         yield f"\n> {escaped(note)}"
@@ -43,8 +49,10 @@ def _document(
 
 
 def _row(cells: Sequence[str]) -> str:
+    """One row of a Markdown table."""
     return "| " + " | ".join(map(escaped, cells)) + " |"
 
 
 def _joined(lines: Iterable[str]) -> str:
+    """The lines as one text that ends with a newline."""
     return "\n".join(lines) + "\n"

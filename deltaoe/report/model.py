@@ -1,4 +1,4 @@
-"""The content of a report as plain data: ``from_scores`` makes it, ``render`` turns it into HTML."""
+"""The content of a score report as plain data: ``from_scores`` makes it, ``render`` turns it into HTML."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ Verdict = Literal["known", "unknown", "undecided"]
 
 @dataclass(frozen=True)
 class ReportRow:
-    """One scored image.
+    """One scored image. Paths and labels come from users' files and may be any text.
 
-    ``score`` and ``margin`` (score − its threshold) are in cosine units; ``p_value`` is None where there is no
-    calibration, ``margin`` where there is no threshold. ``top`` holds (label, cosine), largest first. ``thumbnail``
-    is a small WebP file, None if it could not be made. ``path`` and labels come from users' files: any text at all.
+    Attributes:
+        path: of the image file.
+        verdict: ``undecided`` where the calibration is too small for one.
+        label: the predicted class.
+        score: ΔEnergy, cosine units.
+        p_value: conformal; None where there is no calibration.
+        margin: score − its threshold, cosine units; None where there is no threshold.
+        top: (label, cosine) of the nearest labels, largest cosine first.
+        thumbnail: a small WebP file; None if it could not be made.
     """
 
     path: str
@@ -33,15 +39,25 @@ class ReportRow:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report says.
+    """Everything that a report shows.
 
-    ``manifest`` is a sequence of (heading, ((name, value), …)): everything needed to repeat the run.
-    ``counts`` counts *all* images; ``rows`` may be the first of them only, then ``rows_left_out`` says how many
-    are missing and ``full_table`` where all of them are. ``scores`` and ``calibration`` are all values, for the
-    histogram. With ``fdr`` that share of the images called unknown may be false alarms, and ``alpha`` says nothing;
-    with ``per_class`` images are compared with their own class. ``threshold`` is None where the calibration is too
-    small, where each class has its own, and where ``fdr`` allows to call no image unknown. ``notes`` are the sentences
-    a reader must see first (warnings among them). ``failed`` holds (path, reason).
+    Attributes:
+        title: the heading.
+        score_name: what the score is called.
+        alpha: accepted share of false alarms; not used with ``fdr``.
+        threshold: images of a lower score are called unknown; None where the calibration is too small, where each class
+            has its own, and where ``fdr`` allows to call no image unknown.
+        counts: verdict → number of images, including those without a row; ``failed`` → number of files.
+        scores: (N,), of all images, for the histogram.
+        calibration: (n,), scores of the calibration images.
+        rows: the images shown, or the first of them.
+        failed: (path, reason) of each file that could not be used.
+        manifest: (heading, ((name, value), …)): everything that is needed to repeat the run.
+        notes: sentences that the reader must see first, warnings among them.
+        rows_left_out: how many images have no row.
+        full_table: path of the CSV file with all images.
+        fdr: accepted share of false alarms among the images called unknown; None for ``alpha``.
+        per_class: whether p-values are computed among the calibration images of the predicted class.
     """
 
     title: str
@@ -62,5 +78,5 @@ class Report:
 
     @property
     def level(self) -> float:
-        """The largest p-value that can be unknown."""
+        """The largest p-value of an image that is called unknown."""
         return self.alpha if self.fdr is None else self.fdr

@@ -1,4 +1,4 @@
-"""What the tables call the quantities of the theorems, and how they write them."""
+"""The quantities measured about the theorems: their headings in tables, and the formats of their numbers."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from deltaoe.evaluation.results import MEAN, Measurement
 from deltaoe.report.ranking import LOWER_IS_BETTER, Standing, exceeds, higher_is_better_value, standings
 from deltaoe.report.tables import Table
 
-# No score enters these metrics; their rows are named by the detector alone.
+# These metrics depend on no score; their rows are named by the detector alone.
 _WITHOUT_SCORE = frozenset({"accuracy", "ece"})
 
 
@@ -20,7 +20,7 @@ class RankedCell:
     Attributes:
         measurement: None where nothing was measured.
         standing: the best of its column, level with the best, or neither.
-        over: of false alarms, whether the whole interval lies above alpha.
+        over: whether it is a share of false alarms whose whole interval lies above alpha.
     """
 
     measurement: Measurement | None
@@ -33,7 +33,7 @@ class RankedRow:
     """One row of a table.
 
     Attributes:
-        name: the score's title; of a metric that no score enters, the detector's name.
+        name: the score's title; the detector's name for a metric that depends on no score.
         detector: the detector's name where ``name`` is a score's, else empty.
         cells: one per column.
     """
@@ -47,13 +47,13 @@ class RankedRow:
 class RankedTable:
     """One metric of an evaluation, the best rows first.
 
-    Rows are sorted by the first column, false alarms by their worst one: where the calibration comes from, all are
-    close to alpha.
+    Rows are sorted by their first column, those of false alarms by their worst one, because on the images that the
+    threshold is calibrated on all are close to alpha.
 
     Attributes:
         metric: as in :class:`~deltaoe.evaluation.results.Measurement`.
-        known: the in-distribution images that all of the table is about; empty where each column has its own.
-        columns: names of image collections; the mean over the unknown ones, if there is one, comes first.
+        known: the in-distribution images of all columns; empty where each column has its own.
+        columns: names of image sets; the mean over the out-of-distribution ones, if there is one, comes first.
         rows: at least one.
     """
 
@@ -79,10 +79,12 @@ def ranked_tables(tables: Sequence[Table[Measurement]], alpha: float) -> list[Ra
 
 
 def _metrics(table: Table[Measurement]) -> list[str]:
+    """The distinct metrics of a table, in their order."""
     return list(dict.fromkeys(one.metric for row in table.rows for one in row.numbers if one is not None))
 
 
 def _ranked(table: Table[Measurement], metric: str, alpha: float) -> RankedTable:
+    """The rows of one metric of a table, sorted and marked."""
     order = sorted(range(len(table.columns)), key=lambda number: table.columns[number] != MEAN)
     rows = [
         (row.labels, [row.numbers[number] for number in order])
@@ -106,7 +108,7 @@ def _ranked(table: Table[Measurement], metric: str, alpha: float) -> RankedTable
 
 
 def _sort_value(numbers: Sequence[Measurement | None], metric: str) -> float:
-    """What a row is sorted by, larger for a better one: its worst number of false alarms, else its first number."""
+    """The value that a row is sorted by, larger for a better row: its worst false alarms, else its first number."""
     if metric == "false_alarms":
         return min(higher_is_better_value(one) for one in numbers if one is not None)
     return higher_is_better_value(numbers[0])

@@ -1,4 +1,4 @@
-"""Which of several measurements is the best, which cannot be told from it, and the order to show them in."""
+"""Comparison of measurements: the best one, and those whose intervals overlap with the best one's."""
 
 from __future__ import annotations
 
@@ -29,27 +29,34 @@ def ends(row: Measurement) -> tuple[float, float]:
 
 
 def standings(rows: Sequence[Measurement | None]) -> list[Standing]:
-    """For each measurement of one metric: ``best``, ``level`` where its interval overlaps the best one's, or neither.
+    """For each measurement of one metric: ``best``, ``level`` where its interval overlaps the best one's, or ``""``.
 
-    Where all overlap with the best there is no winner, and all are neither.
+    Where all overlap with the best none can be called better than the others, and all are ``""``.
+
+    Example:
+        >>> ends = [(0.9, 0.88, 0.92), (0.89, 0.87, 0.91), (0.6, 0.5, 0.7)]
+        >>> standings([Measurement("zero-shot", "mcm", "id", "far", "auroc", *each) for each in ends])
+        ['best', 'level', '']
     """
-    there = [row for row in rows if row is not None and math.isfinite(row.value)]
-    if not there:
+    numbers = [row for row in rows if row is not None and math.isfinite(row.value)]
+    if not numbers:
         return [""] * len(rows)
-    best = max(there, key=higher_is_better_value)
-    found = [_beside(row, best) for row in rows]
-    return found if len(there) > len(found) - found.count("") else [""] * len(rows)
+    best = max(numbers, key=higher_is_better_value)
+    compared = [_beside(row, best) for row in rows]
+    marked = len(compared) - compared.count("")
+    return compared if marked < len(numbers) else [""] * len(rows)
 
 
 def exceeds(row: Measurement, level: float) -> bool:
-    """Whether the whole interval lies above ``level``; False without an interval."""
+    """Whether the whole interval lies above ``level``, a share from 0 to 1; False without an interval."""
     return math.isfinite(row.low) and row.low > level
 
 
 def _beside(row: Measurement | None, best: Measurement) -> Standing:
+    """The standing of one measurement beside the best one."""
     if row is None or not math.isfinite(row.value):
         return ""
-    # Numbers that look the same as written must not be ranked.
+    # Numbers that are written with the same digits must not be ranked.
     if round(row.value, PLACES) == round(best.value, PLACES):
         return "best"
     (low, high), (best_low, best_high) = ends(row), ends(best)

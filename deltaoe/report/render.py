@@ -13,6 +13,7 @@ import math
 import re
 from functools import lru_cache, partial
 from importlib import resources
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -30,43 +31,55 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202d\u202e\ud800-\udfff
 
 
 def render(report: Report) -> str:
-    """The report as a complete HTML document: no network, encodable as UTF-8, readable without JavaScript.
+    """The report as a complete HTML document that is readable without JavaScript.
 
-    Rows are written in the order given. Characters that HTML cannot carry are shown as ``\\xff``.
+    Rows are written in the order given.
     """
     classes = sorted({row.label for row in report.rows})
-    style, script = asset("report.css"), asset("report.js")
+    return page(
+        "report.html.j2",
+        asset("report.css"),
+        asset("report.js"),
+        report=report,
+        title=report.title,
+        manifest=report.manifest,
+        manifest_open=True,
+        chart=histogram(report.scores, report.calibration, report.threshold),
+        number=partial(decimal, places=places(report)),
+        signed=partial(decimal, places=places(report), sign=True),
+        total=sum(report.counts.values()),
+        no_verdict=no_verdict_sentence(report),
+        no_threshold=no_threshold_sentence(report),
+        class_number={label: index for index, label in enumerate(classes, start=1)},
+    )
+
+
+def page(template: str, style: str, script: str, **values: Any) -> str:
+    """A complete HTML document, encodable as UTF-8, that loads nothing from a network.
+
+    Characters that HTML text cannot hold are shown as ``\\xff``.
+
+    Args:
+        template: its name.
+        style, script: files of this package, from :func:`asset`; they are written as they are. ``script`` may be empty.
+        values: what the template shows; text is escaped.
+    """
     html = (
         environment()
-        .get_template("report.html.j2")
+        .get_template(template)
         .render(
-            report=report,
-            title=report.title,
-            manifest=report.manifest,
-            manifest_open=True,
             style=Markup(style),  # noqa: S704 -- files of this package, nothing of the user's
             script=Markup(script),  # noqa: S704
             policy=content_security_policy(style, script),
-            chart=histogram(report.scores, report.calibration, report.threshold),
-            number=partial(decimal, places=places(report)),
-            signed=partial(decimal, places=places(report), sign=True),
-            total=sum(report.counts.values()),
-            no_verdict=no_verdict_sentence(report),
-            no_threshold=no_threshold_sentence(report),
-            class_number={label: index for index, label in enumerate(classes, start=1)},
+            **values,
         )
     )
-    return printable(html)
-
-
-def printable(html: str) -> str:
-    """The page with what HTML text cannot carry as ``\\xff``."""
     # At the very end, so that no string can be forgotten. Only texts can contain such characters.
     return _UNPRINTABLE.sub(_escape, html)
 
 
 def content_security_policy(style: str, script: str) -> str:
-    """The policy that lets exactly this style and this script run and loads nothing but ``data:`` images."""
+    """The content security policy that allows this style, this script, and ``data:`` images, and nothing else."""
     return "; ".join(
         [
             "default-src 'none'",
@@ -81,9 +94,9 @@ def content_security_policy(style: str, script: str) -> str:
 
 
 def places(report: Report) -> int:
-    """Decimal places for scores: 4, and more where values lie too close for 4, or the threshold is too small for them.
+    """Decimal places for scores: 4, and up to 9 where the scores or the threshold need more for three digits.
 
-    Of the threshold three digits are worth showing, unless most scores lie so far apart that nobody would look at them.
+    The threshold gets no more places than the spread of the middle half of the scores asks for, and one.
     """
     values = np.concatenate([np.ravel(report.scores), np.ravel(report.calibration)])
     values = values[np.isfinite(values)]
@@ -97,11 +110,17 @@ def places(report: Report) -> int:
 
 
 def _three_digits(size: float) -> int:
+    """The decimal places that show three digits of a number of this size; 0 where it has no size."""
     return 2 - math.floor(math.log10(size)) if 0 < size < math.inf else 0
 
 
 def decimal(value: float | None, *, places: int = 4, sign: bool = False) -> str:
-    """``value`` with fixed decimals and a true minus; what would round to zero keeps one digit (2e−07)."""
+    """``value`` with fixed decimals and a minus sign (U+2212); what would round to zero keeps one digit.
+
+    Example:
+        >>> decimal(0.25), decimal(-0.25, places=2), decimal(2e-7), decimal(None)
+        ('0.2500', '−0.25', '2e−07', '—')
+    """
     if value is None or math.isnan(value):
         return NOTHING if value is None else "NaN"
     if math.isinf(value):
@@ -114,14 +133,24 @@ def decimal(value: float | None, *, places: int = 4, sign: bool = False) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """Three significant digits, never in exponents, so that a column of them can be compared at a glance."""
+    """Three significant digits without exponents, so that the numbers of a column are easy to compare.
+
+    Example:
+        >>> p_value(0.5), p_value(0.00123), p_value(None)
+        ('0.500', '0.00123', '—')
+    """
     if value is None or not 0 < value < math.inf:
         return NOTHING
     return f"{value:.{max(2, 2 - math.floor(math.log10(value)))}f}"
 
 
 def share(part: int, whole: int) -> str:
-    """``part`` of ``whole`` in percent with one decimal; a little is never called 0%, nor almost all 100%."""
+    """``part`` of ``whole`` in percent with one decimal; 0% and 100% only where they are exact.
+
+    Example:
+        >>> share(1, 3), share(1, 10_000), share(9_999, 10_000), share(3, 3)
+        ('33.3%', 'under 0.1%', 'over 99.9%', '100%')
+    """
     if not whole:
         return NOTHING
     value = 100 * part / whole
@@ -133,7 +162,7 @@ def share(part: int, whole: int) -> str:
 
 
 def sort_key(value: float | None) -> str:
-    """The full value for the script to sort by; "" where there is no finite one (these rows go last)."""
+    """The full value, by which the page's script sorts rows; "" where it is not finite (such rows are last)."""
     return repr(float(value)) if value is not None and math.isfinite(value) else ""
 
 
@@ -149,7 +178,7 @@ def data_url(thumbnail: bytes) -> str:
 
 @lru_cache(maxsize=1)
 def environment() -> Environment:
-    """The template engine: everything is escaped, and a name that is not there is an error."""
+    """The template engine: every value is escaped, and an undefined name is an error."""
     environment = Environment(
         loader=PackageLoader("deltaoe.report", "templates"),
         autoescape=True,
@@ -174,16 +203,18 @@ def environment() -> Environment:
 
 
 def asset(name: str) -> str:
-    """A style or script of this package."""
+    """The text of a style or script of this package. ``name``: a file in ``templates/``."""
     # read_text turns CRLF of a Windows checkout into LF, as browsers do before they compute the hash.
     return resources.files("deltaoe.report").joinpath("templates", name).read_text("utf-8")
 
 
 def _sha256(text: str) -> str:
+    """The SHA-256 of a text in base64, as a content security policy names it."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
 def _escape(match: re.Match[str]) -> str:
+    """The escape that is shown for a character that HTML text cannot hold."""
     code = ord(match[0])
     if 0xDC80 <= code <= 0xDCFF:  # os.fsdecode: the byte itself
         code -= 0xDC00

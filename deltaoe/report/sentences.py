@@ -1,4 +1,4 @@
-"""What a report says in words: what its verdicts promise, and why there is no threshold where there is none."""
+"""Sentences of a report: what its verdicts guarantee, and why there is no verdict or no threshold."""
 
 from __future__ import annotations
 
@@ -32,16 +32,27 @@ def no_threshold_sentence(report: Report) -> str:
 
 
 def percent(value: float) -> str:
-    """A given level such as α = 0.05 as "5%", with all the digits it was given."""
+    """A level as percent, with up to six digits.
+
+    Example:
+        >>> percent(0.05), percent(0.0125)
+        ('5%', '1.25%')
+    """
     return f"{100 * value:.6g}%"
 
 
 def images(count: int) -> str:
-    """ "1 image", "1,234 images"."""
+    """A number of images in words.
+
+    Example:
+        >>> images(1), images(1234)
+        ('1 image', '1,234 images')
+    """
     return f"{count:,} image" + ("" if count == 1 else "s")
 
 
 def _needs(report: Report) -> str:
+    """How many calibration images are needed for a verdict, and what the verdict then guarantees."""
     promise = (
         f"at most {percent(report.alpha)} of your own images would be called unknown on average"
         if report.fdr is None

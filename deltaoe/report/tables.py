@@ -1,4 +1,4 @@
-"""The tables of an evaluation and of its theorems: rows of labels, and of numbers as they were measured."""
+"""The tables of an evaluation and of the theorems: labels in words, and numbers as they were measured."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class TableRow(Generic[Number_co]):
 
 @dataclass(frozen=True)
 class Table(Generic[Number_co]):
-    """Measurements of an evaluation, or findings about its theorems, in rows and columns.
+    """Measurements of an evaluation, or findings about the theorems, in rows and columns.
 
     Attributes:
         title: heading of the table.
@@ -68,7 +68,7 @@ class Table(Generic[Number_co]):
 
 
 def evaluation_tables(evaluation: Evaluation) -> list[Table[Measurement]]:
-    """The tables of an evaluation: AUROC and FPR@95 of each known collection, classification, false alarms.
+    """The tables of an evaluation: AUROC and FPR@95 of each in-distribution set, classification, false alarms.
 
     What was not measured has no table, and a row without any number is left out.
     """
@@ -92,6 +92,7 @@ def theory_tables(theory: Theory) -> list[Table[Finding]]:
 
 
 def _classification(evaluation: Evaluation) -> Table[Measurement]:
+    """Accuracy and calibration error of every detector, by in-distribution set."""
     rows = [
         ([detector, title], {row.known: row for row in evaluation.find(metric=metric, detector=detector)})
         for metric, title in (("accuracy", "accuracy"), ("ece", "calibration error"))
@@ -103,6 +104,7 @@ def _classification(evaluation: Evaluation) -> Table[Measurement]:
 
 
 def _false_alarms(evaluation: Evaluation) -> Table[Measurement]:
+    """The share of false alarms of every detector and score, by in-distribution set."""
     known = evaluation.names("known", metric="false_alarms")
     title = f"False alarms at alpha = {evaluation.alpha:g}"
     if known:  # the first are those that calibrate
@@ -115,7 +117,7 @@ def _false_alarms(evaluation: Evaluation) -> Table[Measurement]:
 def _by_score(
     evaluation: Evaluation, column: str, **wanted: str
 ) -> Iterator[tuple[list[str], dict[str, Measurement]]]:
-    """For every detector and score, their names and the wanted measurements by the value of a column."""
+    """For every detector and score, their names, and the measurements with these values by the value of a column."""
     for detector in evaluation.detectors:
         for score, title in evaluation.scores.items():
             found = evaluation.find(detector=detector, score=score, **wanted)
@@ -123,6 +125,7 @@ def _by_score(
 
 
 def _findings(theory: Theory, part: Part) -> Table[Finding]:
+    """The table of one part of the theorems; without rows if it was not measured."""
     rows: dict[tuple[str, ...], dict[str, Finding]] = {}
     for finding in theory.find(part=part):
         labels = tuple(getattr(finding, name) for name in _LABELS[part])

@@ -1,1 +1,1 @@
-"""What the source's theorems need and claim, measured: the EBM bound, separation, Hessians between domains."""
+"""Measurements of what the source's theorems need and claim: the EBM bound, separation, Hessians of several domains."""

@@ -1,4 +1,4 @@
-"""The prompt learner that a detector's context belongs to, as it is now and as it started."""
+"""The prompt learner of a tuned detector, with the learned context vectors or with those that tuning started from."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from deltaoe.errors import MismatchError, ModelError
 from deltaoe.runtime import generator
 from deltaoe.scoring.detector import Detector
 
-_TOLERANCE = 1e-2  # of a component of a unit row: devices and precisions differ by less
+_TOLERANCE = 1e-2  # largest difference of a component of unit rows: devices and precisions differ by less
 
 
 def rebuilt_learner(clip: FrozenClip, detector: Detector, *, start: bool = False) -> PromptLearner:
-    """The learner whose ``forward()`` gives the text features of the detector's learned context.
+    """The prompt learner whose ``forward()`` returns the text features (K, D) of the detector's learned context.
 
-    Everything about a prompt's form that a detector stores is read here and nowhere else. The features are those of
-    the learned prompts alone: a detector that blends them with others is rebuilt before that.
+    This is the only place that reads the form of the prompts from a detector. The features are those of the learned
+    prompts alone, before a detector blends them with zero-shot features.
 
     Args:
-        clip: the model that it was tuned with.
-        detector: with a context.
-        start: with the context that tuning started from, by the settings and the seed it was made with, instead.
+        clip: the model that the detector was tuned with.
+        detector: a tuned one, with a context.
+        start: use the context that tuning started from instead, made from the detector's settings and seed.
 
     Raises:
-        ModelError: it has no context.
-        MismatchError: the model does not give the detector's own features, or the start cannot be known.
+        ModelError: the detector has no context.
+        MismatchError: the model does not reproduce the detector's text features, or the detector does not say from
+            which context tuning started.
     """
     if detector.context is None:
         raise ModelError("this detector has no learned context")
@@ -59,11 +60,10 @@ def rebuilt_learner(clip: FrozenClip, detector: Detector, *, start: bool = False
     with torch.no_grad():
         learner.context.copy_(torch.from_numpy(detector.context))
         if settings.get("blend") in (None, 1, 1.0):
-            found = learner().cpu()
-            apart = float((found - torch.from_numpy(detector.text_features)).abs().max())
-            if not apart <= _TOLERANCE:
+            difference = float((learner().cpu() - torch.from_numpy(detector.text_features)).abs().max())
+            if not difference <= _TOLERANCE:
                 raise MismatchError(
-                    f"the prompts rebuilt from the detector differ from its own by {apart:.2g}",
+                    f"the prompts rebuilt from the detector differ from its own by {difference:.2g}",
                     hint="use the model that it was tuned with",
                 )
     return learner

@@ -64,8 +64,8 @@ def test_evaluate_a_project(project: Path, run: Run, fails: Fails) -> None:
             2,
             ("--probes", "at least 1"),
         ),
-        (("--recipe", "pacs-lod"), 2, ("no recipe", "did you mean pacs-lodo")),
-        (("--recipe", "pacs-lodo", "--root", "images"), 1, ("does not find", "--root")),
+        (("--protocol", "pacs-lod"), 2, ("no protocol", "did you mean pacs-lodo")),
+        (("--protocol", "pacs-lodo", "--root", "images"), 1, ("does not find", "--root")),
     ],
 )
 def test_refusals(
@@ -74,8 +74,11 @@ def test_refusals(
     fails("evaluate", *arguments, cwd=project, rc=rc, says=says, writes=True)
 
 
-def test_recipes_are_listed(fresh: Path, run: Run) -> None:
-    assert "pacs-lodo" in run("evaluate", "--recipe", "list", cwd=fresh).stdout
+def test_protocols_are_listed(fresh: Path, run: Run) -> None:
+    listed = run("evaluate", "--protocol", "list", cwd=fresh).stdout
+    assert "pacs-lodo" in listed
+    # The option's former name is a second spelling.
+    assert run("evaluate", "--recipe", "list", cwd=fresh).stdout == listed
 
 
 def test_background_labels_are_listed_with_the_class_nearest_to_them(project: Path, run: Run) -> None:

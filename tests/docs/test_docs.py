@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import deltaoe
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if "_build" not in page.parts]
@@ -63,6 +65,13 @@ def test_every_command_is_documented(reference: str) -> None:
     commands = ("extract", "tune", "score", "evaluate", "background", "demo")
     for command in (*commands, "store verify", "store export", "store import"):
         assert f"deltaoe {command}" in prose
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    page = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^\.\. auto[a-z]+:: deltaoe\.[a-z_.]+\.(\w+)$", page, re.MULTILINE)
+    assert set(deltaoe.__all__) <= set(entries)
+    assert len(set(entries)) == len(entries)
 
 
 def test_relative_links_lead_somewhere() -> None:

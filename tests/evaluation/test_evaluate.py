@@ -18,7 +18,7 @@ from deltaoe.errors import ConfigError, DataError
 from deltaoe.evaluation.evaluate import evaluate
 from deltaoe.evaluation.options import EvaluateOptions
 from deltaoe.evaluation.protocol import Part, Protocol, load, shipped
-from deltaoe.evaluation.run_protocol import find_places, run_protocol
+from deltaoe.evaluation.run_protocol import find_inputs, run_protocol
 from deltaoe.extraction.extract import extract
 from deltaoe.extraction.options import ExtractOptions, IngestOptions
 from deltaoe.functional.scores import SCORES
@@ -307,10 +307,10 @@ def test_a_fixed_protocol(world, tmp_path):
     assert row.n_unknown == 5
 
 
-# Recipes as files
+# Protocols as files
 
 
-def test_every_shipped_recipe_is_whole():
+def test_every_shipped_protocol_is_complete():
     assert {"pacs-lodo", "vlcs-lodo", "imagenet-far", "imagenet-10", "imagenet-20", "imagenet-100"} < set(
         shipped()
     )
@@ -321,7 +321,7 @@ def test_every_shipped_recipe_is_whole():
 
 def test_missing_data_is_named(tmp_path):
     with pytest.raises(DataError, match="does not find all of its data") as caught:
-        find_places(load("pacs-lodo"), tmp_path, options_for("m"))
+        find_inputs(load("pacs-lodo"), tmp_path, options_for("m"))
     assert "--id (pacs or PACS" in str(caught.value) and "textures" in str(caught.value)
     assert "--root" in caught.value.hint
 
@@ -344,7 +344,7 @@ def test_missing_data_is_named(tmp_path):
         ("title = '\\ud800'", "", ""),
     ],
 )
-def test_broken_recipes(tmp_path, text, says, hint):
+def test_broken_protocols(tmp_path, text, says, hint):
     path = tmp_path / "mine.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
@@ -354,7 +354,7 @@ def test_broken_recipes(tmp_path, text, says, hint):
 
 
 @pytest.mark.parametrize("name", ["pacs-lod", "nothing", "../x", "gone.toml", "a\0b"])
-def test_no_such_recipe(name, tmp_path, monkeypatch):
+def test_no_such_protocol(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as caught:
         load(name)

@@ -1,4 +1,4 @@
-"""Recipes as files, the folders they name, and class folders that they choose."""
+"""Protocols as files, the folders they name, and class folders that they select."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tiny import HUES, make_noise, make_pictures
 from deltaoe.clip.imagenet import imagenet_names
 from deltaoe.clip.options import ModelOptions
 from deltaoe.errors import ConfigError, DataError
-from deltaoe.evaluation.class_lists import choose_folders, imagenet_folders
+from deltaoe.evaluation.class_lists import imagenet_folders, select_class_folders
 from deltaoe.evaluation.options import EvaluateOptions
 from deltaoe.evaluation.protocol import load, shipped
-from deltaoe.evaluation.run_protocol import find_places, run_protocol
+from deltaoe.evaluation.run_protocol import find_inputs, run_protocol
 from deltaoe.extraction.options import IngestOptions
 from deltaoe.progress import silent
 from deltaoe.store.workspace import Workspace
@@ -35,7 +35,7 @@ def parsed(tmp_path: Path, text: str):
 # Files
 
 
-def test_a_recipe_of_ones_own(tmp_path):
+def test_a_protocol_of_ones_own(tmp_path):
     found = parsed(
         tmp_path,
         """
@@ -133,13 +133,13 @@ def test_files_that_cannot_be_read(tmp_path):
         with pytest.raises(ConfigError, match="cannot read"):
             load(str(tmp_path / name))
     # Only names, not paths, lead into the package.
-    for name in ("recipes/pacs-lodo", "../recipes/pacs-lodo", "pacs-lodo/", "PACS-LODO"):
-        with pytest.raises(ConfigError, match="no recipe"):
+    for name in ("protocols/pacs-lodo", "../protocols/pacs-lodo", "pacs-lodo/", "PACS-LODO"):
+        with pytest.raises(ConfigError, match="no protocol"):
             load(name)
 
 
 @pytest.mark.parametrize("name", shipped())
-def test_shipped_recipes(name):
+def test_shipped_protocols(name):
     found = load(name)
     assert found.title == shipped()[name] and found.source and found.name == name
     assert found.unknown or found.shifts or found.kind == "class-split"
@@ -172,7 +172,7 @@ def test_the_hard_splits_of_imagenet():
 # Folders
 
 
-RECIPE = """
+PROTOCOL = """
 [known]
 folders = ["one", "two"]
 [shift.moved]
@@ -186,25 +186,25 @@ folders = ["b1"]
 
 
 def test_the_first_folder_that_exists_is_taken(tmp_path):
-    recipe = parsed(tmp_path, RECIPE)
+    protocol = parsed(tmp_path, PROTOCOL)
     for name in ("two", "moved", "a2", "b1"):
         (tmp_path / name).mkdir()
-    found = find_places(recipe, tmp_path, OPTIONS)
+    found = find_inputs(protocol, tmp_path, OPTIONS)
     assert (found.known, found.shifts) == (str(tmp_path / "two"), {"moved": str(tmp_path / "moved")})
     assert found.unknown == {"a": str(tmp_path / "a2"), "b": str(tmp_path / "b1")}
     assert found.notes == []
     for name in ("one", "a1"):
         (tmp_path / name).mkdir()
-    found = find_places(recipe, tmp_path, OPTIONS)
+    found = find_inputs(protocol, tmp_path, OPTIONS)
     assert (found.known, found.unknown["a"]) == (str(tmp_path / "one"), str(tmp_path / "a1"))
 
 
 def test_the_command_line_overrides_folders(tmp_path):
-    recipe = parsed(tmp_path, RECIPE)
+    protocol = parsed(tmp_path, PROTOCOL)
     given = dataclasses.replace(
         OPTIONS, known="data:k", unknown={"mine": "m", "a": "/else/a"}, shifts={"moved": "../moved"}
     )
-    found = find_places(recipe, tmp_path, given)
+    found = find_inputs(protocol, tmp_path, given)
     assert (found.known, found.shifts) == ("data:k", {"moved": "../moved"})
     assert list(found.unknown.items()) == [("a", "/else/a"), ("mine", "m")]
     assert found.notes == ["not there, and left out: --ood b (b1)"]
@@ -220,12 +220,12 @@ def test_the_command_line_overrides_folders(tmp_path):
     ],
 )
 def test_everything_that_is_missing_is_named(tmp_path, there, lacking):
-    recipe = parsed(tmp_path, RECIPE)
+    protocol = parsed(tmp_path, PROTOCOL)
     (tmp_path / "one.txt").touch()
     for name in there:
         (tmp_path / name).mkdir()
     with pytest.raises(DataError, match="does not find all of its data") as caught:
-        find_places(recipe, tmp_path, OPTIONS)
+        find_inputs(protocol, tmp_path, OPTIONS)
     assert str(caught.value).endswith(f"in {tmp_path}: {'; '.join(lacking)}")
     assert all(option in caught.value.hint for option in ("--root", "--id DIR", "--ood NAME=DIR"))
 
@@ -247,7 +247,7 @@ def touch(*files: Path) -> None:
 def test_wordnet_numbers_become_names(tmp_path):
     root, out = tmp_path / "val", tmp_path / "out" / "list.csv"
     touch(*(root / name for name in ("n01440764/a.jpg", "n01443537/b.jpg", "my_own/c.jpg", "stray.jpg")))
-    assert choose_folders(str(root), "imagenet", out, silent, own=False) == str(out)
+    assert select_class_folders(str(root), "imagenet", out, silent, named_by_user=False) == str(out)
     assert listed(out) == {
         str(root / "n01440764" / "a.jpg"): "tench",
         str(root / "n01443537" / "b.jpg"): "goldfish",
@@ -258,16 +258,16 @@ def test_wordnet_numbers_become_names(tmp_path):
 def test_folders_with_words_stay_as_they_are(tmp_path):
     root, out = tmp_path / "val", tmp_path / "list.csv"
     touch(root / "great white" / "a.jpg", root / "3" / "b.jpg")
-    for own in (True, False):
-        assert choose_folders(str(root), "imagenet", out, silent, own=own) == str(root)
-    assert choose_folders("data:x", "imagenet", out, silent, own=True) == "data:x"
+    for named in (True, False):
+        assert select_class_folders(str(root), "imagenet", out, silent, named_by_user=named) == str(root)
+    assert select_class_folders("data:x", "imagenet", out, silent, named_by_user=True) == "data:x"
     assert not out.exists()
 
 
 def test_counted_folders_become_names(tmp_path):
     root, out = tmp_path / "v2", tmp_path / "list.csv"
     touch(*(root / str(i) / "a.jpg" for i in range(1000)))
-    choose_folders(str(root), "imagenet", out, silent, own=False)
+    select_class_folders(str(root), "imagenet", out, silent, named_by_user=False)
     found = listed(out)
     assert [found[str(root / str(i) / "a.jpg")] for i in range(1000)] == list(imagenet_names())
 
@@ -281,9 +281,9 @@ def test_a_table_chooses(tmp_path):
         )
     )
     table = {"n1": "tench, a fish", "n2": "sports car", "n3": "cat"}
-    for own in (True, False):
+    for named in (True, False):
         out.unlink(missing_ok=True)
-        assert choose_folders(str(root), table, out, silent, own=own) == str(out)
+        assert select_class_folders(str(root), table, out, silent, named_by_user=named) == str(out)
         assert listed(out) == {
             str(root / "n1" / "a, b.jpg"): "tench, a fish",
             str(root / "sports_car" / "a.jpg"): "sports car",
@@ -294,10 +294,10 @@ def test_a_table_chooses(tmp_path):
 def test_a_table_that_fits_nothing(tmp_path):
     root, out = tmp_path / "val", tmp_path / "list.csv"
     touch(root / "other" / "c.jpg")
-    with pytest.raises(DataError, match="no folder of the recipe's classes") as caught:
-        choose_folders(str(root), {"n1": "cat"}, out, silent, own=False)
+    with pytest.raises(DataError, match="no folder of the protocol's classes") as caught:
+        select_class_folders(str(root), {"n1": "cat"}, out, silent, named_by_user=False)
     assert "n1, or cat" in caught.value.hint and "--id DIR" in caught.value.hint
-    assert choose_folders(str(root), {"n1": "cat"}, out, silent, own=True) == str(root)
+    assert select_class_folders(str(root), {"n1": "cat"}, out, silent, named_by_user=True) == str(root)
     assert not out.exists()
 
 

@@ -1,4 +1,4 @@
-"""Recipes that tune, on generated pictures: what is drawn and judged, means, and going on after an interruption."""
+"""Protocols that tune, on generated pictures: what is drawn and judged, means, and going on after an interruption."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def world(tmp_path_factory):
     return root, f"local-dir:{model}"
 
 
-RECIPE = Protocol(
+PROTOCOL = Protocol(
     "test",
     "Three domains",
     "",
@@ -119,7 +119,7 @@ def undisturbed(world, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     events: list[Event] = []
     place = Workspace(folder / ".deltaoe")
-    found = run_protocol(place, RECIPE, root, options_for(model), folder / "out", events.append)
+    found = run_protocol(place, PROTOCOL, root, options_for(model), folder / "out", events.append)
     return found, place, folder / "out", events
 
 
@@ -169,7 +169,7 @@ def test_rows_are_complete(undisturbed):
 def test_counts(undisturbed):
     found, _, out, _ = undisturbed
     assert Counter((r["method"], r["split"], r["seed"]) for r in kept_runs(out)) == {
-        (method, domain, seed): 1 for method in METHODS for domain in DOMAINS for seed in RECIPE.seeds
+        (method, domain, seed): 1 for method in METHODS for domain in DOMAINS for seed in PROTOCOL.seeds
     }
     for unknown, count in {"textures": 9, "scenes": 2 * 3, "mean": 9 + 2 * 3}.items():
         for row in found.find(metric="auroc", unknown=unknown):
@@ -285,8 +285,8 @@ def test_the_users_workspace_keeps_its_own(world, tmp_path, undisturbed):
         place, TuneOptions(tuning=prompts, model=ModelOptions(device="cpu", offline=True))
     ).path
     before = {path: path.read_bytes() for path in place.listings()}
-    found = run_protocol(place, RECIPE, root, options_for(model), tmp_path / "out", silent)
-    # The same folder under names of the user's: neither he nor the recipe sees anything of the other.
+    found = run_protocol(place, PROTOCOL, root, options_for(model), tmp_path / "out", silent)
+    # The same folder under names of the user's: neither he nor the protocol sees anything of the other.
     assert {path: path.read_bytes() for path in place.listings()} == before
     assert place.current_detector() == mine
     assert "tiger" in place.dataset().class_names
@@ -318,12 +318,12 @@ def test_interrupted_anywhere_it_ends_the_same(world, tmp_path, calls, undisturb
             raise Stop
 
     with pytest.raises(Stop):
-        run_protocol(place, RECIPE, root, options_for(model), out, stop)
+        run_protocol(place, PROTOCOL, root, options_for(model), out, stop)
     runs, detectors = (list((out / name).glob("*")) for name in ("runs", "detectors"))
     assert (len(runs), len(detectors)) == (finished, tuned)
     before = {path: path.stat().st_mtime_ns for path in (*runs, *detectors)}
     calls.update(tune_data=-calls["tune_data"], measurements=-calls["measurements"])
-    found = run_protocol(place, RECIPE, root, options_for(model), out, silent)
+    found = run_protocol(place, PROTOCOL, root, options_for(model), out, silent)
     assert same(found, undisturbed[0])
     assert calls == {"tune_data": 12 - tuned, "measurements": 18 - finished}
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -334,7 +334,7 @@ def test_other_scores_tune_nothing_again(world, copied, calls, undisturbed):
     root, model = world
     place, out = copied
     options = options_for(model, scores=("msp",), alpha=0.2, unknown={"more": str(root / "scenes")})
-    found = run_protocol(place, RECIPE, root, options, out, silent)
+    found = run_protocol(place, PROTOCOL, root, options, out, silent)
     assert calls == {"tune_data": 0, "measurements": 18}
     assert list(found.scores) == ["msp"]
     assert set(found.names("unknown", metric="auroc")) == {"textures", "scenes", "more", "mean"}
@@ -358,10 +358,10 @@ def test_other_scores_tune_nothing_again(world, copied, calls, undisturbed):
 def test_what_has_changed_is_run_again(world, copied, calls, changes, tuned, measured):
     root, model = world
     place, out = copied
-    recipe = dataclasses.replace(RECIPE, **changes)
-    found = run_protocol(place, recipe, root, options_for(model), out, silent)
+    protocol = dataclasses.replace(PROTOCOL, **changes)
+    found = run_protocol(place, protocol, root, options_for(model), out, silent)
     assert calls == {"tune_data": tuned, "measurements": measured}
-    if len(recipe.seeds) == 1:
+    if len(protocol.seeds) == 1:
         assert all(np.isnan(row.low) and np.isnan(row.high) for row in found.rows)
 
 
@@ -373,10 +373,10 @@ def test_another_background_file_is_another_detector(world, tmp_path):
         model, prompts=PromptOptions(background=BackgroundOptions(str(names))), scores=("neglabel", "mcm")
     )
     place = Workspace(tmp_path / ".deltaoe")
-    recipe = dataclasses.replace(RECIPE, seeds=(1,), unknown={"textures": Part(("textures",))})
-    first = run_protocol(place, recipe, root, options, tmp_path / "out", silent)
+    protocol = dataclasses.replace(PROTOCOL, seeds=(1,), unknown={"textures": Part(("textures",))})
+    first = run_protocol(place, protocol, root, options, tmp_path / "out", silent)
     names.write_text("lamp\nteapot\nkite\n")
-    second = run_protocol(place, recipe, root, options, tmp_path / "out", silent)
+    second = run_protocol(place, protocol, root, options, tmp_path / "out", silent)
     assert len(kept_runs(tmp_path / "out")) == 2 * 9
     one, other = (found.find(score="neglabel", metric="auroc")[0].value for found in (first, second))
     assert one != other
@@ -391,19 +391,19 @@ def test_what_lies_in_runs_is_not_trusted(world, copied, undisturbed):
     bad.append(json.dumps(kept | {"rows": [kept["rows"][0] | {"extra": 1}]}))
     for path, text in zip(runs, bad, strict=False):
         path.write_text(text)
-    assert same(run_protocol(place, RECIPE, root, options_for(model), out, silent), undisturbed[0])
+    assert same(run_protocol(place, PROTOCOL, root, options_for(model), out, silent), undisturbed[0])
 
 
 # Other kinds
 
 
-def test_a_fixed_recipe_that_tunes(world, tmp_path):
+def test_a_fixed_protocol_that_tunes(world, tmp_path):
     root, model = world
-    recipe = dataclasses.replace(
-        RECIPE, kind="fixed", tuned=True, known=Part(("pacs/ink",)), shifts={"oil": Part(("pacs/oil",))}
+    protocol = dataclasses.replace(
+        PROTOCOL, kind="fixed", tuned=True, known=Part(("pacs/ink",)), shifts={"oil": Part(("pacs/oil",))}
     )
     place, out = Workspace(tmp_path / ".deltaoe"), tmp_path / "out"
-    found = run_protocol(place, recipe, root, options_for(model, scores=("mcm", "knn")), out, silent)
+    found = run_protocol(place, protocol, root, options_for(model, scores=("mcm", "knn")), out, silent)
     assert len(kept_runs(out)) == 2 * 3
     assert found.names("known", metric="accuracy") == ["id", "oil"]
     assert found.names("known", metric="auroc") == ["id", "oil"]
@@ -419,18 +419,18 @@ def test_a_shift_beside_the_held_out_domain(world, tmp_path):
     root, model = world
     place = Workspace(tmp_path / ".deltaoe")
     options = options_for(model, shifts={"more": str(root / "scenes")})
-    recipe = dataclasses.replace(RECIPE, seeds=(1,))
+    protocol = dataclasses.replace(PROTOCOL, seeds=(1,))
     with pytest.raises(DataError, match="all of its images also lie among the known"):
-        run_protocol(place, recipe, root, options, tmp_path / "out", silent)
-    recipe = dataclasses.replace(recipe, unknown={"textures": Part(("textures",))})
-    found = run_protocol(place, recipe, root, options, tmp_path / "out", silent)
+        run_protocol(place, protocol, root, options, tmp_path / "out", silent)
+    protocol = dataclasses.replace(protocol, unknown={"textures": Part(("textures",))})
+    found = run_protocol(place, protocol, root, options, tmp_path / "out", silent)
     assert found.names("known", metric="auroc") == ["source", "held-out", "more"]
 
 
 def test_class_splits(world, tmp_path):
     root, model = world
-    recipe = dataclasses.replace(
-        RECIPE, kind="class-split", seeds=(1, 2, 3), unknown={"textures": Part(("textures",))}
+    protocol = dataclasses.replace(
+        PROTOCOL, kind="class-split", seeds=(1, 2, 3), unknown={"textures": Part(("textures",))}
     )
     # One image of every class lies under another one, too: if that one is not known, it is evidence for nothing.
     images = Path(shutil.copytree(root / "pacs" / "ink", tmp_path / "images"))
@@ -439,7 +439,7 @@ def test_class_splits(world, tmp_path):
         shutil.copy(images / name / "00.png", images / other / "stray.png")
     out = tmp_path / "out"
     options = options_for(model, known=str(images))
-    found = run_protocol(Workspace(tmp_path / ".deltaoe"), recipe, root, options, out, silent)
+    found = run_protocol(Workspace(tmp_path / ".deltaoe"), protocol, root, options, out, silent)
     assert found.names("unknown", metric="auroc") == ["held-out classes", "textures", "mean"]
     assert found.names("known") == ["source"]
     chosen = {(d.settings["seed"], d.class_names) for d in kept_detectors(out)}
@@ -481,9 +481,9 @@ def test_class_splits(world, tmp_path):
 )
 def test_refused_before_anything_is_tuned(world, tmp_path, calls, changes, given, error, says):
     root, model = world
-    recipe, options = dataclasses.replace(RECIPE, **changes), options_for(model, **given)
+    protocol, options = dataclasses.replace(PROTOCOL, **changes), options_for(model, **given)
     with pytest.raises(error, match=says) as caught:
-        run_protocol(Workspace(tmp_path / ".deltaoe"), recipe, root, options, tmp_path / "out", silent)
+        run_protocol(Workspace(tmp_path / ".deltaoe"), protocol, root, options, tmp_path / "out", silent)
     assert caught.value.hint
     assert calls == {"tune_data": 0, "measurements": 0}
 
@@ -493,13 +493,13 @@ def test_classes_that_lie_in_few_domains(world, tmp_path):
     shutil.copytree(root / "pacs", tmp_path / "pacs")
     make_pictures(tmp_path / "made" / "blue_waves", 2, seed=5)
     shutil.copytree(tmp_path / "made" / "blue_waves", tmp_path / "pacs" / "wax" / "sea")
-    recipe = dataclasses.replace(RECIPE, unknown={}, seeds=(1,))
+    protocol = dataclasses.replace(PROTOCOL, unknown={}, seeds=(1,))
     place = Workspace(tmp_path / ".deltaoe")
     with pytest.raises(DataError, match="no image of sea to learn from without the domain wax"):
-        run_protocol(place, recipe, tmp_path, options_for(model), tmp_path / "out", silent)
+        run_protocol(place, protocol, tmp_path, options_for(model), tmp_path / "out", silent)
     make_pictures(tmp_path / "more" / "blue_waves", 1, seed=6)
     shutil.copytree(tmp_path / "more" / "blue_waves", tmp_path / "pacs" / "ink" / "sea")
-    found = run_protocol(place, recipe, tmp_path, options_for(model), tmp_path / "out", silent)
+    found = run_protocol(place, protocol, tmp_path, options_for(model), tmp_path / "out", silent)
     assert found.notes == ["1 of 5 classes have fewer than 2 images to learn from (wax held out)"]
     assert not found.find(metric="auroc") and found.find(metric="accuracy", known="held-out/wax")
 
@@ -514,11 +514,11 @@ def test_numbers_that_some_runs_lack_are_left_out(world, tmp_path):
             there.mkdir(parents=True)
             for i in range(1, 1 + count):
                 shutil.copy(root / "pacs" / domain / name / f"0{i}.png", there)
-    recipe = dataclasses.replace(RECIPE, seeds=(1,), unknown={})
+    protocol = dataclasses.replace(PROTOCOL, seeds=(1,), unknown={})
     place, out = Workspace(tmp_path / ".deltaoe"), tmp_path / "out"
-    found = run_protocol(place, recipe, tmp_path, options_for(model), out, silent)
+    found = run_protocol(place, protocol, tmp_path, options_for(model), out, silent)
     assert any(row["metric"] == "false_alarms" for run in kept_runs(out) for row in run["rows"])
     assert not found.find(metric="false_alarms")
     assert found.notes == ["false alarms: left out where some runs have too few images to measure it"]
-    found = run_protocol(place, recipe, tmp_path, options_for(model, alpha=0.2), out, silent)
+    found = run_protocol(place, protocol, tmp_path, options_for(model, alpha=0.2), out, silent)
     assert found.find(metric="false_alarms", known="source") and found.notes == []

@@ -29,7 +29,7 @@ from deltaoe.runtime import generator
 from deltaoe.scoring.detector import Detector
 from deltaoe.store.workspace import Workspace
 from deltaoe.theory.conclusions import conclude
-from deltaoe.theory.measure import bound_points, theory
+from deltaoe.theory.measure import bound_points, measure_theory
 from deltaoe.theory.rebuilding import rebuilt_learner
 from deltaoe.theory.results import Conclusion, Finding, Theory
 from deltaoe.tuning.options import ContextOptions, TuneOptions, TuningOptions
@@ -86,7 +86,7 @@ def options_for(world, **changes) -> EvaluateOptions:
 
 @pytest.fixture(scope="module")
 def found(world) -> Theory:
-    return theory(world[2], options_for(world), probes=48)
+    return measure_theory(world[2], options_for(world), probes=48)
 
 
 def one(found: Theory, **wanted) -> Finding:
@@ -124,17 +124,17 @@ def test_the_bound_is_looked_at_by_domain_and_at_both_temperatures(world, found)
 
 def test_hessians_are_those_that_are_formed_whole(world, found):
     _, model, place = world
-    stage = prepare(place, options_for(world))
+    data = prepare(place, options_for(world))
     clip = FrozenClip.load(ModelRef.parse(model, None), torch.device("cpu"), offline=True)
-    detector = stage.detectors["ebm"]
-    known = stage.known("id", detector)
-    store = stage.inside["id"].store
+    detector = data.detectors["ebm"]
+    known = data.known("id", detector)
+    store = data.id_sets["id"].store
     for point in ("start", "learned"):
         learner = rebuilt_learner(clip, detector, start=point == "start")
         whole = {}
         for domain, mask in known.domains.items():
             features = torch.from_numpy(store.features(known.digests[mask]))
-            truth = torch.from_numpy(known.truth[mask])
+            truth = torch.from_numpy(known.labels[mask])
 
             def loss(context):
                 text = torch.func.functional_call(learner, {"context": context}, ())  # noqa: B023
@@ -244,7 +244,7 @@ def refusals(found: Theory) -> list[Conclusion]:
 
 
 def test_without_a_tuned_detector_there_is_no_hessian(world):
-    found = theory(world[2], options_for(world, detectors=("zero-shot",)))
+    found = measure_theory(world[2], options_for(world, detectors=("zero-shot",)))
     (said,) = refusals(found)
     assert "no detector is tuned" in said.text and not found.find(part="hessian")
 
@@ -252,7 +252,9 @@ def test_without_a_tuned_detector_there_is_no_hessian(world):
 def test_one_domain_has_nothing_to_be_compared_with(world):
     root, *_ = world
     known = str(root / "pictures" / "oil")
-    found = theory(world[2], options_for(world, known=known, detectors=(str(root / "ebm.safetensors"),)))
+    found = measure_theory(
+        world[2], options_for(world, known=known, detectors=(str(root / "ebm.safetensors"),))
+    )
     (said,) = refusals(found)
     assert "one domain" in said.text and not found.find(part="distance")
     shifted = options_for(
@@ -262,7 +264,7 @@ def test_one_domain_has_nothing_to_be_compared_with(world):
         unknown={},
         detectors=(str(root / "ebm.safetensors"),),
     )
-    found = theory(world[2], shifted, probes=2)
+    found = measure_theory(world[2], shifted, probes=2)
     assert one(found, detector="ebm", known="id", against="drawn", at="start", quantity="cosine")
     assert [c.part for c in refusals(found)] == ["separation"]
 
@@ -290,7 +292,7 @@ def test_a_model_that_nobody_named_is_no_error(world, tmp_path):
         draws=0,
         model=ModelOptions(offline=True, device="cpu"),
     )
-    said = [c.text for c in refusals(theory(other, options)) if c.part == "hessian"]
+    said = [c.text for c in refusals(measure_theory(other, options)) if c.part == "hessian"]
     assert len(said) == 2 and all("without the name of the model" in text for text in said)
 
 
@@ -317,4 +319,4 @@ def test_a_learner_is_rebuilt_or_refused(world):
 
 def test_probes_must_be_some(world):
     with pytest.raises(ConfigError, match="probes"):
-        theory(world[2], options_for(world), probes=0)
+        measure_theory(world[2], options_for(world), probes=0)

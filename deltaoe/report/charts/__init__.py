@@ -1,1 +1,1 @@
-"""Charts as plain geometry: a template draws what is measured here."""
+"""Charts as plain geometry (positions and sizes), which templates draw as SVG."""

@@ -23,13 +23,13 @@ _GUESSING = 0.5
 
 @dataclass(frozen=True)
 class Dot:
-    """One measurement, drawn.
+    """One measurement as a dot with a whisker.
 
     Attributes:
-        series: the number of its detector, which says colour and shape.
+        series: the number of its detector, which decides colour and shape.
         measurement: the number, its interval and its detector.
         at: the dot's place in percent; None where the value is no finite number.
-        low, high: the places of the whisker's ends; equal where there is no interval.
+        low, high: the places of the whisker's ends in percent; equal where there is no interval.
         standing: the best of its panel, level with the best, or neither.
     """
 
@@ -43,7 +43,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Line:
-    """One score: its title, and the dots of the detectors that it was measured of."""
+    """One score: its title, and a dot for each detector that it was measured of."""
 
     score: str
     dots: tuple[Dot, ...]
@@ -56,10 +56,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One image collection.
+    """One image set.
 
     Attributes:
-        name: empty for the mean over all unknown collections.
+        name: of the image set; empty for the mean over all out-of-distribution sets.
         images: how many images it has, in words.
         lines: one per score.
     """
@@ -70,7 +70,7 @@ class Panel:
 
     @property
     def bare(self) -> bool:
-        """Whether no number of it has an interval."""
+        """Whether none of its numbers has an interval."""
         return not any(has_interval(dot.measurement) for line in self.lines for dot in line.dots)
 
 
@@ -81,7 +81,7 @@ class Axis:
     Attributes:
         start, end: the values at its ends.
         ticks: (place, label), the place in percent.
-        mark: the place of a vertical line to compare with, in percent; None where it would lie outside.
+        mark: the place of the vertical reference line, in percent; None where it would lie outside.
     """
 
     start: float
@@ -98,7 +98,7 @@ class Axis:
         Args:
             rows: the measurements to be drawn.
             start, end: the values at its ends; None to fit them to the measurements.
-            mark: the value of the line to compare with.
+            mark: the value of the reference line.
         """
         values = [value for row in rows for value in ends(row) if math.isfinite(value)]
         if start is None:
@@ -115,7 +115,7 @@ class Axis:
         )
 
     def place(self, value: float) -> float:
-        """Where a value lies, in percent; at the axis's end where it lies beyond."""
+        """The place of a value in percent of the axis; values beyond an end are placed at that end."""
         return round(100 * min(1.0, max(0.0, (value - self.start) / (self.end - self.start))), 2)
 
 
@@ -124,7 +124,7 @@ class Chart:
     """Panels with one axis.
 
     Attributes:
-        known: the in-distribution images of all panels; empty where each panel is of its own.
+        known: the in-distribution images of all panels; empty where each panel has its own.
         images: how many images these are, in words.
         axis: of all panels.
         panels: the first is to be read first.
@@ -137,7 +137,7 @@ class Chart:
 
 
 def detection_charts(evaluation: Evaluation) -> list[Chart]:
-    """A chart of AUROC per known collection: against the mean of the unknown ones, if there is one, and each one."""
+    """A chart of AUROC for each in-distribution set: the mean over the out-of-distribution sets, then each of them."""
     axis = Axis.over(evaluation.find(metric="auroc"), start=None, end=1.0, mark=_GUESSING)
     charts = []
     for known in evaluation.names("known", metric="auroc"):
@@ -154,9 +154,9 @@ def detection_charts(evaluation: Evaluation) -> list[Chart]:
 
 
 def false_alarm_chart(evaluation: Evaluation) -> Chart | None:
-    """The false alarms of each known collection, with alpha marked; None where they were not measured.
+    """The false alarms on each in-distribution set, with alpha marked; None where they were not measured.
 
-    Lines are ordered by their worst collection: where the calibration comes from, all are close to alpha.
+    Lines are ordered by their worst set, because on the set that the threshold is calibrated on all are close to alpha.
     """
     by_name = _drawn(evaluation, "known", metric="false_alarms")
     rows = [row for some in by_name.values() for row in some]
@@ -181,6 +181,7 @@ def _panels(
     by_name: Mapping[str, Sequence[Measurement]],
     order: Sequence[str],
 ) -> tuple[Panel, ...]:
+    """One panel for each image set, with its lines in the given order of scores."""
     series = {name: number for number, name in enumerate(evaluation.detectors)}
     panels = []
     for name, mine in by_name.items():
@@ -199,7 +200,7 @@ def _panels(
 
 
 def _drawn(evaluation: Evaluation, column: str, **wanted: str) -> dict[str, list[Measurement]]:
-    """The wanted measurements whose detector and score the evaluation lists, by the value of a column."""
+    """The measurements with these values whose detector and score the evaluation lists, by the value of a column."""
     found: dict[str, list[Measurement]] = {}
     for row in evaluation.find(**wanted):
         if row.detector in evaluation.detectors and row.score in evaluation.scores:
@@ -216,6 +217,7 @@ def _scores(rows: Sequence[Measurement], choose: Callable[[Iterable[float]], flo
 
 
 def _dot(row: Measurement, axis: Axis, series: int, standing: Standing) -> Dot:
+    """A measurement placed on an axis."""
     there = math.isfinite(row.value)
     low, high = (axis.place(end) if there else 0.0 for end in ends(row))
     return Dot(

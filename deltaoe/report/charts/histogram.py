@@ -28,7 +28,16 @@ UNEQUAL = 3.0  # peaks further apart than this get a scale each, or the flatter 
 
 @dataclass(frozen=True)
 class Bar:
-    """One bin of one half. ``kind`` says its colour: a bin never straddles the threshold."""
+    """One bin of one half of the histogram.
+
+    Attributes:
+        kind: decides the colour: a bin lies on one side of the threshold.
+        x, width: left end and width, in percent of the picture's width.
+        y, height: upper end and height, in pixels.
+        lower, upper: the scores at the bin's edges.
+        count: number of images in the bin.
+        total: number of images in its half.
+    """
 
     kind: Kind
     x: float
@@ -51,7 +60,18 @@ class Tick:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Everything the template draws. ``threshold`` is the line's place in percent, None without a line."""
+    """Everything that the template draws.
+
+    Attributes:
+        bars: of scored images above the baseline, of calibration images below it.
+        ticks: of the score axis.
+        shares: of the vertical axes, in percent of the images of a half.
+        threshold: the line's place in percent; None without a line.
+        baseline, height: of the picture, in pixels from the top.
+        shared_scale: whether both halves have one vertical scale.
+        scored, calibration: numbers of images that are drawn.
+        left_out: number of scores that cannot be drawn.
+    """
 
     bars: tuple[Bar, ...]
     ticks: tuple[Tick, ...]
@@ -66,7 +86,7 @@ class Histogram:
 
 
 def histogram(scores: Floats, calibration: Floats, threshold: float | None) -> Histogram | None:
-    """Bin both sets on one grid and lay the bars out; None where there is no finite value to draw.
+    """The histogram of scored and calibration images on one grid of bins; None where there is no value to draw.
 
     Args:
         scores: (N,) of the scored images; what is not finite or beyond ±1e12 is left out and counted.
@@ -159,11 +179,13 @@ def nice_ticks(low: float, high: float) -> list[tuple[float, str]]:
 
 
 def _drawable(values: Floats) -> Floats:
+    """The values that can be drawn, flat: finite and below :data:`LARGEST`."""
     flat = np.asarray(values, dtype=np.float64).ravel()
     return flat[np.abs(flat) < LARGEST]  # comparisons with NaN are false
 
 
 def _peak(counts: npt.NDArray[np.int64]) -> float:
+    """The largest share of one bin; 0 of no images."""
     return float(counts.max() / counts.sum()) if counts.any() else 0.0
 
 

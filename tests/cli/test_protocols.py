@@ -1,4 +1,4 @@
-"""``deltaoe evaluate --recipe``, as a user runs it: a file of one's own, kill -9 in the middle, and photographs."""
+"""``deltaoe evaluate --protocol``, as a user runs it: a file of one's own, kill -9 in the middle, and photographs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from command import COMMAND, Fails, Run, environment
 from tiny import HUES, make_noise, make_pictures
 
-RECIPE = """
+PROTOCOL = """
 title = "Two shops"
 protocol = "leave-one-domain-out"
 seeds = [3]
@@ -34,7 +34,7 @@ limit_per_class = 5
 [unknown.absent]
 folders = ["absent"]
 """
-COMMON = ("--recipe", "mine.toml", "--root", "data", "--scores", "delta_energy,mcm", "--background", "none")
+COMMON = ("--protocol", "mine.toml", "--root", "data", "--scores", "delta_energy,mcm", "--background", "none")
 RUNS = 2 * 3
 
 
@@ -50,7 +50,7 @@ def shops(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for k, name in enumerate(list(HUES)[:3]):
             make_pictures(folder / "data" / "shops" / shop / name, 6, seed=10 * d + k)
     make_noise(folder / "data" / "rubbish", 8)
-    (folder / "mine.toml").write_text(RECIPE, encoding="utf-8")
+    (folder / "mine.toml").write_text(PROTOCOL, encoding="utf-8")
     return folder
 
 
@@ -64,7 +64,7 @@ def whole(shops: Path, run: Run) -> Path:
     return shops / "whole"
 
 
-def test_a_recipe_of_ones_own(whole: Path) -> None:
+def test_a_protocol_of_ones_own(whole: Path) -> None:
     found = rows(whole / "evaluation.csv")
     assert {row["detector"] for row in found} == {"zero-shot", "CoOp", "deltaoe"}
     assert {row["known"] for row in found} == {"source", "held-out", "held-out/left", "held-out/right"}
@@ -117,12 +117,12 @@ def test_after_kill_9_the_same_command_goes_on(
 @pytest.mark.parametrize(
     ("text", "arguments", "rc", "says"),
     [
-        (RECIPE + "limit = 3", (), 2, ("mine.toml: there is no key unknown.absent.limit",)),
-        (RECIPE.replace("[tune]", "[tuna]"), (), 2, ("no key tuna", "did you mean tune?")),
-        (RECIPE.replace('"shops"', '"../shops"'), (), 2, ("'../shops' leads out of --root",)),
-        (RECIPE.replace("[3]", "[3"), (), 2, ("mine.toml is no TOML", "line 6")),
+        (PROTOCOL + "limit = 3", (), 2, ("mine.toml: there is no key unknown.absent.limit",)),
+        (PROTOCOL.replace("[tune]", "[tuna]"), (), 2, ("no key tuna", "did you mean tune?")),
+        (PROTOCOL.replace('"shops"', '"../shops"'), (), 2, ("'../shops' leads out of --root",)),
+        (PROTOCOL.replace("[3]", "[3"), (), 2, ("mine.toml is no TOML", "line 6")),
         (
-            RECIPE,
+            PROTOCOL,
             ("--root", "rubbish"),
             1,
             (
@@ -131,9 +131,9 @@ def test_after_kill_9_the_same_command_goes_on(
                 "--ood NAME=DIR",
             ),
         ),
-        (RECIPE, ("--detector", "zero-shot"), 2, ("tunes its own detectors", "leave --detector out")),
+        (PROTOCOL, ("--detector", "zero-shot"), 2, ("tunes its own detectors", "leave --detector out")),
         (
-            RECIPE.replace("shots = 2", "shots = 30"),
+            PROTOCOL.replace("shots = 2", "shots = 30"),
             (),
             1,
             ("none is left to judge beside 30 shots per class",),
@@ -163,7 +163,7 @@ def test_pacs_on_photographs(shared: Path, tmp_path: Path, run: Run) -> None:
     if not model.is_dir():
         pytest.skip(f"needs {model}, which is not here")
     run(
-        *("evaluate", "--recipe", "pacs-lodo", "--root", shared / "data" / "photos"),
+        *("evaluate", "--protocol", "pacs-lodo", "--root", shared / "data" / "photos"),
         *("--model", f"local-dir:{model}", "--offline", "--out", "out"),
         cwd=tmp_path,
         timeout=3600,
