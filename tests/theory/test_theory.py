@@ -171,6 +171,8 @@ def test_detectors_of_one_seed_share_their_start_and_their_probes(found):
     ]
     assert change.value == pytest.approx(each[0] - each[1])
     assert not found.find(detector="coop", at="learned − ebm")
+    assert change.reference == ("coop", "learned")
+    assert one(found, detector="ebm", at="learned − start", quantity="relative").reference == ("ebm", "start")
 
 
 def test_conclusions_follow_their_rules(found):
@@ -215,6 +217,39 @@ def test_the_premise_is_held_against_95_percent(ends, word):
     first, separation = conclude(bound(*ends), [])
     assert first.verdict == word and "9 images of id" in first.text
     assert (separation.part, separation.verdict) == ("separation", "not measured")
+
+
+def test_no_conclusion_is_read_from_a_label():
+    def bounds(**changes):
+        rows = [dataclasses.replace(row, known="a/b", **changes) for row in bound(0.96, 1)]
+        return [one for one in conclude(rows, []) if one.part == "bound"]
+
+    assert [one.verdict for one in bounds()] == ["supports"]  # a shift may be called a/b
+    assert not bounds(by_domain=True)
+    means = [
+        Finding("distance", name, "mean", "", "learned", quantity, value)
+        for name, value in (("start", 3.0), ("ebm", 1.0))
+        for quantity in ("distance", "relative", "shuffled")
+    ]
+    changes = [
+        Finding(
+            "distance",
+            "ebm",
+            "mean",
+            "",
+            "learned − start",
+            quantity,
+            -2,
+            -3,
+            -1,
+            reference=("start", "learned"),
+        )
+        for quantity in ("distance", "relative")
+    ]
+    # A detector may be called start.
+    absolute, relative, _ = conclude([*means, *changes], [], {"start": 0.1, "ebm": 0.5})
+    assert absolute.verdict == relative.verdict == "supports"
+    assert absolute.text.startswith("ebm (λ = 0.5) beside start (λ = 0.1): ")
 
 
 def test_files(found, tmp_path):
