@@ -106,7 +106,7 @@ def test_half_precision_input_is_computed_in_single(case, temperature, dtype):
     assert float(ours) == pytest.approx(exact(half.tolist(), temperature, top_c), abs=FLOAT32)
 
 
-# METHOD §2, law 1
+# Law 1
 
 
 @quick
@@ -133,7 +133,7 @@ def test_positive_when_the_peak_is(peak, rest, temperature):
     assert float(delta_energy(tensor([peak, *rest]), temperature, 1)) > 0
 
 
-# METHOD §2, law 2
+# Law 2
 
 DISTINCT = cropped_rows(unique=True, max_size=6).filter(
     lambda case: all(b - a > 1e-6 for a, b in zip(sorted(case[0]), sorted(case[0])[1:], strict=False))
@@ -186,7 +186,7 @@ def test_floor_is_punished_where_vanilla_energy_rewards_it():
     assert min(row.grad.tolist()) > 0
 
 
-# METHOD §2, law 3
+# Law 3
 
 CLIP_LIKE = st.lists(st.floats(0.1, 0.4), min_size=3, max_size=6)
 
@@ -219,7 +219,7 @@ def test_large_temperature_is_the_sum_of_the_top_c(case, temperature):
     assert limit == 0 or abs(limit) < 4 * top_c / temperature or ours * limit > 0
 
 
-# METHOD §2, law 4, and ties
+# Law 4, and ties
 
 
 @quick

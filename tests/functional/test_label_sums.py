@@ -135,7 +135,7 @@ def test_the_truth_lies_within_the_bounds(cosines, known, top_c, temperature):
     slack = 1e-9 + abs(truth) * 1e-12
     assert float(low) <= truth + slack
     assert truth <= float(high) + slack
-    # Never above METHOD's r·exp(s_m/τ), but for the rounding that both allow for.
+    # Never above the simple bound r·exp(s_m/τ), but for the rounding that both allow for.
     assert float(high) <= math.log(len(rest)) + (ordered[known - 1] + 4e-6) / temperature + 1e-9
     inner = [ordered[top_c:known] / temperature]
     floors = [torch.tensor([logsumexp(np.r_[*inner, float(end)])]) for end in (low, high)]

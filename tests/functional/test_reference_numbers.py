@@ -1,4 +1,4 @@
-"""The numbers of METHOD §10 on real CLIP features, through the benchmark that prints them."""
+"""The reference numbers on real CLIP features, through the benchmark that prints them."""
 
 from __future__ import annotations
 

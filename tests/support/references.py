@@ -77,7 +77,7 @@ def slopes(function: Callable[[list[mpmath.mpf]], mpmath.mpf], at: Row) -> list[
 
 
 def mask(feature: Row, text_features: Sequence[Row]) -> list[float]:
-    """h' of METHOD §5, element by element."""
+    """The masked feature h', element by element."""
     products = [
         sum(Fraction(a) * Fraction(b) for a, b in zip(feature, z, strict=True)) for z in text_features
     ]
