@@ -102,7 +102,7 @@ class Screen:
         sys.stdout.flush()
 
     def progress(self) -> ProgressLine:
-        """A progress line, to be used as a context manager; its ``event`` receives the progress of library functions."""
+        """A progress line, to be used as a context manager; library functions report to its ``event``."""
         return ProgressLine(self.note)
 
 
