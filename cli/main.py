@@ -34,7 +34,9 @@ class _Commands(TyperGroup):
         except BrokenPipeError:  # the reader of stdout has gone, as in `deltaoe score … --json | head`
             _drop_output()
             raise typer.Exit(1) from None
-        except OSError as cause:  # not raised by the library itself: stdout on a full disk, for example
+        except (
+            OSError
+        ) as cause:  # one that the library has not turned into its own, such as stdout on a full disk
             Screen().error(StoreError(str(cause), hint="check free space and permissions, then run it again"))
             _drop_output()
             raise typer.Exit(1) from None

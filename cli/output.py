@@ -102,7 +102,7 @@ class Screen:
         sys.stdout.flush()
 
     def progress(self) -> ProgressLine:
-        """A progress line, to be used as a context manager; library functions report to its ``event``."""
+        """A progress line, to be used as a context manager; its ``event`` takes the progress of library functions."""
         return ProgressLine(self.note)
 
 
