@@ -124,7 +124,7 @@ def _choose_settings(
 ) -> _ChosenSettings:
     """The settings chosen on folds; those of the options if nothing is left to choose, or images are too few."""
     recipe = options.recipe
-    # Either of steps and epochs fixes the schedule.
+    # If the other values are all fixed, the moment to stop is not chosen either.
     if options.select == "off" or options.fixed >= SELECTED - {"epochs", "steps"}:
         return _ChosenSettings(recipe)
     choice, written = select_on_folds(clip, data, options, checkpoints, on)
@@ -245,7 +245,7 @@ def _assemble(
 
 
 def _settings(options: TuningOptions, recipe: Recipe, context_length: int) -> dict[str, Any]:
-    """The options of the tuning, for the detector's settings: JSON values, except for the background's."""
+    """Entries about the recipe and the options for :attr:`Detector.settings`, JSON values."""
     return {
         **dataclasses.asdict(recipe),
         "shots": options.shots,
