@@ -12,6 +12,7 @@ it is about: start-up, signals, kills, the demo and the README's three commands 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,9 @@ from deltaoe.demo.shipped import unpack_model
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Small models gain nothing from a second thread, and on a busy machine they wait for it. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Whoever started the tests in the background has switched Ctrl-C off, for the processes under test, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 TIMEOUT = 300.0  # seconds that a command may take
 # The files that take longest, from the longest on: at the end of a run no process waits for one of them.
 LONGEST = (
