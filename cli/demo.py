@@ -77,12 +77,12 @@ def demo(
     from deltaoe.runtime import LARGEST_SEED
 
     from .output import Screen
+    from .targets import check_folder
 
     screen = Screen(as_json=as_json)
     if not 0 <= seed <= LARGEST_SEED:
         raise ConfigError(f"--seed must be at least 0 and at most {LARGEST_SEED}, not {seed}")
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out} is a file, not a folder", hint="name a folder with --out")
+    check_folder(out)
     started = time.monotonic()
     kept = keep and painted(out)
     if kept:

@@ -14,6 +14,7 @@ from deltaoe.options import EXPERT
 
 from . import options
 from .derive import with_options
+from .targets import check_folder, check_replaceable
 
 if TYPE_CHECKING:
     from deltaoe.theory.results import Theory
@@ -80,8 +81,10 @@ def evaluate(
         screen.table("Protocols", [(name, title) for name, title in shipped().items()])
         screen.json(shipped())
         return
+    from deltaoe.evaluation import results
     from deltaoe.evaluation.evaluate import measure, prepare
     from deltaoe.store.workspace import Workspace
+    from deltaoe.theory import results as theory_results
 
     if theory and protocol is not None:
         raise ConfigError(
@@ -89,7 +92,9 @@ def evaluate(
         )
     if probes < 1:
         raise ConfigError(f"--probes must be at least 1, not {probes}", hint="16 is usual")
-    _check_out(out)
+    check_folder(out)
+    for name, columns in (("evaluation.csv", results.CSV_START), ("theory.csv", theory_results.CSV_START)):
+        check_replaceable(out / name, columns)
     if not chosen.known and protocol is None:
         raise ConfigError(
             "no in-distribution images are named", hint="--id DIR, or --protocol NAME --root DIR"
@@ -126,23 +131,3 @@ def evaluate(
     screen.table("Written", [(kind, str(path)) for kind, path in paths.items()])
     if as_json:
         screen.json(result.to_dict() | ({"theory": theorems.to_dict()} if theorems else {}))
-
-
-def _check_out(out: Path) -> None:
-    """Refuse to overwrite files that deltaoe did not write."""
-    from deltaoe.errors import StoreError
-    from deltaoe.evaluation.results import CSV_START
-    from deltaoe.theory import results
-
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out} is a file, not a folder", hint="name a folder with --out")
-    for name, start in (("evaluation.csv", CSV_START), ("theory.csv", results.CSV_START)):
-        table = out / name
-        if (
-            table.is_file()
-            and table.stat().st_size
-            and not table.read_bytes()[:4096].startswith(start.encode())
-        ):
-            raise StoreError(
-                f"{table} exists and was not written by deltaoe", hint="choose another folder with --out"
-            )

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deltaoe.errors import ConfigError, StoreError
 from deltaoe.scoring.options import ScoreOptions
 
 from . import options
 from .derive import with_options
+from .targets import check_folder, check_replaceable
 
 if TYPE_CHECKING:
     from deltaoe.scoring.score import ScoreResult
@@ -86,6 +86,7 @@ def score(
 ) -> None:
     """Run ``deltaoe score``; the help text above says what it does."""
     from deltaoe.scoring.score import score as run
+    from deltaoe.scoring.score_table import CSV_START
     from deltaoe.store.workspace import Workspace
 
     from .output import Screen, titled
@@ -95,10 +96,9 @@ def score(
     targets = {"csv": out / "scores.csv"}
     targets |= {"json": out / "scores.json"} if "json" in reports else {}
     targets |= {"html": out / "report.html"} if "html" in reports else {}
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out} is a file, not a folder", hint="name a folder with --out")
+    check_folder(out)
     for target in targets.values():
-        _check_ours(target)
+        check_replaceable(target, {**_MARKS, "scores.csv": CSV_START}[target.name])
     with screen.progress() as progress:
         result = run(inputs, Workspace.locate(workspace), chosen, on=progress.event, stdin=sys.stdin.buffer)
         head = _head(result)
@@ -168,23 +168,3 @@ def _write_html(target: Path, result: ScoreResult, title: str, table: Path, on: 
     html = render(build_report(result, title=title, full_table=str(table), now=now, on=on))
     with replacing(target) as temporary:
         temporary.write_text(html, encoding="utf-8")
-
-
-def _check_ours(target: Path) -> None:
-    """Raise StoreError if the target exists and was not written by deltaoe, or cannot be read."""
-    from deltaoe.scoring.score_table import CSV_START
-
-    mark = {**_MARKS, "scores.csv": CSV_START}[target.name]
-    if target.exists():
-        try:
-            with target.open("rb") as file:
-                start = file.read(4096)
-        except OSError as cause:
-            raise StoreError(
-                f"cannot write {target}: {cause.strerror}", hint="choose another folder with --out"
-            ) from cause
-        if start and mark.encode() not in start:
-            raise StoreError(
-                f"{target} exists and was not written by deltaoe",
-                hint="move it away, or choose a folder with --out",
-            )

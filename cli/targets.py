@@ -1,0 +1,33 @@
+"""Files that a command is about to write: they are replaced only if deltaoe wrote them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deltaoe.errors import ConfigError, StoreError, os_reason
+
+_LOOKED_AT = 4096  # bytes at the beginning of a file, among which its mark stands
+
+
+def check_folder(out: Path) -> None:
+    """Raise ConfigError if ``out`` is a file."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is a file, not a folder", hint="name a folder with --out")
+
+
+def check_replaceable(target: Path, mark: str) -> None:
+    """Raise StoreError unless the target is absent, empty, or begins with the mark of a file of ours."""
+    if not target.exists():
+        return
+    try:
+        with target.open("rb") as file:
+            start = file.read(_LOOKED_AT)
+    except OSError as cause:
+        raise StoreError(
+            f"cannot write {target}: {os_reason(cause)}", hint="choose another folder with --out"
+        ) from cause
+    if start and mark.encode() not in start:
+        raise StoreError(
+            f"{target} exists and was not written by deltaoe",
+            hint="move it away, or choose a folder with --out",
+        )
