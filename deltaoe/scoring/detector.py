@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,65 +15,24 @@ from deltaoe.functional import conformal
 from deltaoe.functional.text_features import centred
 from deltaoe.functional.unit_rows import unit_rows
 from deltaoe.scoring import detector_file
+from deltaoe.scoring.detector_fields import DetectorFields
 from deltaoe.store.atomic import write_bytes
-from deltaoe.store.feature_space import FeatureSpace
-
-
-def _no_rows(width: int, kind: type[np.generic]) -> npt.NDArray[Any]:
-    """An empty array (0, ``width``)."""
-    return np.zeros((0, width), dtype=kind)
 
 
 @dataclass(frozen=True)
-class Detector:
+class Detector(DetectorFields):
     """Class prompts as text features, the settings of ΔEnergy, and calibration scores.
 
-    Attributes:
-        class_names: K names.
-        text_features: (K, D) float32, unit rows, in the order of ``class_names``.
-        temperature: τ of ΔEnergy, cosine units.
-        top_c: c of ΔEnergy.
-        calibration: (n,) float64, ascending: scores of held-out in-distribution images, which were used neither as
-            shots nor to choose settings.
-        space: the image feature space that the prompts belong to.
-        logit_scale: CLIP's factor on cosines during tuning; 0 if it was not tuned.
-        context: (length, width) float32, learned context vectors, or (K, length, width) for one context per class;
-            None for zero-shot prompts.
-        background: (M, D) float32, unit rows: text features of background labels, over which the energies are
-            computed as well **[derived]** (docs/explanation/method.md, "Background labels"); M = 0 for the score of
-            the paper.
-        background_names: M names.
-        centre: (D,) float32, the vector that is subtracted from all prompts before they are compared with images
-            (:func:`deltaoe.functional.text_features.centred`); empty if prompts are not centred.
-        shots: (S, 32) uint8, digests of the images that it was tuned on, which it must not be evaluated on.
-        calibration_classes: (n,) int64, predicted classes of the calibration images, in the order of
-            ``calibration``; empty if they are not known.
-        settings: all options and seeds that it was made with, JSON values.
-        facts: losses, counts and other measurements made while it was made, JSON values.
+    Its attributes are those of :class:`deltaoe.scoring.detector_fields.DetectorFields`.
 
     Example:
+        >>> from deltaoe.store.feature_space import FeatureSpace
         >>> space = FeatureSpace("any", "weights", "architecture", "{}", "fp32", 1, 2)
         >>> prompts = np.eye(2, dtype=np.float32)
         >>> detector = Detector(("cat", "dog"), prompts, 0.1, 1, np.empty(0), space, logit_scale=100.0)
         >>> detector.predict([[0.0, 2.0], [3.0, 0.0]]).tolist(), detector.threshold(0.05)
         ([1, 0], None)
     """
-
-    class_names: tuple[str, ...]
-    text_features: npt.NDArray[np.float32]
-    temperature: float
-    top_c: int
-    calibration: npt.NDArray[np.float64]
-    space: FeatureSpace
-    logit_scale: float
-    context: npt.NDArray[np.float32] | None = None
-    background: npt.NDArray[np.float32] = field(default_factory=lambda: _no_rows(0, np.float32))
-    background_names: tuple[str, ...] = ()
-    centre: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
-    shots: npt.NDArray[np.uint8] = field(default_factory=lambda: _no_rows(32, np.uint8))
-    calibration_classes: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def tuned(self) -> bool:

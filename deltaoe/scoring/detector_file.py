@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,8 @@ from safetensors.numpy import save
 
 from deltaoe.errors import DataError, first_line
 from deltaoe.functional.unit_rows import are_unit_rows
+from deltaoe.scoring.detector_fields import DetectorFields
 from deltaoe.store.feature_space import FeatureSpace, canonical_json
-
-if TYPE_CHECKING:
-    from deltaoe.scoring.detector import Detector
 
 _FORMAT = 2  # format 1 had no background labels, no shots and no calibration classes
 _KEY = "deltaoe"  # the only metadata entry, because safetensors does not keep the order of several
@@ -35,7 +33,7 @@ _HEAD = {
 }
 
 
-def to_bytes(detector: Detector) -> bytes:
+def to_bytes(detector: DetectorFields) -> bytes:
     """Content of the detector's file; equal detectors give equal bytes."""
     head = {
         "format": _FORMAT,
@@ -107,7 +105,7 @@ def damage_reported(path: Path) -> Iterator[None]:
         ) from cause
 
 
-def check(detector: Detector) -> None:
+def check(detector: DetectorFields) -> None:
     """Raise DataError unless the shapes, types and values of all fields are those of a detector."""
     _check_prompts(detector)
     _check_calibration(detector)
@@ -143,7 +141,7 @@ def _check_head(head: Any) -> None:
             raise DataError(f"its {name} is not of type {kind.__name__}")
 
 
-def _check_prompts(detector: Detector) -> None:
+def _check_prompts(detector: DetectorFields) -> None:
     names, text, dim = detector.class_names, detector.text_features, detector.space.dim
     if not all(isinstance(name, str) for name in names):
         raise DataError("its class names are no text")
@@ -157,7 +155,7 @@ def _check_prompts(detector: Detector) -> None:
         raise DataError("its text features are not unit length")
 
 
-def _check_calibration(detector: Detector) -> None:
+def _check_calibration(detector: DetectorFields) -> None:
     scores = detector.calibration
     if scores.dtype != np.float64 or scores.ndim != 1:
         raise DataError("its calibration scores are not a list of numbers")
@@ -165,7 +163,7 @@ def _check_calibration(detector: Detector) -> None:
         raise DataError("its calibration scores are not finite and ascending")
 
 
-def _check_calibration_classes(detector: Detector) -> None:
+def _check_calibration_classes(detector: DetectorFields) -> None:
     classes = detector.calibration_classes
     if len(classes) and (
         classes.shape != detector.calibration.shape
@@ -175,7 +173,7 @@ def _check_calibration_classes(detector: Detector) -> None:
         raise DataError("its calibration classes do not fit its calibration scores")
 
 
-def _check_background(detector: Detector) -> None:
+def _check_background(detector: DetectorFields) -> None:
     rows, names, centre, dim = (
         detector.background,
         detector.background_names,

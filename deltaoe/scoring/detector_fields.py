@@ -1,0 +1,62 @@
+"""The values that make a detector: what its file holds, and what its methods compute with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deltaoe.store.feature_space import FeatureSpace
+
+
+def _no_rows(width: int, kind: type[np.generic]) -> npt.NDArray[Any]:
+    """An empty array (0, ``width``)."""
+    return np.zeros((0, width), dtype=kind)
+
+
+@dataclass(frozen=True)
+class DetectorFields:
+    """The fields of a :class:`deltaoe.scoring.detector.Detector`.
+
+    Attributes:
+        class_names: K names.
+        text_features: (K, D) float32, unit rows, in the order of ``class_names``.
+        temperature: τ of ΔEnergy, cosine units.
+        top_c: c of ΔEnergy.
+        calibration: (n,) float64, ascending: scores of held-out in-distribution images, which were used neither as
+            shots nor to choose settings.
+        space: the image feature space that the prompts belong to.
+        logit_scale: CLIP's factor on cosines during tuning; 0 if it was not tuned.
+        context: (length, width) float32, learned context vectors, or (K, length, width) for one context per class;
+            None for zero-shot prompts.
+        background: (M, D) float32, unit rows: text features of background labels, over which the energies are
+            computed as well **[derived]** (docs/explanation/method.md, "Background labels"); M = 0 for the score of
+            the paper.
+        background_names: M names.
+        centre: (D,) float32, the vector that is subtracted from all prompts before they are compared with images
+            (:func:`deltaoe.functional.text_features.centred`); empty if prompts are not centred.
+        shots: (S, 32) uint8, digests of the images that it was tuned on, which it must not be evaluated on.
+        calibration_classes: (n,) int64, predicted classes of the calibration images, in the order of
+            ``calibration``; empty if they are not known.
+        settings: all options and seeds that it was made with, JSON values.
+        facts: losses, counts and other measurements made while it was made, JSON values.
+    """
+
+    class_names: tuple[str, ...]
+    text_features: npt.NDArray[np.float32]
+    temperature: float
+    top_c: int
+    calibration: npt.NDArray[np.float64]
+    space: FeatureSpace
+    logit_scale: float
+    context: npt.NDArray[np.float32] | None = None
+    background: npt.NDArray[np.float32] = field(default_factory=lambda: _no_rows(0, np.float32))
+    background_names: tuple[str, ...] = ()
+    centre: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    shots: npt.NDArray[np.uint8] = field(default_factory=lambda: _no_rows(32, np.uint8))
+    calibration_classes: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
