@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from datetime import datetime
 from enum import StrEnum
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -141,6 +140,8 @@ def _threshold(result: ScoreResult) -> str:
 
 def _head(result: ScoreResult) -> dict[str, Any]:
     """What the JSON output says of the run before it lists the images."""
+    from importlib.metadata import version
+
     return {
         "deltaoe": version("deltaoe"),
         "score": "delta_energy",

@@ -195,9 +195,20 @@ def _walk(group: type[Options], path: tuple[str, ...], without: frozenset[str]) 
                 yield dataclasses.replace(found, option=option)
 
 
+# Evaluating annotations takes most of what options cost at a command's start, and groups are parts of several commands.
+_EVALUATED: dict[type[Options], dict[str, Any]] = {}
+
+
+def _hints(group: type[Options]) -> dict[str, Any]:
+    """Annotations of a group's fields by name, evaluated once."""
+    if group not in _EVALUATED:
+        _EVALUATED[group] = get_type_hints(group, include_extras=True)
+    return _EVALUATED[group]
+
+
 def _direct_fields(group: type[Options]) -> tuple[OptionField, ...]:
     """Options of a group itself, hidden ones too, without those of groups within it."""
-    hints = get_type_hints(group, include_extras=True)
+    hints = _hints(group)
     found = []
     for field in dataclasses.fields(group):  # type: ignore[arg-type]
         hint = hints[field.name]
@@ -213,7 +224,7 @@ def _direct_fields(group: type[Options]) -> tuple[OptionField, ...]:
 def _inner_groups(group: type[Options]) -> dict[str, tuple[type[Options], tuple[object, ...]]]:
     """Fields that are groups themselves: name → group, and the metadata in the field's annotation."""
     found = {}
-    for name, hint in get_type_hints(group, include_extras=True).items():
+    for name, hint in _hints(group).items():
         kind, *metadata = get_args(hint) if _is_annotated(hint) else (hint,)
         if isinstance(kind, type) and issubclass(kind, Options):
             found[name] = (kind, tuple(metadata))
