@@ -29,8 +29,8 @@ def neighbours_for(images: int, classes: int) -> int:
 
     Sun et al. (ICML 2022) choose k on validation data, for whole training sets: .1 %, .4 % and .08 % of the images.
     The k-th neighbour must also be one of the image's own class: on CLIP features of 5 to 52 Caltech classes with 1 to
-    72 images of each, k = 1 is within .001 of the best AUROC, and k beyond a tenth of a class costs some. So k = 1 below
-    40 images per class.
+    72 images of each, k = 1 is within .001 of the best AUROC, and k beyond a tenth of a class costs some. So k = 1
+    below 40 images per class.
 
     Args:
         images: in the gallery.
