@@ -22,7 +22,7 @@ from deltaoe.functional.gallery import Gallery
 from deltaoe.functional.limits import check_temperature, check_top_c
 
 CLIP_TEMPERATURE = 0.01
-# Weight of the Gaussian discriminants: where Wang et al.'s search begins, and the middle of its grid.
+# Weight of the Gaussian discriminants: the middle of Wang et al.'s grid, and the initial value in their code.
 GDA_WEIGHT = 0.1
 # Tip-Adapter's α and β: the best of the paper's ablation on ImageNet with 16 shots.
 TIP_ALPHA = 1.0
@@ -207,7 +207,7 @@ def gda(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
     r"""Largest fused logit, max_j (s_j/0.01 + α d_j), of the gallery's discriminants d (Wang et al., ICLR 2024).
 
     The discriminants, and adding them to CLIP's logits, are the paper's **[source]**. It classifies by them, and
-    chooses α from 0.0001 to 100 on a validation set. α = 0.1, where its search begins, and the largest logit as the
+    chooses α from 0.0001 to 100 on a validation set. α = 0.1, the middle of that grid, and the largest logit as the
     score are ours **[reading]**. With one image of each class d is 0, and the score is that of :func:`max_logit`.
     """
     logits = at_least_single(evidence.cosines) / CLIP_TEMPERATURE
