@@ -3,8 +3,9 @@
     python benchmarks/features.py [--data ../shared/data/clip-features]
 
 The data is not part of this repository: real CLIP ViT-B/32 features of 52 Caltech classes (in-distribution),
-48 other Caltech classes, DTD and Flowers, and `reference.json`, computed by an independent script. Exits with
-1 if a number differs by more than 1e-4, with 2 if the data is not there.
+48 other Caltech classes, DTD and Flowers, and `reference.json`, computed by an independent script; for the scores
+that compare with images also 300 ImageNet classes and 100 others. Exits with 1 if a number differs by more than 1e-4,
+with 2 if the data is not there.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from deltaoe.functional.gallery import Gallery
 from deltaoe.functional.metrics import auroc, fpr_at_tpr
 from deltaoe.functional.scores import SCORES, Evidence
 from deltaoe.functional.text_features import centre_of, mine
@@ -95,25 +97,27 @@ class Comparison(NamedTuple):
         return abs(self.ours - self.reference)
 
 
-def load_features(data: Path) -> Features:
-    """Read the arrays as float64, rows at unit length again.
+def read(data: Path, name: str, key: str = "features") -> Tensor:
+    """An array as float64, rows at unit length again.
 
     Stored as float16, their lengths are off by up to 3e-4, which changes every score that depends on the level of a
-    cosine: without scaling, FPR@95 is off by up to 1.6e-3. The data's README does not mention it.
+    cosine: without scaling, FPR@95 is off by up to 1.6e-3.
     """
+    with np.load(data / f"{name}.npz") as arrays:
+        return F.normalize(torch.from_numpy(arrays[key].astype(np.float64)), dim=-1)
 
-    def read(name: str, key: str) -> Tensor:
-        with np.load(data / f"{name}.npz") as arrays:
-            return F.normalize(torch.from_numpy(arrays[key].astype(np.float64)), dim=-1)
+
+def load_features(data: Path) -> Features:
+    """Read the arrays of the reference."""
 
     with np.load(data / "caltech52-id.npz") as arrays:
         labels = arrays["labels"].astype(np.int64)
     return Features(
-        inside=read("caltech52-id", "features"),
+        inside=read(data, "caltech52-id"),
         labels=labels,
-        outside={name: read(file, "features") for name, file in OUT_SETS.items()},
-        text=read("caltech52-id", "text_features"),
-        background=read("background-text", "text_features"),
+        outside={name: read(data, file) for name, file in OUT_SETS.items()},
+        text=read(data, "caltech52-id", "text_features"),
+        background=read(data, "background-text", "text_features"),
     )
 
 
@@ -225,6 +229,47 @@ def default_table(features: Features) -> Table:
     return table
 
 
+def gallery_sets(data: Path) -> Iterator[tuple[str, Tensor, Gallery, list[Tensor]]]:
+    """Title, text features, gallery, and image sets: in-distribution, near, DTD and Flowers."""
+    far = [read(data, OUT_SETS[name]) for name in ("dtd", "flowers")]
+    with np.load(data / "caltech52-id.npz") as arrays:
+        labels = arrays["shots16_labels"]
+    gallery = Gallery(read(data, "caltech52-id", "shots16_features").numpy(), labels)
+    images = [read(data, name) for name in ("caltech52-id", "caltech48-near-ood")]
+    yield "52 classes, 16 shots", read(data, "caltech52-id", "text_features"), gallery, [*images, *far]
+
+    with np.load(data / "imagenet300-id.npz") as arrays:
+        labels = arrays["labels"]
+    rank = np.array([np.sum(labels[:i] == label) for i, label in enumerate(labels)])
+    learned = rank < np.bincount(labels)[labels] // 2
+    inside = read(data, "imagenet300-id")
+    images = [inside[~learned], read(data, "imagenet100-near-ood")]
+    gallery = Gallery(inside[learned].numpy(), labels[learned])
+    yield "300 classes, 2 shots", read(data, "imagenet300-id", "text_features"), gallery, [*images, *far]
+
+
+def gallery_table(data: Path) -> Table:
+    """AUROC and FPR@95 of the scores that compare with images, beside MCM and ΔEnergy; far: mean of DTD and Flowers."""
+    names = ["mcm", "delta_energy_plain", *(name for name in SCORES if "gallery" in SCORES[name].needs)]
+    table = Table(title="Scores that compare with images, AUROC / FPR@95")
+    table.add_column("score", no_wrap=True)
+    cells: dict[str, list[str]] = {name: [] for name in names}
+    for title, text, gallery, images in gallery_sets(data):
+        for where in ("near", "far"):
+            table.add_column(f"{title}: {where}")
+        for name in names:
+            inside, near, *far = (
+                SCORES[name](Evidence(h, text, text[:0], text, text[:0], gallery), TEMPERATURE, TOP_C).numpy()
+                for h in images
+            )
+            for group in ([near], far):
+                means = (np.mean([metric(inside, out) for out in group]) for metric in METRICS.values())
+                cells[name].append(" / ".join(f"{mean:.4f}" for mean in means))
+    for name in names:
+        table.add_row(SCORES[name].title, *cells[name])
+    return table
+
+
 def wall_times(features: Features, rows: list[Row]) -> tuple[float, float]:
     """Seconds for all rows, ours and plain NumPy: medians of three runs each, alternating."""
     ways: tuple[Callable[[Features, Row], list[Floats]], ...] = (our_scores, numpy_scores)
@@ -282,6 +327,7 @@ def main(argv: list[str] | None = None) -> int:
         soft_wrap=True,
     )
     console.print(default_table(features))
+    console.print(gallery_table(data))
     ours, plain = wall_times(features, rows)
     images = sum(len(h) for h in features.image_sets)
     console.print(

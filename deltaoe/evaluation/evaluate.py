@@ -16,6 +16,7 @@ from deltaoe.clip.reference import DEFAULT_MODEL
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError, MismatchError
 from deltaoe.evaluation.image_sets import (
+    GalleryImages,
     ImageSet,
     KnownImages,
     known_images,
@@ -58,7 +59,7 @@ class EvaluationData:
         ood_sets: name → out-of-distribution set.
         ood_rows: name → rows (k,) of the out-of-distribution set that are evaluated.
         detectors: name → detector.
-        gallery: what KNN and Mahalanobis compare with; None where neither can be computed.
+        gallery: the images that the scores of a gallery compare with; None where none of them can be computed.
         excluded: digests of the images that a detector learned from or the gallery holds.
         notes: sentences for the reader of the results.
     """
@@ -69,7 +70,7 @@ class EvaluationData:
     ood_sets: Mapping[str, ImageSet]
     ood_rows: Mapping[str, npt.NDArray[np.int64]]
     detectors: Mapping[str, Detector]
-    gallery: Gallery | None
+    gallery: GalleryImages | None
     excluded: set[bytes]
     notes: Sequence[str]
 
@@ -125,8 +126,8 @@ def prepare(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silent
     gallery, gallery_digests = _gallery(options, workspace, source, known, on)
     if len(gallery_digests) and options.gallery is None:
         notes.append(
-            f"KNN and Mahalanobis compare with {len(gallery_digests)} images of {KNOWN}; no score is evaluated on them "
-            "(--gallery names other images, --scores leaves those two out)"
+            f"{_gallery_scores(options)} compare with {len(gallery_digests)} images of {KNOWN}; no score is evaluated "
+            "on them (--gallery names other images, --scores selects other scores)"
         )
     learned_from = [gallery_digests, *(detector.shots for detector in detectors.values())]
     excluded = {digest.tobytes() for digests in learned_from for digest in digests}
@@ -145,14 +146,18 @@ def measure(data: EvaluationData, options: EvaluateOptions, on: OnEvent = silent
     rows: list[Measurement] = []
     notes, measured = list(data.notes), set[str]()
     settings = MeasureOptions(options.alpha, options.draws, options.seed, options.convention)
+    galleries: dict[tuple[str, ...], Gallery] = {}
     for name, detector in data.detectors.items():
+        classes = detector.class_names
+        if data.gallery is not None and classes not in galleries:
+            galleries[classes] = data.gallery.gallery(classes)
         scores, missing = possible_scores(
             options.scores or tuple(SCORES), detector, gallery=data.gallery is not None
         )
         notes += [note for note in missing if note not in notes]
         measured |= set(scores)
 
-        score = functools.partial(_score, detector, scores, data.gallery, on)
+        score = functools.partial(_score, detector, scores, galleries.get(classes), on)
         id_scores = {}
         for set_name, image_set in data.id_sets.items():
             known = data.known(set_name, detector)
@@ -260,28 +265,32 @@ def _require_same_space(name: str, detector: Detector, image_sets: Sequence[Imag
 
 def _gallery(
     options: EvaluateOptions, workspace: Workspace, source: ModelSource, known: ImageSet, on: OnEvent
-) -> tuple[Gallery | None, Digests]:
-    """What KNN and Mahalanobis compare with, and the digests (k, 32) of its images; None and no rows without one.
+) -> tuple[GalleryImages | None, Digests]:
+    """What scores of a gallery compare with, and the digests (k, 32) of its images; None and no rows without one.
 
     Without ``--gallery`` it is drawn from the in-distribution images, at most half of each class.
     """
     none = np.zeros((0, 32), dtype=np.uint8)
-    if not any("gallery" in SCORES[name].needs for name in options.scores or SCORES):
+    if not _gallery_scores(options):
         return None, none
     data = known.data
     if options.gallery is not None:
         named = load_image_set("gallery", options.gallery, workspace, source, on, options.ingest)
         rows = np.flatnonzero(named.labels_among(data.class_names) >= 0)
-        features = named.store.features(named.data.digests[rows])
-        return Gallery(features, named.data.class_of[rows]), named.data.digests
+        return GalleryImages(named, rows), named.data.digests
     split = few_shot_split(data.class_of.tolist(), data.keys(), options.gallery_shots, options.seed)
     smallest = min(split.available.values(), default=0)
     if smallest < 2:
         return None, none
     if smallest <= options.gallery_shots:  # half of the smallest class is left to evaluate on
         split = few_shot_split(data.class_of.tolist(), data.keys(), smallest // 2, options.seed)
-    digests = data.digests[split.shots]
-    return Gallery(known.store.features(digests), data.class_of[split.shots]), digests
+    return GalleryImages(known, split.shots), data.digests[split.shots]
+
+
+def _gallery_scores(options: EvaluateOptions) -> str:
+    """The titles of the scores that need a gallery, among those asked for, with commas between."""
+    asked = (SCORES[name] for name in options.scores or SCORES)
+    return ", ".join(score.title for score in asked if "gallery" in score.needs)
 
 
 def _manifest(

@@ -25,7 +25,7 @@ from deltaoe.store.feature_store import Digests, FeatureStore
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
-# Numbers in one block of images × prompts.
+# Numbers in one block of images × (prompts and gallery).
 _BLOCK = 1 << 24
 # Random halvings of the in-distribution images into calibration and test images.
 _HALVINGS = 100
@@ -79,14 +79,14 @@ def score_images(
     on: OnEvent,
     stage: str,
 ) -> ScoredImages:
-    """Scores of images, block by block: the images × labels matrix is never held whole.
+    """Scores of images, block by block: no matrix of all images × labels, or × gallery, is held.
 
     Args:
         detector: its prompts, background, τ and c are used.
         store: holds the features of the images.
         digests: (n, 32), the images.
         names: scores, as in :data:`deltaoe.functional.scores.SCORES`.
-        gallery: for KNN and Mahalanobis; None if neither is among ``names``.
+        gallery: for the scores that need one; None if none is among ``names``.
         on: called with progress.
         stage: the name of this progress.
 
@@ -107,7 +107,8 @@ def score_images(
     scores = {name: np.empty(n) for name in names}
     classes, confidence = np.empty(n, dtype=np.int64), np.empty(n)
     done = 0
-    block = max(64, min(4096, _BLOCK // (len(text) + len(background))))
+    columns = len(text) + len(background) + (len(gallery) if gallery is not None else 0)
+    block = max(64, min(4096, _BLOCK // columns))
     for rows, features in store.blocks(digests, rows=block):
         evidence = Evidence(
             torch.from_numpy(features), text, background, prompts, compared_background, gallery

@@ -30,7 +30,7 @@ class EvaluateOptions(Options):
             classes of ``known``.
         scores: names in :data:`deltaoe.functional.scores.SCORES`; empty for all that can be computed.
         unknown_per_class: name → the most images of each class of that out-of-distribution set; all of the others.
-        gallery: images that KNN and Mahalanobis compare with; None for ``gallery_shots`` per class of ``known``.
+        gallery: images that KNN, Mahalanobis and the like compare with; None for ``gallery_shots`` of each known class.
         gallery_shots: images of each class in the gallery.
         alpha: accepted share of false alarms.
         draws: bootstrap draws; 0 for no intervals.
@@ -71,7 +71,7 @@ class EvaluateOptions(Options):
     gallery: Annotated[
         str | None,
         Option(
-            "DATA that KNN and Mahalanobis compare with.",
+            "DATA that KNN, Mahalanobis and the like compare with.",
             panel=EXPERT,
             unset="16 images of each class, left out of the rest",
         ),

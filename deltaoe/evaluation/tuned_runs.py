@@ -45,7 +45,7 @@ METHODS: Mapping[str, TuningOptions | None] = {
     "deltaoe": TuningOptions(),
 }
 # To be raised when stored runs no longer mean what new ones would.
-_RUN_FORMAT = 3
+_RUN_FORMAT = 4
 
 
 def run_tuned(
@@ -257,7 +257,7 @@ class MethodRun:
         return save_detector(result, self.workspace, path, on).detector
 
     def _measure(self, detector: Detector, on: OnEvent) -> RunResult:
-        """The metrics of the detector on the split's images; the shots are the gallery of KNN and Mahalanobis."""
+        """The metrics of the detector on the split's images; the shots are the gallery."""
         data, store = self.split.data, self.split.id_images[KNOWN].store
         shots = data.digests[self.split.shots]
         gallery = Gallery(store.features(shots), data.class_of[self.split.shots])

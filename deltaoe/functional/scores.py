@@ -22,6 +22,13 @@ from deltaoe.functional.gallery import Gallery
 from deltaoe.functional.limits import check_temperature, check_top_c
 
 CLIP_TEMPERATURE = 0.01
+# Weight of the Gaussian discriminants: the middle of Wang et al.'s grid, and the initial value in their code.
+GDA_WEIGHT = 0.1
+# Tip-Adapter's α and β: the best of the paper's ablation on ImageNet with 16 shots.
+TIP_ALPHA = 1.0
+TIP_BETA = 5.5
+# Prompts closer than this are one prompt, and have no boundary between them.
+_SAME_PROMPT = 1e-6
 # NegLabel divides 10,000 negative labels into 100 groups.
 _GROUP = 100
 _SHUFFLE_SEED = 0
@@ -73,7 +80,7 @@ class Score:
     Attributes:
         name: as options and tables spell it.
         title: its name in a heading.
-        paper: authors, venue and year.
+        paper: authors, venue and year; then published settings other than τ and c, and what is ours.
         compute: (evidence, τ, c) → (N,).
         temperature: τ as published, in cosine units; None if it takes the detector's, or has no τ.
         top_c: c as published; None if it takes the detector's, or has no c.
@@ -172,9 +179,11 @@ def neglabel(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
 
 
 def knn(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
-    """Minus the distance to the k-th nearest image of the gallery, KNN (Sun et al., ICML 2022) **[source]**."""
-    assert evidence.gallery is not None  # noqa: S101 - Score checks what it needs
-    return evidence.gallery.negative_knn_distance(evidence.features)
+    """Minus the distance to the k-th nearest image of the gallery, KNN (Sun et al., ICML 2022) **[source]**.
+
+    k grows with the gallery: :func:`deltaoe.functional.gallery.neighbours_for`.
+    """
+    return _gallery(evidence).negative_knn_distance(evidence.features)
 
 
 def mahalanobis(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
@@ -182,8 +191,63 @@ def mahalanobis(evidence: Evidence, temperature: float, top_c: int = 1) -> Tenso
 
     Means and the one covariance of all classes are those of the gallery.
     """
+    return _gallery(evidence).negative_mahalanobis(evidence.features)
+
+
+def relative_mahalanobis(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
+    """Minus the smallest difference of two squared Mahalanobis distances (Ren et al., 2021) **[source]**.
+
+    They are the distance to a class mean, as in :func:`mahalanobis`, and that to the one Gaussian of all images of the
+    gallery. With few classes that Gaussian is much like theirs and the difference says little; with one it is 0.
+    """
+    return _gallery(evidence).negative_relative_mahalanobis(evidence.features)
+
+
+def gda(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
+    r"""Largest fused logit, max_j (s_j/0.01 + α d_j), of the gallery's discriminants d (Wang et al., ICLR 2024).
+
+    The discriminants, and adding them to CLIP's logits, are the paper's **[source]**. It classifies by them, and
+    chooses α from 0.0001 to 100 on a validation set. α = 0.1, the middle of that grid, and the largest logit as the
+    score are ours **[reading]**. With one image of each class d is 0, and the score is that of :func:`max_logit`.
+    """
+    logits = at_least_single(evidence.cosines) / CLIP_TEMPERATURE
+    discriminants = _gallery(evidence).discriminants(evidence.features, logits.shape[-1])
+    return (logits + GDA_WEIGHT * discriminants.to(logits.device)).amax(dim=-1)
+
+
+def tip_adapter(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
+    r"""Largest fused logit of Tip-Adapter without training (Zhang et al., ECCV 2022).
+
+    The logit of a class is s_j/0.01 + α Σ exp(−β (1 − <h, f>)), summed over the class's images f in the gallery, with
+    α = 1 and β = 5.5 **[source]**. The paper classifies by it; the largest one as the score is ours **[reading]**.
+    """
+    logits = at_least_single(evidence.cosines) / CLIP_TEMPERATURE
+    features = at_least_single(evidence.features)
+    cached = _gallery(evidence).affinities(features, logits.shape[-1], TIP_BETA)
+    return (logits + TIP_ALPHA * cached).amax(dim=-1)
+
+
+def fdbd(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
+    r"""Mean distance to the decision boundaries over the distance to the gallery's mean, fDBD (Liu & Qin, ICML 2024).
+
+    The boundary between the predicted class p and class j is at distance (s_p − s_j)/‖z_p − z_j‖ **[source]**. The
+    network's last layer is here the text features z, without a bias **[reading]**. A single class has no boundary and
+    scores 0.
+    """
+    cosines, text = evidence.cosines.double(), evidence.text.double()
+    best = cosines.max(dim=-1)
+    predicted, lengths = text[best.indices], text.square().sum(dim=-1)
+    squares = lengths[best.indices][:, None] + lengths - 2 * predicted @ text.T
+    apart = squares.clamp_min(0).sqrt()
+    distances = (best.values[:, None] - cosines) / apart.clamp_min(_SAME_PROMPT)
+    total = distances.where(apart > _SAME_PROMPT, 0).sum(dim=-1) / max(len(text) - 1, 1)
+    return total / _gallery(evidence).distance_to_mean(evidence.features).to(total).clamp_min(_SAME_PROMPT)
+
+
+def _gallery(evidence: Evidence) -> Gallery:
+    """The gallery, which :class:`Score` has checked to be there."""
     assert evidence.gallery is not None  # noqa: S101 - Score checks what it needs
-    return evidence.gallery.negative_mahalanobis(evidence.features)
+    return evidence.gallery
 
 
 _BACKGROUND: frozenset[Need] = frozenset({"background"})
@@ -200,5 +264,21 @@ _ALL = (
     Score("neglabel", "NegLabel", "Jiang et al., ICLR 2024", neglabel, CLIP_TEMPERATURE, None, _BACKGROUND),
     Score("knn", "KNN", "Sun et al., ICML 2022", knn, None, None, _GALLERY),
     Score("mahalanobis", "Mahalanobis", "Lee et al., NeurIPS 2018", mahalanobis, None, None, _GALLERY),
+    Score(
+        "relative_mahalanobis",
+        "Relative Mahalanobis",
+        "Ren et al., 2021",
+        relative_mahalanobis,
+        needs=_GALLERY,
+    ),
+    Score("gda", "GDA", "Wang et al., ICLR 2024; α = 0.1, largest logit: our reading", gda, needs=_GALLERY),
+    Score(
+        "tip_adapter",
+        "Tip-Adapter",
+        "Zhang et al., ECCV 2022; α = 1, β = 5.5; largest logit: our reading",
+        tip_adapter,
+        needs=_GALLERY,
+    ),
+    Score("fdbd", "fDBD", "Liu & Qin, ICML 2024", fdbd, needs=_GALLERY),
 )
 SCORES: Mapping[str, Score] = MappingProxyType({score.name: score for score in _ALL})

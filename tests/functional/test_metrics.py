@@ -84,6 +84,16 @@ def test_scikit_learn_agrees(inside, outside):
     assert fpr_at_tpr(inside, outside) == pytest.approx(fpr[np.argmax(tpr >= 0.95 - 1e-12)], abs=1e-12)
 
 
+@pytest.mark.parametrize("decimals", [0, 1, 2, 12])
+@pytest.mark.parametrize(("n", "m"), [(1, 700), (700, 1), (900, 400), (64, 2000)])
+def test_auroc_of_many_scores_with_and_without_ties(n, m, decimals):
+    rng = np.random.default_rng(n + decimals)
+    inside, outside = rng.normal(0.4, size=n).round(decimals), rng.normal(size=m).round(decimals)
+    expected = roc_auc_score(np.repeat([1, 0], [n, m]), np.r_[inside, outside])
+    assert auroc(inside, outside) == pytest.approx(expected, abs=1e-12)
+    assert auroc(np.float32(inside), np.float32(outside)) == pytest.approx(expected, abs=1e-12)
+
+
 @every_metric
 @quick
 @given(SIDE, SIDE, st.sampled_from([1e-6, 0.5, 8.0]), st.integers(-100, 100))

@@ -63,6 +63,16 @@ def test_plain_numpy_gives_the_same_scores(options):
 
 
 @needs_data
+def test_no_image_of_a_gallery_is_scored():
+    sizes = []
+    for _, text, gallery, (inside, *outside) in benchmark.gallery_sets(benchmark.DATA):
+        # A distance to the nearest gallery image of 0 would be the image itself.
+        assert float(gallery.negative_knn_distance(inside).max()) < -0.05
+        sizes.append((len(text), len(gallery), len(inside), *map(len, outside)))
+    assert sizes == [(52, 832, 2145, 1969, 1692, 2463), (300, 600, 600, 400, 1692, 2463)]
+
+
+@needs_data
 def test_a_wrong_number_and_an_unknown_score_show(tmp_path, capsys):
     for path in benchmark.DATA.glob("*.npz"):
         (tmp_path / path.name).symlink_to(path)

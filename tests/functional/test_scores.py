@@ -9,10 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp
-from sklearn.covariance import ledoit_wolf
 
-from deltaoe.errors import ConfigError, DataError
-from deltaoe.functional.gallery import Gallery
+from deltaoe.errors import ConfigError
 from deltaoe.functional.scores import SCORES, Evidence, max_logit, mcm, negative_energy, neglabel
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
@@ -27,7 +25,8 @@ EXACT = {
     "max_logit": lambda row, temperature, top_c: max(row),
     "energy": lambda row, temperature, top_c: -references.energy(row, temperature),
 }
-OTHERS = {"neglabel", "knn", "mahalanobis"}  # tested one by one below
+# Tested one by one, below and in test_gallery.py.
+OTHERS = {"neglabel", *(name for name, score in SCORES.items() if "gallery" in score.needs)}
 
 
 def unit_rows(n, dim, seed, dtype=torch.float64):
@@ -35,11 +34,11 @@ def unit_rows(n, dim, seed, dtype=torch.float64):
     return torch.from_numpy(rows / np.linalg.norm(rows, axis=1, keepdims=True)).to(dtype)
 
 
-def evidence(images=40, labels=6, background=15, gallery=None, centre=False):
+def evidence(images=40, labels=6, background=15, centre=False):
     h, z, b = unit_rows(images, 12, 1), unit_rows(labels, 12, 2), unit_rows(background, 12, 3)
     shift = torch.cat([z, b]).mean(dim=0) if centre else torch.zeros(12, dtype=torch.float64)
     moved = [torch.nn.functional.normalize(rows - shift, dim=-1) for rows in (z, b)]
-    return Evidence(h, z, b, *moved, gallery)
+    return Evidence(h, z, b, *moved)
 
 
 def test_every_score_has_a_reference():
@@ -137,42 +136,6 @@ def test_neglabel_needs_a_background():
     with pytest.raises(ConfigError, match="background") as caught:
         SCORES["neglabel"](evidence(background=0), 1.0)
     assert "--background" in caught.value.hint
-
-
-# Scores of a gallery
-
-
-def test_knn_is_the_distance_to_the_kth():
-    shots = unit_rows(30, 12, 5)
-    images = evidence(gallery=Gallery(shots, [0] * 30, neighbours=4))
-    plain = np.sort(np.linalg.norm(images.features.numpy()[:, None] - shots.numpy(), axis=2), axis=1)[:, 3]
-    np.testing.assert_allclose(SCORES["knn"](images, 1.0).numpy(), -plain, rtol=1e-4)
-
-
-def test_knn_of_few_images_takes_the_last():
-    shots = unit_rows(3, 12, 5)
-    images = evidence(gallery=Gallery(shots, [0, 1, 2]))
-    plain = np.linalg.norm(images.features.numpy()[:, None] - shots.numpy(), axis=2).max(axis=1)
-    np.testing.assert_allclose(SCORES["knn"](images, 1.0).numpy(), -plain, rtol=1e-4)
-
-
-@pytest.mark.parametrize("count", [8, 300])  # fewer than dimensions, and more
-def test_mahalanobis_is_the_distance_to_the_nearest_mean(count):
-    shots, classes = unit_rows(count, 12, 5).float().double().numpy(), np.arange(count) % 3
-    images = evidence(gallery=Gallery(shots, classes))
-    means = np.stack([shots[classes == k].mean(axis=0) for k in range(3)])
-    covariance, _ = ledoit_wolf(shots - means[classes], assume_centered=True)
-    apart = images.features.numpy()[:, None] - means
-    plain = np.einsum("nkd,de,nke->nk", apart, np.linalg.inv(covariance), apart).min(axis=1)
-    np.testing.assert_allclose(SCORES["mahalanobis"](images, 1.0).numpy(), -plain, rtol=1e-6)
-
-
-@pytest.mark.parametrize("name", ["knn", "mahalanobis"])
-def test_they_need_images(name):
-    with pytest.raises(ConfigError, match="in-distribution images"):
-        SCORES[name](evidence(), 1.0)
-    with pytest.raises(DataError):
-        Gallery(np.zeros((0, 12)), [])
 
 
 @pytest.mark.parametrize("score", [mcm, negative_energy])
