@@ -105,10 +105,10 @@ class Without:
 
 @dataclass(frozen=True)
 class Unset:
-    """In the annotation of a field that is a group: another :attr:`Option.unset` for one of the group's fields.
+    """In the annotation of a field that is a group: another :attr:`Option.unset` for an option of the group.
 
     Attributes:
-        name: name of the field.
+        name: name of the field, or of the fields that lead to it with dots between.
         value: meaning of ``None`` there, as ``--help`` prints it.
     """
 
@@ -188,11 +188,11 @@ def _walk(group: type[Options], path: tuple[str, ...], without: frozenset[str]) 
             hidden = {name for one in metadata if isinstance(one, Without) for name in one.names}
             unset = {one.name: one.value for one in metadata if isinstance(one, Unset)}
             for found in _walk(kind, (*path, field.name), frozenset(hidden)):
-                here = found.path[-1] in unset and len(found.path) == len(path) + 2
-                option = (
-                    dataclasses.replace(found.option, unset=unset[found.path[-1]]) if here else found.option
+                name = ".".join(found.path[len(path) + 1 :])
+                option = found.option
+                yield dataclasses.replace(
+                    found, option=dataclasses.replace(option, unset=unset.get(name, option.unset))
                 )
-                yield dataclasses.replace(found, option=option)
 
 
 def _direct_fields(group: type[Options]) -> tuple[OptionField, ...]:
