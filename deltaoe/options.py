@@ -38,8 +38,7 @@ class Option:
 
     Attributes:
         help: help text, one or two sentences.
-        flag: name on the command line without the leading ``--``; by default the name of the field. A switch that is
-            on by default has two: ``centre/no-centre``.
+        flag: name on the command line without the leading ``--``; by default the name of the field.
         panel: heading in ``--help``.
         unset: meaning of ``None`` or an empty tuple, as ``--help`` prints it.
         auto: whether ``None`` is spelled ``auto`` on the command line.
@@ -147,7 +146,7 @@ class OptionField:
     @property
     def name(self) -> str:
         """Name as a parameter of a Python function."""
-        return self.flag.partition("/")[0].replace("-", "_")
+        return self.flag.replace("-", "_")
 
 
 class Options:

@@ -51,7 +51,7 @@ def test_the_defaults_are_usable(group: type[Options]) -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_no_two_options_of_a_command_share_a_flag(group: type[Options]) -> None:
-    flags = [part for one in option_fields(group) for part in one.flag.split("/")]
+    flags = [one.flag for one in option_fields(group)]
     assert len(set(flags)) == len(flags)
 
 

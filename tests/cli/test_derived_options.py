@@ -55,7 +55,7 @@ def test_every_option_is_offered_with_the_default_that_the_code_uses(name: str) 
         assert len(fields) == len(background.OFFERED)
     for one in fields:
         offered = known[one.name]
-        assert f"--{one.flag.partition('/')[0]}" in offered.opts
+        assert f"--{one.flag}" in offered.opts
         assert offered.help.startswith(one.option.help)
         assert offered.rich_help_panel == (one.option.panel or None)
         assert (offered.envvar or "") == one.option.environment
