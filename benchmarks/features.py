@@ -30,7 +30,7 @@ from torch import Tensor
 from deltaoe.functional.gallery import Gallery
 from deltaoe.functional.metrics import auroc, fpr_at_tpr
 from deltaoe.functional.scores import SCORES, Evidence
-from deltaoe.functional.text_features import centre_of, mine
+from deltaoe.functional.text_features import mine
 from deltaoe.scoring.options import FRACTION, TEMPERATURE, TOP_C
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "clip-features"
@@ -205,23 +205,14 @@ def default_table(features: Features) -> Table:
     text, none = features.text, features.background[:0]
     kept = mine(features.background.numpy().astype(np.float32), text.numpy().astype(np.float32), FRACTION)
     some = features.background[kept]
-
-    def centred_on(background: Tensor) -> tuple[Tensor, Tensor]:
-        middle = torch.from_numpy(centre_of(text.numpy(), background.numpy())).double()
-        return F.normalize(text - middle, dim=-1), F.normalize(background - middle, dim=-1)
-
-    ways: list[tuple[str, str, Tensor, tuple[Tensor, Tensor]]] = [
-        ("ΔEnergy, default", "delta_energy", some, centred_on(some)),
-        ("ΔEnergy, default without background", "delta_energy", none, centred_on(none)),
-        ("ΔEnergy, the paper's, same τ and c", "delta_energy", none, (text, none)),
+    ways: list[tuple[str, str, Tensor]] = [
+        ("ΔEnergy, default", "delta_energy", none),
+        ("ΔEnergy, default with background labels", "delta_energy", some),
+        *((SCORES[name].title, name, some) for name in ("neglabel", "mcm", "msp", "max_logit", "energy")),
     ]
-    ways += [
-        (SCORES[name].title, name, some, (text, some))
-        for name in ("neglabel", "mcm", "msp", "max_logit", "energy")
-    ]
-    for title, name, background, (prompts, compared) in ways:
+    for title, name, background in ways:
         scores = [
-            SCORES[name](Evidence(h, text, background, prompts, compared), TEMPERATURE, TOP_C).numpy()
+            SCORES[name](Evidence(h, text, background, text, background), TEMPERATURE, TOP_C).numpy()
             for h in features.image_sets
         ]
         cells = [f"{auroc(scores[0], out):.4f} / {fpr_at_tpr(scores[0], out):.4f}" for out in scores[1:]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from deltaoe.scoring.options import ScoreOptions
+from deltaoe.scoring.options import BackgroundListOptions
 
 from . import options
 from .derive import with_options
@@ -39,9 +39,9 @@ def register(app: typer.Typer) -> None:
     app.command("background", help=HELP, epilog=EPILOG)(background)
 
 
-@with_options(ScoreOptions, only=OFFERED)
+@with_options(BackgroundListOptions, only=OFFERED)
 def background(
-    chosen: ScoreOptions, workspace: options.Workspace = None, as_json: options.Json = False
+    chosen: BackgroundListOptions, workspace: options.Workspace = None, as_json: options.Json = False
 ) -> None:
     """Run ``deltaoe background``; the help text above says what it does."""
     from deltaoe.scoring.resolve import list_background

@@ -44,8 +44,7 @@ MAIN_JOB: tuple[Command, ...] = (
     ("score", "./unknown", "--report", "html"),
 )
 COMPARISON: tuple[Command, ...] = (
-    # ImageNet's names are no words to a CLIP that knows 161: without tuning, it is compared with its classes alone.
-    ("score", "./unknown", "--zero-shot", "--background", "none", "--no-centre", "--out", "zero-shot"),
+    ("score", "./unknown", "--zero-shot", "--out", "zero-shot"),
     ("tune", "--shots", "16", "--method", "coop", "--out", "coop/detector.safetensors"),
     ("score", "./unknown", "--detector", "coop/detector.safetensors", "--out", "coop"),
 )

@@ -82,13 +82,12 @@ def _panel(parameter: inspect.Parameter) -> str:
 
 def _parameter(field: OptionField) -> inspect.Parameter:
     option = field.option
-    flag = "/".join(f"--{part}" for part in field.flag.split("/"))
     shown: bool | str = True
     if field.default in (None, (), "", {}):
         shown = False if option.unset is None or option.auto or option.listed else str(option.unset)
     kind, default = _kind(field)
     said = typer.Option(
-        flag,
+        f"--{field.flag}",
         help=option.help,
         envvar=option.environment or None,
         show_default=shown if not (option.auto or option.listed) else True,

@@ -38,8 +38,7 @@ class Option:
 
     Attributes:
         help: help text, one or two sentences.
-        flag: name on the command line without the leading ``--``; by default the name of the field. A switch that is
-            on by default has two: ``centre/no-centre``.
+        flag: name on the command line without the leading ``--``; by default the name of the field.
         panel: heading in ``--help``.
         unset: meaning of ``None`` or an empty tuple, as ``--help`` prints it.
         auto: whether ``None`` is spelled ``auto`` on the command line.
@@ -105,10 +104,10 @@ class Without:
 
 @dataclass(frozen=True)
 class Unset:
-    """In the annotation of a field that is a group: another :attr:`Option.unset` for one of the group's fields.
+    """In the annotation of a field that is a group: another :attr:`Option.unset` for an option of the group.
 
     Attributes:
-        name: name of the field.
+        name: name of the field, or of the fields that lead to it with dots between.
         value: meaning of ``None`` there, as ``--help`` prints it.
     """
 
@@ -147,7 +146,7 @@ class OptionField:
     @property
     def name(self) -> str:
         """Name as a parameter of a Python function."""
-        return self.flag.partition("/")[0].replace("-", "_")
+        return self.flag.replace("-", "_")
 
 
 class Options:
@@ -188,11 +187,11 @@ def _walk(group: type[Options], path: tuple[str, ...], without: frozenset[str]) 
             hidden = {name for one in metadata if isinstance(one, Without) for name in one.names}
             unset = {one.name: one.value for one in metadata if isinstance(one, Unset)}
             for found in _walk(kind, (*path, field.name), frozenset(hidden)):
-                here = found.path[-1] in unset and len(found.path) == len(path) + 2
-                option = (
-                    dataclasses.replace(found.option, unset=unset[found.path[-1]]) if here else found.option
+                name = ".".join(found.path[len(path) + 1 :])
+                option = found.option
+                yield dataclasses.replace(
+                    found, option=dataclasses.replace(option, unset=unset.get(name, option.unset))
                 )
-                yield dataclasses.replace(found, option=option)
 
 
 # Evaluating annotations takes most of what options cost at a command's start, and groups are parts of several commands.

@@ -51,7 +51,7 @@ def test_the_defaults_are_usable(group: type[Options]) -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_no_two_options_of_a_command_share_a_flag(group: type[Options]) -> None:
-    flags = [part for one in option_fields(group) for part in one.flag.split("/")]
+    flags = [one.flag for one in option_fields(group)]
     assert len(set(flags)) == len(flags)
 
 
@@ -115,6 +115,11 @@ class Outer(Options):
     second: Annotated[Inner, Without("share"), Unset("place", "there")] = field(default_factory=Inner)
 
 
+@dataclass(frozen=True)
+class Outermost(Options):
+    group: Annotated[Outer, Unset("second.place", "everywhere")] = field(default_factory=Outer)
+
+
 def test_fields_are_walked_in_order_and_hidden_ones_left_out() -> None:
     found = [(one.path, one.flag, one.name, one.option.unset) for one in option_fields(Outer)]
     assert found == [
@@ -123,6 +128,12 @@ def test_fields_are_walked_in_order_and_hidden_ones_left_out() -> None:
         (("first", "place"), "place", "place", "here"),
         (("second", "place"), "place", "place", "there"),
     ]
+
+
+def test_the_outermost_word_for_nothing_counts() -> None:
+    unset = {one.path: one.option.unset for one in option_fields(Outermost)}
+    assert unset["group", "first", "place"] == "here"
+    assert unset["group", "second", "place"] == "everywhere"
 
 
 def test_a_value_is_checked_where_it_is_not_offered() -> None:

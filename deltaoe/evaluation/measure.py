@@ -257,7 +257,11 @@ def possible_scores(
     for name in names:
         missing = [need for need in SCORES[name].needs if not available[need]]
         if missing:
-            why = "no background labels" if missing == ["background"] else "no images to compare with"
+            why = (
+                "no background labels; --background imagenet or FILE names some"
+                if missing == ["background"]
+                else "no images to compare with"
+            )
             notes.append(f"{SCORES[name].title}: left out, there are {why}")
         else:
             possible.append(name)

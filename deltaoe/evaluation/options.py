@@ -11,8 +11,9 @@ from deltaoe.clip.options import ModelOptions
 from deltaoe.errors import ConfigError
 from deltaoe.extraction.options import IngestOptions
 from deltaoe.functional.limits import Positive
-from deltaoe.options import EXPERT, Option, Options, Without
-from deltaoe.scoring.options import ALPHA, PromptOptions
+from deltaoe.options import EXPERT, Option, Options, Unset, Without
+from deltaoe.scoring.options import ALPHA, ZERO_SHOT_BACKGROUND, PromptOptions
+from deltaoe.tuning.options import TUNED_BACKGROUND
 
 # The tables' name for the in-distribution images of --id.
 KNOWN = "id"
@@ -36,7 +37,7 @@ class EvaluateOptions(Options):
         draws: bootstrap draws; 0 for no intervals.
         seed: of the intervals and of drawing the gallery.
         convention: the class that is positive in FPR@95.
-        prompts: template, τ, c and background of the zero-shot detector.
+        prompts: template, τ and c of the zero-shot detector; background labels of it, and of what a protocol tunes.
         model: the model, where neither data nor detectors determine it.
         ingest: how files are read, decoded and encoded.
     """
@@ -95,7 +96,10 @@ class EvaluateOptions(Options):
         Positive,
         Option("The positive class of FPR@95; ood compares with OpenOOD and pytorch-ood.", panel=EXPERT),
     ] = "id"
-    prompts: PromptOptions = field(default_factory=PromptOptions)
+    prompts: Annotated[
+        PromptOptions,
+        Unset("background.source", f"{ZERO_SHOT_BACKGROUND}; {TUNED_BACKGROUND} where a protocol tunes"),
+    ] = field(default_factory=PromptOptions)
     model: Annotated[ModelOptions, Without("precision")] = field(default_factory=ModelOptions)
     ingest: Annotated[IngestOptions, Without("views", "retry_failed")] = field(default_factory=IngestOptions)
 

@@ -1,4 +1,4 @@
-r"""Text features of class prompts: background labels, the common part of all prompts, tuned and zero-shot blended.
+r"""Text features of class prompts: background labels, centred prompts, tuned and zero-shot blended.
 
 Nothing here looks at an image.
 """
@@ -14,8 +14,6 @@ from deltaoe.errors import ConfigError
 from deltaoe.functional.unit_rows import Rows
 
 QUANTILE = 0.95
-# Without a background, the mean of K prompts counts as if this many more had a mean of zero.
-_PRIOR_LABELS = 30
 # A label whose cosine to a class is above this is a synonym of it.
 _SYNONYM = 0.98
 # A vector shorter than this has no direction.
@@ -106,41 +104,16 @@ def mine(background: Rows, labels: Rows, fraction: float) -> npt.NDArray[np.int6
     return np.sort(least[cosine <= _SYNONYM])
 
 
-def centre_of(labels: Rows, background: Rows) -> Rows:
-    r"""What all prompts have in common: the mean of their features **[derived]**.
-
-    The words around a name ("a photo of a …") give all text features one large common part: real CLIP prompts have
-    a mean cosine of 0.74 to each other. It adds the same to every cosine of an image, which an energy at a large
-    temperature takes for familiarity, and its size differs from name to name, which favours some classes. Taking it
-    out (:func:`centred`) leaves what tells the labels apart.
-
-    Of K classes alone the mean is also made of what tells them apart (two classes would become each other's
-    opposite), so without a background it counts K/(K + 30).
-
-    Args:
-        labels: (K, D) unit rows.
-        background: (M, D) unit rows; M may be 0.
-
-    Returns:
-        (D,) float32, no unit vector.
-
-    Example:
-        >>> one, two = np.array([[1, 0]], dtype=np.float32), np.array([[0, 1]], dtype=np.float32)
-        >>> centre_of(one, two).tolist()
-        [0.5, 0.5]
-    """
-    if len(background):
-        total = labels.sum(axis=0, dtype=np.float64) + background.sum(axis=0, dtype=np.float64)
-        return np.asarray(total / (len(labels) + len(background)), dtype=np.float32)
-    return np.asarray(labels.sum(axis=0, dtype=np.float64) / (len(labels) + _PRIOR_LABELS), dtype=np.float32)
-
-
 def centred(prompts: Rows, centre: Rows) -> Rows:
-    r"""Prompts less their common part, normalise(z − centre) **[derived]**.
+    r"""Prompts less a common part, normalise(z − centre) **[derived]**.
+
+    Detectors of version 0.1.0 compare images with such prompts. New ones do not: the division by the length favours
+    the prompts near the centre, so that the predicted class is no longer CLIP's own (docs/explanation/method.md,
+    "Centred prompts").
 
     Args:
         prompts: (n, D) unit rows z.
-        centre: (D,), from :func:`centre_of`.
+        centre: (D,), a detector's.
 
     Returns:
         (n, D) float32, unit rows; a prompt that *is* the centre stays as it was.

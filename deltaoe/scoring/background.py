@@ -18,10 +18,8 @@ from deltaoe.functional.text_features import likeness, mine, nearest_label
 from deltaoe.functional.unit_rows import Rows, unit_rows
 from deltaoe.images.labels import read_labels
 from deltaoe.interchange.reading import read_text_features
-from deltaoe.scoring.options import BackgroundOptions
+from deltaoe.scoring.options import IMAGENET, NONE, BackgroundOptions
 
-IMAGENET = "imagenet"
-NONE = "none"
 _NAME_LISTS = frozenset({".txt", ".lst"})  # suffixes of files that hold names without features
 
 Encode = Callable[[Sequence[str]], Rows]
@@ -55,30 +53,39 @@ class Background:
         names: M names.
         features: (M, D) text features, unit rows.
         candidates: number of candidates that they were taken from.
+        source: where the candidates came from: a word or the name of a file.
+        fraction: share of the candidates that was to be kept.
     """
 
     names: tuple[str, ...]
     features: Rows
     candidates: int
+    source: str = NONE
+    fraction: float = 1.0
 
     @classmethod
     def empty(cls, dim: int) -> Background:
         """No background labels, for features of D = ``dim`` numbers."""
         return cls((), np.zeros((0, dim), dtype=np.float32), 0)
 
-    def settings(self, options: BackgroundOptions) -> dict[str, object]:
+    def settings(self) -> dict[str, object]:
         """Entries about the background for :attr:`Detector.settings`, JSON values."""
         if not self.candidates:
             return {"background": NONE}
         return {
-            "background": Path(options.source).name if options.source else IMAGENET,
-            "background_fraction": options.fraction,
+            "background": self.source,
+            "background_fraction": self.fraction,
             "background_labels": f"{len(self.names)} of {self.candidates}",
         }
 
 
 def choose_background(
-    options: BackgroundOptions, class_names: Sequence[str], text: Rows, encode: Encode | None
+    options: BackgroundOptions,
+    class_names: Sequence[str],
+    text: Rows,
+    encode: Encode | None,
+    *,
+    default: str,
 ) -> Background:
     """The background labels for these classes: the candidates that are least like the classes.
 
@@ -88,27 +95,36 @@ def choose_background(
         text: (K, D) text features of the classes, unit rows.
         encode: maps n names to text features (n, D), with the template or context of the classes; None if there is no
             text tower.
+        default: the source if the options name none.
 
     Raises:
         ConfigError: an option is out of range, or the candidates have no features and ``encode`` is None.
         MismatchError: the features in the file have not D numbers.
         DataError: the file cannot be read.
     """
-    names, features = _candidates(options, class_names, text.shape[1], encode)
+    source = options.source or default
+    names, features = _candidates(options, source, class_names, text.shape[1], encode)
     if not len(names):
         return Background.empty(text.shape[1])
     kept = mine(features, text, options.fraction)
-    return Background(tuple(names[i] for i in kept), features[kept], len(names))
+    named = tuple(names[i] for i in kept)
+    return Background(named, features[kept], len(names), Path(source).name, options.fraction)
 
 
 def ranked_candidates(
-    options: BackgroundOptions, class_names: Sequence[str], text: Rows, encode: Encode | None
+    options: BackgroundOptions,
+    class_names: Sequence[str],
+    text: Rows,
+    encode: Encode | None,
+    *,
+    default: str,
 ) -> list[Candidate]:
     """All candidates, and which of them are kept; the most like the classes first.
 
     Arguments and errors are those of :func:`choose_background`.
     """
-    names, features = _candidates(options, class_names, text.shape[1], encode)
+    source = options.source or default
+    names, features = _candidates(options, source, class_names, text.shape[1], encode)
     kept = np.zeros(len(names), dtype=bool)
     kept[mine(features, text, options.fraction)] = True
     like = likeness(features, text)
@@ -120,11 +136,10 @@ def ranked_candidates(
 
 
 def _candidates(
-    options: BackgroundOptions, class_names: Sequence[str], dim: int, encode: Encode | None
+    options: BackgroundOptions, source: str, class_names: Sequence[str], dim: int, encode: Encode | None
 ) -> tuple[list[str], npt.NDArray[np.float32]]:
     """n names that are none of the classes, and their text features (n, D), unit rows."""
     options.check()
-    source = options.source or (IMAGENET if encode is not None else NONE)
     none: tuple[list[str], Rows] = ([], np.zeros((0, dim), dtype=np.float32))
     if source == NONE:
         return none

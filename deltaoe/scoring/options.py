@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from deltaoe.clip.options import ModelOptions
 from deltaoe.errors import ConfigError
 from deltaoe.extraction.options import IngestOptions
-from deltaoe.options import BACKGROUND, EXPERT, ZERO_SHOT, Option, Options, Without
+from deltaoe.options import BACKGROUND, EXPERT, ZERO_SHOT, Option, Options, Unset, Without
 
 TEMPLATE = "a photo of a {}."
 # docs/explanation/defaults.md has the measurements behind these.
@@ -17,6 +17,12 @@ TEMPERATURE = 0.1
 TOP_C = 1
 FRACTION = 0.5
 ALPHA = 0.05
+# Words for the source of background labels.
+IMAGENET = "imagenet"
+NONE = "none"
+# The source unless another is named: of zero-shot prompts, and of `deltaoe background`, which lists labels.
+ZERO_SHOT_BACKGROUND = NONE
+LISTED_BACKGROUND = IMAGENET
 
 IndexKind = Literal["flat", "hnsw", "ivf"]
 
@@ -65,14 +71,13 @@ class Rule(Options):
 
 @dataclass(frozen=True)
 class BackgroundOptions(Options):
-    """Background labels, and whether prompts are centred.
+    """Background labels.
 
     Attributes:
         source: ``imagenet`` for the names of its classes; ``none``; a text file with one name per line; or a file of
-            names and their text features, such as .npz. None is ``imagenet`` if prompts can be encoded, otherwise
-            ``none``.
+            names and their text features, such as .npz. None is the default of what they are used for: ``none`` for
+            zero-shot prompts, ``imagenet`` for tuned ones.
         fraction: share of the candidates to keep, in (0, 1]: those least like the classes.
-        centre: whether zero-shot prompts are centred (:func:`deltaoe.functional.text_features.centre_of`).
     """
 
     source: Annotated[
@@ -81,7 +86,6 @@ class BackgroundOptions(Options):
             "Labels that are none of the classes: imagenet, none, a list of names, or .npz with their features.",
             flag="background",
             panel=BACKGROUND,
-            unset="imagenet, or none where text features were given",
         ),
     ] = None
     fraction: Annotated[
@@ -95,14 +99,6 @@ class BackgroundOptions(Options):
             hint="--background none does without",
         ),
     ] = FRACTION
-    centre: Annotated[
-        bool,
-        Option(
-            "Take out of zero-shot prompts what all of them have in common.",
-            flag="centre/no-centre",
-            panel=BACKGROUND,
-        ),
-    ] = True
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,9 @@ class PromptOptions(Options):
         int | None,
         Option("Zero-shot c: how many cosines are cropped.", panel=ZERO_SHOT, unset=TOP_C, at_least=1),
     ] = None
-    background: BackgroundOptions = field(default_factory=BackgroundOptions)
+    background: Annotated[BackgroundOptions, Unset("source", ZERO_SHOT_BACKGROUND)] = field(
+        default_factory=BackgroundOptions
+    )
 
     def check(self) -> None:
         """Raise ConfigError if a value is out of range, or the template has not exactly one ``{}``."""
@@ -222,6 +220,16 @@ class ScoreOptions(Options):
             "--select": self.select,
         }
         return [flag for flag, is_set in flags.items() if is_set]
+
+
+@dataclass(frozen=True)
+class BackgroundListOptions(ScoreOptions):
+    """Options of :func:`deltaoe.scoring.resolve.list_background`: those of scoring, with another default background."""
+
+    prompts: Annotated[
+        PromptOptions,
+        Unset("background.source", f"{LISTED_BACKGROUND}, or {NONE} where text features were given"),
+    ] = field(default_factory=PromptOptions)
 
 
 def check_template(template: str) -> None:

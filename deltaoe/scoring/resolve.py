@@ -16,7 +16,13 @@ from deltaoe.interchange.reading import read_text_features
 from deltaoe.progress import OnEvent, silent
 from deltaoe.scoring.background import Candidate, ranked_candidates
 from deltaoe.scoring.detector import Detector
-from deltaoe.scoring.options import TEMPLATE, ScoreOptions
+from deltaoe.scoring.options import (
+    LISTED_BACKGROUND,
+    NONE,
+    TEMPLATE,
+    BackgroundListOptions,
+    ScoreOptions,
+)
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
 
@@ -39,7 +45,6 @@ def saved_detector(workspace: Workspace, options: ScoreOptions) -> tuple[Detecto
             ("--temperature", options.prompts.temperature),
             ("--top-c", options.prompts.top_c),
             ("--background", options.prompts.background.source),
-            ("--no-centre", None if options.prompts.background.centre else True),
         )
         if value is not None
     ]
@@ -150,7 +155,9 @@ def _can_calibrate(data: DataSet, detector: Detector) -> bool:
     )
 
 
-def list_background(workspace: Workspace, options: ScoreOptions, on: OnEvent = silent) -> list[Candidate]:
+def list_background(
+    workspace: Workspace, options: BackgroundListOptions, on: OnEvent = silent
+) -> list[Candidate]:
     """All candidates for background labels of these classes, the most like the classes first.
 
     Raises:
@@ -166,10 +173,11 @@ def list_background(workspace: Workspace, options: ScoreOptions, on: OnEvent = s
     from deltaoe.scoring.zero_shot import text_features
 
     if given is not None:
-        return ranked_candidates(options.prompts.background, names, given[1], None)
+        return ranked_candidates(options.prompts.background, names, given[1], None, default=NONE)
     template = options.prompts.template or TEMPLATE
 
     def encode(labels: Sequence[str]) -> npt.NDArray[np.float32]:
         return text_features(labels, template, source, workspace, on)
 
-    return ranked_candidates(options.prompts.background, names, encode(names), encode)
+    candidates_from = options.prompts.background
+    return ranked_candidates(candidates_from, names, encode(names), encode, default=LISTED_BACKGROUND)

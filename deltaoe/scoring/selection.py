@@ -16,7 +16,6 @@ import torch
 from deltaoe.errors import DataError
 from deltaoe.functional.metrics import auroc
 from deltaoe.functional.scores import Evidence, delta_energy_open
-from deltaoe.functional.text_features import centre_of, centred
 from deltaoe.functional.unit_rows import Rows
 
 TEMPERATURES = (0.02, 0.05, 0.1, 0.2, 1.0)
@@ -49,7 +48,6 @@ def select_settings(
     text: Rows,
     background: Rows,
     *,
-    centre: bool,
     generator: np.random.Generator,
     temperatures: Sequence[float] = TEMPERATURES,
     top_cs: Sequence[int] = TOP_CS,
@@ -64,7 +62,6 @@ def select_settings(
         classes: (n,) class index of each image.
         text: (K, D) unit rows, text features of the classes.
         background: (M, D) unit rows, text features of the background labels; M may be 0.
-        centre: whether prompts are centred.
         generator: draws held-out classes and images.
         temperatures, top_cs: values of τ and c, all combinations of which are tried; a c above the number of known
             classes is left out.
@@ -87,7 +84,7 @@ def select_settings(
         known_classes = np.setdiff1d(np.arange(len(text)), held_out)
         rows = generator.permutation(len(classes))[:_IMAGES]
         known = ~np.isin(classes[rows], held_out)
-        evidence = _evidence(features[rows], text[known_classes], background, centre)
+        evidence = _evidence(features[rows], text[known_classes], background)
         for i, (tau, c) in enumerate(grid):
             scores = delta_energy_open(evidence, tau, c).numpy()
             values[draw, i] = auroc(scores[known], scores[~known])
@@ -96,16 +93,7 @@ def select_settings(
     return [SelectedSetting(grid[i][0], grid[i][1], float(means[i]), float(errors[i])) for i in order]
 
 
-def _evidence(features: Rows, text: Rows, background: Rows, centre: bool) -> Evidence:
-    """Images with prompts and background as they are and, for ΔEnergy, centred where asked for."""
-    prompts, background_prompts = text, background
-    if centre:
-        mean = centre_of(text, background)
-        prompts, background_prompts = centred(text, mean), centred(background, mean)
-    return Evidence(
-        features=torch.from_numpy(features),
-        text=torch.from_numpy(text),
-        background=torch.from_numpy(background),
-        prompts=torch.from_numpy(prompts),
-        compared=torch.from_numpy(background_prompts),
-    )
+def _evidence(features: Rows, text: Rows, background: Rows) -> Evidence:
+    """Images with the prompts of classes and background labels."""
+    images, prompts, others = (torch.from_numpy(rows) for rows in (features, text, background))
+    return Evidence(images, prompts, others, prompts, others)

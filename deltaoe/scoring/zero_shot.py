@@ -12,12 +12,11 @@ import numpy.typing as npt
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import MismatchError
 from deltaoe.functional.limits import check_top_c
-from deltaoe.functional.text_features import centre_of
 from deltaoe.functional.unit_rows import Rows, unit_rows
 from deltaoe.progress import Event, OnEvent
 from deltaoe.scoring.background import Background, choose_background
 from deltaoe.scoring.detector import Detector
-from deltaoe.scoring.options import TEMPERATURE, TEMPLATE, TOP_C, PromptOptions
+from deltaoe.scoring.options import TEMPERATURE, TEMPLATE, TOP_C, ZERO_SHOT_BACKGROUND, PromptOptions
 from deltaoe.scoring.scorer import Scorer, score_stored
 from deltaoe.scoring.selection import TEMPERATURES, TOP_CS, select_settings
 from deltaoe.store.dataset import DataSet
@@ -59,7 +58,9 @@ def zero_shot_detector(
         return text_features(names, template, source, workspace, on)
 
     features = encode(class_names)
-    background = choose_background(options.background, class_names, features, encode)
+    background = choose_background(
+        options.background, class_names, features, encode, default=ZERO_SHOT_BACKGROUND
+    )
     space = source.known_space() or source.space()
     return _uncalibrated(class_names, features, space, background, options, {"template": template})
 
@@ -88,7 +89,7 @@ def detector_of_text_features(
             hint="take both from the same model",
         )
     text = unit_rows(features, what="text features")
-    background = choose_background(options.background, class_names, text, None)
+    background = choose_background(options.background, class_names, text, None, default=ZERO_SHOT_BACKGROUND)
     return _uncalibrated(class_names, text, space, background, options, {})
 
 
@@ -108,7 +109,6 @@ def _uncalibrated(
     """The detector of K prompts (K, D), unit rows, and a background; ``settings`` are recorded with its own."""
     temperature = TEMPERATURE if options.temperature is None else options.temperature
     top_c = TOP_C if options.top_c is None else options.top_c
-    centre = options.background.centre
     return Detector(
         class_names=tuple(class_names),
         text_features=text,
@@ -119,13 +119,11 @@ def _uncalibrated(
         logit_scale=0.0,
         background=background.features,
         background_names=background.names,
-        centre=centre_of(text, background.features) if centre else np.zeros(0, dtype=np.float32),
         settings={
             **settings,
-            **background.settings(options.background),
+            **background.settings(),
             "temperature": temperature,
             "top_c": top_c,
-            "centred": centre,
         },
     )
 
@@ -184,7 +182,6 @@ def with_selected_settings(
         class_of[rows],
         detector.text_features,
         detector.background,
-        centre=len(detector.centre) > 0,
         generator=np.random.default_rng(_SELECTION_SEED),
         temperatures=TEMPERATURES if options.temperature is None else (options.temperature,),
         top_cs=TOP_CS if options.top_c is None else (options.top_c,),

@@ -25,7 +25,7 @@ from deltaoe.tuning.checkpoint import Checkpoint
 from deltaoe.tuning.data import Shots, TuningData
 from deltaoe.tuning.learn import learn, new_learner, text_features_of
 from deltaoe.tuning.loop import Progress
-from deltaoe.tuning.options import SELECTED, TuningOptions
+from deltaoe.tuning.options import SELECTED, TUNED_BACKGROUND, TuningOptions
 from deltaoe.tuning.recipe import Recipe
 from deltaoe.tuning.selection import choice_facts, select_on_folds
 from deltaoe.tuning.selection_rule import Choice
@@ -210,7 +210,9 @@ def _assemble(
         ).numpy()
         return blend(data.encode(names), tuned, recipe.blend) if recipe.blend < 1 else tuned
 
-    background = choose_background(options.background, data.class_names, text, encode)
+    background = choose_background(
+        options.background, data.class_names, text, encode, default=TUNED_BACKGROUND
+    )
     return Detector(
         class_names=tuple(data.class_names),
         text_features=text,
@@ -225,7 +227,7 @@ def _assemble(
         shots=digests,
         settings={
             **_settings(options, recipe, learner.context.shape[-2]),
-            **background.settings(options.background),
+            **background.settings(),
             "epochs": learned.epochs,
             "until_epoch": learned.last_epoch,
             **about,

@@ -9,11 +9,13 @@ from typing import Annotated, Literal
 
 from deltaoe.clip.options import ModelOptions, Precision
 from deltaoe.errors import ConfigError
-from deltaoe.options import EXPERT, Option, Options, Without
+from deltaoe.options import EXPERT, Option, Options, Unset, Without
 from deltaoe.runtime import LARGEST_SEED
-from deltaoe.scoring.options import BackgroundOptions
+from deltaoe.scoring.options import IMAGENET, BackgroundOptions
 from deltaoe.tuning.recipe import Recipe
 
+# The source of background labels of tuned prompts, unless another is named.
+TUNED_BACKGROUND = IMAGENET
 # Names of the recipe's values that ``--select auto`` chooses; steps and epochs stand for the moment to stop.
 SELECTED = frozenset({"ebm_weight", "blend", "temperature", "top_c", "steps", "epochs"})
 
@@ -98,7 +100,9 @@ class TuningOptions(Options):
     ] = "auto"
     recipe: Recipe = field(default_factory=Recipe)
     fixed: frozenset[str] = frozenset()
-    background: Annotated[BackgroundOptions, Without("centre")] = field(default_factory=BackgroundOptions)
+    background: Annotated[BackgroundOptions, Unset("source", TUNED_BACKGROUND)] = field(
+        default_factory=BackgroundOptions
+    )
 
     def check(self, classes: int | None = None) -> None:
         """Raise ConfigError unless all values are in range, and c is at most the number of classes if that is given."""

@@ -20,7 +20,7 @@ from deltaoe.tuning.checkpoint import Checkpoint
 from deltaoe.tuning.data import TuningData
 from deltaoe.tuning.folds import Fold, make_folds
 from deltaoe.tuning.learn import learn, new_learner, text_features_of
-from deltaoe.tuning.options import TuningOptions
+from deltaoe.tuning.options import TUNED_BACKGROUND, TuningOptions
 from deltaoe.tuning.recipe import Recipe
 from deltaoe.tuning.selection_rule import (
     Choice,
@@ -140,7 +140,9 @@ class _FoldTrial:
             encoded.extend(names)
             return data.encode(names)
 
-        background = choose_background(options.background, self._names, text, encode)
+        background = choose_background(
+            options.background, self._names, text, encode, default=TUNED_BACKGROUND
+        )
         rows = np.arange(len(background.names))
         if encoded and len(rows) > _BACKGROUND_LABELS:
             rows = np.sort(np.random.default_rng(seed).permutation(rows)[:_BACKGROUND_LABELS])

@@ -15,8 +15,16 @@ from deltaoe.evaluation.options import EvaluateOptions
 from deltaoe.extraction.options import ExtractOptions
 from deltaoe.interchange.options import ImportOptions
 from deltaoe.options import OptionField, Options, option_fields
-from deltaoe.scoring.options import BackgroundOptions, PromptOptions, Rule, ScoreOptions
-from deltaoe.tuning.options import TuneOptions
+from deltaoe.scoring.options import (
+    LISTED_BACKGROUND,
+    ZERO_SHOT_BACKGROUND,
+    BackgroundListOptions,
+    BackgroundOptions,
+    PromptOptions,
+    Rule,
+    ScoreOptions,
+)
+from deltaoe.tuning.options import TUNED_BACKGROUND, TuneOptions
 from deltaoe_cli import background, evaluate, extract, score, store, tune
 from deltaoe_cli.derive import with_options
 from deltaoe_cli.main import app
@@ -26,7 +34,7 @@ COMMANDS: dict[str, tuple[Any, type[Options]]] = {
     "tune": (tune.tune, TuneOptions),
     "score": (score.score, ScoreOptions),
     "evaluate": (evaluate.evaluate, EvaluateOptions),
-    "background": (background.background, ScoreOptions),
+    "background": (background.background, BackgroundListOptions),
     "import": (store.import_, ImportOptions),
 }
 
@@ -47,7 +55,7 @@ def test_every_option_is_offered_with_the_default_that_the_code_uses(name: str) 
         assert len(fields) == len(background.OFFERED)
     for one in fields:
         offered = known[one.name]
-        assert f"--{one.flag.partition('/')[0]}" in offered.opts
+        assert f"--{one.flag}" in offered.opts
         assert offered.help.startswith(one.option.help)
         assert offered.rich_help_panel == (one.option.panel or None)
         assert (offered.envvar or "") == one.option.environment
@@ -96,19 +104,16 @@ def test_nothing_given_is_the_dataclass_as_it_is(
 def test_values_land_in_their_groups() -> None:
     found, given = caught(
         ScoreOptions,
-        *("--alpha", "0.2", "--template", "a {}", "--no-centre", "--workers", "0", "--labels", "x.txt"),
+        *("--alpha", "0.2", "--template", "a {}", "--workers", "0", "--labels", "x.txt"),
         *("--background", "none", "--device", "cpu", "--batch-size", "auto"),
     )
     assert found.rule == Rule(alpha=0.2)
-    assert found.prompts == PromptOptions(
-        template="a {}", background=BackgroundOptions(source="none", centre=False)
-    )
+    assert found.prompts == PromptOptions(template="a {}", background=BackgroundOptions(source="none"))
     assert found.labels == Path("x.txt")
     assert (found.ingest.workers, found.ingest.batch_size, found.model.device) == (0, None, "cpu")
     assert given == {
         ("rule", "alpha"),
         ("prompts", "template"),
-        ("prompts", "background", "centre"),
         ("prompts", "background", "source"),
         ("ingest", "workers"),
         ("ingest", "batch_size"),
@@ -173,6 +178,13 @@ def test_the_methods_own_recipe_keeps_what_was_given() -> None:
 def by_method(method: Any, *words: str) -> TuneOptions:
     chosen, given = caught(TuneOptions, *words)
     return tune._by_method(chosen, method, given)
+
+
+def test_each_command_prints_its_own_background() -> None:
+    shown = {name: parameters(name)["background"].show_default for name in ("score", "tune", "background")}
+    assert shown["score"] == ZERO_SHOT_BACKGROUND == "none"
+    assert shown["tune"] == TUNED_BACKGROUND == "imagenet"
+    assert shown["background"].startswith(LISTED_BACKGROUND)
 
 
 def test_headings_stand_in_their_order() -> None:

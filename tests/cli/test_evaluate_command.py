@@ -119,14 +119,17 @@ def test_score_with_other_rules_and_labels(project: Path, run: Run, fails: Fails
     assert chosen["background_labels"] == 0 and "held-out classes" in (project / "report.html").read_text(
         "utf-8"
     )
-    bounded = scored("--zero-shot", "--neighbours", "20", "--temperature", "0.1")
-    exact = scored("--zero-shot", "--temperature", "0.1")
+    assert scored("--zero-shot")["background_labels"] == 0
+    asked = ("--zero-shot", "--background", "imagenet")
+    bounded = scored(*asked, "--neighbours", "20", "--temperature", "0.1")
+    exact = scored(*asked, "--temperature", "0.1")
+    assert exact["background_labels"] > 0
     for near, true in zip(bounded["images"], exact["images"], strict=True):
         assert near["score_low"] <= true["score"] <= near["score_high"]
         assert near["verdict"] == true["verdict"]
     assert "score_low" in rows(project / "scores.csv")[0] or "score_low" not in exact["images"][0]
     # Bounds as wide as the scores lie apart: what they leave open is computed.
-    loose = ("--zero-shot", "--temperature", "0.02", "--alpha", "0.3")
+    loose = (*asked, "--temperature", "0.02", "--alpha", "0.3")
     bounded, exact = scored(*loose, "--neighbours", "3"), scored(*loose)
     assert [one["verdict"] for one in bounded["images"]] == [one["verdict"] for one in exact["images"]]
     assert "computed exactly, because their bounds held the threshold" in " ".join(bounded["notes"])

@@ -102,7 +102,7 @@ def test_an_export_holds_views_and_text_features(
     # Zero-shot with the text features that came along: no model, no text encoder, and the textbook's numbers.
     done = run(
         *("score", "data:foreign", "--data", "data:foreign", "--alpha", "0.2"),
-        *("--temperature", "0.5", "--no-centre", "--json"),
+        *("--temperature", "0.5", "--json"),
         cwd=there,
         model=None,
     )
@@ -200,10 +200,8 @@ def test_real_features(real: Path, shared: Path, run: Run) -> None:
         and row["background_fraction"] is None
     )
 
-    paper = ("--temperature", "0.1", "--no-centre")
-
     def scored(name: str, *texts: str | Path) -> list[dict[str, str]]:
-        done = run("score", f"data:{name}", *texts, "--out", name, "--json", *paper, cwd=real, model=None)
+        done = run("score", f"data:{name}", *texts, "--out", name, "--json", cwd=real, model=None)
         assert "Loading" not in done.stderr and done.json["model"] == "ViT-B-32/openai"
         assert (done.json["temperature"], done.json["top_c"]) == (0.1, 1)
         return table(real / name / "scores.csv")

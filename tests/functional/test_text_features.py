@@ -1,4 +1,4 @@
-"""Mining background labels and centring prompts, against plain loops."""
+"""Background labels and centred prompts, against plain loops."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deltaoe.errors import ConfigError
-from deltaoe.functional.text_features import centre_of, centred, likeness, mine, nearest_label
+from deltaoe.functional.text_features import centred, likeness, mine, nearest_label
 
 quick = settings(max_examples=50, deadline=None, derandomize=True)
 
@@ -55,23 +55,6 @@ def test_fractions_out_of_range(fraction):
         mine(unit_rows(3, 1), unit_rows(3, 2), fraction)
     with pytest.raises(ConfigError, match="quantile"):
         likeness(unit_rows(3, 1), unit_rows(3, 2), 2.0)
-
-
-def test_with_a_background_the_centre_is_the_mean_of_all():
-    labels, background = unit_rows(4, 1), unit_rows(30, 2)
-    np.testing.assert_allclose(
-        centre_of(labels, background), np.concatenate([labels, background]).mean(axis=0), atol=1e-6
-    )
-
-
-def test_without_one_few_classes_are_hardly_moved():
-    """Two classes less their own mean would be each other's opposite."""
-    two, many = unit_rows(2, 1), unit_rows(2000, 1)
-    none = two[:0]
-    assert np.linalg.norm(centre_of(two, none)) < 0.1
-    np.testing.assert_allclose(centre_of(many, none), many.mean(axis=0), atol=0.02)
-    moved = centred(two, centre_of(two, none))
-    assert float(moved[0] @ moved[1]) > 0
 
 
 def test_centred_rows_are_unit_rows_less_the_centre():
