@@ -47,6 +47,7 @@ def register(app: typer.Typer) -> None:
 @with_options(EvaluateOptions)
 def evaluate(
     chosen: EvaluateOptions,
+    given: frozenset[tuple[str, ...]],
     protocol: Annotated[
         str | None,
         typer.Option(
@@ -95,7 +96,7 @@ def evaluate(
     check_folder(out)
     for name, columns in (("evaluation.csv", results.CSV_START), ("theory.csv", theory_results.CSV_START)):
         check_replaceable(out / name, columns)
-    if not chosen.known and protocol is None:
+    if ("known",) not in given and protocol is None:
         raise ConfigError(
             "no in-distribution images are named", hint="--id DIR, or --protocol NAME --root DIR"
         )

@@ -16,7 +16,7 @@ def check_folder(out: Path) -> None:
 
 
 def check_replaceable(target: Path, mark: str) -> None:
-    """Raise StoreError unless the target is absent, empty, or begins with the mark of a file of ours."""
+    """Raise StoreError unless the target is absent, empty, or a file of ours: its mark stands first, in HTML soon."""
     if not target.exists():
         return
     try:
@@ -26,7 +26,8 @@ def check_replaceable(target: Path, mark: str) -> None:
         raise StoreError(
             f"cannot write {target}: {os_reason(cause)}", hint="choose another folder with --out"
         ) from cause
-    if start and mark.encode() not in start:
+    ours = mark.encode() in start if target.suffix == ".html" else start.startswith(mark.encode())
+    if start and not ours:
         raise StoreError(
             f"{target} exists and was not written by deltaoe",
             hint="move it away, or choose a folder with --out",

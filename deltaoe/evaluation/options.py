@@ -12,6 +12,7 @@ from deltaoe.errors import ConfigError
 from deltaoe.extraction.options import IngestOptions
 from deltaoe.functional.limits import Positive
 from deltaoe.options import EXPERT, Option, Options, Unset, Without
+from deltaoe.runtime import LARGEST_SEED
 from deltaoe.scoring.options import ALPHA, ZERO_SHOT_BACKGROUND, PromptOptions
 from deltaoe.tuning.options import TUNED_BACKGROUND
 
@@ -80,7 +81,9 @@ class EvaluateOptions(Options):
     gallery_shots: Annotated[int, Option("Images of each class in the gallery.", hidden=True, at_least=1)] = (
         16
     )
-    alpha: Annotated[float, Option("Accepted share of false alarms.", above=0, below=1)] = ALPHA
+    alpha: Annotated[
+        float, Option("Accepted share of false alarms.", above=0, below=1, hint="0.05 is usual")
+    ] = ALPHA
     draws: Annotated[
         int,
         Option(
@@ -91,7 +94,10 @@ class EvaluateOptions(Options):
             hint="1000 draws are usual",
         ),
     ] = 1000
-    seed: Annotated[int, Option("Seed of the intervals and of the gallery.", panel=EXPERT, at_least=0)] = 1
+    seed: Annotated[
+        int,
+        Option("Seed of the intervals and of the gallery.", panel=EXPERT, at_least=0, at_most=LARGEST_SEED),
+    ] = 1
     convention: Annotated[
         Positive,
         Option("The positive class of FPR@95; ood compares with OpenOOD and pytorch-ood.", panel=EXPERT),

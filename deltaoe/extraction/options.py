@@ -41,6 +41,7 @@ class IngestOptions(Options):
             panel=EXPERT,
             auto=True,
             at_least=1,
+            hint="or auto",
         ),
     ] = None
     workers: Annotated[
@@ -50,6 +51,7 @@ class IngestOptions(Options):
             panel=EXPERT,
             auto=True,
             at_least=0,
+            hint="or auto",
         ),
     ] = None
 

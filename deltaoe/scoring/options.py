@@ -49,7 +49,7 @@ class Rule(Options):
             "Share of your own images you accept to see called unknown.",
             above=0,
             below=1,
-            hint="0.05 is usual",
+            hint="it is the share of your own images you accept to see called unknown; 0.05 is usual",
         ),
     ] = ALPHA
     fdr: Annotated[
@@ -186,6 +186,7 @@ class ScoreOptions(Options):
             "Labels looked up per image; the score is then bounded. For very many labels.",
             panel=EXPERT,
             at_least=1,
+            hint="64 is a good number; leave it out for exact scores",
             unset="all of them",
         ),
     ] = None

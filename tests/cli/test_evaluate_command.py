@@ -57,6 +57,7 @@ def test_evaluate_a_project(project: Path, run: Run, fails: Fails) -> None:
     ("arguments", "rc", "says"),
     [
         (("--ood", "a=unknown"), 2, ("no in-distribution images", "--id")),
+        (("--id", "", "--ood", "a=unknown"), 1, ("an empty name", "a variable of the shell")),
         (("--id", "images", "--ood", "a=unknown", "--ood", "a=images"), 2, ("twice", "NAME=DATA")),
         (("--recipe", "pacs-lodo", "--theory"), 2, ("not for protocols", "--id")),
         (
