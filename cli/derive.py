@@ -82,15 +82,15 @@ def _panel(parameter: inspect.Parameter) -> str:
 
 def _parameter(field: OptionField) -> inspect.Parameter:
     option = field.option
-    shown: bool | str = True
-    if field.default in (None, (), "", {}):
-        shown = False if option.unset is None or option.auto or option.listed else str(option.unset)
     kind, default = _kind(field)
+    shown: bool | str = True
+    if default is None:  # what stands for it is said in words, where there is anything to say
+        shown = False if option.unset is None else str(option.unset)
     said = typer.Option(
         f"--{field.flag}",
         help=option.help,
         envvar=option.environment or None,
-        show_default=shown if not (option.auto or option.listed) else True,
+        show_default=shown,
         rich_help_panel=option.panel or None,
         metavar="<auto|int>" if kind is str and option.auto else None,
     )

@@ -9,6 +9,7 @@ from deltaoe.clip.options import ModelOptions
 from deltaoe.clip.reference import DEFAULT_MODEL
 from deltaoe.errors import ConfigError, MismatchError, ModelError
 from deltaoe.progress import Event, OnEvent
+from deltaoe.runtime import PRECISIONS, keep_freed_memory, native_precision, resolve_device
 from deltaoe.store.feature_space import UNNAMED, FeatureSpace
 from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.workspace import Workspace
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from deltaoe.clip.frozen import FrozenClip
 
 
-_PRECISIONS = ("fp32", "bf16", "fp16")
 _DTYPES = ("float16", "float32")
 
 
@@ -87,7 +87,7 @@ class ModelSource:
         """The space that this model last had here, in the precision and type asked for."""
         spaces = self._workspace.state().get("spaces", {})
         place = self.ref.fingerprint()
-        keys = [place] + [f"{place} {p} {t}" for p in _PRECISIONS for t in _DTYPES]
+        keys = [place] + [f"{place} {p} {t}" for p in PRECISIONS for t in _DTYPES]
         for key in keys:
             remembered = spaces.get(key)
             space = self._workspace.known_space(remembered) if isinstance(remembered, str) else None
@@ -128,7 +128,6 @@ class ModelSource:
             if self._expected is not None and self._expected.is_imported:
                 self._check_named(self._expected.model)
             from deltaoe.clip.frozen import FrozenClip
-            from deltaoe.runtime import keep_freed_memory, native_precision, resolve_device
 
             device = resolve_device(self._device)
             if device.type == "cpu":
