@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.functional.gaussians import class_means, inverse_root, squared_distances
 
 if TYPE_CHECKING:
     from sklearn.neighbors import NearestNeighbors
@@ -20,8 +21,6 @@ Floats = npt.NDArray[np.float64]
 # Sun et al. choose k = 50 and 200 of CIFAR's 50,000 training images and 1,000 of ImageNet's 1.28 million.
 _IMAGES_PER_NEIGHBOUR = 1000
 _IMAGES_OF_CLASS_PER_NEIGHBOUR = 20
-# Smallest variance of a direction, as a share of the mean variance.
-_SMALLEST_VARIANCE = 1e-6
 
 
 def neighbours_for(images: int, classes: int) -> int:
@@ -89,8 +88,7 @@ class Gallery:
     @cached_property
     def _class_means(self) -> Floats:
         """Means of the classes that have images, (C, D)."""
-        members = (self._features[self._class_of == i] for i in range(len(self._classes)))
-        return np.stack([rows.mean(axis=0, dtype=np.float64) for rows in members])
+        return class_means(self._features, self._class_of, len(self._classes))
 
     @cached_property
     def _mean(self) -> Floats:
@@ -105,12 +103,12 @@ class Gallery:
     @cached_property
     def _root(self) -> Floats:
         """W (D, D) with W Wᵀ the inverse of the covariance that all classes share."""
-        return _inverse_root(self._deviations) if self._deviations.any() else self._root_of_all
+        return inverse_root(self._deviations) if self._deviations.any() else self._root_of_all
 
     @cached_property
     def _root_of_all(self) -> Floats:
         """W (D, D) with W Wᵀ the inverse of the covariance of all images."""
-        return _inverse_root(self._features.astype(np.float64) - self._mean)
+        return inverse_root(self._features.astype(np.float64) - self._mean)
 
     @cached_property
     def _discriminant(self) -> tuple[Floats, Floats]:
@@ -130,13 +128,15 @@ class Gallery:
 
     def negative_mahalanobis(self, features: Tensor) -> Tensor:
         """Minus the squared Mahalanobis distance of each of (N, D) rows to the nearest class mean, (N,) float64."""
-        return torch.from_numpy(-_squares(_rows(features), self._class_means, self._root).min(axis=1))
+        return torch.from_numpy(
+            -squared_distances(_rows(features), self._class_means, self._root).min(axis=1)
+        )
 
     def negative_relative_mahalanobis(self, features: Tensor) -> Tensor:
         """:meth:`negative_mahalanobis` plus the squared distance to the one Gaussian of all images, (N,) float64."""
         rows = _rows(features)
-        nearest = _squares(rows, self._class_means, self._root).min(axis=1)
-        return torch.from_numpy(_squares(rows, self._mean[None], self._root_of_all)[:, 0] - nearest)
+        nearest = squared_distances(rows, self._class_means, self._root).min(axis=1)
+        return torch.from_numpy(squared_distances(rows, self._mean[None], self._root_of_all)[:, 0] - nearest)
 
     def distance_to_mean(self, features: Tensor) -> Tensor:
         """Euclidean distance of each of (N, D) rows to the mean of all images, (N,) float64."""
@@ -191,23 +191,3 @@ class Gallery:
 def _rows(features: Tensor) -> Floats:
     """A tensor's rows in double precision."""
     return features.cpu().numpy().astype(np.float64)
-
-
-def _inverse_root(deviations: Floats) -> Floats:
-    """W (D, D) with W Wᵀ the inverse of Ledoit and Wolf's covariance of (n, D) deviations; I if all are 0."""
-    from sklearn.covariance import LedoitWolf
-
-    if not deviations.any():
-        return np.eye(deviations.shape[1])
-    # Few images in many dimensions have a singular covariance: Ledoit and Wolf's shrinkage has an inverse.
-    covariance = LedoitWolf(assume_centered=True, store_precision=False).fit(deviations).covariance_
-    variances, directions = np.linalg.eigh(covariance)
-    # Two images deviate along one line, and nothing is shrunk: the other directions need some variance, too.
-    return np.asarray(directions / np.sqrt(np.maximum(variances, _SMALLEST_VARIANCE * variances.mean())))
-
-
-def _squares(rows: Floats, centres: Floats, root: Floats) -> Floats:
-    """Squared distances of (N, D) rows and (C, D) centres after multiplication by ``root``, (N, C)."""
-    images, means = rows @ root, centres @ root
-    # |a − b|² = |a|² + |b|² − 2ab: N×C numbers instead of N×C×D.
-    return np.asarray((images**2).sum(axis=1)[:, None] + (means**2).sum(axis=1) - 2 * images @ means.T)

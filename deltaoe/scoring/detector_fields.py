@@ -11,6 +11,9 @@ import numpy.typing as npt
 
 from deltaoe.store.feature_space import FeatureSpace
 
+# Names of the parts that a score can be fused from (:mod:`deltaoe.scoring.parts`).
+PARTS = ("text", "joint", "images")
+
 
 def _no_rows(width: int, kind: type[np.generic]) -> npt.NDArray[Any]:
     """An empty array (0, ``width``)."""
@@ -23,11 +26,14 @@ class DetectorFields:
 
     Attributes:
         class_names: K names.
-        text_features: (K, D) float32, unit rows, in the order of ``class_names``.
+        text_features: (K, D) float32, unit rows, in the order of ``class_names``: the prompts that images are
+            classified with.
         temperature: τ of ΔEnergy, cosine units.
         top_c: c of ΔEnergy.
         calibration: (n,) float64, ascending: scores of held-out in-distribution images, which were used neither as
             shots nor to choose settings.
+        energy_features: (K, D) float32, unit rows: the prompts that ΔEnergy is computed with; empty if they are
+            ``text_features``.
         space: the image feature space that the prompts belong to.
         logit_scale: CLIP's factor on cosines during tuning; 0 if it was not tuned.
         context: (length, width) float32, learned context vectors, or (K, length, width) for one context per class;
@@ -39,6 +45,16 @@ class DetectorFields:
         centre: (D,) float32, the vector that is subtracted from all prompts before they are compared with images
             (:func:`deltaoe.functional.text_features.centred`); empty if prompts are not centred.
         shots: (S, 32) uint8, digests of the images that it was tuned on, which it must not be evaluated on.
+        means: (C, D) float32, mean image feature of each class with images to learn from; empty without image
+            evidence.
+        mean_classes: (C,) int64, ascending: the class of each mean.
+        root: (D, D) float32, W with W Wᵀ = Σ⁻¹ of the covariance Σ that all classes share; empty without means.
+        image_weight: weight w ≥ 0 of the Gaussian discriminants in the logits of the classes.
+        parts: names of the parts that the score is fused from, in :data:`PARTS`; empty if the
+            score is ΔEnergy alone.
+        part_weights: (P,) float64, weight of each part, ≥ 0 with the sum 1.
+        part_calibration: (n, P) float64, value of each part for the calibration images, in the order of
+            ``calibration``.
         calibration_classes: (n,) int64, predicted classes of the calibration images, in the order of
             ``calibration``; empty if they are not known.
         settings: all options and seeds that it was made with, JSON values.
@@ -57,6 +73,14 @@ class DetectorFields:
     background_names: tuple[str, ...] = ()
     centre: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     shots: npt.NDArray[np.uint8] = field(default_factory=lambda: _no_rows(32, np.uint8))
+    energy_features: npt.NDArray[np.float32] = field(default_factory=lambda: _no_rows(0, np.float32))
+    means: npt.NDArray[np.float32] = field(default_factory=lambda: _no_rows(0, np.float32))
+    mean_classes: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    root: npt.NDArray[np.float32] = field(default_factory=lambda: _no_rows(0, np.float32))
+    image_weight: float = 0.0
+    parts: tuple[str, ...] = ()
+    part_weights: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    part_calibration: npt.NDArray[np.float64] = field(default_factory=lambda: _no_rows(0, np.float64))
     calibration_classes: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     settings: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)

@@ -16,12 +16,15 @@ from safetensors.numpy import save
 
 from deltaoe.errors import DataError, first_line
 from deltaoe.functional.unit_rows import are_unit_rows
-from deltaoe.scoring.detector_fields import DetectorFields
+from deltaoe.scoring.detector_fields import PARTS, DetectorFields
 from deltaoe.store.feature_space import FeatureSpace, canonical_json
 
-_FORMAT = 2  # format 1 had no background labels, no shots and no calibration classes
+# Format 1 had no background labels, no shots and no calibration classes; format 2 had ΔEnergy as its only score.
+_FORMAT = 3
 _KEY = "deltaoe"  # the only metadata entry, because safetensors does not keep the order of several
 _OPTIONAL_TENSORS = ("background", "centre", "shots", "calibration_classes")  # written unless they are empty
+# Of format 3, written unless they are empty; a detector with none of them is written as format 2.
+_EVIDENCE_TENSORS = ("energy_features", "means", "mean_classes", "root", "part_weights", "part_calibration")
 _HEAD = {
     "class_names": list,
     "temperature": float,
@@ -35,8 +38,9 @@ _HEAD = {
 
 def to_bytes(detector: DetectorFields) -> bytes:
     """Content of the detector's file; equal detectors give equal bytes."""
+    evidence = any(len(getattr(detector, name)) for name in _EVIDENCE_TENSORS) or bool(detector.parts)
     head = {
-        "format": _FORMAT,
+        "format": _FORMAT if evidence else 2,
         "class_names": list(detector.class_names),
         "temperature": float(detector.temperature),
         "top_c": detector.top_c,
@@ -46,14 +50,16 @@ def to_bytes(detector: DetectorFields) -> bytes:
         "facts": dict(detector.facts),
         "background_names": list(detector.background_names),
     }
+    if evidence:
+        head |= {"image_weight": float(detector.image_weight), "parts": list(detector.parts)}
     tensors: dict[str, npt.NDArray[Any]] = {
         "text_features": np.ascontiguousarray(detector.text_features),
         "calibration": np.ascontiguousarray(detector.calibration),
     }
     if detector.context is not None:
         tensors["context"] = np.ascontiguousarray(detector.context)
-    for name in _OPTIONAL_TENSORS:
-        if len(getattr(detector, name)):
+    for name in (*_OPTIONAL_TENSORS, *_EVIDENCE_TENSORS):
+        if getattr(detector, name).size:
             tensors[name] = np.ascontiguousarray(getattr(detector, name))
     content: bytes = save(tensors, metadata={_KEY: canonical_json(head)})
     return content
@@ -78,7 +84,9 @@ def read_fields(path: Path) -> dict[str, Any]:
         "logit_scale": float(head["logit_scale"]),
         "context": tensors.pop("context", None),
         "background_names": tuple(head["background_names"] if head["format"] > 1 else ()),
-        **{name: tensors.pop(name) for name in _OPTIONAL_TENSORS if name in tensors},
+        **{name: tensors.pop(name) for name in (*_OPTIONAL_TENSORS, *_EVIDENCE_TENSORS) if name in tensors},
+        "image_weight": float(head.get("image_weight", 0.0)),
+        "parts": tuple(head.get("parts", ())),
         "settings": head["settings"],
         "facts": head["facts"],
     }
@@ -111,6 +119,7 @@ def check(detector: DetectorFields) -> None:
     _check_calibration(detector)
     _check_background(detector)
     _check_calibration_classes(detector)
+    _check_evidence(detector)
     if detector.shots.ndim != 2 or detector.shots.shape[1] != 32 or detector.shots.dtype != np.uint8:
         raise DataError("its shots are no list of digests")
     classes = len(detector.class_names)
@@ -136,6 +145,8 @@ def _check_head(head: Any) -> None:
     if head["format"] > _FORMAT:
         raise DataError("it was written by a newer deltaoe")
     kinds = _HEAD if head["format"] == 1 else {**_HEAD, "background_names": list}
+    if head["format"] >= 3:
+        kinds = {**kinds, "image_weight": float, "parts": list}
     for name, kind in kinds.items():
         if type(head[name]) is not kind and not (kind is float and type(head[name]) is int):
             raise DataError(f"its {name} is not of type {kind.__name__}")
@@ -190,3 +201,54 @@ def _check_background(detector: DetectorFields) -> None:
         raise DataError(f"its background has shape {rows.shape} and type {rows.dtype}")
     if len(rows) and not are_unit_rows(rows):
         raise DataError("its background is not unit length")
+
+
+def _check_evidence(detector: DetectorFields) -> None:
+    energy = detector.energy_features
+    if len(energy) and (
+        energy.shape != detector.text_features.shape
+        or energy.dtype != np.float32
+        or not are_unit_rows(energy)
+    ):
+        raise DataError("its energy features are no unit rows of float32, one per class")
+    _check_image_evidence(detector)
+    n, parts = len(detector.calibration), detector.parts
+    if not all(isinstance(part, str) and part in PARTS for part in parts) or len(set(parts)) < len(parts):
+        raise DataError(f"its parts are not some of {', '.join(PARTS)}")
+    if "images" in parts and not len(detector.means):
+        raise DataError("it has a part of images and no class means")
+    weights, values = detector.part_weights, detector.part_calibration
+    if weights.shape != (len(parts),) or (
+        len(parts)
+        and (
+            weights.dtype != np.float64
+            or not np.isfinite(weights).all()
+            or (weights < 0).any()
+            or not math.isclose(weights.sum(), 1, abs_tol=1e-6)
+        )
+    ):
+        raise DataError("its parts have not one weight each, with the sum 1")
+    if values.size and (
+        values.shape != (n, len(parts)) or values.dtype != np.float64 or not np.isfinite(values).all()
+    ):
+        raise DataError("the values of its parts do not fit its calibration scores")
+    if n and len(parts) > 1 and not values.size:
+        raise DataError("it has calibration scores, and no values of its parts")
+
+
+def _check_image_evidence(detector: DetectorFields) -> None:
+    means, classes, root, dim = detector.means, detector.mean_classes, detector.root, detector.space.dim
+    if not (math.isfinite(detector.image_weight) and detector.image_weight >= 0):
+        raise DataError("its image weight is out of range")
+    if not len(means) and not len(classes) and not len(root):
+        return
+    if means.shape != (len(classes), dim) or means.dtype != np.float32 or not np.isfinite(means).all():
+        raise DataError("its class means are no list of float32 vectors")
+    if (
+        classes.dtype != np.int64
+        or (np.diff(classes) <= 0).any()
+        or not ((classes >= 0) & (classes < len(detector.class_names))).all()
+    ):
+        raise DataError("its class means do not fit its classes")
+    if root.shape != (dim, dim) or root.dtype != np.float32 or not np.isfinite(root).all():
+        raise DataError("its covariance is no square matrix of float32")

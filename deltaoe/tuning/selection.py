@@ -18,7 +18,7 @@ from deltaoe.runtime import float64_device
 from deltaoe.scoring.background import choose_background
 from deltaoe.tuning.checkpoint import Checkpoint
 from deltaoe.tuning.data import TuningData
-from deltaoe.tuning.folds import Fold, make_folds
+from deltaoe.functional.folds import Fold, make_folds
 from deltaoe.tuning.learn import learn, new_learner, text_features_of
 from deltaoe.tuning.options import TUNED_BACKGROUND, TuningOptions
 from deltaoe.tuning.recipe import Recipe

@@ -13,7 +13,7 @@ from scipy.special import logsumexp
 from sklearn.metrics import roc_auc_score
 
 from deltaoe.functional.text_features import blend
-from deltaoe.tuning.folds import Fold
+from deltaoe.functional.folds import Fold
 from deltaoe.tuning.selection_rule import (
     FoldResult,
     Setting,

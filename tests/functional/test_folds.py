@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deltaoe.tuning.folds import make_folds
+from deltaoe.functional.folds import make_folds
 
 
 @given(
