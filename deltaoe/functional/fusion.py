@@ -59,7 +59,7 @@ def log_p_values(values: npt.ArrayLike, calibration: npt.ArrayLike) -> Floats:
 
 
 def calibration_log_p_values(calibration: npt.ArrayLike) -> Floats:
-    r"""log p of the calibration images among themselves, p = #{cal ≤ v}/(n + 1): each image counts itself **[derived]**.
+    r"""log p of the calibration images among themselves, p = #{cal ≤ v}/(n + 1), each counting itself **[derived]**.
 
     Args:
         calibration: (n, P).
@@ -169,10 +169,11 @@ def fusion_weights(
             [slope + 2 * regularisation * off, level]
         )
 
-    found = minimize(
+    found: Floats = minimize(
         of_weights, np.concatenate([aim, scaled[1:]]), jac=True, bounds=[(0, None)] * count + free
     ).x[:count]
-    return np.asarray(found / found.sum()) if found.sum() > 0 else start
+    total = float(found.sum())
+    return found / total if total > 0 else start
 
 
 def _matrix(values: npt.ArrayLike) -> Floats:

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.clip.frozen import FrozenClip
+from deltaoe.functional.folds import Fold, make_folds
 from deltaoe.functional.unit_rows import Rows
 from deltaoe.progress import OnEvent
 from deltaoe.runtime import float64_device
 from deltaoe.scoring.background import choose_background
 from deltaoe.tuning.checkpoint import Checkpoint
 from deltaoe.tuning.data import TuningData
-from deltaoe.functional.folds import Fold, make_folds
 from deltaoe.tuning.learn import learn, new_learner, text_features_of
 from deltaoe.tuning.options import TUNED_BACKGROUND, TuningOptions
 from deltaoe.tuning.recipe import Recipe

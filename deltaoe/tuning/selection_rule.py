@@ -26,10 +26,10 @@ import torch
 from scipy import special
 
 from deltaoe.functional.energy import delta_energy_from_top
+from deltaoe.functional.folds import Fold
 from deltaoe.functional.metrics import auroc
 from deltaoe.functional.text_features import blend
 from deltaoe.functional.unit_rows import Rows
-from deltaoe.functional.folds import Fold
 
 _SHUFFLED = 400  # shuffled feature rows per fold
 # Images of one kind in a fold, at most: enough for an AUROC of .8 to within .01, where more would cost minutes.

@@ -12,8 +12,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import logsumexp
 from sklearn.metrics import roc_auc_score
 
-from deltaoe.functional.text_features import blend
 from deltaoe.functional.folds import Fold
+from deltaoe.functional.text_features import blend
 from deltaoe.tuning.selection_rule import (
     FoldResult,
     Setting,
