@@ -1,0 +1,270 @@
+"""Image evidence: class Gaussians fitted on labelled images, and how much each part of the verdict counts.
+
+Nothing here sees a calibration image, so that p-values keep their promise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from deltaoe.functional.folds import Fold, make_folds, shuffled_features
+from deltaoe.functional.fusion import calibration_log_p_values, fusion_weights, log_p_values
+from deltaoe.functional.gaussians import ClassGaussians
+from deltaoe.functional.unit_rows import Rows
+from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.options import Evidence
+from deltaoe.scoring.parts import PartValues, SideTensors, possible_parts
+
+# Weight of each part before the folds are asked: the two sides count the same, and so do text alone and with images.
+PRIOR = {"text": 1.0, "joint": 1.0, "images": 2.0}
+# Weights of the discriminants that are tried: 0 is text alone.
+IMAGE_WEIGHTS = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+_FOLDS = 4
+# Images of a class from which its share that is held out leaves a covariance like that of all.
+_FEWEST_IMAGES = 3
+# Images of a held-out domain from which ranks among them say something.
+_FEWEST_SHIFTED = 4
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """n in-distribution images with their classes: shots, which are learned from, and validation images.
+
+    Attributes:
+        features: (n, D) float32, unit rows.
+        classes: (n,) class index of each.
+        domains: (n,) domain index of each, −1 for none.
+        validation: (n,) True for images that nothing is fitted on.
+    """
+
+    features: Rows
+    classes: Indices
+    domains: Indices
+    validation: npt.NDArray[np.bool_]
+
+    @classmethod
+    def shots(cls, features: Rows, classes: Indices, domains: Indices | None = None) -> LabelledImages:
+        """Images that are all learned from."""
+        count = len(features)
+        where = np.full(count, -1, dtype=np.int64) if domains is None else domains
+        return cls(features, classes, where, np.zeros(count, dtype=np.bool_))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the folds say of the fused parts; NaN where no fold has such images.
+
+    Attributes:
+        accuracy: share of held-out images that are classified right.
+        near: AUROC of the fused score against images of held-out classes, mean over the folds.
+        far: AUROC against shuffled features.
+    """
+
+    accuracy: float
+    near: float
+    far: float
+
+
+def with_image_evidence(
+    detector: Detector,
+    images: LabelledImages,
+    evidence: Evidence = "auto",
+    seed: int = 0,
+    untuned: Rows | None = None,
+) -> Detector:
+    """The detector with class Gaussians, the weight of their discriminants, and the weights of the parts.
+
+    Args:
+        detector: its prompts and background are used; without prompts, images speak alone.
+        images: images of the detector's classes, none of which may calibrate it.
+        evidence: ``text`` leaves the detector as it is; ``images`` drops its prompts.
+        seed: of the folds.
+        untuned: (K, D) zero-shot text features, with which the weight of the discriminants is chosen: tuned ones
+            were learned from the shots of every domain, so that none is unseen. None for the detector's own.
+
+    Returns:
+        The detector, not calibrated: its calibration must be computed anew.
+    """
+    if evidence == "text" or not len(images.features):
+        return detector
+    used = images.features[~images.validation], images.classes[~images.validation]
+    fitted = ClassGaussians.fit(*used)
+    if evidence == "images":
+        detector = without_prompts(detector)
+    detector = dataclasses.replace(
+        detector, means=fitted.means, mean_classes=fitted.classes, root=fitted.root, image_weight=0.0
+    )
+    parts = possible_parts(detector)
+    if "text" not in parts:
+        detector = without_prompts(detector)
+    else:
+        weight = _image_weight(detector if untuned is None else _with_text(detector, untuned), images, seed)
+        detector = dataclasses.replace(detector, image_weight=weight)
+    prior = [PRIOR[part] for part in parts]
+    pairs = list(_pairs(detector, images, parts, seed)) if len(parts) > 1 else []
+    return dataclasses.replace(
+        detector,
+        parts=parts,
+        part_weights=fusion_weights(pairs, prior),
+        calibration=np.empty(0),
+        calibration_classes=np.zeros(0, dtype=np.int64),
+        part_calibration=np.zeros((0, len(parts))),
+    )
+
+
+def without_prompts(detector: Detector) -> Detector:
+    """The detector with its images alone: no text features, no background."""
+    width = detector.space.dim
+    none = np.zeros((0, width), dtype=np.float32)
+    return dataclasses.replace(
+        detector,
+        text_features=none,
+        energy_features=none,
+        background=none,
+        background_names=(),
+        centre=np.zeros(0, dtype=np.float32),
+        image_weight=0.0,
+    )
+
+
+def _with_text(detector: Detector, text: Rows) -> Detector:
+    """The detector with other class prompts."""
+    return dataclasses.replace(detector, text_features=text, energy_features=text[:0])
+
+
+def _folds(images: LabelledImages, seed: int, *, classes: bool) -> list[Fold]:
+    """Folds of the images; with or without held-out classes."""
+    return make_folds(
+        images.classes,
+        images.domains,
+        images.validation,
+        np.random.default_rng(seed),
+        _FOLDS,
+        most_classes=None,
+        hold_out_classes=classes,
+    )
+
+
+def _image_weight(detector: Detector, images: LabelledImages, seed: int) -> float:
+    """The weight of the discriminants with the best accuracy on held-out images and domains **[derived]**.
+
+    The mean over both is what counts, and neither may fall below the accuracy of text alone. 0 with too few images.
+    """
+    sizes = np.bincount(images.classes[~images.validation])
+    if not images.validation.any() and sizes[sizes > 0].min() < _FEWEST_IMAGES:
+        return 0.0
+    right: dict[str, list[npt.NDArray[np.bool_]]] = {}
+    for fold in _folds(images, seed, classes=False):
+        one = _of_fold(detector, images, fold)
+        known = fold.known
+        if images.validation.any():
+            # Prompts may have been learned from all shots: validation images alone are new to both sides.
+            known = known[images.validation[known]]
+        shifted = fold.shifted
+        if images.validation.any():
+            shifted = shifted[images.validation[shifted]]
+        for kind, rows in (("known", known), ("shifted", shifted)):
+            if not len(rows):
+                continue
+            truth = np.searchsorted(fold.classes, images.classes[rows])
+            hits = [
+                SideTensors(dataclasses.replace(one, image_weight=weight), (), one.prompts)(
+                    images.features[rows]
+                ).labels[:, 0]
+                == truth
+                for weight in IMAGE_WEIGHTS
+            ]
+            right.setdefault(kind, []).append(np.stack(hits))
+    if not right:
+        return 0.0
+    accuracy = np.stack([np.concatenate(hits, axis=1).mean(axis=1) for hits in right.values()])
+    allowed = (accuracy >= accuracy[:, :1]).all(axis=0)
+    return IMAGE_WEIGHTS[int(np.argmax(np.where(allowed, accuracy.mean(axis=0), -1.0)))]
+
+
+def _of_fold(detector: Detector, images: LabelledImages, fold: Fold) -> Detector:
+    """The detector of a fold's classes, with Gaussians of the images that the fold learns from."""
+    fitted = ClassGaussians.fit(
+        images.features[fold.train], np.searchsorted(fold.classes, images.classes[fold.train])
+    )
+    energy = detector.energy_features
+    return dataclasses.replace(
+        detector,
+        class_names=tuple(detector.class_names[i] for i in fold.classes.tolist()),
+        text_features=detector.text_features[fold.classes],
+        energy_features=energy[fold.classes] if len(energy) else energy,
+        top_c=min(detector.top_c, len(fold.classes)),
+        means=fitted.means,
+        mean_classes=fitted.classes,
+        root=fitted.root,
+    )
+
+
+def _pairs(
+    detector: Detector, images: LabelledImages, parts: tuple[str, ...], seed: int
+) -> Iterator[tuple[Floats, Floats]]:
+    """Log p-values of in-distribution and of pseudo-out-of-distribution images, for each fold and kind of both.
+
+    Images of held-out classes stand for near, shuffled features for far out-of-distribution images; each within the
+    domains learned from, and within the held-out domain.
+    """
+    generator = np.random.default_rng(seed)
+    for fold in _folds(images, seed, classes=True):
+        one = _of_fold(detector, images, fold)
+        sides = SideTensors(one, parts, one.prompts)
+
+        def values(features: Rows, sides: SideTensors = sides) -> Floats:
+            found: PartValues = sides(features)
+            return found.values
+
+        known = images.features[fold.known]
+        calibration = values(known)
+        own = calibration_log_p_values(calibration)
+        for inside, outside in ((fold.known, fold.unknown), (fold.shifted, fold.shifted_unknown)):
+            rows = images.features[inside]
+            if len(rows) < (1 if inside is fold.known else _FEWEST_SHIFTED):
+                continue
+            ranks = own if inside is fold.known else log_p_values(values(rows), calibration)
+            for others in (images.features[outside], shuffled_features(rows, generator)):
+                if len(others):
+                    yield ranks, log_p_values(values(others), calibration)
+
+
+def measured_on_folds(detector: Detector, images: LabelledImages, seed: int = 0) -> Measured:
+    """Accuracy, and AUROC against pseudo-out-of-distribution images, of a detector with image evidence.
+
+    Args:
+        detector: its prompts, weights and parts are used; its Gaussians are fitted anew in every fold.
+        images: as for :func:`with_image_evidence`.
+        seed: of the folds.
+    """
+    from deltaoe.functional.metrics import auroc
+
+    accuracies, near, far = [], [], []
+    generator = np.random.default_rng(seed)
+    for fold in _folds(images, seed, classes=True):
+        one = _of_fold(detector, images, fold)
+        sides = SideTensors(one, one.parts, one.prompts)
+        known, unknown = images.features[fold.known], images.features[fold.unknown]
+        found = sides(known)
+        truth = np.searchsorted(fold.classes, images.classes[fold.known])
+        accuracies.append(float(np.mean(found.labels[:, 0] == truth)))
+        score = calibration_log_p_values(found.values) @ one.part_weights
+        for target, rows in ((near, unknown), (far, shuffled_features(known, generator))):
+            if len(rows):
+                others = log_p_values(sides(rows).values, found.values) @ one.part_weights
+                target.append(float(auroc(score, others)))
+    return Measured(_mean(accuracies), _mean(near), _mean(far))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else math.nan
