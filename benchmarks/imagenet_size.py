@@ -188,10 +188,9 @@ def compare(clip: FrozenClip, options: argparse.Namespace, out: Console) -> None
         detector = deltaoe.tune(rows, labels, names, model=clip, on=on)
         waits(device)
         total = time.perf_counter() - began
-        selection = detector.facts["selection"]
         out.print(
-            f"deltaoe.tune, whole: {total:.1f} s: {selection['folds']} folds, {selection['settings']} settings, "
-            f"{detector.facts['steps']} steps at last; {theirs * steps / total:.0f}× as fast as CoOp's way would be"
+            f"deltaoe.tune, whole: {total:.1f} s: {detector.facts['steps']} steps for each of two contexts; "
+            f"{theirs * steps / total:.0f}× as fast as CoOp's way would be"
         )
         out.print("stages began at " + ", ".join(f"{stage} {at:.1f} s" for stage, at in stages.items()))
 

@@ -23,10 +23,10 @@ from scipy.stats import spearmanr
 from shown import show
 
 from deltaoe.functional.ebm import ebm_loss
+from deltaoe.functional.folds import shuffled_features
 from deltaoe.functional.label_sums import score_features
 from deltaoe.functional.metrics import auroc
 from deltaoe.functional.text_features import blend, mine
-from deltaoe.tuning.selection_rule import shuffled_features
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "clip-features"
 SCALE = 100.0

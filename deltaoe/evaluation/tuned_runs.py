@@ -41,7 +41,7 @@ from deltaoe.tuning.tune import save_detector, tune_data
 # Name → how it tunes; None for zero-shot prompts.
 METHODS: Mapping[str, TuningOptions | None] = {
     "zero-shot": None,
-    "CoOp": TuningOptions(recipe=Recipe.coop(), select="off"),
+    "CoOp": TuningOptions(recipe=Recipe.coop()),
     "deltaoe": TuningOptions(),
 }
 # To be raised when stored runs no longer mean what new ones would.
@@ -207,7 +207,7 @@ class MethodRun:
             key["prompts"] = [prompts.template, prompts.temperature, prompts.top_c]
         else:
             tuning = dataclasses.asdict(self._tune_options().tuning)
-            key["tuning"] = {**tuning, "fixed": sorted(tuning["fixed"]), "background": background}
+            key["tuning"] = {**tuning, "background": background}
         return _digest(key)
 
     def _run_key(self) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.functional.unit_rows import Rows
+
 Indices = npt.NDArray[np.int64]
 
 FOLDS = 3
@@ -14,6 +16,7 @@ _MIN_CLASSES = 4  # to hold classes out: with fewer, the task without some of th
 _HELD_OUT_CLASSES = 1 / 4  # of the classes
 _HELD_OUT_IMAGES = 1 / 3  # of the shots of each known class
 _MAX_CLASSES = 64  # known and held out
+_SHUFFLED = 400  # shuffled feature rows per fold
 
 
 @dataclass(frozen=True)
@@ -122,3 +125,29 @@ def _fold(
         shifted_unknown=np.flatnonzero(of_held_out & shifted),
         domain=domain,
     )
+
+
+def shuffled_features(features: Rows, generator: np.random.Generator, count: int = _SHUFFLED) -> Rows:
+    """Features that stand for far out-of-distribution images: each component comes from another image **[derived]**.
+
+    Args:
+        features: (n, D) image features.
+        generator: draws the images.
+        count: number of rows to make.
+
+    Returns:
+        (count, D) float32, unit rows; (0, D) if n < 2.
+
+    Example:
+        >>> rows = np.eye(4, dtype=np.float32) + 1
+        >>> shuffled_features(rows, np.random.default_rng(0), count=6).shape
+        (6, 4)
+    """
+    if len(features) < 2:
+        return features[:0]
+    # Each component has a permutation of the images of its own; as many rounds of them as give ``count`` rows.
+    rounds = -(-count // len(features))
+    image = np.broadcast_to(np.arange(len(features))[:, None], features.shape)
+    order = np.concatenate([generator.permuted(image, axis=0) for _ in range(rounds)])[:count]
+    mixed = np.take_along_axis(features, order, axis=0)
+    return np.asarray(mixed / np.linalg.norm(mixed, axis=1, keepdims=True), dtype=np.float32)

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,8 +21,6 @@ from deltaoe.scoring.score import ScoreResult
 from deltaoe.scoring.score_table import ScoreTable
 
 MAX_ROWS = 1000  # about 2 MB of thumbnails; browsers stall on tens of megabytes
-
-_SELECTION = "selection"  # the fact of a detector that says how its settings were chosen
 
 
 def build_report(
@@ -139,11 +136,10 @@ def _manifest(result: ScoreResult, now: datetime) -> list[tuple[str, list[tuple[
                 *(
                     (f"seen: {name}", str(value))
                     for name, value in sorted(detector.facts.items())
-                    if name != _SELECTION
+                    if not isinstance(value, dict)  # 0.1.0 stored the settings that tuning had chosen from
                 ),
             ],
         ),
-        *_selection(detector.facts.get(_SELECTION)),
         (
             "Model",
             [
@@ -157,30 +153,6 @@ def _manifest(result: ScoreResult, now: datetime) -> list[tuple[str, list[tuple[
             ],
         ),
     ]
-
-
-def _selection(facts: Any) -> list[tuple[str, list[tuple[str, str]]]]:
-    """The settings that tuning chose from, as a section; none where nothing was chosen or ``facts`` is malformed."""
-    if not isinstance(facts, dict):
-        return []
-    rows = [(name.replace("_", "-"), facts.get(name)) for name in ("chosen", "default", "zero_shot")]
-    best = facts.get("best")
-    if isinstance(best, list):
-        rows += [(f"{place}. of {facts.get('settings')}", row) for place, row in enumerate(best, start=1)]
-    shown = [(name, _setting(row)) for name, row in rows if isinstance(row, dict)]
-    return [(f"Chosen on {facts.get('folds')} folds of in-distribution images", shown)] if shown else []
-
-
-def _setting(row: dict[str, Any]) -> str:
-    """One setting of tuning and its measurements on the folds, in words."""
-    signs = {"ebm_weight": "λ", "stop": "stop", "blend": "α", "temperature": "τ", "top_c": "c"}
-    at = ", ".join(f"{sign} = {row.get(name)}" for name, sign in signs.items())
-    measured = ", ".join(
-        f"{name.replace('_', ' ')} {row[name]}"
-        for name in ("accuracy", "shifted_accuracy", "near", "shifted_near", "far", "shifted_far")
-        if row.get(name) is not None
-    )
-    return f"{at}: {measured}; gain {row.get('gain')} ± {row.get('error')}"
 
 
 def _threshold(table: ScoreTable) -> str:

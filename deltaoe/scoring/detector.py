@@ -51,11 +51,15 @@ class Detector(DetectorFields):
 
     @property
     def prompts(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Text features of classes (K, D) and background (M, D) as images are compared with them: centred if so set."""
-        if not len(self.centre):
-            return self.text_features, self.background.reshape(-1, self.text_features.shape[1])
+        """Text features of classes (K, D) and background (M, D) that ΔEnergy is computed with.
+
+        Those of the classes are ``energy_features`` where there are some; all are centred if so set.
+        """
+        text = self.energy_features if len(self.energy_features) else self.text_features
         background = self.background.reshape(-1, self.text_features.shape[1])
-        return centred(self.text_features, self.centre), centred(background, self.centre)
+        if not len(self.centre):
+            return text, background
+        return centred(text, self.centre), centred(background, self.centre)
 
     def score(self, features: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """ΔEnergy of image features, in cosine units; no model is needed.

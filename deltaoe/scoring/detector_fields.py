@@ -37,7 +37,8 @@ class DetectorFields:
         space: the image feature space that the prompts belong to.
         logit_scale: CLIP's factor on cosines during tuning; 0 if it was not tuned.
         context: (length, width) float32, learned context vectors, or (K, length, width) for one context per class;
-            None for zero-shot prompts.
+            None for zero-shot prompts. It is the context of the energy prompts and of the background.
+        class_context: as ``context``, the learned context vectors of ``text_features``; None if they are ``context``.
         background: (M, D) float32, unit rows: text features of background labels, over which the energies are
             computed as well **[derived]** (docs/explanation/method.md, "Background labels"); M = 0 for the score of
             the paper.
@@ -73,6 +74,7 @@ class DetectorFields:
     background_names: tuple[str, ...] = ()
     centre: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     shots: npt.NDArray[np.uint8] = field(default_factory=lambda: _no_rows(32, np.uint8))
+    class_context: npt.NDArray[np.float32] | None = None
     energy_features: npt.NDArray[np.float32] = field(default_factory=lambda: _no_rows(0, np.float32))
     means: npt.NDArray[np.float32] = field(default_factory=lambda: _no_rows(0, np.float32))
     mean_classes: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))

@@ -22,8 +22,9 @@ from deltaoe.store.feature_space import FeatureSpace, canonical_json
 # Format 1 had no background labels, no shots and no calibration classes; format 2 had ΔEnergy as its only score.
 _FORMAT = 3
 _KEY = "deltaoe"  # the only metadata entry, because safetensors does not keep the order of several
+_CONTEXTS = ("context", "class_context")  # written unless they are None
 _OPTIONAL_TENSORS = ("background", "centre", "shots", "calibration_classes")  # written unless they are empty
-# Of format 3, written unless they are empty; a detector with none of them is written as format 2.
+# Of format 3, written unless they are empty; a detector with none of them and no class context is written as format 2.
 _EVIDENCE_TENSORS = ("energy_features", "means", "mean_classes", "root", "part_weights", "part_calibration")
 _HEAD = {
     "class_names": list,
@@ -38,7 +39,11 @@ _HEAD = {
 
 def to_bytes(detector: DetectorFields) -> bytes:
     """Content of the detector's file; equal detectors give equal bytes."""
-    evidence = any(len(getattr(detector, name)) for name in _EVIDENCE_TENSORS) or bool(detector.parts)
+    evidence = (
+        any(len(getattr(detector, name)) for name in _EVIDENCE_TENSORS)
+        or bool(detector.parts)
+        or detector.class_context is not None
+    )
     head = {
         "format": _FORMAT if evidence else 2,
         "class_names": list(detector.class_names),
@@ -56,8 +61,9 @@ def to_bytes(detector: DetectorFields) -> bytes:
         "text_features": np.ascontiguousarray(detector.text_features),
         "calibration": np.ascontiguousarray(detector.calibration),
     }
-    if detector.context is not None:
-        tensors["context"] = np.ascontiguousarray(detector.context)
+    for name in _CONTEXTS:
+        if (context := getattr(detector, name)) is not None:
+            tensors[name] = np.ascontiguousarray(context)
     for name in (*_OPTIONAL_TENSORS, *_EVIDENCE_TENSORS):
         if getattr(detector, name).size:
             tensors[name] = np.ascontiguousarray(getattr(detector, name))
@@ -82,7 +88,7 @@ def read_fields(path: Path) -> dict[str, Any]:
         "calibration": tensors.pop("calibration"),
         "space": FeatureSpace.from_dict(head["space"]),
         "logit_scale": float(head["logit_scale"]),
-        "context": tensors.pop("context", None),
+        **{name: tensors.pop(name, None) for name in _CONTEXTS},
         "background_names": tuple(head["background_names"] if head["format"] > 1 else ()),
         **{name: tensors.pop(name) for name in (*_OPTIONAL_TENSORS, *_EVIDENCE_TENSORS) if name in tensors},
         "image_weight": float(head.get("image_weight", 0.0)),
@@ -129,14 +135,17 @@ def check(detector: DetectorFields) -> None:
         raise DataError("its temperature or top-c is out of range")
     if not (math.isfinite(detector.logit_scale) and detector.logit_scale >= 0):
         raise DataError("its logit scale is out of range")
-    context = detector.context
-    if context is not None and not (
-        context.dtype == np.float32
-        # One context for all classes, or one per class.
-        and (context.ndim == 2 or (context.ndim == 3 and len(context) == classes))
-        and np.isfinite(context).all()
-    ):
-        raise DataError("its context is not a list of float32 vectors")
+    for name in _CONTEXTS:
+        context = getattr(detector, name)
+        if context is not None and not (
+            context.dtype == np.float32
+            # One context for all classes, or one per class.
+            and (context.ndim == 2 or (context.ndim == 3 and len(context) == classes))
+            and np.isfinite(context).all()
+        ):
+            raise DataError(f"its {name.replace('_', ' ')} is not a list of float32 vectors")
+    if detector.class_context is not None and detector.context is None:
+        raise DataError("it has a class context and no context")
 
 
 def _check_head(head: Any) -> None:

@@ -59,7 +59,6 @@ class Checkpoint:
                 best_loss=float(head["best_loss"]),
                 best=tensors["best"],
                 context=tensors["context"],
-                snapshots={int(name[5:]): t for name, t in tensors.items() if name.startswith("kept.")},
                 optimiser={name[10:]: t for name, t in tensors.items() if name.startswith("optimiser.")},
                 generator=tensors["generator"],
             )
@@ -89,7 +88,6 @@ class Checkpoint:
         if self.path is None or state is None:
             return
         tensors = {"best": state.best, "context": state.context, "generator": state.generator}
-        tensors |= {f"kept.{epoch}": context for epoch, context in state.snapshots.items()}
         tensors |= {f"optimiser.{name}": tensor for name, tensor in state.optimiser.items()}
         head = {"last": dataclasses.asdict(state.last), "best_loss": state.best_loss}
         save_checkpoint(self.path, head, {name: tensor.cpu().numpy() for name, tensor in tensors.items()})

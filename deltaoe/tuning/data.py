@@ -24,8 +24,8 @@ class Draw:
 
     Attributes:
         split: the draw of the shots, which are ``split.shots``.
-        validation: (m,) rows of the validation images, on which settings are compared; m = 0 if settings are not
-            chosen, or there are too few images.
+        validation: (m,) rows of the validation images, which no prompts are learned from; m = 0 if there are too few
+            images.
         calibration: (n,) rows of the images that calibrate the detector.
         notes: sentences for the user.
     """
@@ -47,15 +47,6 @@ class Shots:
 
     features: npt.NDArray[np.float32]
     classes: Indices
-
-    def subset(self, rows: Indices, classes: Indices) -> Shots:
-        """Some of the shots, with classes numbered anew.
-
-        Args:
-            rows: (m,) rows of the shots.
-            classes: (k,) their class indices, ascending: class ``classes[i]`` becomes class i.
-        """
-        return Shots(self.features[:, rows], np.searchsorted(classes, self.classes[rows]).astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -92,13 +83,12 @@ def draw(
     *,
     shots: int,
     seed: int,
-    validate: bool,
     allow_fewer: bool = False,
 ) -> Draw:
     """Draw shots, validation images and calibration images from each class, by content and seed alone.
 
-    If ``validate`` is set, as many images of each class as there are shots become validation images, provided that 100
-    or more images are left for calibration.
+    As many images of each class as there are shots become validation images, provided that 100 or more images are left
+    for calibration.
 
     Args:
         classes: (n,) class index of each image; −1 for images that are not used.
@@ -106,7 +96,6 @@ def draw(
         class_names: K names.
         shots: shots per class, ≥ 1.
         seed: seed of the draw.
-        validate: whether validation images are wanted.
         allow_fewer: whether classes with fewer images than ``shots`` may give all they have.
 
     Raises:
@@ -114,7 +103,7 @@ def draw(
 
     Example:
         >>> classes, keys = [0, 0, 0, 1, 1, 1], [b"a", b"b", b"c", b"d", b"e", b"f"]
-        >>> drawn = draw(classes, keys, ("cat", "dog"), shots=2, seed=1, validate=False)
+        >>> drawn = draw(classes, keys, ("cat", "dog"), shots=2, seed=1)
         >>> len(drawn.split.shots), len(drawn.validation), len(drawn.calibration)
         (4, 0, 2)
     """
@@ -137,10 +126,9 @@ def draw(
             "no images are left to calibrate with, so there is no threshold: add images or use fewer --shots"
         )
     validation = np.zeros(0, dtype=np.int64)
-    if validate:
-        twice_as_many = few_shot_split(classes, keys, 2 * shots, seed)
-        if len(twice_as_many.rest) >= MIN_CALIBRATION:
-            validation = np.setdiff1d(twice_as_many.shots, split.shots)
+    twice_as_many = few_shot_split(classes, keys, 2 * shots, seed)
+    if len(twice_as_many.rest) >= MIN_CALIBRATION:
+        validation = np.setdiff1d(twice_as_many.shots, split.shots)
     return Draw(split, validation, np.setdiff1d(split.rest, validation), notes)
 
 

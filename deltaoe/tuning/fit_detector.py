@@ -1,10 +1,15 @@
-"""From shots to a detector, which is not calibrated yet: choose settings, learn the context, assemble the detector."""
+"""From shots to a detector, which is not calibrated yet: learn two contexts, and assemble the detector.
+
+The class prompts are learned by cross-entropy alone: images are classified with them. The energy prompts are learned
+with the EBM loss as well: ΔEnergy is computed with them. No single context does both well **[derived]**
+(docs/explanation/tuning.md).
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +30,52 @@ from deltaoe.tuning.checkpoint import Checkpoint
 from deltaoe.tuning.data import Shots, TuningData
 from deltaoe.tuning.learn import learn, new_learner, text_features_of
 from deltaoe.tuning.loop import Progress
-from deltaoe.tuning.options import SELECTED, TUNED_BACKGROUND, TuningOptions
+from deltaoe.tuning.options import TUNED_BACKGROUND, TuningOptions
 from deltaoe.tuning.recipe import Recipe
-from deltaoe.tuning.selection import choice_facts, select_on_folds
-from deltaoe.tuning.selection_rule import Choice
+
+CLASS_PROMPTS = "class prompts"
+ENERGY_PROMPTS = "energy prompts"
+
+
+@dataclass(frozen=True)
+class LearnedPrompts:
+    """Prompts of one context, learned on all shots.
+
+    Attributes:
+        name: :data:`CLASS_PROMPTS` or :data:`ENERGY_PROMPTS`.
+        recipe: the recipe that they were learned with.
+        learner: has the learned context vectors.
+        text: (K, D) unit rows, text features of the learned prompts, not blended.
+        progress: last state of the tuning loop.
+        epochs: number of epochs in the schedule.
+        checkpoint: to be deleted once the detector is saved.
+        stopped: whether Ctrl-C has ended the learning; the context is then the best one so far.
+    """
+
+    name: str
+    recipe: Recipe
+    learner: PromptLearner
+    text: Rows
+    progress: Progress
+    epochs: int
+    checkpoint: Checkpoint
+    stopped: bool = False
+
+    @property
+    def context(self) -> npt.NDArray[np.float32]:
+        """The learned context vectors, of the shape of :attr:`Detector.context`."""
+        return np.asarray(self.learner.context.detach().cpu().numpy(), dtype=np.float32)
+
+    def facts(self) -> dict[str, float]:
+        """Measurements of the last epoch, JSON values, for the facts of a detector."""
+        last = self.progress.last
+        return {
+            "steps": last.step,
+            "cross_entropy": last.cross_entropy,
+            "ebm": last.ebm,
+            "bound_share": last.bound_share,
+            "shot_accuracy": last.accuracy,
+        }
 
 
 @dataclass(frozen=True)
@@ -37,42 +84,27 @@ class FittedDetector:
 
     Attributes:
         detector: the detector, without calibration scores.
-        progress: last state of the tuning loop.
-        choice: the chosen settings and those that were tried; None if settings were not chosen.
+        class_prompts: the learned class prompts.
+        energy_prompts: the learned energy prompts; None if λ is 0, or Ctrl-C came before their first epoch had ended.
         notes: sentences for the user.
-        checkpoints: all checkpoints, to be deleted once the detector is saved.
-        stopped: whether Ctrl-C has ended the tuning; the detector then has the best context so far.
+        stopped: whether Ctrl-C has ended the tuning; the detector then has the best prompts so far.
     """
 
     detector: Detector
-    progress: Progress
-    choice: Choice | None
+    class_prompts: LearnedPrompts
+    energy_prompts: LearnedPrompts | None
     notes: list[str]
-    checkpoints: list[Checkpoint]
     stopped: bool = False
 
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """All checkpoints, to be deleted once the detector is saved."""
+        return [one.checkpoint for one in (self.class_prompts, self.energy_prompts) if one is not None]
 
-@dataclass(frozen=True)
-class _ChosenSettings:
-    """The recipe to tune with, the share of its schedule to run, and how both were chosen."""
-
-    recipe: Recipe
-    stop: float = 1.0
-    choice: Choice | None = None
-    notes: list[str] = field(default_factory=list)
-    checkpoints: list[Checkpoint] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _LearnedPrompts:
-    """Learned prompts: text features (K, D), the loop's last state, and the schedule up to the last epoch run."""
-
-    text: Rows
-    progress: Progress
-    epochs: int
-    last_epoch: int
-    checkpoint: Checkpoint
-    stopped: bool
+    @property
+    def last_learned(self) -> LearnedPrompts:
+        """The prompts that were learned last: those that Ctrl-C has ended, if it has."""
+        return self.energy_prompts or self.class_prompts
 
 
 def fit_detector(
@@ -86,13 +118,16 @@ def fit_detector(
     checkpoints: Path | None = None,
     about: dict[str, Any] | None = None,
 ) -> FittedDetector:
-    """Choose the settings, learn the context vectors, and assemble the detector; it is not calibrated yet.
+    """Learn class prompts and energy prompts, and assemble the detector; it is not calibrated yet.
+
+    Both start from the same context and have the same seed and schedule; they differ in λ alone. If the recipe's λ is
+    0, there are no energy prompts.
 
     Args:
         clip: the model whose text tower encodes the prompts.
         space: the feature space that the detector belongs to.
         data: shots, validation images and zero-shot prompts.
-        options: recipe, context, background, and whether settings are chosen.
+        options: recipe, context and background.
         digests: (n, 32) uint8, digests of the shots.
         on: receives progress.
         checkpoints: folder for checkpoints; None writes none.
@@ -102,62 +137,38 @@ def fit_detector(
         ConfigError: an option is out of range, or a prompt is too long.
         ModelError: the text tower cannot be tuned, or the loss diverged.
         StoreError: a checkpoint cannot be written.
-        KeyboardInterrupt: Ctrl-C before the first epoch of the last tuning has ended.
+        KeyboardInterrupt: Ctrl-C before the first epoch of the class prompts has ended.
     """
     options.check(len(data.class_names))
-    learner = new_learner(clip, data.class_names, options.context, options.seed)
-    chosen = _choose_settings(clip, data, options, checkpoints, on)
-    learned = _learn_prompts(clip, learner, data, options, chosen, checkpoints, on)
-    detector = _assemble(clip, space, data, options, chosen, learned, learner, digests, about or {}, on)
-    return FittedDetector(
-        detector,
-        learned.progress,
-        chosen.choice,
-        chosen.notes + _worse_than_zero_shot(data.shots, data.zero_shot, learned.text),
-        [*chosen.checkpoints, learned.checkpoint],
-        learned.stopped,
-    )
-
-
-def _choose_settings(
-    clip: FrozenClip, data: TuningData, options: TuningOptions, checkpoints: Path | None, on: OnEvent
-) -> _ChosenSettings:
-    """The settings chosen on folds; those of the options if nothing is left to choose, or images are too few."""
-    recipe = options.recipe
-    # If the other values are all fixed, the moment to stop is not chosen either.
-    if options.select == "off" or options.fixed >= SELECTED - {"epochs", "steps"}:
-        return _ChosenSettings(recipe)
-    choice, written = select_on_folds(clip, data, options, checkpoints, on)
-    if choice is None:
-        note = (
-            "too few images to choose λ, the blend weight, τ and c with: the defaults are used "
-            "(3 shots per class are enough if all are of one domain)"
-        )
-        return _ChosenSettings(recipe, notes=[note], checkpoints=written)
-    chosen = choice.chosen.setting
-    recipe = dataclasses.replace(
-        recipe,
-        ebm_weight=chosen.ebm_weight,
-        blend=chosen.blend,
-        temperature=chosen.temperature,
-        top_c=min(chosen.top_c, len(data.class_names)),
-    )
-    return _ChosenSettings(recipe, chosen.stop, choice, checkpoints=written)
+    recipe = dataclasses.replace(options.recipe, ebm_weight=0.0)
+    classes = _learn_prompts(clip, data, options, CLASS_PROMPTS, recipe, checkpoints, on)
+    energy, stopped = None, classes.stopped
+    if options.recipe.ebm_weight and not stopped:
+        try:
+            energy = _learn_prompts(clip, data, options, ENERGY_PROMPTS, options.recipe, checkpoints, on)
+            stopped = energy.stopped
+        except KeyboardInterrupt:
+            stopped = True
+    detector = _assemble(clip, space, data, options, classes, energy, digests, about or {}, on)
+    if stopped:
+        detector = dataclasses.replace(detector, facts={**detector.facts, "interrupted": True})
+    notes = _worse_than_zero_shot(data.shots, data.zero_shot, classes.text)
+    return FittedDetector(detector, classes, energy, notes, stopped)
 
 
 def _learn_prompts(
     clip: FrozenClip,
-    learner: PromptLearner,
     data: TuningData,
     options: TuningOptions,
-    chosen: _ChosenSettings,
+    name: str,
+    recipe: Recipe,
     checkpoints: Path | None,
     on: OnEvent,
-) -> _LearnedPrompts:
-    """Learn the context vectors on all shots; after Ctrl-C, take the best ones so far."""
-    shots, recipe = data.shots, chosen.recipe
+) -> LearnedPrompts:
+    """Learn a context on all shots; after Ctrl-C, take the best one so far. Raises like :func:`fit_detector`."""
+    shots = data.shots
+    learner = new_learner(clip, data.class_names, options.context, options.seed)
     epochs = recipe.epochs_for(shots.features.shape[0] * shots.features.shape[1], options.shots)
-    last_epoch = max(1, round(chosen.stop * epochs))
     checkpoint = Checkpoint(
         checkpoints, {**data.identity, "recipe": dataclasses.asdict(recipe), "epochs": epochs}
     )
@@ -172,20 +183,20 @@ def _learn_prompts(
             checkpoint,
             epochs=epochs,
             seed=options.seed,
-            stage="Tuning",
+            stage=f"Tuning, {name}",
             on=on,
-            until=last_epoch,
         )
     except KeyboardInterrupt:
         if checkpoint.latest is None:
             raise
-        checkpoint.write()
         progress, stopped = checkpoint.latest, True
         learner.precision = "fp32"
+    # Written at the end, too: a tuning that is killed later does not learn these prompts again.
+    checkpoint.write()
     text = text_features_of(learner, progress.best if stopped else None)
     if not np.isfinite(text).all():
         raise ModelError("tuning diverged in its last step", hint="lower --learning-rate or --ebm-weight")
-    return _LearnedPrompts(text, progress, epochs, last_epoch, checkpoint, stopped)
+    return LearnedPrompts(name, recipe, learner, text, progress, epochs, checkpoint, stopped)
 
 
 def _assemble(
@@ -193,16 +204,16 @@ def _assemble(
     space: FeatureSpace,
     data: TuningData,
     options: TuningOptions,
-    chosen: _ChosenSettings,
-    learned: _LearnedPrompts,
-    learner: PromptLearner,
+    classes: LearnedPrompts,
+    energy: LearnedPrompts | None,
     digests: Digests,
     about: dict[str, Any],
     on: OnEvent,
 ) -> Detector:
-    """The detector of the blended prompts and of background labels with the same context."""
-    recipe, progress = chosen.recipe, learned.progress
-    text = blend(data.zero_shot, learned.text, recipe.blend)
+    """The detector of the blended prompts, and of background labels in the context that ΔEnergy is computed with."""
+    compared = energy or classes
+    recipe, learner = compared.recipe, compared.learner
+    text, compared_text = (blend(data.zero_shot, one.text, recipe.blend) for one in (classes, compared))
 
     def encode(names: Sequence[str]) -> Rows:
         tuned = clip.encode_with_context(
@@ -211,9 +222,9 @@ def _assemble(
         return blend(data.encode(names), tuned, recipe.blend) if recipe.blend < 1 else tuned
 
     background = choose_background(
-        options.background, data.class_names, text, encode, default=TUNED_BACKGROUND
+        options.background, data.class_names, compared_text, encode, default=TUNED_BACKGROUND
     )
-    return Detector(
+    detector = Detector(
         class_names=tuple(data.class_names),
         text_features=text,
         temperature=recipe.temperature,
@@ -221,28 +232,29 @@ def _assemble(
         calibration=np.empty(0),
         space=space,
         logit_scale=clip.logit_scale,
-        context=learner.context.detach().cpu().numpy(),
+        context=compared.context,
         background=background.features,
         background_names=background.names,
         shots=digests,
         settings={
             **_settings(options, recipe, learner.context.shape[-2]),
             **background.settings(),
-            "epochs": learned.epochs,
-            "until_epoch": learned.last_epoch,
+            "epochs": compared.epochs,
             **about,
         },
         facts={
             "shots": data.shots.features.shape[1],
             "views": data.shots.features.shape[0] - 1,
-            "steps": progress.last.step,
-            "cross_entropy": progress.last.cross_entropy,
-            "ebm": progress.last.ebm,
-            "bound_share": progress.last.bound_share,
-            "shot_accuracy": progress.last.accuracy,
-            **({"selection": choice_facts(chosen.choice)} if chosen.choice else {}),
-            **({"interrupted": True} if learned.stopped else {}),
+            **classes.facts(),
         },
+    )
+    if energy is None:
+        return detector
+    return dataclasses.replace(
+        detector,
+        energy_features=compared_text,
+        class_context=classes.context,
+        facts={**detector.facts, **{f"energy_{name}": value for name, value in energy.facts().items()}},
     )
 
 
@@ -252,8 +264,6 @@ def _settings(options: TuningOptions, recipe: Recipe, context_length: int) -> di
         **dataclasses.asdict(recipe),
         "shots": options.shots,
         "seed": options.seed,
-        "select": options.select,
-        "fixed": sorted(options.fixed),
         "context_length": context_length,
         "context_phrase": options.context.phrase,
         "class_position": options.context.position,
@@ -273,5 +283,5 @@ def _worse_than_zero_shot(shots: Shots, zero_shot: Rows, tuned: Rows) -> list[st
         return []
     return [
         f"tuning has made it worse: {after:.1%} of the shots are classified right, {before:.1%} by zero-shot prompts; "
-        "lower --learning-rate or --ebm-weight, or tune for more --steps"
+        "lower --learning-rate, or tune for more --steps"
     ]

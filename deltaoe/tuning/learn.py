@@ -57,8 +57,6 @@ def learn(
     seed: int,
     stage: str,
     on: OnEvent,
-    until: int | None = None,
-    snapshot_epochs: Sequence[int] = (),
 ) -> Progress:
     """Run the tuning loop, from the checkpoint if there is one; the learner computes in full precision afterwards.
 
@@ -73,8 +71,6 @@ def learn(
         seed: seed of the order of the shots.
         stage: name of this tuning on the progress line.
         on: receives the progress of every step.
-        until: the epoch of the schedule to stop after; None is the last.
-        snapshot_epochs: epochs after which a copy of the context goes into the result.
 
     Returns:
         The state after the last epoch.
@@ -83,8 +79,8 @@ def learn(
         ModelError: the loss is no longer finite.
         StoreError: a checkpoint cannot be written.
     """
-    start, last = checkpoint.load(), epochs if until is None else min(until, epochs)
-    if start is not None and start.last.epoch < last:
+    start = checkpoint.load()
+    if start is not None and start.last.epoch < epochs:
         on(Event(stage, message=f"{stage} goes on after step {start.last.step} of {start.last.steps}"))
 
     def report(step: Step) -> None:
@@ -96,7 +92,7 @@ def learn(
         }
         on(Event(stage, step.step, step.steps, info))
 
-    if start is not None and start.last.epoch >= last:
+    if start is not None and start.last.epoch >= epochs:
         progress = start
         with torch.no_grad():
             learner.context.copy_(start.context)
@@ -112,8 +108,6 @@ def learn(
             recipe,
             epochs=epochs,
             generator=generator(seed),
-            until=last,
-            snapshot_epochs=snapshot_epochs,
             start=start,
             on_step=report,
             on_epoch=checkpoint.record,

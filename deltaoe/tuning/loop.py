@@ -64,7 +64,6 @@ class Progress:
         best_loss: the smallest loss of an epoch so far.
         best: context vectors at the start of that epoch.
         context: context vectors after the last epoch.
-        snapshots: epoch → context vectors after it, for the epochs that were asked for.
         optimiser: name → tensor of the optimiser's state.
         generator: state of the generator that shuffles the images.
     """
@@ -73,7 +72,6 @@ class Progress:
     best_loss: float
     best: Tensor
     context: Tensor
-    snapshots: Mapping[int, Tensor] = field(default_factory=dict)
     optimiser: Mapping[str, Tensor] = field(default_factory=dict)
     generator: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.uint8))
 
@@ -102,8 +100,6 @@ def fit_context(
     *,
     epochs: int,
     generator: torch.Generator,
-    until: int | None = None,
-    snapshot_epochs: Sequence[int] = (),
     start: Progress | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
     on_epoch: Callable[[Progress], None] = lambda progress: None,
@@ -116,14 +112,12 @@ def fit_context(
         recipe: weights of the losses, optimiser and schedule; its number of epochs is not used.
         epochs: number of passes over the data in the schedule, ≥ 1.
         generator: CPU generator that shuffles the images.
-        until: the epoch of the schedule to stop after; None is the last.
-        snapshot_epochs: epochs after which a copy of the context goes into the result.
         start: state to resume from; the same schedule and data then give the same result as without a break.
         on_step: called after every step.
         on_epoch: called after every epoch, with a copy of all state.
 
     Returns:
-        The state after the last epoch that was run.
+        The state after the last epoch.
 
     Raises:
         ModelError: the loss is no longer finite.
@@ -140,7 +134,7 @@ def fit_context(
         first = start.last.epoch
         _restore(learner, optimiser, generator, start)
     encode = replayed(learner.encode, learner.context)
-    for epoch in range(first, epochs if until is None else min(until, epochs)):
+    for epoch in range(first, epochs):
         parts = torch.split(torch.randperm(n, generator=generator).to(data.features.device), batch)
         before, done = learner.context.detach().clone(), list[Step]()
         for i, rows in enumerate(parts):
@@ -163,8 +157,7 @@ def fit_context(
             done.append(step)
             on_step(step)
         last = _epoch_means(done, [len(rows) / n for rows in parts])
-        snapshot = epoch + 1 in snapshot_epochs
-        progress = _after_epoch(progress, last, before, learner, optimiser, recipe, generator, snapshot)
+        progress = _after_epoch(progress, last, before, learner, optimiser, recipe, generator)
         on_epoch(progress)
     assert progress is not None  # noqa: S101 - at least one epoch
     return progress
@@ -231,14 +224,10 @@ def _after_epoch(
     optimiser: torch.optim.Optimizer,
     recipe: Recipe,
     generator: torch.Generator,
-    snapshot: bool,
 ) -> Progress:
     """The state after an epoch: ``progress`` is the state before, ``before`` the context then."""
     context, loss = learner.context.detach().clone(), last.loss(recipe)
     better = progress is None or loss < progress.best_loss
-    snapshots = {} if progress is None else dict(progress.snapshots)
-    if snapshot:
-        snapshots[last.epoch] = context
     state = optimiser.state.get(learner.context, {})
     tensors = {k: v.detach().clone() for k, v in state.items() if isinstance(v, Tensor)}
     return Progress(
@@ -246,7 +235,6 @@ def _after_epoch(
         best_loss=loss if progress is None or better else progress.best_loss,
         best=before if progress is None or better else progress.best,
         context=context,
-        snapshots=snapshots,
         optimiser=tensors,
         generator=generator.get_state(),
     )

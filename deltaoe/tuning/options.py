@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 from deltaoe.clip.options import ModelOptions, Precision
-from deltaoe.errors import ConfigError
 from deltaoe.options import EXPERT, Option, Options, Unset, Without
 from deltaoe.runtime import LARGEST_SEED
 from deltaoe.scoring.options import IMAGENET, BackgroundOptions
@@ -16,8 +14,6 @@ from deltaoe.tuning.recipe import Recipe
 
 # The source of background labels of tuned prompts, unless another is named.
 TUNED_BACKGROUND = IMAGENET
-# Names of the recipe's values that ``--select auto`` chooses; steps and epochs stand for the moment to stop.
-SELECTED = frozenset({"ebm_weight", "blend", "temperature", "top_c", "steps", "epochs"})
 
 
 @dataclass(frozen=True)
@@ -75,12 +71,9 @@ class TuningOptions(Options):
 
     Attributes:
         shots: number of images per class to learn from.
-        seed: seed of the draw of the shots, the start, the order of the images and the folds.
+        seed: seed of the draw of the shots, the start, and the order of the images.
         context: the context vectors.
-        select: ``auto`` chooses λ, the blend weight, τ, c and when to stop on in-distribution images; ``off`` takes the
-            values of the recipe.
         recipe: hyper-parameters.
-        fixed: names of the recipe's values that ``auto`` does not choose.
         background: background labels, which images are compared with beside the classes.
     """
 
@@ -94,12 +87,7 @@ class TuningOptions(Options):
         ),
     ] = 1
     context: ContextOptions = field(default_factory=ContextOptions)
-    select: Annotated[
-        Literal["auto", "off"],
-        Option("auto chooses what is not given; off takes the defaults shown below."),
-    ] = "auto"
     recipe: Recipe = field(default_factory=Recipe)
-    fixed: frozenset[str] = frozenset()
     background: Annotated[BackgroundOptions, Unset("source", TUNED_BACKGROUND)] = field(
         default_factory=BackgroundOptions
     )
@@ -108,10 +96,6 @@ class TuningOptions(Options):
         """Raise ConfigError unless all values are in range, and c is at most the number of classes if that is given."""
         super().check()
         self.recipe.check(classes)
-        if unknown := self.fixed - {one.name for one in dataclasses.fields(Recipe)}:
-            raise ConfigError(
-                f"{', '.join(sorted(unknown))} cannot be fixed", hint="name values of the recipe"
-            )
 
 
 @dataclass(frozen=True)

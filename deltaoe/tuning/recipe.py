@@ -23,7 +23,9 @@ class Recipe(Options):
     """Hyper-parameters of a tuning. docs/explanation/tuning.md has the measurements behind the defaults.
 
     Attributes:
-        ebm_weight: λ, weight of the EBM loss; 0 leaves it out.
+        ebm_weight: λ, weight of the EBM loss in learning the energy prompts, those that ΔEnergy is computed with. The
+            class prompts, which images are classified with, are always learned with λ = 0; with 0 here, they are
+            the energy prompts, too.
         anchor: η, weight of mean‖z − z_0‖², which keeps the learned text features z near the zero-shot ones z_0; it is
             the regulariser of KgCoOp (Yao et al., CVPR 2023, with η = 8). 0 leaves it out.
         blend: blend weight b of the final text features z = normalise((1 − b) z_0 + b z_tuned) **[derived]**.
@@ -44,7 +46,14 @@ class Recipe(Options):
         weight_decay: weight decay of the optimiser, whichever it is.
     """
 
-    ebm_weight: Annotated[float, Option("λ of the EBM loss.", panel=TUNING, at_least=0)] = 0.2
+    ebm_weight: Annotated[
+        float,
+        Option(
+            "λ, the weight of the EBM loss, by which prompts of their own are learned for ΔEnergy; 0 learns none.",
+            panel=TUNING,
+            at_least=0,
+        ),
+    ] = 2.0
     anchor: Annotated[
         float, Option("η, the weight that holds prompts at the zero-shot ones.", panel=TUNING, at_least=0)
     ] = 2.0

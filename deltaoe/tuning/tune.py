@@ -24,8 +24,6 @@ from deltaoe.tuning.options import TuneOptions
 
 if TYPE_CHECKING:
     from deltaoe.tuning.fit_detector import FittedDetector
-    from deltaoe.tuning.loop import Step
-    from deltaoe.tuning.selection_rule import Choice
 
 
 @dataclass(frozen=True)
@@ -33,10 +31,10 @@ class TuneResult:
     """A calibrated detector, and how it was made.
 
     Attributes:
-        detector: the calibrated detector; with the best context so far if Ctrl-C has ended the tuning.
+        detector: the calibrated detector; with the best prompts so far if Ctrl-C has ended the tuning.
         data: the data set that it was tuned on.
         drawn: rows of the data set by their use.
-        fitted: the detector before calibration, the last state of the loop, and the choice of settings.
+        fitted: the detector before calibration, and the learned prompts.
         path: the file of the detector; None before :func:`save_detector`.
     """
 
@@ -45,16 +43,6 @@ class TuneResult:
     drawn: Draw
     fitted: FittedDetector
     path: Path | None = None
-
-    @property
-    def last_epoch(self) -> Step:
-        """Means over the shots in the last epoch."""
-        return self.fitted.progress.last
-
-    @property
-    def choice(self) -> Choice | None:
-        """The chosen settings and those that were tried; None if settings were not chosen."""
-        return self.fitted.choice
 
     @property
     def notes(self) -> list[str]:
@@ -80,8 +68,8 @@ def tune_workspace(
         MismatchError: the model is another one than that of the features.
         ModelError: the model cannot be loaded, its text tower cannot be tuned, or the loss diverged.
         StoreError: the workspace cannot be read or written.
-        KeyboardInterrupt: Ctrl-C. If an epoch of the last tuning has ended, a detector with the best context so far
-            has been saved, apart from finished ones.
+        KeyboardInterrupt: Ctrl-C. If an epoch has ended, a detector with the best prompts so far has been saved, apart
+            from finished ones.
     """
     options = options or TuneOptions()
     result = tune_data(current_data(workspace, options.data), workspace, options, on)
@@ -104,7 +92,6 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
         data.class_names,
         shots=tuning.shots,
         seed=tuning.seed,
-        validate=tuning.select == "auto",
         allow_fewer=options.allow_fewer,
     )
     workspace.check_writable()
@@ -182,8 +169,12 @@ def save_detector(result: TuneResult, workspace: Workspace, out: Path | None, on
         # Under a name of its own, and the workspace's current detector stays what it is.
         path = workspace.detector_file(f"interrupted-{detector.digest[:12]}")
         detector.save(path)
-        step = fitted.progress.last
-        said = f"stopped after step {step.step} of {step.steps}; the best prompts so far are in {path}"
+        learned = fitted.last_learned
+        step = learned.progress.last
+        said = (
+            f"stopped after step {step.step} of {step.steps} of the {learned.name}; "
+            f"the best prompts so far are in {path}"
+        )
         on(Event("Tuning", message=f"{said}; the same command goes on"))
         raise KeyboardInterrupt
     path = out or workspace.detector_file(f"{detector.settings['shots']}-shots-{detector.digest[:12]}")

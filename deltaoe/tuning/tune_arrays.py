@@ -40,8 +40,8 @@ def tune(
         labels: (n,) class indices from 0 to K − 1.
         class_names: K names.
         model: a loaded model, or the name of one, such as ``ViT-B-16/openai`` or ``local-dir:DIR``.
-        domains: (n,) domain indices, −1 for none; each fold for choosing settings then holds out one domain.
-        options: shots, seed, context, recipe, background, and whether settings are chosen; None for the defaults.
+        domains: (n,) domain indices, −1 for none.
+        options: shots, seed, context, recipe and background; None for the defaults.
         device: device for a model that is loaded here.
         offline: whether a model must be loaded without a network.
         on: receives progress.
@@ -66,7 +66,6 @@ def tune(
         class_names,
         shots=options.shots,
         seed=options.seed,
-        validate=options.select == "auto",
     )
     clip = (
         model
