@@ -11,11 +11,10 @@ from deltaoe.functional.unit_rows import Rows
 
 Indices = npt.NDArray[np.int64]
 
-FOLDS = 3
+FOLDS = 4
 _MIN_CLASSES = 4  # to hold classes out: with fewer, the task without some of them would be another one
 _HELD_OUT_CLASSES = 1 / 4  # of the classes
-_HELD_OUT_IMAGES = 1 / 3  # of the shots of each known class
-_MAX_CLASSES = 64  # known and held out
+_HELD_OUT_IMAGES = 1 / 3  # of the shots of each known class, rounded up
 _SHUFFLED = 400  # shuffled feature rows per fold
 
 
@@ -43,16 +42,18 @@ class Fold:
 
 
 def make_folds(
-    classes: npt.NDArray[np.int64],
-    domains: npt.NDArray[np.int64],
+    classes: Indices,
+    domains: Indices,
     validation: npt.NDArray[np.bool_],
     generator: np.random.Generator,
     count: int = FOLDS,
+    *,
+    hold_out_classes: bool = True,
 ) -> list[Fold]:
-    """Folds that each hold out a third of the shots, a quarter of the classes and one domain.
+    """Folds that each hold out images, a quarter of the classes and one domain.
 
-    Classes are held out if there are four or more, domains if there are two or more. With more than 64 classes, each
-    fold takes 64 of them, so that its cost does not grow.
+    Classes are held out if there are four or more, domains if there are two or more. The held-out images are the
+    validation images; without any, a third of the shots of each class, of which one always stays to learn from.
 
     Args:
         classes: (n,) class index of each image, ≥ 0.
@@ -60,6 +61,7 @@ def make_folds(
         validation: (n,) True for validation images, which are never learned from; the others are shots.
         generator: draws classes, domains and images.
         count: number of folds wanted.
+        hold_out_classes: whether classes are held out.
 
     Returns:
         At most ``count`` folds: those with two known classes or more, images to learn from, and held-out images of
@@ -72,17 +74,16 @@ def make_folds(
         >>> len(fold.classes), len(fold.train), len(fold.known), len(fold.unknown)
         (3, 12, 6, 6)
     """
-    present = np.unique(classes[~validation])
-    order = generator.permutation(present)
+    order = generator.permutation(np.unique(classes[~validation]))
     held_out_count = 0
-    if len(order) >= _MIN_CLASSES:
-        held_out_count = max(1, round(min(len(order), _MAX_CLASSES) * _HELD_OUT_CLASSES))
+    if hold_out_classes and len(order) >= _MIN_CLASSES:
+        held_out_count = max(1, round(len(order) * _HELD_OUT_CLASSES))
     # No domain is held out twice before each has been held out once.
     candidates = np.unique(domains[(domains >= 0) & ~validation])
     candidates = generator.permutation(candidates) if len(candidates) > 1 else candidates[:0]
     folds = []
     for number in range(count):
-        turned = np.roll(order, -number * held_out_count)[:_MAX_CLASSES]
+        turned = np.roll(order, -number * held_out_count)
         held_out, known = turned[:held_out_count], np.sort(turned[held_out_count:])
         domain = int(candidates[number % len(candidates)]) if len(candidates) else -1
         fold = _fold(classes, domains, validation, generator, held_out, known, domain)
@@ -92,8 +93,8 @@ def make_folds(
 
 
 def _fold(
-    classes: npt.NDArray[np.int64],
-    domains: npt.NDArray[np.int64],
+    classes: Indices,
+    domains: Indices,
     validation: npt.NDArray[np.bool_],
     generator: np.random.Generator,
     held_out: Indices,
@@ -102,29 +103,34 @@ def _fold(
 ) -> Fold:
     """The fold with these held-out and known classes and this held-out domain; its held-out images are drawn."""
     shifted = (domains == domain) & (domain >= 0)
-    of_known, of_held_out = np.isin(classes, known), np.isin(classes, held_out)
-    train: list[Indices] = []
-    held_out_images: list[Indices] = [np.flatnonzero(of_known & ~shifted & validation)]
-    learned: list[int] = []
-    for label in known.tolist():
-        rows = generator.permutation(np.flatnonzero((classes == label) & ~shifted & ~validation))
-        if not len(rows):
-            continue  # a class whose images are all in the held-out domain cannot be learned
-        count = int(len(rows) * _HELD_OUT_IMAGES)
-        train.append(rows[count:])
-        held_out_images.append(rows[:count])
-        learned.append(label)
-    of_known = np.isin(classes, learned)
-    unseen = np.sort(np.concatenate(held_out_images))
+    to_learn = np.isin(classes, known) & ~shifted & ~validation
+    # A class whose shots are all in the held-out domain cannot be learned.
+    learned = np.unique(classes[to_learn])
+    of_known, of_held_out = np.isin(classes, learned), np.isin(classes, held_out)
+    unseen = validation if validation.any() else _held_out(classes, to_learn, generator)
     return Fold(
-        classes=np.asarray(learned, dtype=np.int64),
-        train=np.sort(np.concatenate(train)) if train else np.zeros(0, dtype=np.int64),
-        known=unseen[of_known[unseen]],
+        classes=learned.astype(np.int64),
+        train=np.flatnonzero(to_learn & ~unseen),
+        known=np.flatnonzero(of_known & unseen & ~shifted),
         unknown=np.flatnonzero(of_held_out & ~shifted),
-        shifted=np.flatnonzero(of_known & shifted),
+        shifted=np.flatnonzero(of_known & shifted & (validation if validation.any() else True)),
         shifted_unknown=np.flatnonzero(of_held_out & shifted),
         domain=domain,
     )
+
+
+def _held_out(
+    classes: Indices, shots: npt.NDArray[np.bool_], generator: np.random.Generator
+) -> npt.NDArray[np.bool_]:
+    """A third of the shots of each class, rounded up, but not its only one: (n,) mask."""
+    rows = generator.permutation(np.flatnonzero(shots))
+    rows = rows[np.argsort(classes[rows], kind="stable")]
+    _, starts, sizes = np.unique(classes[rows], return_index=True, return_counts=True)
+    place = np.arange(len(rows)) - np.repeat(starts, sizes)
+    wanted = np.where(sizes > 1, np.ceil(sizes * _HELD_OUT_IMAGES), 0)
+    mask = np.zeros(len(classes), dtype=np.bool_)
+    mask[rows[place < np.repeat(wanted, sizes)]] = True
+    return mask
 
 
 def shuffled_features(features: Rows, generator: np.random.Generator, count: int = _SHUFFLED) -> Rows:

@@ -135,7 +135,7 @@ def fusion_weights(
     """
     from scipy.optimize import minimize  # takes long to load, and few runs need it
 
-    start = np.asarray(prior, dtype=np.float64) / np.sum(prior)
+    start: Floats = np.asarray(prior, dtype=np.float64) / float(np.sum(prior))
     pairs = [(known, unknown) for known, unknown in pairs if len(known) and len(unknown)]
     if not pairs:
         return start

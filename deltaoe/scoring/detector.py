@@ -6,17 +6,21 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import DataError
-from deltaoe.functional import conformal
+from deltaoe.functional import conformal, fusion
 from deltaoe.functional.text_features import centred
-from deltaoe.functional.unit_rows import unit_rows
+from deltaoe.functional.unit_rows import Rows, unit_rows
 from deltaoe.scoring import detector_file
 from deltaoe.scoring.detector_fields import DetectorFields
 from deltaoe.store.atomic import write_bytes
+
+if TYPE_CHECKING:
+    from deltaoe.scoring.parts import PartValues
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,24 @@ class Detector(DetectorFields):
         return self.context is not None
 
     @property
+    def fused(self) -> bool:
+        """Whether its score is fused from the ranks of several parts; else it is the value of one part."""
+        return len(self.parts) > 1
+
+    @property
     def score_title(self) -> str:
-        """Name of its score with τ, c, the number of background labels, and whether prompts are centred."""
-        parts = [f"ΔEnergy, τ = {self.temperature:g}, c = {self.top_c}"]
+        """Its score in words: the weights of the parts, then ΔEnergy's τ, c and background, if it has prompts."""
+        text = [f"ΔEnergy, τ = {self.temperature:g}, c = {self.top_c}"]
         if len(self.background):
-            parts.append(f"{len(self.background)} background labels")
+            text.append(f"{len(self.background)} background labels")
         if len(self.centre):
-            parts.append("prompts centred")
-        return ", ".join(parts)
+            text.append("prompts centred")
+        if self.parts == ("images",):
+            return "Mahalanobis distance to the nearest class"
+        if not self.fused:
+            return ", ".join(text)
+        shares = zip(self.parts, self.part_weights, strict=True)
+        return f"fused: {', '.join(f'{name} {share:.0%}' for name, share in shares)}; " + ", ".join(text)
 
     @property
     def prompts(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -62,13 +76,14 @@ class Detector(DetectorFields):
         return centred(text, self.centre), centred(background, self.centre)
 
     def score(self, features: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """ΔEnergy of image features, in cosine units; no model is needed.
+        """The score of image features; no model is needed.
 
         Args:
             features: (N, D) image features of its feature space; scaled to unit length here.
 
         Returns:
-            (N,) float64, higher = more in-distribution.
+            (N,) float64, higher = more in-distribution: ΔEnergy in cosine units; with several :attr:`parts`, the
+            weighted sum of the logarithms of their p-values, ≤ 0; of images alone, minus a squared distance.
 
         Raises:
             DataError: the features have another shape, or a row is zero or not finite.
@@ -100,12 +115,42 @@ class Detector(DetectorFields):
         return np.where(self.p_values(scores) <= alpha, -1, classes)
 
     def _scored(self, features: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """ΔEnergy and predicted class of each image, both (N,)."""
-        # Imported here: it loads torch, which reading a detector does not need.
-        from deltaoe.functional.label_sums import score_features
+        """Score and predicted class of each image, both (N,)."""
+        rows = unit_rows(features, dim=self.space.dim)
+        if self.has_one_side:
+            # Imported here: it loads torch, which reading a detector does not need.
+            from deltaoe.functional.label_sums import score_features
 
-        rows = unit_rows(features, dim=self.text_features.shape[1])
-        return score_features(rows, *self.prompts, temperature=self.temperature, top_c=self.top_c)
+            return score_features(rows, *self.prompts, temperature=self.temperature, top_c=self.top_c)
+        found = self.part_values(rows)
+        return self.fused_scores(found.values), found.labels[:, 0]
+
+    @property
+    def has_one_side(self) -> bool:
+        """Whether classes and score come from the same prompts alone, without image evidence."""
+        return not self.parts and not len(self.energy_features) and not len(self.means)
+
+    def part_values(self, features: Rows, shown: int = 1) -> PartValues:
+        """Values of its parts, and the classes with the largest logits, of image features (N, D), unit rows."""
+        from deltaoe.scoring.parts import SideTensors  # it loads torch
+
+        return SideTensors(self, self.parts or ("text",), self.prompts)(features, shown)
+
+    def fused_scores(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The score (N,) of values (N, P) of its parts: their fused ranks, or the one value there is.
+
+        Without calibration images there are no ranks, and fused scores are NaN.
+        """
+        if not self.fused:
+            return values[:, 0]
+        if not len(self.part_calibration):
+            return np.full(len(values), np.nan)
+        return fusion.fused_scores(values, self.part_calibration, self.part_weights)
+
+    def part_p_values(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Conformal p-value (N, P) of each part by itself, from values (N, P)."""
+        columns = zip(values.T, self.part_calibration.T, strict=True)
+        return np.stack([conformal.p_values(column, own) for column, own in columns], axis=1)
 
     def p_values(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Conformal p-values (N,) of scores (N,), by :func:`deltaoe.functional.conformal.p_values`."""
@@ -119,19 +164,29 @@ class Detector(DetectorFields):
         """
         return conformal.threshold(self.calibration, alpha)
 
-    def calibrated(self, scores: npt.ArrayLike, classes: npt.ArrayLike = ()) -> Detector:
+    def calibrated(self, values: npt.ArrayLike, classes: npt.ArrayLike = ()) -> Detector:
         """This detector with other calibration images.
 
+        Without any image, ranks cannot be fused: the score is then ΔEnergy alone.
+
         Args:
-            scores: (n,) scores of held-out in-distribution images, in any order.
+            values: (n, P) values of its parts for held-out in-distribution images, in any order; (n,) of one part.
             classes: (n,) predicted classes of these images; empty if they are not known.
         """
-        values, predicted = np.asarray(scores, dtype=np.float64), np.asarray(classes, dtype=np.int64)
-        order = np.lexsort((predicted, values)) if len(predicted) else np.argsort(values, kind="stable")
+        parts = np.asarray(values, dtype=np.float64)
+        parts = parts[:, None] if parts.ndim == 1 else parts
+        predicted = np.asarray(classes, dtype=np.int64)
+        if not len(parts) and self.fused:
+            return dataclasses.replace(
+                self, parts=(), part_weights=np.zeros(0), part_calibration=np.zeros((0, 0))
+            ).calibrated(())
+        scores = fusion.calibration_scores(parts, self.part_weights) if self.fused else np.ravel(parts)
+        order = np.lexsort((predicted, scores)) if len(predicted) else np.argsort(scores, kind="stable")
         return dataclasses.replace(
             self,
-            calibration=values[order],
+            calibration=scores[order],
             calibration_classes=predicted[order] if len(predicted) else predicted,
+            part_calibration=parts[order] if self.parts else self.part_calibration,
         )
 
     def to_bytes(self) -> bytes:

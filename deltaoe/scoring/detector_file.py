@@ -167,7 +167,7 @@ def _check_prompts(detector: DetectorFields) -> None:
         raise DataError("its class names are no text")
     if len(set(names)) < len(names):
         raise DataError("its class names are not distinct")
-    if text.shape != (len(names), dim):
+    if text.shape != (len(names), dim) and not (text.shape == (0, dim) and len(detector.means)):
         raise DataError(f"its text features have shape {text.shape}, not {(len(names), dim)}")
     if text.dtype != np.float32:
         raise DataError(f"its text features are {text.dtype}, not float32")

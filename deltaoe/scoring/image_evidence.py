@@ -20,12 +20,12 @@ from deltaoe.functional.unit_rows import Rows
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import Evidence
 from deltaoe.scoring.parts import PartValues, SideTensors, possible_parts
+from deltaoe.scoring.sides import without_prompts
 
 # Weight of each part before the folds are asked: the two sides count the same, and so do text alone and with images.
 PRIOR = {"text": 1.0, "joint": 1.0, "images": 2.0}
 # Weights of the discriminants that are tried: 0 is text alone.
 IMAGE_WEIGHTS = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
-_FOLDS = 4
 # Images of a class from which its share that is held out leaves a covariance like that of all.
 _FEWEST_IMAGES = 3
 # Images of a held-out domain from which ranks among them say something.
@@ -121,21 +121,6 @@ def with_image_evidence(
     )
 
 
-def without_prompts(detector: Detector) -> Detector:
-    """The detector with its images alone: no text features, no background."""
-    width = detector.space.dim
-    none = np.zeros((0, width), dtype=np.float32)
-    return dataclasses.replace(
-        detector,
-        text_features=none,
-        energy_features=none,
-        background=none,
-        background_names=(),
-        centre=np.zeros(0, dtype=np.float32),
-        image_weight=0.0,
-    )
-
-
 def _with_text(detector: Detector, text: Rows) -> Detector:
     """The detector with other class prompts."""
     return dataclasses.replace(detector, text_features=text, energy_features=text[:0])
@@ -148,8 +133,6 @@ def _folds(images: LabelledImages, seed: int, *, classes: bool) -> list[Fold]:
         images.domains,
         images.validation,
         np.random.default_rng(seed),
-        _FOLDS,
-        most_classes=None,
         hold_out_classes=classes,
     )
 
@@ -165,14 +148,7 @@ def _image_weight(detector: Detector, images: LabelledImages, seed: int) -> floa
     right: dict[str, list[npt.NDArray[np.bool_]]] = {}
     for fold in _folds(images, seed, classes=False):
         one = _of_fold(detector, images, fold)
-        known = fold.known
-        if images.validation.any():
-            # Prompts may have been learned from all shots: validation images alone are new to both sides.
-            known = known[images.validation[known]]
-        shifted = fold.shifted
-        if images.validation.any():
-            shifted = shifted[images.validation[shifted]]
-        for kind, rows in (("known", known), ("shifted", shifted)):
+        for kind, rows in (("known", fold.known), ("shifted", fold.shifted)):
             if not len(rows):
                 continue
             truth = np.searchsorted(fold.classes, images.classes[rows])
@@ -249,7 +225,9 @@ def measured_on_folds(detector: Detector, images: LabelledImages, seed: int = 0)
     """
     from deltaoe.functional.metrics import auroc
 
-    accuracies, near, far = [], [], []
+    accuracies: list[float] = []
+    near: list[float] = []
+    far: list[float] = []
     generator = np.random.default_rng(seed)
     for fold in _folds(images, seed, classes=True):
         one = _of_fold(detector, images, fold)

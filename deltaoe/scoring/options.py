@@ -24,6 +24,10 @@ NONE = "none"
 ZERO_SHOT_BACKGROUND = NONE
 LISTED_BACKGROUND = IMAGENET
 
+Evidence = Literal["auto", "text", "images", "both"]
+EVIDENCE = Option(
+    "What verdicts come from: prompts (text), labelled images, or both; auto is both where possible."
+)
 IndexKind = Literal["flat", "hnsw", "ivf"]
 
 
@@ -139,6 +143,9 @@ class ScoreOptions(Options):
 
     Attributes:
         rule: the rule by which an image is called unknown.
+        evidence: ``auto`` for prompts and labelled images where there are enough of these; ``text`` for prompts alone;
+            ``images`` for labelled images alone, which takes no class names that the model understands; ``both`` for
+            both or an error.
         detector: a detector file; None is the last detector tuned in the workspace.
         zero_shot: whether zero-shot prompts are used even if there is a tuned detector.
         labels: a file of class names, one per line, used instead of those of a data set.
@@ -153,6 +160,7 @@ class ScoreOptions(Options):
     """
 
     rule: Rule = field(default_factory=Rule)
+    evidence: Annotated[Evidence, EVIDENCE] = "auto"
     detector: Annotated[Path | None, Option("A detector file.", unset="the last one tuned here")] = None
     zero_shot: Annotated[bool, Option("Use plain prompts even if there is a detector.", panel=ZERO_SHOT)] = (
         False

@@ -86,7 +86,9 @@ class SideTensors:
             self._place(detector, energy, tensor)
         self.device = self._text.device
 
-    def _place(self, detector: DetectorFields, energy: tuple[Rows, Rows], tensor: Callable[[npt.ArrayLike], Tensor]) -> None:
+    def _place(
+        self, detector: DetectorFields, energy: tuple[Rows, Rows], tensor: Callable[[npt.ArrayLike], Tensor]
+    ) -> None:
         """Means of all labels, centred and multiplied by W."""
         fitted = ClassGaussians(detector.mean_classes, detector.means, detector.root)
         root, middle = fitted.root.astype(np.float64), fitted.means.mean(axis=0, dtype=np.float64)
@@ -96,7 +98,9 @@ class SideTensors:
             means = placed_labels(detector.text_features, fitted, detector.text_features).astype(np.float64)
             others = placed_labels(energy[0], fitted, energy[1]).astype(np.float64)
         means[fitted.classes] = fitted.means
-        self._directions = tensor(means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), _NO_LENGTH))
+        self._directions = tensor(
+            means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), _NO_LENGTH)
+        )
         whitened, background = (means - middle) @ root, (others - middle) @ root
         self._middle, self._root = tensor(middle), tensor(root)
         self._means, self._means_half = tensor(whitened), tensor((whitened**2).sum(axis=1) / 2)
@@ -162,7 +166,7 @@ class SideTensors:
                 temperature=self._temperature,
             )
             return delta_energy_from_top(top, floor, self._temperature)
-        assert discriminants is not None and squares is not None and whitened is not None  # noqa: S101, PT018
+        assert discriminants is not None and squares is not None and whitened is not None  # noqa: S101
         if name == "images":
             nearest = discriminants.where(self._with_images, -torch.inf).amax(dim=-1)
             return (2 * nearest - squares).double()

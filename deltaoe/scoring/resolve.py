@@ -20,6 +20,7 @@ from deltaoe.scoring.options import (
     LISTED_BACKGROUND,
     NONE,
     TEMPLATE,
+    ZERO_SHOT_BACKGROUND,
     BackgroundListOptions,
     ScoreOptions,
 )
@@ -81,13 +82,15 @@ def zero_shot_detector_for(
     source = ModelSource(options.model, workspace, default, on=on)
     given = _given_text_features(options, data)
     names = given[0] if given is not None else _class_names(options, data)
-    if given is None and scored is not None:
+    alone = _images_alone(data, workspace, options, given is not None)
+    if given is None and scored is not None and not alone:
         space = workspace.known_space(scored.space_id)
         if space is not None and space.is_imported:
             raise DataError(
                 f"there are no text features to score {scored.title} against: it was imported",
                 hint="pass --text-features FILE, or import the classes' text features with the images'",
             )
+    fitted = _fitting_rows(data, names, options, alone)
 
     # Imported here: torch takes seconds, and a wrong option should be answered at once.
     from deltaoe.scoring.zero_shot import (
@@ -96,27 +99,76 @@ def zero_shot_detector_for(
         with_selected_settings,
         zero_shot_detector,
     )
+    from deltaoe.scoring.zero_shot_images import image_detector, with_images_of
 
-    if given is not None:
+    if alone and data is not None:
+        detector = image_detector(names, workspace.features_of(data).space)
+        origin = "images alone"
+    elif given is not None:
         _, features, origin = given
         images = data if data is not None and options.text_features is None else scored or data
         space = workspace.known_space(images.space_id) if images else source.known_space() or source.space()
         detector = detector_of_text_features(names, features, space, options.prompts)
     else:
-        detector = zero_shot_detector(names, options.prompts, source, workspace, on)
+        background = ZERO_SHOT_BACKGROUND if fitted is None else LISTED_BACKGROUND
+        detector = zero_shot_detector(names, options.prompts, source, workspace, on, background)
         origin = f"zero-shot prompts {options.prompts.template or TEMPLATE!r}"
     if data is not None and _can_calibrate(data, detector):
         store, rows = workspace.store(detector.space), data.distinct_rows()
         if options.select:
             detector = with_selected_settings(detector, data, store, rows, options.prompts)
-        detector = calibrate(detector, data, store, rows, on)
-        origin += f", calibrated on {data.title}"
+        if fitted is None:
+            detector = calibrate(detector, data, store, rows, on)
+            origin += f", calibrated on {data.title}"
+        else:
+            detector = with_images_of(detector, data, store, fitted, options.evidence, on)
+            origin += f", {len(fitted)} images of {data.title} fitted and the others calibrated with"
     elif options.select:
         raise DataError(
             "there are no images of known classes to select with",
             hint="extract them first: deltaoe extract DIR   (DIR holds one folder per class)",
         )
     return detector, origin, source
+
+
+def _images_alone(data: DataSet | None, workspace: Workspace, options: ScoreOptions, has_text: bool) -> bool:
+    """Whether the images of the data set are the only evidence: asked for, or there are no text features.
+
+    Raises:
+        DataError: there are no labelled images, and they are asked for.
+    """
+    if options.evidence == "images":
+        if data is None or not data.labelled:
+            raise DataError(
+                "there are no labelled images to compare with",
+                hint="extract them first: deltaoe extract DIR   (DIR holds one folder per class)",
+            )
+        return True
+    if data is None or has_text or options.labels or options.evidence != "auto":
+        return False
+    space = workspace.known_space(data.space_id)
+    return space is not None and space.is_imported
+
+
+def _fitting_rows(
+    data: DataSet | None, names: Sequence[str], options: ScoreOptions, alone: bool
+) -> npt.NDArray[np.int64] | None:
+    """Rows of the data set to fit image evidence on; None for prompts alone.
+
+    Raises:
+        DataError: ``images`` or ``both`` asks for more images than there are.
+    """
+    from deltaoe.scoring.zero_shot_images import fitting_rows
+
+    usable = data is not None and data.labelled and set(data.class_names) <= set(names)
+    if data is None or not usable:
+        if options.evidence == "both":
+            raise DataError(
+                "there are no labelled images of these classes for --evidence both",
+                hint="extract them first: deltaoe extract DIR   (DIR holds one folder per class)",
+            )
+        return None
+    return fitting_rows(data, "images" if alone else options.evidence)
 
 
 def _class_names(options: ScoreOptions, data: DataSet | None) -> tuple[str, ...]:

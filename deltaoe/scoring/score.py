@@ -19,6 +19,7 @@ from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import Rule, ScoreOptions
 from deltaoe.scoring.resolve import saved_detector, zero_shot_detector_for
 from deltaoe.scoring.score_table import ScoreTable
+from deltaoe.scoring.sides import with_evidence
 from deltaoe.scoring.verdicts import decide, rows_to_score_exactly
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
@@ -108,6 +109,7 @@ def score(
     chosen = saved_detector(workspace, options)
     if chosen is not None:
         detector, origin = chosen
+        detector = with_evidence(detector, options.evidence)
         source = ModelSource(options.model, workspace, detector.space.model, on=on, expected=detector.space)
     else:
         detector, origin, source = zero_shot_detector_for(data, workspace, options, on)
@@ -120,6 +122,9 @@ def score(
         if data is None
         else _of_data_set(data, workspace, detector)
     )
+    fused = len(detector.parts) > 0
+    if fused and (options.neighbours is not None or options.index != "flat") and options.evidence == "auto":
+        detector = with_evidence(detector, "text")
     scorer = Scorer(detector, device=options.model.device, neighbours=options.neighbours, index=options.index)
     scored = score_stored(scorer, images.store, images.digests, on)
     decisions = decide(detector, scored.scores, scored.labels[:, 0], options.rule)
@@ -142,6 +147,10 @@ def score(
         failed=images.failed,
         thresholds=decisions.thresholds,
         bounds=scored.bounds,
+        parts=detector.parts if detector.fused else (),
+        part_p_values=detector.part_p_values(scored.parts)
+        if detector.fused and scored.parts is not None
+        else None,
     )
     return ScoreResult(
         table=table,
@@ -153,7 +162,13 @@ def score(
         model=str(source.ref) if data is None else detector.space.model,
         encoded=images.encoded,
         reused=images.reused,
-        notes=_notes(detector, data, scorer.recall, exact) + decisions.notes,
+        notes=_notes(detector, data, scorer.recall, exact)
+        + (
+            ["Only the prompts were asked: --neighbours has no image evidence."]
+            if fused != bool(detector.parts)
+            else []
+        )
+        + decisions.notes,
     )
 
 

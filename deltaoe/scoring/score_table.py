@@ -17,6 +17,7 @@ from deltaoe.store.atomic import replacing
 
 Verdict = Literal["known", "unknown", "undecided"]
 _BOUNDS = ("score_low", "score_high")
+_REASON = "unknown_by"
 CSV_START = "path,verdict,class,score,p_value,margin"
 
 
@@ -27,7 +28,7 @@ class ScoreTable:
     Attributes:
         class_names: K class names.
         paths: N paths as given or found.
-        scores: (N,) ΔEnergy, cosine units, higher = more in-distribution.
+        scores: (N,), higher = more in-distribution: the detector's score.
         labels: (N, m) indices into ``class_names``, most similar first; the first is the predicted class.
         cosines: (N, m) cosines of the images with these labels.
         p_values: (N,) conformal p-values; None without calibration.
@@ -39,6 +40,8 @@ class ScoreTable:
             threshold; None if ``threshold`` holds for all images.
         bounds: (N, 2) lower and upper bound of each score, where not all labels were compared; None if all scores are
             exact, or nothing is known of their error.
+        parts: names of the parts that the scores are fused from; empty if they have one part.
+        part_p_values: (N, P) conformal p-value of each part by itself; None if they have one part.
 
     Example:
         >>> table = ScoreTable(
@@ -60,6 +63,8 @@ class ScoreTable:
     failed: Sequence[tuple[str, str]]
     thresholds: npt.NDArray[np.float64] | None = None
     bounds: npt.NDArray[np.float64] | None = None
+    parts: Sequence[str] = ()
+    part_p_values: npt.NDArray[np.float64] | None = None
 
     def threshold_of(self, row: int) -> float:
         """Threshold of one image: −∞ if no score is unknown, NaN if the calibration allows no threshold."""
@@ -78,6 +83,16 @@ class ScoreTable:
         if math.isnan(threshold):
             return "undecided"
         return "known" if self.scores[row] >= threshold else "unknown"
+
+    def reason(self, row: int) -> str:
+        """Which sides call an unknown image unknown by themselves: ``text``, ``images``, ``text and images``.
+
+        ``together`` if neither does at α by itself; empty for other verdicts, and for scores of one part.
+        """
+        if self.part_p_values is None or self.verdict(row) != "unknown":
+            return ""
+        p = dict(zip(self.parts, self.part_p_values[row].tolist(), strict=True))
+        return " and ".join(side for side in ("text", "images") if p.get(side, 1) <= self.alpha) or "together"
 
     @property
     def counts(self) -> dict[str, int]:
@@ -102,14 +117,29 @@ class ScoreTable:
                 "score": float(self.scores[row]),
                 "p_value": None if self.p_values is None else float(self.p_values[row]),
                 "margin": self.margin(row),
+                **self._parts_of(row),
                 **self._bounds_of(row),
                 "top": [{"class": self.class_names[i], "cosine": round(float(c), 6)} for i, c in pairs],
                 "error": None,
             }
-        names = ("class", "score", "p_value", "margin", *(_BOUNDS if self.bounds is not None else ()))
+        names = ("class", "score", "p_value", "margin", *self._part_columns, *self._bound_columns)
         for path, reason in self.failed:
             empty = dict.fromkeys(names)
             yield {"path": path, "verdict": "failed", **empty, "top": [], "error": reason}
+
+    @property
+    def _part_columns(self) -> tuple[str, ...]:
+        return (*(f"p_{part}" for part in self.parts), _REASON) if self.parts else ()
+
+    @property
+    def _bound_columns(self) -> tuple[str, ...]:
+        return _BOUNDS if self.bounds is not None else ()
+
+    def _parts_of(self, row: int) -> dict[str, float | str]:
+        if self.part_p_values is None:
+            return {}
+        values = [*self.part_p_values[row].tolist(), self.reason(row)]
+        return dict(zip(self._part_columns, values, strict=True))
 
     def _bounds_of(self, row: int) -> dict[str, float]:
         if self.bounds is None:
@@ -129,14 +159,14 @@ class ScoreTable:
             temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as out,
         ):
             rows = csv.writer(out)
-            bounds = _BOUNDS if self.bounds is not None else ()
-            rows.writerow([*CSV_START.split(","), *bounds, *ranks, "error"])
+            extra = [*self._part_columns, *self._bound_columns]
+            rows.writerow([*CSV_START.split(","), *extra, *ranks, "error"])
             for record in self.records():
                 top = [cell for pair in record["top"] for cell in (pair["class"], pair["cosine"])]
-                numbers = [record[name] for name in ("score", "p_value", "margin", *bounds)]
+                cells = [record[name] for name in ("score", "p_value", "margin", *extra)]
                 rows.writerow(
                     [record["path"], record["verdict"], record["class"]]
-                    + ["" if value is None else f"{value:.9g}" for value in numbers]
+                    + [value if isinstance(value, str) else _number(value) for value in cells]
                     + (top or [""] * (2 * width))
                     + [record["error"] or ""]
                 )
@@ -157,3 +187,8 @@ class ScoreTable:
         for number, record in enumerate(self.records()):
             yield ("," if number else "") + "\n  " + json.dumps(record)
         yield "\n ]\n}\n"
+
+
+def _number(value: float | None) -> str:
+    """A cell of the table; empty for a number that there is not."""
+    return "" if value is None else f"{value:.9g}"

@@ -16,6 +16,7 @@ from deltaoe.runtime import float64_device, resolve_device
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.label_index import LabelIndex
 from deltaoe.scoring.options import IndexKind
+from deltaoe.scoring.parts import SideTensors
 from deltaoe.store.feature_store import Digests, Features, FeatureStore
 
 IMAGE_BLOCK = 2048
@@ -30,20 +31,23 @@ class ImageScores(NamedTuple):
     """Scores and nearest labels of N images.
 
     Attributes:
-        scores: (N,) ΔEnergy, cosine units.
-        labels: (N, m) indices of the nearest classes, largest cosine first; m is :attr:`Scorer.shown`.
+        scores: (N,) the detector's score; ΔEnergy in cosine units unless it has other parts.
+        labels: (N, m) indices of the classes with the largest logits, the predicted one first; m is
+            :attr:`Scorer.shown`.
         cosines: (N, m) cosines of the images with these classes.
         bounds: (N, 2) lower and upper bound of each score; None if all are exact, or if the index is approximate.
+        parts: (N, P) value of each part of the detector; None of a detector whose only score is ΔEnergy.
     """
 
     scores: Floats
     labels: npt.NDArray[np.int64]
     cosines: npt.NDArray[np.float32]
     bounds: Floats | None
+    parts: Floats | None = None
 
 
 class Scorer:
-    """ΔEnergy of image features against a detector's K prompts and M background prompts.
+    """Scores of image features by a detector: ΔEnergy against its prompts and background, and its other parts.
 
     By default scores are exact, from one pass over all labels in blocks. With ``neighbours`` FAISS looks up only so
     many labels per image; the sum over the others is bounded from both sides **[derived]**, and the score is the
@@ -61,7 +65,8 @@ class Scorer:
             are scored; None before that, or if the index is exact.
 
     Raises:
-        ConfigError: ``neighbours`` is smaller than c, or there is no such device or index.
+        ConfigError: ``neighbours`` is smaller than c, or the detector has image evidence, which has no bounds; or there
+            is no such device or index.
 
     Example:
         >>> from deltaoe.store.feature_space import FeatureSpace
@@ -87,6 +92,11 @@ class Scorer:
         self._labels, self._background = (
             torch.from_numpy(np.ascontiguousarray(rows)).to(self._device) for rows in (labels, background)
         )
+        self._sides = (
+            None
+            if detector.has_one_side
+            else SideTensors(detector, detector.parts or ("text",), (labels, background), self._device)
+        )
         if neighbours is not None and neighbours < detector.top_c:
             raise ConfigError(
                 f"--neighbours {neighbours} is fewer than top-c, {detector.top_c}",
@@ -94,7 +104,15 @@ class Scorer:
             )
         self._neighbours = neighbours or (_NEIGHBOURS if index != "flat" else None)
         if self._neighbours is not None:
+            if detector.parts:
+                raise ConfigError(
+                    "image evidence compares with every class, so --neighbours can't be used with it",
+                    hint="leave --neighbours out, or use --evidence text",
+                )
             gpu = self._device.type != "cpu"
+            # Classes are predicted by prompts of their own, if the energies have others.
+            own = len(detector.energy_features) > 0
+            self._class_index = LabelIndex(detector.text_features, index, gpu=gpu) if own else None
             self._indexes = [
                 (LabelIndex(rows, index, gpu=gpu), rows.sum(axis=0, dtype=np.float64))
                 for rows in (labels, background)
@@ -109,6 +127,12 @@ class Scorer:
     @torch.inference_mode()
     def exact(self, features: Features) -> ImageScores:
         """Exact scores of image features (N, D), unit rows, by one pass over all labels, whatever ``neighbours`` is."""
+        if self._sides is not None:
+            found = self._sides(features, self.shown)
+            parts = found.values if self.detector.parts else None
+            return ImageScores(
+                self.detector.fused_scores(found.values), found.labels, found.cosines, None, parts
+            )
         cosines, labels, floor = nearest_and_floor(
             torch.from_numpy(features).to(self._device),
             self._labels,
@@ -150,6 +174,8 @@ class Scorer:
         bounds = torch.stack(
             delta_energy_bounds(torch.from_numpy(cosines[:, :top_c]), low, high, temperature), dim=1
         ).numpy()
+        if self._class_index is not None:
+            cosines, labels = self._class_index.search(features, self.shown)
         return ImageScores(
             bounds.mean(axis=1),
             labels[:, : self.shown],
@@ -182,16 +208,20 @@ def score_stored(scorer: Scorer, store: FeatureStore, digests: Digests, on: OnEv
     labels = np.empty((len(digests), scorer.shown), dtype=np.int64)
     cosines = np.empty((len(digests), scorer.shown), dtype=np.float32)
     bounds: Floats | None = None
+    parts = np.empty((len(digests), len(scorer.detector.parts))) if scorer.detector.parts else None
     done = 0
     for part, features in store.blocks(digests, rows=IMAGE_BLOCK):
         block = scorer(features)
+        if parts is not None:
+            assert block.parts is not None  # noqa: S101 - for the type checker: the detector has parts
+            parts[part] = block.parts
         scores[part], labels[part], cosines[part] = block.scores, block.labels, block.cosines
         if block.bounds is not None:
             bounds = np.empty((len(digests), 2)) if bounds is None else bounds
             bounds[part] = block.bounds
         done += len(part)
         on(Event("Scoring", done, len(digests)))
-    return ImageScores(scores, labels, cosines, bounds)
+    return ImageScores(scores, labels, cosines, bounds, parts)
 
 
 def with_exact_scores(

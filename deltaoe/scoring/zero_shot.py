@@ -35,6 +35,7 @@ def zero_shot_detector(
     source: ModelSource,
     workspace: Workspace,
     on: OnEvent,
+    background: str = ZERO_SHOT_BACKGROUND,
 ) -> Detector:
     """A detector with one zero-shot prompt per class, not calibrated yet.
 
@@ -44,6 +45,7 @@ def zero_shot_detector(
         source: loads the model that encodes the prompts, if their features are not in the workspace.
         workspace: stores text features.
         on: receives progress.
+        background: source of background labels unless the options name one.
 
     Raises:
         ConfigError: τ, c or an option of the background is out of range.
@@ -58,11 +60,9 @@ def zero_shot_detector(
         return text_features(names, template, source, workspace, on)
 
     features = encode(class_names)
-    background = choose_background(
-        options.background, class_names, features, encode, default=ZERO_SHOT_BACKGROUND
-    )
+    labels = choose_background(options.background, class_names, features, encode, default=background)
     space = source.known_space() or source.space()
-    return _uncalibrated(class_names, features, space, background, options, {"template": template})
+    return _uncalibrated(class_names, features, space, labels, options, {"template": template})
 
 
 def detector_of_text_features(
@@ -200,10 +200,11 @@ def with_selected_settings(
 def calibrate(
     detector: Detector, data: DataSet, store: FeatureStore, rows: npt.NDArray[np.int64], on: OnEvent
 ) -> Detector:
-    """The detector, calibrated with the scores and predicted classes of these rows (n,) of a data set.
+    """The detector, calibrated with the parts' values and predicted classes of these rows (n,) of a data set.
 
     Raises:
         StoreError: a feature is missing or a shard cannot be read.
     """
     scored = score_stored(Scorer(detector), store, data.digests[rows], on)
-    return detector.calibrated(scored.scores, scored.labels[:, 0])
+    values = scored.scores if scored.parts is None else scored.parts
+    return detector.calibrated(values, scored.labels[:, 0])

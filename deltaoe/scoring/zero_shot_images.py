@@ -1,0 +1,107 @@
+"""Image evidence without tuning: half of the in-distribution images is fitted on, the other half calibrates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from deltaoe.errors import DataError
+from deltaoe.functional.conformal import images_needed
+from deltaoe.functional.sampling import few_shot_split
+from deltaoe.progress import OnEvent
+from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.options import ALPHA, Evidence
+from deltaoe.store.dataset import DataSet
+from deltaoe.store.feature_space import FeatureSpace
+from deltaoe.store.feature_store import FeatureStore
+
+Indices = npt.NDArray[np.int64]
+
+# Calibration images that must remain, so that an image can be called unknown at the usual α.
+FEWEST_CALIBRATION = images_needed(ALPHA)
+_SEED = 0
+_ALL = 1 << 62
+
+
+def fitting_rows(data: DataSet, evidence: Evidence) -> Indices | None:
+    """Rows of a data set to fit image evidence on: half of the images of each class, rounded down, by their content.
+
+    Args:
+        data: labelled in-distribution images.
+        evidence: ``text`` fits nothing.
+
+    Returns:
+        (m,) rows; None if nothing is to be fitted: with ``text``, or with ``auto`` if fewer than 19 images would
+        remain to calibrate, or no class has two images.
+
+    Raises:
+        DataError: the images are too few, and ``images`` or ``both`` asks for them.
+
+    Example:
+        >>> FEWEST_CALIBRATION
+        19
+    """
+    if evidence == "text":
+        return None
+    # Within a class, shots are in the order of a hash of their content.
+    ranked = few_shot_split(data.class_of.tolist(), data.keys(), _ALL, _SEED)
+    rows, sizes = ranked.shots, np.array([*ranked.available.values()], dtype=np.int64)
+    place = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    fitted = rows[place < np.repeat(sizes // 2, sizes)]
+    if len(fitted) and len(rows) - len(fitted) >= FEWEST_CALIBRATION:
+        return fitted
+    if evidence == "auto":
+        return None
+    raise DataError(
+        f"{data.title} has {len(rows)} distinct images, too few to fit image evidence and calibrate with the rest",
+        hint=f"half of them must be {FEWEST_CALIBRATION} or more: extract more, or use --evidence text",
+    )
+
+
+def with_images_of(
+    detector: Detector, data: DataSet, store: FeatureStore, rows: Indices, evidence: Evidence, on: OnEvent
+) -> Detector:
+    """The detector with image evidence of some images of a data set, calibrated on its other images.
+
+    Args:
+        detector: its class names include those of the data set.
+        data: labelled images.
+        store: has their features.
+        rows: (m,) rows to fit on, from :func:`fitting_rows`.
+        evidence: as for :func:`deltaoe.scoring.image_evidence.with_image_evidence`.
+        on: receives progress.
+
+    Raises:
+        StoreError: a feature is missing or a shard cannot be read.
+    """
+    # Imported here: it loads torch, which the rows do not need.
+    from deltaoe.scoring.image_evidence import LabelledImages, with_image_evidence
+    from deltaoe.scoring.zero_shot import calibrate
+
+    images = LabelledImages.shots(
+        store.features(data.digests[rows]), class_rows(detector, data)[rows], data.domain_of[rows]
+    )
+    fitted = with_image_evidence(detector, images, evidence)
+    return calibrate(fitted, data, store, np.setdiff1d(data.distinct_rows(), rows), on)
+
+
+def class_rows(detector: Detector, data: DataSet) -> Indices:
+    """Index of each image's class among the detector's, (n,); −1 for images without a class."""
+    index_of = {name: i for i, name in enumerate(detector.class_names)}
+    indices = np.array([*(index_of[name] for name in data.class_names), -1], dtype=np.int64)
+    return indices[data.class_of]
+
+
+def image_detector(class_names: Sequence[str], space: FeatureSpace) -> Detector:
+    """A detector of images alone, nothing fitted yet: it needs no prompts and no names that a model understands."""
+    return Detector(
+        class_names=tuple(class_names),
+        text_features=np.zeros((0, space.dim), dtype=np.float32),
+        temperature=1.0,
+        top_c=1,
+        calibration=np.empty(0),
+        space=space,
+        logit_scale=0.0,
+    )
