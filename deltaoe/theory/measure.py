@@ -23,6 +23,7 @@ from deltaoe.store.workspace import Workspace
 from deltaoe.theory.bounds import QUANTILES, BoundStatistics, bound_statistics, separation
 from deltaoe.theory.conclusions import conclude
 from deltaoe.theory.hessians import hessians
+from deltaoe.theory.rebuilding import energy_prompts
 from deltaoe.theory.results import Finding, Theory
 
 PROBES = 16
@@ -32,13 +33,14 @@ _BLOCK = 1 << 22  # numbers in one block of images × prompts, float64
 Floats = npt.NDArray[np.float64]
 
 _NOTES = (
-    "The bound and the separation are about class prompts as the text tower gave them: no background labels, not "
-    "centred, whatever the detector's own score uses.",
+    "The bound and the separation are about the prompts that ΔEnergy is computed with (of a tuned detector: its energy "
+    "prompts) alone: no background labels, not centred, whatever the detector's own score uses. The other scores are "
+    "computed with the same prompts.",
     "ΔE = E1 − E0, so the bound holds where its premise E2 ≤ E1 does and nowhere else; where it is not above 0 it "
     "says no more than ΔE ≥ 0.",
     "The Hessian is that of the mean cross-entropy, in logit units, of images that no detector learned from, with "
-    "respect to the learned context vectors, through the prompts of that context alone (no blend). Its intervals "
-    "are over probes: chance in the images and in tuning comes on top.",
+    "respect to the context vectors of the energy prompts, through the prompts of that context alone (no blend). Its "
+    "intervals are over probes: chance in the images and in tuning comes on top.",
 )
 
 
@@ -98,7 +100,7 @@ def bound_points(detector: Detector) -> dict[str, tuple[float, int]]:
 def _bounds(name: str, detector: Detector, data: EvaluationData, on: OnEvent) -> Iterator[Finding]:
     """The EBM bound at all points of :func:`bound_points`, on each in-distribution set and each of its domains."""
     points = bound_points(detector)
-    text = torch.from_numpy(np.ascontiguousarray(detector.text_features)).double()
+    text = torch.from_numpy(np.ascontiguousarray(energy_prompts(detector))).double()
     for set_name, image_set in data.id_sets.items():
         known = data.known(set_name, detector)
         energies = {at: np.empty((4, len(known.digests))) for at in points}
@@ -200,7 +202,7 @@ def _scores(
     set_name: str,
 ) -> Mapping[str, Floats]:
     """Label → (n,) of each of :func:`_compared_scores`, of images (n, 32), without background and centring."""
-    text = torch.from_numpy(np.ascontiguousarray(detector.text_features)).double()
+    text = torch.from_numpy(np.ascontiguousarray(energy_prompts(detector))).double()
     values = {label: np.empty(len(digests)) for label in scores}
     for rows, features in _blocks(store, digests, len(text), on, f"Scoring {set_name}"):
         evidence = Evidence(features, text, text[:0], text, text[:0])

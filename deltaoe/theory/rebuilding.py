@@ -1,4 +1,4 @@
-"""The prompt learner of a tuned detector, with the learned context vectors or with those that tuning started from."""
+"""The energy prompts of a detector, and their prompt learner with the learned context or with the one at the start."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ import torch
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.clip.prompt_learner import PromptLearner
 from deltaoe.errors import MismatchError, ModelError
+from deltaoe.functional.unit_rows import Rows
 from deltaoe.runtime import generator
 from deltaoe.scoring.detector import Detector
 
 _TOLERANCE = 1e-2  # largest difference of a component of unit rows: devices and precisions differ by less
 
 
-def rebuilt_learner(clip: FrozenClip, detector: Detector, *, start: bool = False) -> PromptLearner:
-    """The prompt learner whose ``forward()`` returns the text features (K, D) of the detector's learned context.
+def energy_prompts(detector: Detector) -> Rows:
+    """Text features (K, D) of the prompts that the EBM loss was about: the energy prompts, or the only ones."""
+    return detector.energy_features if len(detector.energy_features) else detector.text_features
 
-    This is the only place that reads the form of the prompts from a detector. The features are those of the learned
-    prompts alone, before a detector blends them with zero-shot features.
+
+def rebuilt_learner(clip: FrozenClip, detector: Detector, *, start: bool = False) -> PromptLearner:
+    """The prompt learner whose ``forward()`` returns the text features (K, D) of ``detector.context``.
+
+    That is the context of the energy prompts. The features are those of the learned prompts alone, before a detector
+    blends them with zero-shot features. This is the only place that reads the form of the prompts from a detector.
 
     Args:
         clip: the model that the detector was tuned with.
@@ -60,7 +66,7 @@ def rebuilt_learner(clip: FrozenClip, detector: Detector, *, start: bool = False
     with torch.no_grad():
         learner.context.copy_(torch.from_numpy(detector.context))
         if settings.get("blend") in (None, 1, 1.0):
-            difference = float((learner().cpu() - torch.from_numpy(detector.text_features)).abs().max())
+            difference = float((learner().cpu() - torch.from_numpy(energy_prompts(detector))).abs().max())
             if not difference <= _TOLERANCE:
                 raise MismatchError(
                     f"the prompts rebuilt from the detector differ from its own by {difference:.2g}",

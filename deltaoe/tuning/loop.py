@@ -205,7 +205,8 @@ def _losses(text: Tensor, data: TrainingSet, recipe: Recipe, rows: Tensor | slic
     features, labels, scale = data.features[rows], data.labels[rows], data.logit_scale
     cosines = features @ text.T
     cross_entropy = F.cross_entropy(scale * cosines, labels)
-    ebm = scale * ebm_loss(features, text, recipe.ebm_temperature)
+    with torch.set_grad_enabled(recipe.ebm_weight > 0):  # without a weight it is only reported
+        ebm = scale * ebm_loss(features, text, recipe.ebm_temperature)
     loss = cross_entropy + recipe.ebm_weight * ebm
     distance = torch.zeros_like(loss)
     if data.anchor is not None and recipe.anchor:

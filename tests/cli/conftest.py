@@ -38,7 +38,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, pictures: Path, run: Run)
     make_pictures(folder / "unknown" / "red_stripes", 3, seed=10)
     make_noise(folder / "unknown" / "noise", 3)
     run("extract", "./images", cwd=folder)
-    run("tune", "--shots", "4", "--epochs", "4", "--select", "off", cwd=folder)
+    run("tune", "--shots", "4", "--epochs", "4", cwd=folder)
     return folder
 
 

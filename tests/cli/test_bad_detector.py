@@ -109,7 +109,7 @@ def test_made_with_another_model(
     fails("tune", "--shots", "4", cwd=project, model=other_model, says=("the cache of", *says, *more))
     # Weights exchanged behind the same name.
     shutil.copytree(tiny_model, project / "model")
-    run("tune", "--shots", "2", "--epochs", "1", "--select", "off", cwd=project, model=project / "model")
+    run("tune", "--shots", "2", "--epochs", "1", cwd=project, model=project / "model")
     shutil.copy(other_model / "open_clip_model.safetensors", project / "model")
     says = ("the detector was made with", "the files of that model have changed: extract and tune again")
     fails("score", "unknown", cwd=project, model=None, says=says)

@@ -129,7 +129,7 @@ def test_fewer_images_than_shots(project: Path, run: Run, fails: Fails) -> None:
     for file in sorted((project / "images" / "blue_waves").iterdir())[5:]:
         file.unlink()
     run("extract", "images", cwd=project)
-    tune = ("tune", "--shots", "8", "--epochs", "1", "--select", "off")
+    tune = ("tune", "--shots", "8", "--epochs", "1")
     done = fails(*tune, cwd=project, says=("1 of 4 classes have fewer than 8 distinct images: blue waves 5",))
     assert "red stripes" not in done.stderr
     told = run(*tune, "--allow-fewer", "--json", cwd=project)

@@ -116,7 +116,7 @@ def test_it_prints_the_commands_and_runs_them(first: Finished, folder: Path) -> 
     assert all(re.search(rf"^ {name} +72\s*$", first.stdout, re.M) for name in world.KNOWN)
     assert re.search(r"^ domains +photo, sketch\s*$", first.stdout, re.M)
     assert re.search(r"^ calibration +480 images", first.stdout, re.M)
-    assert re.search(r"Tuning \d+/\d+ +CE \S+ +EBM \S+ +E2≤E1 ", first.stderr)
+    assert re.search(r"Tuning, class prompts \d+/\d+ +CE \S+ +EBM \S+ +E2≤E1 ", first.stderr)
     assert re.search(r"called unknown .*5%", first.stderr) or "at most 5% false alarms" in first.stderr
     assert str(folder / "report.html") in first.stderr
     for command in re.findall(r"^  (deltaoe .*)$", first.stderr, re.M):

@@ -25,6 +25,7 @@ from deltaoe.scoring.options import (
     ScoreOptions,
 )
 from deltaoe.tuning.options import TUNED_BACKGROUND, TuneOptions
+from deltaoe.tuning.recipe import Recipe
 from deltaoe_cli import background, evaluate, extract, score, store, tune
 from deltaoe_cli.derive import with_options
 from deltaoe_cli.main import app
@@ -123,7 +124,7 @@ def test_values_land_in_their_groups() -> None:
 
 
 def test_a_default_spelled_out_counts_as_given() -> None:
-    found, given = caught(TuneOptions, "--ebm-weight", "0.2", "--domain", "a", "--domain", "b")
+    found, given = caught(TuneOptions, "--ebm-weight", "2", "--domain", "a", "--domain", "b")
     assert found == dataclasses.replace(TuneOptions(), domains=("a", "b"))
     assert given == {("tuning", "recipe", "ebm_weight"), ("domains",)}
 
@@ -170,9 +171,10 @@ def test_a_variable_counts_as_given() -> None:
 def test_the_methods_own_recipe_keeps_what_was_given() -> None:
     coop = by_method("coop", "--learning-rate", "0.5")
     assert (coop.tuning.recipe.learning_rate, coop.tuning.recipe.ebm_weight) == (0.5, 0.0)
-    assert (coop.tuning.select, coop.tuning.fixed) == ("off", {"learning_rate"})
-    ours = by_method("deltaoe", "--shots", "4")
-    assert (ours.tuning.select, ours.tuning.fixed, ours.tuning.shots) == ("auto", frozenset(), 4)
+    assert (coop.tuning.recipe.blend, coop.tuning.recipe.optimiser) == (1.0, "sgd")
+    assert by_method("coop", "--ebm-weight", "0.1").tuning.recipe.ebm_weight == 0.1
+    ours = by_method("deltaoe", "--shots", "4", "--blend", "0.5")
+    assert (ours.tuning.recipe, ours.tuning.shots) == (Recipe(blend=0.5), 4)
 
 
 def by_method(method: Any, *words: str) -> TuneOptions:

@@ -112,8 +112,6 @@ def test_lists(project: Path, run: Run, fails: Fails) -> None:
             "1",
             "--epochs",
             "1",
-            "--select",
-            "off",
         ),
         *("--out", "d", "--json"),
         cwd=project,

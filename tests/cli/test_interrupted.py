@@ -257,7 +257,7 @@ def test_ctrl_c_while_tuning_and_while_scoring(project: Path, start: Start, run:
     run("score", "images", "--report", "html", cwd=project)
     before = contents(project)
     for command, word in (
-        (("tune", "--shots", "16", "--epochs", "100000", "--select", "off"), "Tuning 1/"),
+        (("tune", "--shots", "16", "--epochs", "100000"), "Tuning, class prompts 1/"),
         (("score", "images", "--report", "html"), ""),  # whatever it says first: it is soon done
     ):
         process = start(*command, cwd=project)

@@ -86,9 +86,7 @@ def test_streams_and_exit_codes(project: Path, run: Run) -> None:
     assert extracted.json["images_per_class"] == {"noise": 3, "rayé 赤": 3}
     assert extracted.stdout.isascii()
     assert re.match(r"Loading model .*\nEncoding images 6/6 ", extracted.stderr)
-    tuned = run(
-        "tune", "--data", "images", "--shots", "2", "--epochs", "2", "--select", "off", "--json", cwd=project
-    )
+    tuned = run("tune", "--data", "images", "--shots", "2", "--epochs", "2", "--json", cwd=project)
     assert tuned.json["shots"] == 8
     assert re.search(r"^Tuning 2/2  CE \S+  EBM \S+  E2≤E1 \S+  accuracy \S+$", tuned.stderr, re.MULTILINE)
     scored = run("score", "unknown", "--alpha", "0.9", "--json", "--fail-on-unknown", cwd=project, rc=1)
@@ -179,7 +177,7 @@ def on_a_terminal(arguments: list[str], cwd: Path, env: dict[str, str]) -> tuple
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_live_line_on_a_terminal(project: Path, tiny_model: Path) -> None:
     env = environment(tiny_model) | {"TERM": "xterm", "COLUMNS": "120"}
-    tune = ["tune", "--shots", "4", "--epochs", "300", "--select", "off"]
+    tune = ["tune", "--shots", "4", "--epochs", "300"]
     rc, drawn = on_a_terminal(tune, project, env)
     assert rc == 0
     plain = re.sub(r"\x1b\[[0-9;?]*\w", "", drawn).splitlines()

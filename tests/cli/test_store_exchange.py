@@ -126,7 +126,7 @@ def test_tune_and_score_on_imported_features(
     run("store", "export", here / "mine.npz", "--data", "images", cwd=project)
     told = run("store", "import", "mine.npz", "--name", "mine", "--model", model, cwd=here)
     assert f"made by {model}" in " ".join(told.stdout.split())
-    tune = ("tune", "--data", "data:mine", "--shots", "4", "--epochs", "2", "--select", "off")
+    tune = ("tune", "--data", "data:mine", "--shots", "4", "--epochs", "2")
     says = (
         f"the cache of data:mine was made with features imported as {model}, 16 numbers each",
         f"local-dir:{other_model} makes 16",

@@ -9,7 +9,7 @@ import numpy as np
 from command import Run
 from safetensors import safe_open
 
-QUICK = ("--shots", "4", "--epochs", "4", "--select", "off")
+QUICK = ("--shots", "4", "--epochs", "4")
 
 
 def test_same_seed_gives_the_same_file(project: Path, run: Run) -> None:

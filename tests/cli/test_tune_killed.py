@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX"),
 ]
-LONG = ("tune", "--shots", "8", "--select", "off", "--steps", "4000", "--background", "none")
+LONG = ("tune", "--shots", "8", "--steps", "4000", "--background", "none")
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])

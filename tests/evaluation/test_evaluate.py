@@ -264,7 +264,7 @@ def test_no_image_that_was_learned_from_is_judged(world, tmp_path):
         place,
         ExtractOptions(ingest=QUIET, model=ModelOptions(model=model, device="cpu", offline=True)),
     )
-    prompts = TuningOptions(shots=3, recipe=Recipe(epochs=2), select="off")
+    prompts = TuningOptions(shots=3, recipe=Recipe(epochs=2))
     tuned = tune_workspace(place, TuneOptions(tuning=prompts, model=ModelOptions(device="cpu", offline=True)))
     assert len(tuned.detector.shots) == 12
     found = evaluate(

@@ -267,7 +267,9 @@ def test_progress_says_which_run(undisturbed):
     heads = [event for event in events if ":" not in event.stage and event.stage.startswith("Run ")]
     assert [event.stage for event in heads] == [f"Run {i}/18" for i in range(1, 19)]
     assert heads[0].info == {"method": "zero-shot", "split": "ink", "seed": 1}
-    assert {"Run 18/18: Tuning", "Run 18/18: Scoring held-out"} < {event.stage for event in events}
+    assert {"Run 18/18: Tuning, energy prompts", "Run 18/18: Scoring held-out"} < {
+        event.stage for event in events
+    }
 
 
 def test_the_users_workspace_keeps_its_own(world, tmp_path, undisturbed):
@@ -280,7 +282,7 @@ def test_the_users_workspace_keeps_its_own(world, tmp_path, undisturbed):
         model=ModelOptions(model=model, device="cpu", offline=True),
     )
     extract(root / "pacs", place, how)
-    prompts = TuningOptions(shots=2, recipe=Recipe(epochs=1), select="off")
+    prompts = TuningOptions(shots=2, recipe=Recipe(epochs=1))
     mine = tune_workspace(
         place, TuneOptions(tuning=prompts, model=ModelOptions(device="cpu", offline=True))
     ).path
@@ -304,7 +306,7 @@ class Stop(KeyboardInterrupt):
     ("where", "finished", "tuned"),
     [
         ("Encoding images", 0, 0),
-        ("Run 2/18: Tuning", 1, 0),
+        ("Run 2/18: Tuning, class prompts", 1, 0),
         ("Run 8/18: Scoring textures", 7, 5),  # runs 2, 3, 5, 6, and that of run 8 itself
         ("Run 13/18", 12, 8),
     ],

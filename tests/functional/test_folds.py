@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deltaoe.functional.folds import make_folds
+from deltaoe.functional.folds import make_folds, shuffled_features
 
 
 @given(
@@ -71,3 +71,20 @@ def test_too_few_images_make_no_fold(per_class, count, classes):
         label, np.full(len(label), -1), np.zeros(len(label), dtype=bool), np.random.default_rng(0)
     )
     assert len(folds) == count
+
+
+def unit(rows):
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_shuffled_features_keep_what_components_are_and_lose_what_images_are():
+    rng = np.random.default_rng(0)
+    features = unit(rng.normal(size=(50, 8)) + 3 * np.eye(8)[rng.integers(0, 8, 50)])
+    made = shuffled_features(features, rng, 100)
+    assert made.shape == (100, 8)
+    assert np.linalg.norm(made, axis=1) == pytest.approx(1, abs=1e-5)
+    assert (made @ features.T).max() < 0.999
+    assert (
+        np.abs(unit(made.mean(axis=0, keepdims=True)) @ unit(features.mean(axis=0, keepdims=True)).T) > 0.95
+    )
+    assert len(shuffled_features(features[:1], rng)) == 0

@@ -1,4 +1,4 @@
-"""Background labels and centred prompts, against plain loops."""
+"""Background labels, blended and centred prompts, against plain loops."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deltaoe.errors import ConfigError
-from deltaoe.functional.text_features import centred, likeness, mine, nearest_label
+from deltaoe.functional.text_features import blend, centred, likeness, mine, nearest_label
 
 quick = settings(max_examples=50, deadline=None, derandomize=True)
 
@@ -70,3 +70,13 @@ def test_a_prompt_that_is_the_centre_stays():
     row = unit_rows(1, 5)
     assert np.array_equal(centred(row, row[0]), row)
     assert centred(row[:0], row[0]).shape == (0, 12)
+
+
+@quick
+@given(share=st.floats(0, 1), seed=st.integers(0, 99))
+def test_a_blend_is_of_unit_length_and_ends_where_it_should(share, seed):
+    start, end = unit_rows(3, seed), unit_rows(3, 100 + seed)
+    assert np.linalg.norm(blend(start, end, share), axis=1) == pytest.approx(1, abs=1e-5)
+    assert blend(start, end, 0) == pytest.approx(start, abs=1e-6)
+    assert blend(start, end, 1) == pytest.approx(end, abs=1e-6)
+    assert blend(start, -start, 0.5) == pytest.approx(-start, abs=1e-6)

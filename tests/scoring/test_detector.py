@@ -72,6 +72,10 @@ CONTENT = make_detector().to_bytes()
     [
         {},
         {"context": None},
+        {
+            "class_context": np.full((4, 8), 0.5, dtype=np.float32),
+            "energy_features": unit_rows(3, 16, seed=4),
+        },
         {"calibration": 0},
         {"background": unit_rows(5, 16, seed=3), "background_names": ("v", "w", "x", "y", "é")},
         {"centre": np.full(16, 0.1, dtype=np.float32), "shots": np.full((4, 32), 7, dtype=np.uint8)},
@@ -113,6 +117,7 @@ def test_equal_detectors_are_equal_files():
         {"settings": {}},
         {"facts": {}},
         {"context": None},
+        {"class_context": np.full((4, 8), 0.5, dtype=np.float32)},
         {"logit_scale": 99.0},
         {"text_features": unit_rows(3, 16, seed=2)},
         {"calibration": 39},
@@ -228,7 +233,7 @@ def test_a_header_of_any_length(refused, length):
 
 def test_a_newer_format_says_so(refused):
     table, head, body = parts(CONTENT)
-    assert "newer deltaoe" in refused(joined(table, head | {"format": 3, "temperature": "cold"}, body))
+    assert "newer deltaoe" in refused(joined(table, head | {"format": 4, "temperature": "cold"}, body))
 
 
 HEAD = parts(CONTENT)[1]
@@ -316,6 +321,26 @@ def test_values_that_do_not_fit_each_other(refused):
     assert "top-c" in refused(make_detector(top_c=4).to_bytes())
     falling = make_detector().calibration[::-1].copy()
     assert "ascending" in refused(dataclasses.replace(make_detector(), calibration=falling).to_bytes())
+    for odd in (np.zeros((2, 4, 8)), np.zeros(4), np.full((4, 8), np.nan), np.zeros((4, 8), np.int64)):
+        kind = np.float32 if odd.dtype == np.float64 else odd.dtype
+        assert "class context" in refused(make_detector(class_context=odd.astype(kind)).to_bytes())
+    alone = make_detector(context=None, class_context=np.zeros((4, 8), np.float32))
+    assert "no context" in refused(alone.to_bytes())
+
+
+def test_a_class_context_makes_it_format_3():
+    """Other detectors stay as they were, so that an older version reads them."""
+    class_context = np.zeros((4, 8), np.float32)
+    assert [
+        parts(detector.to_bytes())[1]["format"]
+        for detector in (make_detector(), make_detector(class_context=class_context))
+    ] == [2, 3]
+
+
+def test_delta_energy_compares_with_energy_prompts_where_there_are_some():
+    text, energy = unit_rows(3, 16, seed=1), unit_rows(3, 16, seed=4)
+    assert np.array_equal(make_detector(text_features=text).prompts[0], text)
+    assert np.array_equal(make_detector(text_features=text, energy_features=energy).prompts[0], energy)
 
 
 def test_flipped_bits_end_in_a_refusal_or_a_valid_detector(tmp_path):

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.special import logsumexp, softmax
+from sklearn.metrics import roc_auc_score
 from tiny import HUES, make_model, make_noise, make_pictures
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -60,7 +62,6 @@ def world(tmp_path_factory):
                 shots=3,
                 context=ContextOptions(length=2),
                 recipe=Recipe.coop(epochs=4, ebm_weight=weight, temperature=1.0, top_c=2),
-                select="off",
             ),
             domains=("ink",),
             out=root / f"{name}.safetensors",
@@ -96,7 +97,7 @@ def one(found: Theory, **wanted) -> Finding:
 
 def test_separation_is_that_of_the_evaluation(world, found):
     measured = evaluate(world[2], options_for(world))
-    for detector in ("zero-shot", "coop", "ebm"):
+    for detector in ("zero-shot", "coop"):
         where = {"detector": detector, "known": "id", "against": "noise", "at": "MCM, τ = 1"}
         for quantity, score in (("auroc", "delta_energy_plain"), ("rival_auroc", "mcm")):
             (row,) = measured.find(detector=detector, score=score, metric="auroc", unknown="noise")
@@ -104,6 +105,36 @@ def test_separation_is_that_of_the_evaluation(world, found):
         change = one(found, quantity="difference", **where)
         assert change.low <= change.value <= change.high
         assert change.n == 64 - 12
+
+
+def test_energy_prompts_are_what_it_is_about(world, found):
+    """The theorem compares scores of the same prompts: AUROC by SciPy and scikit-learn on the energy prompts."""
+    _, _, place = world
+    data = prepare(place, options_for(world))
+    detector = data.detectors["ebm"]
+    text = detector.energy_features.astype(np.float64)
+    assert not np.allclose(text, detector.text_features, atol=1e-3)
+    known, store = data.known("id", detector), data.id_sets["id"].store
+    noise = data.ood_sets["noise"]
+    sides = store.features(known.digests), noise.store.features(data.unknown("noise"))
+    cosines = [rows.astype(np.float64) @ text.T for rows in sides]
+    truth = np.repeat([1, 0], [len(rows) for rows in sides])
+
+    def delta(rows):  # τ = 1, c = 2
+        cropped = rows.copy()
+        np.put_along_axis(cropped, np.argsort(-rows, axis=1)[:, :2], 0.0, axis=1)
+        return logsumexp(rows, axis=1) - logsumexp(cropped, axis=1)
+
+    where = {"detector": "ebm", "known": "id", "against": "noise", "at": "MCM, τ = 1"}
+    for quantity, score in (
+        ("auroc", delta),
+        ("rival_auroc", lambda rows: softmax(rows, axis=1).max(axis=1)),
+    ):
+        wanted = roc_auc_score(truth, np.concatenate([score(rows) for rows in cosines]))
+        assert one(found, quantity=quantity, **where).value == pytest.approx(wanted, abs=2e-3)
+    bound = {"part": "bound", "detector": "ebm", "known": "id", "at": "score: τ = 1, c = 2"}
+    wanted = delta(cosines[0]).mean()
+    assert one(found, quantity="change", **bound).value == pytest.approx(wanted, abs=1e-6)
 
 
 def test_the_bound_is_looked_at_by_domain_and_at_both_temperatures(world, found):
@@ -339,6 +370,9 @@ def test_a_learner_is_rebuilt_or_refused(world):
         np.testing.assert_allclose(rebuilt_learner(clip, tuned)(), tuned.text_features, atol=1e-5)
     start = clip.prompt_learner(tuned.class_names, 2, None, generator(1)).context
     torch.testing.assert_close(rebuilt_learner(clip, tuned, start=True).context, start)
+    ebm = Detector.load(root / "ebm.safetensors")
+    with torch.no_grad():
+        np.testing.assert_allclose(rebuilt_learner(clip, ebm)(), ebm.energy_features, atol=1e-5)
     turned = dataclasses.replace(tuned, text_features=tuned.text_features[::-1].copy())
     with pytest.raises(MismatchError, match="differ from its own"):
         rebuilt_learner(clip, turned)

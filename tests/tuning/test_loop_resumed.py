@@ -33,6 +33,10 @@ def problem():
     return TrainingSet(features, labels, 20.0, anchor)
 
 
+class BrokenOff(Exception):
+    pass
+
+
 def run(clip, problem, recipe, epochs=12, **options):
     learner = clip.prompt_learner(NAMES, 4, None, torch.Generator().manual_seed(0))
     rng = torch.Generator().manual_seed(1)
@@ -45,10 +49,16 @@ RECIPES = [Recipe(), Recipe(batch_size=7), Recipe.coop(batch_size=7, learning_ra
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("at", [1, 5, 11])
 def test_broken_off_and_gone_on_is_undisturbed(clip, problem, recipe, at):
-    whole, learner = run(clip, problem, recipe, snapshot_epochs=[3, 12])
+    whole, learner = run(clip, problem, recipe)
     seen = []
-    run(clip, problem, recipe, snapshot_epochs=[3, 12], until=at, on_epoch=seen.append)
-    assert seen[-1].last.epoch == at
+
+    def break_off(progress):
+        seen.append(progress)
+        if progress.last.epoch == at:
+            raise BrokenOff
+
+    with pytest.raises(BrokenOff):
+        run(clip, problem, recipe, on_epoch=break_off)
     steps = []
     other = clip.prompt_learner(NAMES, 4, None, torch.Generator().manual_seed(9))
     resumed = fit_context(
@@ -57,7 +67,6 @@ def test_broken_off_and_gone_on_is_undisturbed(clip, problem, recipe, at):
         recipe,
         epochs=12,
         generator=torch.Generator().manual_seed(9),
-        snapshot_epochs=[3, 12],
         start=seen[-1],
         on_step=steps.append,
     )
@@ -65,17 +74,21 @@ def test_broken_off_and_gone_on_is_undisturbed(clip, problem, recipe, at):
     assert resumed.last == whole.last
     assert resumed.best_loss == whole.best_loss
     assert torch.equal(resumed.best, whole.best)
-    assert set(resumed.snapshots) == {3, 12}
-    assert torch.equal(resumed.snapshots[3], whole.snapshots[3])
     assert steps[0].epoch == at + 1
 
 
 def test_what_is_kept_does_not_change_afterwards(clip, problem):
     """A copy, not the parameter itself."""
     seen = []
-    progress, learner = run(clip, problem, Recipe(), on_epoch=seen.append, snapshot_epochs=[1])
+    first = []
+    progress, learner = run(
+        clip,
+        problem,
+        Recipe(),
+        on_epoch=lambda one: (seen.append(one), first.append(one.context.clone())),
+    )
     assert not torch.equal(seen[0].context, seen[-1].context)
-    assert torch.equal(progress.snapshots[1], seen[0].context)
+    assert torch.equal(first[0], seen[0].context)
     assert torch.equal(progress.context, learner.context.detach())
 
 

@@ -51,7 +51,7 @@ def options(**changes) -> TuneOptions:
     """Quick ones; changes of either kind."""
     own = {one.name for one in dataclasses.fields(TuneOptions)}
     inner = {name: value for name, value in changes.items() if name not in own}
-    prompts = dataclasses.replace(TuningOptions(shots=4, recipe=QUICK, select="off"), **inner)
+    prompts = dataclasses.replace(TuningOptions(shots=4, recipe=QUICK), **inner)
     outer = {name: value for name, value in changes.items() if name in own}
     return TuneOptions(tuning=prompts, **{"model": ModelOptions(device="cpu", offline=True), **outer})
 
