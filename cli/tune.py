@@ -31,7 +31,7 @@ deltaoe tune --shots 4 --context "a photo of a"
 
 deltaoe tune --data ./images --domain photo --domain sketch
 
-deltaoe tune --shots 16 --ebm-weight 0   (one context for both, half the time)
+deltaoe tune --shots 16 --ebm-weight 0   (one context for both, half as many steps)
 
 deltaoe tune --shots 16 --method coop   (plain CoOp)
 """
