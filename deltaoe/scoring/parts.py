@@ -15,7 +15,7 @@ discriminant of equal priors but for a constant of the image. A label without im
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -126,6 +126,15 @@ class SideTensors:
             )
         values, labels, cosines = (torch.cat(column).cpu().numpy() for column in zip(*pieces, strict=True))
         return PartValues(values, labels, cosines)
+
+    @torch.inference_mode()
+    def predicted(self, features: Rows, image_weights: Sequence[float]) -> npt.NDArray[np.int64]:
+        """The classes (W, N) of image features (N, D) if the discriminants had each of W weights w."""
+        rows = torch.from_numpy(features).to(self.device)
+        cosines = rows @ self._text.T
+        discriminants = (rows - self._middle) @ self._root @ self._means.T - self._means_half
+        shares = [weight * CLIP_TEMPERATURE for weight in image_weights]
+        return np.stack([(cosines + share * discriminants).argmax(dim=-1).cpu().numpy() for share in shares])
 
     def _block(self, features: Tensor, shown: int) -> tuple[Tensor, Tensor, Tensor]:
         """Values (N, P), and labels and cosines (N, ``shown``) of the largest logits, of one block."""
