@@ -121,7 +121,7 @@ def zero_shot(setup: SetUp) -> Detector:
 def labelled(setup: SetUp) -> LabelledImages:
     """The shots and validation images."""
     rows = np.concatenate([setup.shots, setup.validation])
-    return LabelledImages(*rows_of(setup, rows), np.arange(len(rows)) >= len(setup.shots))
+    return LabelledImages(*rows_of(setup, rows), np.arange(len(rows)) >= len(setup.shots), setup.seed)
 
 
 def calibrated(detector: Detector, setup: SetUp) -> Detector:
@@ -132,7 +132,7 @@ def calibrated(detector: Detector, setup: SetUp) -> Detector:
 
 def verdicts(setup: SetUp, tuner: Tuner | None) -> Iterator[tuple[str, Detector]]:
     """Names and calibrated detectors of a set-up."""
-    fitted = with_image_evidence(zero_shot(setup), labelled(setup), "auto", setup.seed)
+    fitted = with_image_evidence(zero_shot(setup), labelled(setup))
     yield VERDICT, calibrated(fitted, setup)
     fixed = np.array([PRIOR[part] for part in fitted.parts])
     yield FIXED, calibrated(dataclasses.replace(fitted, part_weights=fixed / fixed.sum()), setup)
@@ -178,10 +178,9 @@ def measure(setup: SetUp, tuner: Tuner | None) -> Iterator[tuple[str, str, float
     for (test, tested), (kind, sets) in itertools.product(setup.tests.items(), setup.unknown.items()):
         column = " ".join(part for part in (setup.name, test, kind) if part)
         for name, values in scores.items():
-            found = [
-                (auroc(values[tested], values[out]), fpr_at_tpr(values[tested], values[out])) for out in sets
-            ]
-            yield column, name, *np.mean(found, axis=0).tolist()
+            pairs = [(values[tested], values[out]) for out in sets]
+            measured = [(auroc(*pair), fpr_at_tpr(*pair)) for pair in pairs]
+            yield column, name, *np.mean(measured, axis=0).tolist()
 
 
 def interval(values: list[float]) -> str:

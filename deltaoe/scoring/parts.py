@@ -4,8 +4,8 @@ With cosines s_j of an image h to the prompts, its Gaussian discriminants d_j, a
 detector's image weight w and from u = :data:`JOINT_WEIGHT`:
 
 - ``text``: ΔEnergy of the cosines to classes and background labels **[source]**;
-- ``joint``: log max_j softmax((s_j + v' d_j)/τ) over classes j, normalised over background labels as well **[derived]**:
-  the maximum softmax probability of MCM (Ming et al., NeurIPS 2022), of logits that both sides have a share in;
+- ``joint``: log max_j softmax((s_j + v' d_j)/τ) over classes j, where the softmax is over background labels as well
+  **[derived]**: the maximum softmax probability of MCM (Ming et al., NeurIPS 2022), of logits that both sides have a share in;
 - ``images``: minus the squared Mahalanobis distance to the nearest class mean (Lee et al., NeurIPS 2018) **[source]**.
 
 The class is argmax_j s_j + v d_j, with the cosines of the class prompts: CLIP's logits plus Gaussian discriminant

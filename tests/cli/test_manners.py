@@ -88,7 +88,9 @@ def test_streams_and_exit_codes(project: Path, run: Run) -> None:
     assert re.match(r"Loading model .*\nEncoding images 6/6 ", extracted.stderr)
     tuned = run("tune", "--data", "images", "--shots", "2", "--epochs", "2", "--json", cwd=project)
     assert tuned.json["shots"] == 8
-    assert re.search(r"^Tuning, class prompts 2/2  CE \S+  EBM \S+  E2≤E1 \S+  accuracy \S+$", tuned.stderr, re.MULTILINE)
+    assert re.search(
+        r"^Tuning, class prompts 2/2  CE \S+  EBM \S+  E2≤E1 \S+  accuracy \S+$", tuned.stderr, re.MULTILINE
+    )
     scored = run("score", "unknown", "--alpha", "0.9", "--json", "--fail-on-unknown", cwd=project, rc=1)
     assert scored.json["counts"]["unknown"] > 0
     assert "Scoring 6/6" in scored.stderr
