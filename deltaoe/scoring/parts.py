@@ -5,7 +5,7 @@ detector's image weight w and from u = :data:`JOINT_WEIGHT`:
 
 - ``text``: ΔEnergy of the cosines to classes and background labels **[source]**;
 - ``joint``: log max_j softmax((s_j + v' d_j)/τ) over classes j, where the softmax is over background labels as well
-  **[derived]**: the maximum softmax probability of MCM (Ming et al., NeurIPS 2022), of logits that both sides have a share in;
+  **[derived]**: the maximum softmax probability of MCM (Ming et al., NeurIPS 2022), of logits that both sides share;
 - ``images``: minus the squared Mahalanobis distance to the nearest class mean (Lee et al., NeurIPS 2018) **[source]**.
 
 The class is argmax_j s_j + v d_j, with the cosines of the class prompts: CLIP's logits plus Gaussian discriminant
