@@ -121,7 +121,7 @@ def zero_shot_detector_for(
             detector = calibrate(detector, data, store, rows, on)
             origin += f", calibrated on {data.title}"
         else:
-            detector = with_images_of(detector, data, store, fitted, options.evidence, on)
+            detector = with_images_of(detector, data, workspace, fitted, options.evidence, on)
             origin += f", {len(fitted)} images of {data.title} fitted and the others calibrated with"
     elif options.select:
         raise DataError(
