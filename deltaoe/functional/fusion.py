@@ -161,6 +161,8 @@ def fusion_weights(
 
     free = [(None, None)] * many
     scaled = minimize(of_scale, np.array([_START, *np.ones(many)]), jac=True, bounds=[_SCALES, *free]).x
+    if scaled[0] <= _SCALES[0]:
+        return start  # no part tells them apart
     aim = scaled[0] * start
     regularisation = strength / sum(len(known) for known, _ in pairs)
 

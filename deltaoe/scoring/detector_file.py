@@ -16,7 +16,7 @@ from safetensors.numpy import save
 
 from deltaoe.errors import DataError, first_line
 from deltaoe.functional.unit_rows import are_unit_rows
-from deltaoe.scoring.detector_fields import PARTS, DetectorFields
+from deltaoe.scoring.detector_fields import JOINT_WEIGHT, PARTS, DetectorFields
 from deltaoe.store.feature_space import FeatureSpace, canonical_json
 
 # Format 1 had no background labels, no shots and no calibration classes; format 2 had ΔEnergy as its only score.
@@ -56,7 +56,11 @@ def to_bytes(detector: DetectorFields) -> bytes:
         "background_names": list(detector.background_names),
     }
     if evidence:
-        head |= {"image_weight": float(detector.image_weight), "parts": list(detector.parts)}
+        head |= {
+            "image_weight": float(detector.image_weight),
+            "joint_weight": float(detector.joint_weight),
+            "parts": list(detector.parts),
+        }
     tensors: dict[str, npt.NDArray[Any]] = {
         "text_features": np.ascontiguousarray(detector.text_features),
         "calibration": np.ascontiguousarray(detector.calibration),
@@ -92,6 +96,7 @@ def read_fields(path: Path) -> dict[str, Any]:
         "background_names": tuple(head["background_names"] if head["format"] > 1 else ()),
         **{name: tensors.pop(name) for name in (*_OPTIONAL_TENSORS, *_EVIDENCE_TENSORS) if name in tensors},
         "image_weight": float(head.get("image_weight", 0.0)),
+        "joint_weight": float(head.get("joint_weight", JOINT_WEIGHT)),
         "parts": tuple(head.get("parts", ())),
         "settings": head["settings"],
         "facts": head["facts"],
@@ -155,7 +160,7 @@ def _check_head(head: Any) -> None:
         raise DataError("it was written by a newer deltaoe")
     kinds = _HEAD if head["format"] == 1 else {**_HEAD, "background_names": list}
     if head["format"] >= 3:
-        kinds = {**kinds, "image_weight": float, "parts": list}
+        kinds = {**kinds, "image_weight": float, "joint_weight": float, "parts": list}
     for name, kind in kinds.items():
         if type(head[name]) is not kind and not (kind is float and type(head[name]) is int):
             raise DataError(f"its {name} is not of type {kind.__name__}")
@@ -255,8 +260,9 @@ def _check_sides(detector: DetectorFields) -> None:
 
 def _check_image_evidence(detector: DetectorFields) -> None:
     means, classes, root, dim = detector.means, detector.mean_classes, detector.root, detector.space.dim
-    if not (math.isfinite(detector.image_weight) and detector.image_weight >= 0):
-        raise DataError("its image weight is out of range")
+    for name in ("image_weight", "joint_weight"):
+        if not (math.isfinite(getattr(detector, name)) and getattr(detector, name) >= 0):
+            raise DataError(f"its {name.replace('_', ' ')} is out of range")
     if not len(means) and not len(classes) and not len(root):
         return
     if means.shape != (len(classes), dim) or means.dtype != np.float32 or not np.isfinite(means).all():

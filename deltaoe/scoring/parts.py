@@ -1,7 +1,7 @@
 r"""The parts of a verdict: what the text side, the image side and both together say of an image.
 
-With cosines s_j of an image h to the prompts, its Gaussian discriminants d_j, and v = w/100 and v' = u/100 from the
-detector's image weight w and from u = :data:`JOINT_WEIGHT`:
+With cosines s_j of an image h to the prompts, its Gaussian discriminants d_j, and v = w/100 and v' = u/100 of the
+detector's image weight w and joint weight u:
 
 - ``text``: ΔEnergy of the cosines to classes and background labels **[source]**;
 - ``joint``: log max_j softmax((s_j + v' d_j)/τ) over classes j, where the softmax is over background labels as well
@@ -30,8 +30,6 @@ from deltaoe.functional.scores import CLIP_TEMPERATURE
 from deltaoe.functional.unit_rows import Rows
 from deltaoe.scoring.detector_fields import PARTS, DetectorFields
 
-# Weight u of the discriminants in the joint part, whatever w is: w follows the accuracy, which many classes leave flat.
-JOINT_WEIGHT = 0.02
 # Cosines held at a time: images × labels.
 _BLOCK = 1 << 23
 _MOST_IMAGES = 2048
@@ -83,7 +81,7 @@ class SideTensors:
         self._energy = self._text if same else tensor(energy[0])
         self._background = tensor(energy[1])
         self._share = detector.image_weight * CLIP_TEMPERATURE
-        self._joint_share = JOINT_WEIGHT * CLIP_TEMPERATURE
+        self._joint_share = detector.joint_weight * CLIP_TEMPERATURE
         self._has_images = len(detector.means) > 0
         if self._has_images:
             self._place(detector, energy, tensor)

@@ -69,7 +69,7 @@ class Dense:
         self.energy, self.background = (rows.astype(np.float64) for rows in detector.prompts)
         means, root = detector.means.astype(np.float64), detector.root.astype(np.float64)
         self.precision = root @ root.T
-        self.u = parts_module.JOINT_WEIGHT
+        self.u = detector.joint_weight
         self.with_images = detector.mean_classes.tolist()
         self.middle = means.mean(axis=0)
         place = self._placing(self.text, means)
