@@ -61,8 +61,9 @@ class ClassGaussians:
         deviations, count = (rows - means[class_of])[several], int((sizes > 1).sum())
         if not deviations.any():
             deviations, count = rows - rows.mean(axis=0), 1
-        freedom = np.sqrt(max(len(deviations) - count, 1) / len(deviations))
-        root = inverse_root(deviations) * freedom
+        root = inverse_root(deviations)
+        if deviations.any():
+            root *= np.sqrt(max(len(deviations) - count, 1) / len(deviations))
         return cls(found.astype(np.int64), means.astype(np.float32), root.astype(np.float32))
 
 

@@ -29,6 +29,15 @@ def residuals(rows: np.ndarray, classes: np.ndarray) -> np.ndarray:
     )
 
 
+def within_class_precision(rows: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The inverse of the covariance that the classes with two images or more share, of n − C degrees of freedom."""
+    sizes = np.bincount(classes)
+    several = sizes[classes] > 1
+    n, count = several.sum(), (sizes > 1).sum()
+    covariance = LedoitWolf(assume_centered=True).fit(residuals(rows[several], classes[several])).covariance_
+    return np.linalg.inv(covariance * n / (n - count))
+
+
 @pytest.mark.parametrize("sizes", [[5, 9, 2], [40, 40, 40, 40], [1, 7], [6]])
 def test_means_and_covariance(sizes):
     rows, classes = clusters(sizes, 6, seed=1)
@@ -36,7 +45,7 @@ def test_means_and_covariance(sizes):
     assert fitted.classes.tolist() == [3 * c + 2 for c in range(len(sizes))]
     wanted = np.stack([rows[classes == c].mean(axis=0) for c in range(len(sizes))])
     assert fitted.means == pytest.approx(wanted, abs=1e-6)
-    precision = np.linalg.inv(LedoitWolf(assume_centered=True).fit(residuals(rows, classes)).covariance_)
+    precision = within_class_precision(rows, classes)
     root = fitted.root.astype(np.float64)
     assert root @ root.T == pytest.approx(precision, rel=1e-4, abs=1e-5)
     assert (fitted.classes.dtype, fitted.means.dtype, fitted.root.dtype) == (np.int64, np.float32, np.float32)
@@ -45,7 +54,7 @@ def test_means_and_covariance(sizes):
 def test_distances_are_mahalanobis_distances():
     rows, classes = clusters([8, 8, 8], 5, seed=2)
     fitted, new = ClassGaussians.fit(rows, classes), np.random.default_rng(3).normal(size=(7, 5))
-    precision = np.linalg.inv(LedoitWolf(assume_centered=True).fit(residuals(rows, classes)).covariance_)
+    precision = within_class_precision(rows, classes)
     wanted = [
         [mahalanobis(one, rows[classes == c].mean(axis=0), precision) ** 2 for c in range(3)] for one in new
     ]
@@ -56,9 +65,22 @@ def test_distances_are_mahalanobis_distances():
 def test_one_image_per_class_has_the_covariance_of_all_images():
     rows, _ = clusters([1] * 12, 4, seed=4)
     fitted = ClassGaussians.fit(rows, np.arange(12))
-    precision = np.linalg.inv(LedoitWolf().fit(rows).covariance_)
+    precision = np.linalg.inv(LedoitWolf().fit(rows).covariance_ * 12 / 11)
     root = fitted.root.astype(np.float64)
     assert root @ root.T == pytest.approx(precision, rel=1e-4, abs=1e-5)
+
+
+def test_few_images_of_a_class_do_not_make_the_covariance_small():
+    """Unbiased: on average the estimate is the covariance that the images were drawn with, two images a class or 50."""
+    rng = np.random.default_rng(8)
+    traces = {}
+    for shots in (2, 50):
+        classes = np.repeat(np.arange(200), shots)
+        rows = rng.normal(size=(200, 5))[classes] + rng.normal(size=(len(classes), 5)) * 0.1
+        root = ClassGaussians.fit(rows, classes).root.astype(np.float64)
+        traces[shots] = np.trace(np.linalg.inv(root @ root.T)) / 5
+    assert traces[2] == pytest.approx(0.01, rel=0.1)
+    assert traces[50] == pytest.approx(0.01, rel=0.1)
 
 
 @pytest.mark.parametrize("rows", [np.ones((1, 3)), np.ones((4, 3)), np.tile([1.0, 0.0, 0.1], (9, 1))])

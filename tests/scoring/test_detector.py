@@ -131,6 +131,7 @@ def test_whatever_differs_differs_in_the_digest(changes):
         {"mean_classes": np.array([0, 1])},
         {"root": np.eye(16, dtype=np.float32)},
         {"image_weight": 0.05},
+        {"joint_weight": 0.05},
         {"parts": PARTS[::-1]},
         {"part_weights": np.array([0.5, 0.25, 0.25])},
         {"part_calibration": np.zeros((40, 3))},
@@ -206,7 +207,7 @@ def test_a_detector_of_format_1(tmp_path):
 def test_what_an_older_version_cannot_read_makes_it_format_3(tmp_path, changes):
     """Other detectors stay as they were, so that an older version reads them."""
     assert parts(make_detector().to_bytes())[1]["format"] == 2
-    assert {"image_weight", "parts"}.isdisjoint(parts(make_detector().to_bytes())[1])
+    assert {"image_weight", "joint_weight", "parts"}.isdisjoint(parts(make_detector().to_bytes())[1])
     newer = make_detector(**changes)
     assert parts(newer.to_bytes())[1]["format"] == 3
     newer.save(tmp_path / "d")

@@ -90,6 +90,7 @@ BARE = {"text_features": np.zeros((0, 16), np.float32), "energy_features": np.ze
         ({"root": np.full((16, 16), np.nan, np.float32)}, "covariance"),
         ({"root": np.zeros((0, 16), np.float32)}, "covariance"),
         ({"image_weight": -0.1}, "image weight"),
+        ({"joint_weight": -0.1}, "joint weight"),
         ({"image_weight": float("nan")}, "image weight"),
         ({"image_weight": float("inf")}, "image weight"),
         ({"parts": ("text", "joint", "sound")}, "parts"),
@@ -182,7 +183,12 @@ def test_a_newer_format_says_so(refused):
 HEAD = parts(FULL)[1]
 ODD = [None, True, -1, 0, 2.5, 10**400, float("inf"), float("nan"), "", "2", [], {}]
 ODD += [[1, 2, 3], ["a", "b"], ["a", "b", "a"], {"a": 1, "b": 2, "c": 3}]
-ALLOWED = {"temperature": ["2.5"], "logit_scale": ["0", "2.5"], "image_weight": ["0", "2.5"]}
+ALLOWED = {
+    "temperature": ["2.5"],
+    "logit_scale": ["0", "2.5"],
+    "image_weight": ["0", "2.5"],
+    "joint_weight": ["0", "2.5"],
+}
 ALLOWED["background_names"] = ["['a', 'b']"]
 ALLOWED |= {name: ["{}", "{'a': 1, 'b': 2, 'c': 3}"] for name in ("settings", "facts")}
 

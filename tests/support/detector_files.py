@@ -28,6 +28,7 @@ def full_detector(**changes: object) -> Detector:
         "mean_classes": np.array([0, 2]),
         "root": rng.normal(size=(16, 16)).astype(np.float32),
         "image_weight": 0.02,
+        "joint_weight": 0.01,
         "parts": PARTS,
         "part_weights": np.array([0.25, 0.25, 0.5]),
         "part_calibration": rng.normal(size=(n, 3)),
