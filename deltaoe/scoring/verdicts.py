@@ -61,7 +61,7 @@ def decide(detector: Detector, scores: Floats, classes: npt.NDArray[np.int64], r
     if rule.per_class and not len(groups):
         raise ConfigError(
             "this detector does not know the classes of its calibration images",
-            hint="tune again with this version, or leave --per-class out",
+            hint="leave --per-class out, or use --evidence auto with a detector that this version has made",
         )
     needed = conformal.images_needed(rule.level)
     notes = []
