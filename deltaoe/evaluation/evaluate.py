@@ -25,6 +25,7 @@ from deltaoe.evaluation.image_sets import (
     unknown_rows,
 )
 from deltaoe.evaluation.measure import (
+    TITLES,
     LabelledScores,
     MeasureOptions,
     ScoredImages,
@@ -32,20 +33,18 @@ from deltaoe.evaluation.measure import (
     possible_scores,
     score_images,
 )
-from deltaoe.evaluation.options import KNOWN, EvaluateOptions, option_values
+from deltaoe.evaluation.options import KNOWN, VERDICT, EvaluateOptions, option_values
 from deltaoe.evaluation.results import Evaluation, Measurement
+from deltaoe.evaluation.zero_shot_detectors import WITH_IMAGES, ZERO_SHOT, prompts_of, with_gallery
 from deltaoe.functional.gallery import Gallery
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.functional.scores import SCORES
 from deltaoe.progress import OnEvent, silent
 from deltaoe.scoring.detector import Detector
-from deltaoe.scoring.zero_shot import detector_of_text_features, zero_shot_detector
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import Digests
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
-
-ZERO_SHOT = "zero-shot"
 
 
 @dataclass(frozen=True)
@@ -123,12 +122,22 @@ def prepare(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silent
     known, every_set = id_sets[KNOWN], [*id_sets.values(), *ood_sets.values()]
     detectors = _evaluated_detectors(workspace, options, saved, known.data, source, on)
     notes = [note for image_set in every_set for note in image_set.notes]
-    gallery, gallery_digests = _gallery(options, workspace, source, known, on)
+    # Image evidence for zero-shot prompts is fitted on the gallery.
+    fits = ZERO_SHOT in detectors and VERDICT in (options.scores or TITLES)
+    gallery, gallery_digests = _gallery(options, workspace, source, known, on, needed=fits)
     if len(gallery_digests) and options.gallery is None:
+        users = ", ".join([*([WITH_IMAGES] if fits else []), *_gallery_scores(options)])
         notes.append(
-            f"{_gallery_scores(options)} compare with {len(gallery_digests)} images of {KNOWN}; no score is evaluated "
+            f"{users} compare with {len(gallery_digests)} images of {KNOWN}; no score is evaluated "
             "on them (--gallery names other images, --scores selects other scores)"
         )
+    if fits and gallery is not None:
+        fitted = with_gallery(known.data, gallery, options.prompts, source, workspace, on)
+        if fitted is None:
+            notes.append(f"{WITH_IMAGES}: left out, there are too few images to compare with")
+        else:
+            others = {name: one for name, one in detectors.items() if name != ZERO_SHOT}
+            detectors = {ZERO_SHOT: detectors[ZERO_SHOT], WITH_IMAGES: fitted, **others}
     learned_from = [gallery_digests, *(detector.shots for detector in detectors.values())]
     excluded = {digest.tobytes() for digests in learned_from for digest in digests}
 
@@ -151,9 +160,7 @@ def measure(data: EvaluationData, options: EvaluateOptions, on: OnEvent = silent
         classes = detector.class_names
         if data.gallery is not None and classes not in galleries:
             galleries[classes] = data.gallery.gallery(classes)
-        scores, missing = possible_scores(
-            options.scores or tuple(SCORES), detector, gallery=data.gallery is not None
-        )
+        scores, missing = possible_scores(options.scores, detector, gallery=data.gallery is not None)
         notes += [note for note in missing if note not in notes]
         measured |= set(scores)
 
@@ -171,7 +178,7 @@ def measure(data: EvaluationData, options: EvaluateOptions, on: OnEvent = silent
         title=f"{data.id_sets[KNOWN].data.title} against {', '.join(data.ood_sets) or 'nothing'}",
         rows=rows,
         detectors={name: detector.score_title for name, detector in data.detectors.items()},
-        scores={name: SCORES[name].title for name in SCORES if name in measured},
+        scores={name: title for name, title in TITLES.items() if name in measured},
         alpha=options.alpha,
         convention=options.convention,
         notes=notes,
@@ -244,12 +251,7 @@ def _evaluated_detectors(
         }
     if options.detectors and ZERO_SHOT not in options.detectors:
         return dict(saved)
-    if data.text_features is not None and options.prompts.template is None:
-        space = workspace.known_space(data.space_id)
-        zero_shot = detector_of_text_features(data.class_names, data.text_features, space, options.prompts)
-    else:
-        zero_shot = zero_shot_detector(data.class_names, options.prompts, source, workspace, on)
-    return {ZERO_SHOT: zero_shot, **saved}
+    return {ZERO_SHOT: prompts_of(data, options.prompts, source, workspace, on), **saved}
 
 
 def _require_same_space(name: str, detector: Detector, image_sets: Sequence[ImageSet]) -> None:
@@ -264,14 +266,21 @@ def _require_same_space(name: str, detector: Detector, image_sets: Sequence[Imag
 
 
 def _gallery(
-    options: EvaluateOptions, workspace: Workspace, source: ModelSource, known: ImageSet, on: OnEvent
+    options: EvaluateOptions,
+    workspace: Workspace,
+    source: ModelSource,
+    known: ImageSet,
+    on: OnEvent,
+    *,
+    needed: bool,
 ) -> tuple[GalleryImages | None, Digests]:
     """What scores of a gallery compare with, and the digests (k, 32) of its images; None and no rows without one.
 
-    Without ``--gallery`` it is drawn from the in-distribution images, at most half of each class.
+    Without ``--gallery`` it is drawn from the in-distribution images, at most half of each class. There is none unless
+    a score needs it, or it is ``needed``.
     """
     none = np.zeros((0, 32), dtype=np.uint8)
-    if not _gallery_scores(options):
+    if not needed and not _gallery_scores(options):
         return None, none
     data = known.data
     if options.gallery is not None:
@@ -287,10 +296,13 @@ def _gallery(
     return GalleryImages(known, split.shots), data.digests[split.shots]
 
 
-def _gallery_scores(options: EvaluateOptions) -> str:
-    """The titles of the scores that need a gallery, among those asked for, with commas between."""
-    asked = (SCORES[name] for name in options.scores or SCORES)
-    return ", ".join(score.title for score in asked if "gallery" in score.needs)
+def _gallery_scores(options: EvaluateOptions) -> list[str]:
+    """The titles of the scores that need a gallery, among those asked for."""
+    return [
+        score.title
+        for name, score in SCORES.items()
+        if name in (options.scores or SCORES) and "gallery" in score.needs
+    ]
 
 
 def _manifest(
