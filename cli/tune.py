@@ -14,7 +14,8 @@ from . import options
 from .derive import with_options
 
 if TYPE_CHECKING:
-    from deltaoe.tuning.fit_detector import LearnedPrompts
+    from deltaoe.scoring.detector import Detector
+    from deltaoe.tuning.fit_detector import FittedDetector, LearnedPrompts
 
 HELP = """Learn prompt context vectors from a few cached images per class, and calibrate a threshold.
 
@@ -31,7 +32,7 @@ deltaoe tune --shots 4 --context "a photo of a"
 
 deltaoe tune --data ./images --domain photo --domain sketch
 
-deltaoe tune --shots 16 --ebm-weight 0   (one context for both, half the time)
+deltaoe tune --shots 16 --ebm-weight 0   (one context for both, half as many steps)
 
 deltaoe tune --shots 16 --method coop   (plain CoOp)
 """
@@ -48,7 +49,9 @@ def tune(
     given: frozenset[tuple[str, ...]],
     method: Annotated[
         Literal["deltaoe", "coop"],
-        typer.Option("--method", help="coop is CoOp as published: cross-entropy alone, SGD, no blend."),
+        typer.Option(
+            "--method", help="coop is CoOp as published: cross-entropy alone, SGD, no blend, text alone."
+        ),
     ] = "deltaoe",
     workspace: options.Workspace = None,
     as_json: options.Json = False,
@@ -65,7 +68,7 @@ def tune(
         result = tune_workspace(place, _by_method(chosen, method, given), on=progress.event)
     for sentence in result.notes:
         screen.warn(sentence)
-    detector, energy_prompts = result.detector, result.fitted.energy_prompts
+    detector = result.detector
     calibration = len(detector.calibration)
     thresholds = {alpha: detector.threshold(alpha) for alpha in (0.01, 0.05, 0.1)}
     screen.table(
@@ -73,9 +76,8 @@ def tune(
         [
             ("classes", str(len(detector.class_names))),
             ("shots", str(len(result.drawn.split.shots))),
-            ("class prompts", _learned(result.fitted.class_prompts)),
-            ("energy prompts", _learned(energy_prompts) if energy_prompts else "the class prompts"),
-            ("blend", f"{detector.settings['blend']:.0%} learned prompts, the rest zero-shot"),
+            *(_prompts(result.fitted, detector) if result.fitted else ()),
+            *_comparison(detector),
             ("score", detector.score_title),
             ("calibration", f"{calibration} images that nothing was learned from"),
             *(
@@ -103,6 +105,36 @@ def tune(
     screen.note("next: deltaoe score ./unknown --report html", style="dim")
 
 
+def _prompts(fitted: FittedDetector, detector: Detector) -> list[tuple[str, str]]:
+    """Rows about the learned prompts."""
+    energy = fitted.energy_prompts
+    return [
+        ("class prompts", _learned(fitted.class_prompts)),
+        ("energy prompts", _learned(energy) if energy else "the class prompts"),
+        ("blend", f"{detector.settings['blend']:.0%} learned prompts, the rest zero-shot"),
+    ]
+
+
+def _comparison(detector: Detector) -> list[tuple[str, str]]:
+    """Rows about tuned and zero-shot prompts, both with image evidence, on validation images."""
+    measured = detector.facts.get("with_and_without_tuning", {})
+
+    def row(name: str) -> str:
+        cells = [
+            f"{words} {value:.3f}"
+            for key, words in (
+                ("accuracy", "accuracy"),
+                ("near", "AUROC held-out classes"),
+                ("far", "shuffled features"),
+            )
+            if (value := measured[name][key]) is not None
+        ]
+        return ", ".join(cells)
+
+    names = (("tuned", "with these prompts"), ("zero_shot", "with zero-shot ones"))
+    return [(words, row(name)) for name, words in names if name in measured]
+
+
 def _by_method(
     chosen: TuneOptions, method: Literal["deltaoe", "coop"], given: frozenset[tuple[str, ...]]
 ) -> TuneOptions:
@@ -112,7 +144,8 @@ def _by_method(
     tuning = chosen.tuning
     names = [path[-1] for path in given if path[:2] == ("tuning", "recipe")]
     recipe = Recipe.coop(**{name: getattr(tuning.recipe, name) for name in names})
-    return dataclasses.replace(chosen, tuning=dataclasses.replace(tuning, recipe=recipe))
+    evidence = tuning.evidence if ("tuning", "evidence") in given else "text"
+    return dataclasses.replace(chosen, tuning=dataclasses.replace(tuning, recipe=recipe, evidence=evidence))
 
 
 def _learned(prompts: LearnedPrompts) -> str:

@@ -136,6 +136,9 @@ def _held_out(
 def shuffled_features(features: Rows, generator: np.random.Generator, count: int = _SHUFFLED) -> Rows:
     """Features that stand for far out-of-distribution images: each component comes from another image **[derived]**.
 
+    The distribution of each component stays, and the content goes. ``benchmarks/pseudo_unknown.py`` measures how well
+    AUROC against them predicts AUROC against real far images.
+
     Args:
         features: (n, D) image features.
         generator: draws the images.

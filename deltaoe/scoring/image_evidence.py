@@ -73,6 +73,11 @@ class Measured:
     near: float
     far: float
 
+    @property
+    def auroc(self) -> float:
+        """Mean of the AUROCs that there are; NaN without any."""
+        return _mean([value for value in (self.near, self.far) if not math.isnan(value)])
+
 
 def with_image_evidence(
     detector: Detector,
@@ -148,18 +153,13 @@ def _image_weight(detector: Detector, images: LabelledImages, seed: int) -> floa
     right: dict[str, list[npt.NDArray[np.bool_]]] = {}
     for fold in _folds(images, seed, classes=False):
         one = _of_fold(detector, images, fold)
+        sides = SideTensors(one, (), one.prompts)
         for kind, rows in (("known", fold.known), ("shifted", fold.shifted)):
             if not len(rows):
                 continue
             truth = np.searchsorted(fold.classes, images.classes[rows])
-            hits = [
-                SideTensors(dataclasses.replace(one, image_weight=weight), (), one.prompts)(
-                    images.features[rows]
-                ).labels[:, 0]
-                == truth
-                for weight in IMAGE_WEIGHTS
-            ]
-            right.setdefault(kind, []).append(np.stack(hits))
+            hits = sides.predicted(images.features[rows], IMAGE_WEIGHTS) == truth
+            right.setdefault(kind, []).append(hits)
     if not right:
         return 0.0
     accuracy = np.stack([np.concatenate(hits, axis=1).mean(axis=1) for hits in right.values()])

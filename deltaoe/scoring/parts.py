@@ -15,7 +15,7 @@ discriminant of equal priors but for a constant of the image. A label without im
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -135,6 +135,15 @@ class SideTensors:
                 None if logit_scale is None else np.empty(0),
             )
         return PartValues(*(torch.cat(column).cpu().numpy() for column in zip(*pieces, strict=True)))
+
+    @torch.inference_mode()
+    def predicted(self, features: Rows, image_weights: Sequence[float]) -> npt.NDArray[np.int64]:
+        """The classes (W, N) of image features (N, D) if the discriminants had each of W weights w."""
+        rows = torch.from_numpy(features).to(self.device)
+        cosines = rows @ self._text.T
+        discriminants = (rows - self._middle) @ self._root @ self._means.T - self._means_half
+        shares = [weight * CLIP_TEMPERATURE for weight in image_weights]
+        return np.stack([(cosines + share * discriminants).argmax(dim=-1).cpu().numpy() for share in shares])
 
     def _block(self, features: Tensor, shown: int, logit_scale: float | None) -> tuple[Tensor, ...]:
         """Values (N, P), labels and cosines (N, ``shown``) of the largest logits, and confidence, of one block."""

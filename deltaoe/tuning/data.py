@@ -132,6 +132,26 @@ def draw(
     return Draw(split, validation, np.setdiff1d(split.rest, validation), notes)
 
 
+def remembering(encode: Callable[[Sequence[str]], Rows]) -> Callable[[Sequence[str]], Rows]:
+    """``encode`` with a memory: a name is encoded once, though it comes back in another list.
+
+    Example:
+        >>> calls = []
+        >>> once = remembering(lambda names: calls.append(names) or np.ones((len(names), 2), dtype=np.float32))
+        >>> once(["cat", "dog"]).shape, once(["dog"]).shape, calls
+        ((2, 2), (1, 2), [['cat', 'dog']])
+    """
+    known: dict[str, npt.NDArray[np.float32]] = {}
+
+    def encoded(names: Sequence[str]) -> Rows:
+        new = [name for name in dict.fromkeys(names) if name not in known]
+        if new:
+            known.update(zip(new, encode(new), strict=True))
+        return np.stack([known[name] for name in names])
+
+    return encoded
+
+
 def _too_few_images(too_small: dict[str, int], classes: int, shots: int) -> DataError:
     """The error for classes with fewer images than shots, given by name and number of images."""
     fewest = sorted(too_small.items(), key=lambda item: item[1])

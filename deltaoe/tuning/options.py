@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from deltaoe.clip.options import ModelOptions, Precision
 from deltaoe.options import EXPERT, Option, Options, Unset, Without
 from deltaoe.runtime import LARGEST_SEED
-from deltaoe.scoring.options import IMAGENET, BackgroundOptions
+from deltaoe.scoring.options import EVIDENCE, IMAGENET, BackgroundOptions, Evidence
 from deltaoe.tuning.recipe import Recipe
 
 # The source of background labels of tuned prompts, unless another is named.
@@ -75,6 +75,7 @@ class TuningOptions(Options):
         context: the context vectors.
         recipe: hyper-parameters.
         background: background labels, which images are compared with beside the classes.
+        evidence: ``images`` learns no prompts; ``text`` fits nothing but prompts.
     """
 
     shots: Annotated[int, Option("Images per class to learn from.", at_least=1)] = 16
@@ -91,6 +92,7 @@ class TuningOptions(Options):
     background: Annotated[BackgroundOptions, Unset("source", TUNED_BACKGROUND)] = field(
         default_factory=BackgroundOptions
     )
+    evidence: Annotated[Evidence, EVIDENCE] = "auto"
 
     def check(self, classes: int | None = None) -> None:
         """Raise ConfigError unless all values are in range, and c is at most the number of classes if that is given."""

@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.clip.source import ModelSource
-from deltaoe.errors import DataError
+from deltaoe.errors import ConfigError, DataError
 from deltaoe.images.labels import require_classes
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
-from deltaoe.scoring.options import TEMPLATE
+from deltaoe.scoring.options import TEMPLATE, Evidence, PromptOptions
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import Workspace
-from deltaoe.tuning.data import Draw, Shots, TuningData, draw
+from deltaoe.tuning.data import Draw, Shots, TuningData, draw, remembering
 from deltaoe.tuning.options import TuneOptions
 
 if TYPE_CHECKING:
@@ -34,20 +34,22 @@ class TuneResult:
         detector: the calibrated detector; with the best prompts so far if Ctrl-C has ended the tuning.
         data: the data set that it was tuned on.
         drawn: rows of the data set by their use.
-        fitted: the detector before calibration, and the learned prompts.
+        fitted: the detector before calibration, and the learned prompts; None if none were learned.
+        said: sentences about the image evidence.
         path: the file of the detector; None before :func:`save_detector`.
     """
 
     detector: Detector
     data: DataSet
     drawn: Draw
-    fitted: FittedDetector
+    fitted: FittedDetector | None
+    said: tuple[str, ...] = ()
     path: Path | None = None
 
     @property
     def notes(self) -> list[str]:
         """Sentences for the user."""
-        return self.drawn.notes + self.fitted.notes
+        return [*self.drawn.notes, *(self.fitted.notes if self.fitted else ()), *self.said]
 
 
 def tune_workspace(
@@ -79,12 +81,17 @@ def tune_workspace(
 def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnEvent = silent) -> TuneResult:
     """Tune on a data set, which the workspace need not list but whose features it must have; no detector is saved.
 
+    Prompts are learned unless images are the only evidence: by ``options``, of a single class, or where the features
+    have no text encoder.
+
     ``options.data`` and ``options.out`` have no effect. Errors are those of :func:`tune_workspace`.
     """
-    require_classes(data.class_names, data.title)
     tuning = options.tuning
     options.check()
-    tuning.check(len(data.class_names))
+    why = _no_prompts(data, workspace, tuning.evidence)
+    if not why:
+        require_classes(data.class_names, data.title)
+        tuning.check(len(data.class_names))
     inside = data.rows_in(options.domains)
     drawn = draw(
         np.where(inside, data.class_of, -1).tolist(),
@@ -95,6 +102,8 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
         allow_fewer=options.allow_fewer,
     )
     workspace.check_writable()
+    if why:
+        return _without_prompts(data, workspace, options, drawn, why, on)
     source = ModelSource(
         options.model,
         workspace,
@@ -107,6 +116,7 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
     # Imported here: torch takes seconds, and a wrong option should be answered at once.
     from deltaoe.scoring.zero_shot import calibrate, text_features
     from deltaoe.tuning.fit_detector import fit_detector
+    from deltaoe.tuning.image_side import with_image_side
     from deltaoe.tuning.learn import new_learner
 
     clip = source.clip()
@@ -122,7 +132,7 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
         validation_classes=data.class_of[validation],
         validation_domains=data.domain_of[validation],
         zero_shot=text_features(data.class_names, TEMPLATE, source, workspace, on),
-        encode=lambda names: text_features(names, TEMPLATE, source, workspace, on),
+        encode=remembering(lambda names: text_features(names, TEMPLATE, source, workspace, on)),
         identity={
             "space": data.space_id,
             "classes": list(data.class_names),
@@ -144,7 +154,79 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
         checkpoints=workspace.folder / "tuning",
         about={"domains": list(options.domains), "allow_fewer": options.allow_fewer, "layout": data.layout},
     )
-    return TuneResult(calibrate(fitted.detector, data, store, drawn.calibration, on), data, drawn, fitted)
+    detector, said = with_image_side(fitted.detector, tuning_data, tuning)
+    detector = calibrate(detector, data, store, drawn.calibration, on)
+    return TuneResult(detector, data, drawn, fitted, tuple(said))
+
+
+def _no_prompts(data: DataSet, workspace: Workspace, evidence: Evidence) -> str:
+    """Why no prompts are learned, in words; empty if they are.
+
+    Raises:
+        ConfigError: the evidence asks for prompts, and none can be learned.
+        DataError: there are no classes.
+    """
+    if not data.labelled or not data.class_names:
+        require_classes((), data.title)
+    if evidence == "images":
+        return "--evidence images"
+    space = workspace.known_space(data.space_id)
+    imported = space is not None and space.is_imported
+    reason = (
+        f"{data.title} has one class, {data.class_names[0]}"
+        if len(data.class_names) == 1
+        else f"{data.title} was imported, and its features have no text encoder"
+        if imported
+        else ""
+    )
+    if reason and evidence != "auto":
+        raise ConfigError(
+            f"no prompts can be learned: {reason}", hint="use --evidence images, or leave --evidence out"
+        )
+    return reason
+
+
+def _without_prompts(
+    data: DataSet, workspace: Workspace, options: TuneOptions, drawn: Draw, why: str, on: OnEvent
+) -> TuneResult:
+    """Image evidence of the shots, with the text features that came with the data set, if any; no prompts learned."""
+    from deltaoe.scoring.image_evidence import LabelledImages, with_image_evidence
+    from deltaoe.scoring.zero_shot import calibrate, detector_of_text_features
+    from deltaoe.scoring.zero_shot_images import image_detector
+
+    tuning, store = options.tuning, workspace.features_of(data)
+    given = data.text_features if tuning.evidence == "auto" and len(data.class_names) > 1 else None
+    prompts = PromptOptions(background=tuning.background)
+    detector = (
+        image_detector(data.class_names, store.space)
+        if given is None
+        else detector_of_text_features(data.class_names, given, store.space, prompts)
+    )
+    rows = np.concatenate([drawn.split.shots, drawn.validation])
+    images = LabelledImages(
+        store.features(data.digests[rows]),
+        data.class_of[rows],
+        data.domain_of[rows],
+        np.arange(len(rows)) >= len(drawn.split.shots),
+    )
+    detector = with_image_evidence(detector, images, tuning.evidence, tuning.seed)
+    detector = dataclasses.replace(
+        detector,
+        shots=data.digests[drawn.split.shots],
+        settings={
+            **detector.settings,
+            "shots": tuning.shots,
+            "seed": tuning.seed,
+            "evidence": tuning.evidence,
+            "domains": list(options.domains),
+            "allow_fewer": options.allow_fewer,
+            "layout": data.layout,
+        },
+    )
+    said = f"No prompts were learned: {why}. Images are compared with the shots"
+    said += "." if given is None else ", and with the text features that were imported."
+    detector = calibrate(detector, data, store, drawn.calibration, on)
+    return TuneResult(detector, data, drawn, None, (said,))
 
 
 def save_detector(result: TuneResult, workspace: Workspace, out: Path | None, on: OnEvent) -> TuneResult:
@@ -165,7 +247,7 @@ def save_detector(result: TuneResult, workspace: Workspace, out: Path | None, on
             checkpoints are still there.
     """
     detector, fitted = result.detector, result.fitted
-    if fitted.stopped:
+    if fitted is not None and fitted.stopped:
         # Under a name of its own, and the workspace's current detector stays what it is.
         path = workspace.detector_file(f"interrupted-{detector.digest[:12]}")
         detector.save(path)
@@ -181,7 +263,7 @@ def save_detector(result: TuneResult, workspace: Workspace, out: Path | None, on
     detector.save(path)
     if out is None:
         workspace.remember(detector=path.stem)
-    for checkpoint in fitted.checkpoints:
+    for checkpoint in fitted.checkpoints if fitted is not None else ():
         checkpoint.delete()
     return dataclasses.replace(result, path=path)
 

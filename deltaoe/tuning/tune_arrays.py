@@ -16,8 +16,9 @@ from deltaoe.progress import OnEvent, silent
 from deltaoe.runtime import resolve_device
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import TEMPLATE
-from deltaoe.tuning.data import Shots, TuningData, draw
+from deltaoe.tuning.data import Shots, TuningData, draw, remembering
 from deltaoe.tuning.fit_detector import fit_detector
+from deltaoe.tuning.image_side import with_image_side
 from deltaoe.tuning.options import TuningOptions
 
 
@@ -83,30 +84,23 @@ def tune(
         return text
 
     shots, validation = drawn.split.shots, drawn.validation
-    fitted = fit_detector(
-        clip,
-        clip.space,
-        TuningData(
-            class_names=tuple(class_names),
-            shots=Shots(rows[None, shots], classes[shots]),
-            domains=domain_of[shots],
-            validation=rows[validation],
-            validation_classes=classes[validation],
-            validation_domains=domain_of[validation],
-            zero_shot=encode(class_names),
-            encode=encode,
-            identity={},
-        ),
-        options,
-        digests[shots],
-        on,
+    data = TuningData(
+        class_names=tuple(class_names),
+        shots=Shots(rows[None, shots], classes[shots]),
+        domains=domain_of[shots],
+        validation=rows[validation],
+        validation_classes=classes[validation],
+        validation_domains=domain_of[validation],
+        zero_shot=encode(class_names),
+        encode=remembering(encode),
+        identity={},
     )
+    fitted = fit_detector(clip, clip.space, data, options, digests[shots], on)
     if fitted.stopped:
         raise KeyboardInterrupt
-    detector, calibration = fitted.detector, rows[drawn.calibration]
-    if not len(calibration):
-        return detector
-    return detector.calibrated(detector.score(calibration), detector.predict(calibration))
+    detector, _ = with_image_side(fitted.detector, data, options)
+    found = detector.part_values(rows[drawn.calibration])
+    return detector.calibrated(found.values, found.labels[:, 0])
 
 
 def _checked(
