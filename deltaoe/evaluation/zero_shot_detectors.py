@@ -1,4 +1,4 @@
-"""Zero-shot detectors to evaluate: of prompts alone, and with image evidence, as ``deltaoe score`` makes them."""
+"""Detectors without tuning to evaluate: of zero-shot prompts, of images, and of both, as ``score`` makes them."""
 
 from __future__ import annotations
 
@@ -7,20 +7,27 @@ import dataclasses
 import numpy as np
 
 from deltaoe.clip.source import ModelSource
-from deltaoe.evaluation.image_sets import GalleryImages
+from deltaoe.evaluation.galleries import GalleryImages
 from deltaoe.evaluation.splits import Split
 from deltaoe.progress import OnEvent
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.image_evidence import LabelledImages, with_image_evidence
 from deltaoe.scoring.options import LISTED_BACKGROUND, ZERO_SHOT_BACKGROUND, PromptOptions
 from deltaoe.scoring.zero_shot import calibrate, detector_of_text_features, zero_shot_detector
-from deltaoe.scoring.zero_shot_images import fitting_rows, with_images_of
+from deltaoe.scoring.zero_shot_images import fitting_rows, image_detector, with_images_of
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
 from deltaoe.tuning.data import draw
 
 ZERO_SHOT = "zero-shot"
 WITH_IMAGES = "zero-shot + images"
+IMAGES = "images"
+
+
+def can_encode(data: DataSet, workspace: Workspace) -> bool:
+    """Whether its classes can have prompts: not if its features were imported, and no text features with them."""
+    space = workspace.known_space(data.space_id)
+    return data.text_features is not None or space is None or not space.is_imported
 
 
 def prompts_of(
@@ -60,20 +67,29 @@ def with_gallery(
     source: ModelSource,
     workspace: Workspace,
     on: OnEvent,
-) -> Detector | None:
+) -> dict[str, Detector]:
     """The zero-shot detector with image evidence of half of the gallery of each class, calibrated on the other half.
 
-    None if the gallery is too small: fewer than 19 images would calibrate, or no class has two. Raises like
-    :func:`prompts_of`.
+    Of a data set whose classes cannot have prompts it is a detector of images alone.
+
+    Returns:
+        Its name → the detector; empty if the gallery is too small: fewer than 19 images would calibrate, or no class
+        has two.
+
+    Raises:
+        ConfigError, DataError, MismatchError, ModelError, StoreError: as for :func:`prompts_of`.
     """
-    images = gallery.image_set.data
+    images, store = gallery.image_set.data, gallery.image_set.store
     inside = np.isin(np.arange(len(images)), gallery.rows)
     used = dataclasses.replace(images, class_of=np.where(inside, images.class_of, -1))
     rows = fitting_rows(used, "auto")
     if rows is None:
-        return None
+        return {}
+    if not can_encode(data, workspace):
+        alone = image_detector(data.class_names, store.space)
+        return {IMAGES: with_images_of(alone, used, store, rows, "images", on)}
     detector = prompts_of(data, prompts, source, workspace, on, with_images=True)
-    return with_images_of(detector, used, gallery.image_set.store, rows, "auto", on)
+    return {WITH_IMAGES: with_images_of(detector, used, store, rows, "auto", on)}
 
 
 def with_shots(

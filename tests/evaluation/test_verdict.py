@@ -11,7 +11,7 @@ from scipy.special import logsumexp, softmax
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 
-from deltaoe.errors import ConfigError
+from deltaoe.errors import ConfigError, DataError
 from deltaoe.evaluation.evaluate import evaluate, prepare
 from deltaoe.evaluation.options import EvaluateOptions
 from deltaoe.functional.gaussians import ClassGaussians
@@ -291,3 +291,20 @@ def test_no_image_evidence_without_use_or_images(place):
     with pytest.raises(ConfigError) as caught:
         evaluate(place, dataclasses.replace(OPTIONS, scores=("verdicts",)))
     assert "verdict, delta_energy" in caught.value.hint
+
+
+def test_features_without_prompts(place, arrays, tmp_path):
+    """Of any encoder: no names are encoded, and images alone are evaluated."""
+    np.savez(tmp_path / "a.npz", features=arrays["id"], labels=arrays["labels"], class_names=list(NAMES))
+    how = ImportOptions(name="wordless", model="made-up", dtype="float32")
+    import_features(tmp_path / "a.npz", place, how)
+    options = dataclasses.replace(OPTIONS, known="data:wordless", scores=(), gallery_shots=14)
+    data = prepare(place, options)
+    found = evaluate(place, options)
+    assert list(found.detectors) == ["images"] and not len(data.detectors["images"].text_features)
+    assert list(found.scores) == ["verdict", "knn", "mahalanobis", "relative_mahalanobis"]
+    assert value(found, metric="accuracy") > 0.9
+    assert value(found, score="verdict", metric="auroc") > 0.9
+    with pytest.raises(DataError, match="imported without text features") as caught:
+        evaluate(place, dataclasses.replace(options, gallery_shots=4))
+    assert caught.value.hint
