@@ -244,7 +244,7 @@ def source_for(
     return ModelSource(options.model, workspace, model or DEFAULT_MODEL, on=on, expected=expected)
 
 
-def _usable(saved: Mapping[str, Detector], options: EvaluateOptions, data: DataSet) -> Mapping[str, Detector]:
+def _usable(saved: dict[str, Detector], options: EvaluateOptions, data: DataSet) -> dict[str, Detector]:
     """The detectors that are named; the last one tuned here only if it has these classes, in this feature space."""
     if options.detectors:
         return saved
