@@ -119,7 +119,8 @@ def with_shots(
         data.class_of[rows],
         data.domain_of[rows],
         np.arange(len(rows)) >= len(drawn.split.shots),
+        split.seed,
     )
     detector = zero_shot_detector(data.class_names, prompts, source, workspace, on, LISTED_BACKGROUND)
-    fitted = with_image_evidence(detector, images, seed=split.seed)
+    fitted = with_image_evidence(detector, images)
     return calibrate(fitted, data, store, drawn.calibration, on)

@@ -268,7 +268,8 @@ def test_the_verdict_is_that_of_each_methods_detector(world, copied):
         images = LabelledImages.shots(
             store.features(data.digests[drawn]), data.class_of[drawn], data.domain_of[drawn]
         )
-        plain = with_image_evidence(zero_shot, images, seed=detector.settings["seed"])
+        images = dataclasses.replace(images, seed=detector.settings["seed"])
+        plain = with_image_evidence(zero_shot, images)
         plain = plain.calibrated(plain.part_values(store.features(data.digests[rest])).values)
         target = data.distinct_rows(np.where(data.rows_in([held]), data.class_of, -1))
         target = np.array([row for row in target if keys[row] not in shots])

@@ -24,7 +24,7 @@ from deltaoe.store.workspace import Workspace
 from deltaoe.theory.measure import measure_theory
 
 NAMES = ("cat", "dog", "owl")
-TAU, WEIGHT, SHARES = 0.1, 0.5, (0.2, 0.3, 0.5)
+TAU, WEIGHT, JOINT_WEIGHT, SHARES = 0.1, 0.5, 0.02, (0.2, 0.3, 0.5)
 BOTH = "zero-shot + images"
 
 
@@ -129,7 +129,7 @@ class Reference:
         x = (energy - energy.mean(axis=0)).ravel()[:, None]
         (slope,) = np.linalg.lstsq(x, (self.means - self.means.mean(axis=0)).ravel(), rcond=None)[0]
         placed = self.means.mean(axis=0) + slope * (others - energy.mean(axis=0))
-        logits = np.hstack([cosines, beside]) + WEIGHT / 100 * self.discriminants(
+        logits = np.hstack([cosines, beside]) + JOINT_WEIGHT / 100 * self.discriminants(
             rows, np.vstack([self.means, placed])
         )
         joint = np.log(softmax(logits / TAU, axis=1)[:, :3].max(axis=1))
