@@ -79,17 +79,17 @@ def with_gallery(
     Raises:
         ConfigError, DataError, MismatchError, ModelError, StoreError: as for :func:`prompts_of`.
     """
-    images, store = gallery.image_set.data, gallery.image_set.store
+    images = gallery.image_set.data
     inside = np.isin(np.arange(len(images)), gallery.rows)
     used = dataclasses.replace(images, class_of=np.where(inside, images.class_of, -1))
     rows = fitting_rows(used, "auto")
     if rows is None:
         return {}
     if not can_encode(data, workspace):
-        alone = image_detector(data.class_names, store.space)
-        return {IMAGES: with_images_of(alone, used, store, rows, "images", on)}
+        alone = image_detector(data.class_names, gallery.image_set.store.space)
+        return {IMAGES: with_images_of(alone, used, workspace, rows, "images", on)}
     detector = prompts_of(data, prompts, source, workspace, on, with_images=True)
-    return {WITH_IMAGES: with_images_of(detector, used, store, rows, "auto", on)}
+    return {WITH_IMAGES: with_images_of(detector, used, workspace, rows, "auto", on)}
 
 
 def with_shots(

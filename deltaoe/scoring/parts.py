@@ -26,7 +26,6 @@ from torch import Tensor
 
 from deltaoe.functional.energy import delta_energy_from_top
 from deltaoe.functional.gaussians import ClassGaussians, placed_labels
-from deltaoe.functional.label_sums import nearest_and_floor
 from deltaoe.functional.scores import CLIP_TEMPERATURE
 from deltaoe.functional.unit_rows import Rows
 from deltaoe.scoring.detector_fields import PARTS, DetectorFields
@@ -151,57 +150,75 @@ class SideTensors:
 
     def _block(self, features: Tensor, shown: int, logit_scale: float | None) -> tuple[Tensor, ...]:
         """Values (N, P), labels and cosines (N, ``shown``) of the largest logits, and confidence, of one block."""
-        discriminants = squares = whitened = None
+        sides = _Block(
+            cosines=features @ self._energy.T,
+            others=features @ self._background.T,
+            discriminants=None,
+            placed=None,
+            squares=None,
+        )
         if self._has_images:
             whitened = (features - self._middle) @ self._root
-            discriminants = whitened @ self._means.T - self._means_half
-            squares = whitened.square().sum(dim=-1)
-        if len(self._text):
-            cosines = features @ self._text.T
-            logits = cosines if discriminants is None else cosines + self._share * discriminants
-        else:
-            assert discriminants is not None  # noqa: S101 - a detector has prompts or means
-            cosines = features @ self._directions.T
-            logits = discriminants.where(self._with_images, -torch.inf)
-        labels = logits.topk(min(shown, logits.shape[-1]), dim=-1).indices
-        near = cosines.gather(-1, labels)
-        values = [self._part(name, features, discriminants, squares, whitened) for name in self.parts]
-        stacked = torch.stack(values, dim=-1) if values else features.new_empty((len(features), 0)).double()
-        if logit_scale is None:
-            return stacked.double(), labels, near
-        scale = logit_scale if len(self._text) else 1.0
-        confidence = torch.softmax(scale * logits.double(), dim=-1).amax(dim=-1)
-        return stacked.double(), labels, near, confidence
-
-    def _part(
-        self,
-        name: str,
-        features: Tensor,
-        discriminants: Tensor | None,
-        squares: Tensor | None,
-        whitened: Tensor | None,
-    ) -> Tensor:
-        """The value (N,) of one part."""
-        if name == "text":
-            top, _, floor = nearest_and_floor(
-                features,
-                self._energy,
-                self._background,
-                shown=self._top_c,
-                top_c=self._top_c,
-                temperature=self._temperature,
+            sides = sides._replace(
+                discriminants=whitened @ self._means.T - self._means_half,
+                placed=whitened @ self._placed.T - self._placed_half,
+                squares=whitened.square().sum(dim=-1),
             )
-            return delta_energy_from_top(top, floor, self._temperature)
-        assert discriminants is not None and squares is not None and whitened is not None  # noqa: S101
+        if len(self._text):
+            cosines = sides.cosines if self._text is self._energy else features @ self._text.T
+            logits = cosines
+            if sides.discriminants is not None and self._share:
+                logits = cosines + self._share * sides.discriminants
+        else:
+            assert sides.discriminants is not None  # noqa: S101 - a detector has prompts or means
+            cosines = features @ self._directions.T
+            logits = sides.discriminants.where(self._with_images, -torch.inf)
+        labels = logits.topk(min(shown, logits.shape[-1]), dim=-1).indices
+        values = [self._part(name, sides) for name in self.parts]
+        stacked = torch.stack(values, dim=-1) if values else features.new_empty((len(features), 0)).double()
+        found = stacked, labels, cosines.gather(-1, labels)
+        if logit_scale is None:
+            return found
+        scale = logit_scale if len(self._text) else 1.0
+        return *found, torch.softmax(scale * logits.double(), dim=-1).amax(dim=-1)
+
+    def _part(self, name: str, sides: _Block) -> Tensor:
+        """The value (N,) float64 of one part."""
+        if name == "text":
+            top = sides.cosines.topk(self._top_c, dim=-1)
+            rest = sides.cosines.scatter(-1, top.indices, -torch.inf)
+            floor = torch.logsumexp(torch.cat([rest, sides.others], dim=-1) / self._temperature, dim=-1)
+            return delta_energy_from_top(top.values, floor, self._temperature)
+        assert sides.discriminants is not None and sides.placed is not None  # noqa: S101
+        assert sides.squares is not None  # noqa: S101 - for the type checker: it has class means
         if name == "images":
-            nearest = discriminants.where(self._with_images, -torch.inf).amax(dim=-1)
-            return (2 * nearest - squares).double()
-        logits = features @ self._energy.T + self._joint_share * discriminants
-        others = features @ self._background.T
-        if len(others.T):
-            others = others + self._joint_share * (whitened @ self._placed.T - self._placed_half)
-        scaled = torch.cat([logits, others], dim=-1) / self._temperature
+            nearest = sides.discriminants.where(self._with_images, -torch.inf).amax(dim=-1)
+            return (2 * nearest - sides.squares).double()
+        both = torch.cat(
+            [
+                sides.cosines + self._joint_share * sides.discriminants,
+                sides.others + self._joint_share * sides.placed,
+            ],
+            dim=-1,
+        )
+        scaled = both.div_(self._temperature)
         return (scaled[:, : self._classes].amax(dim=-1) - torch.logsumexp(scaled, dim=-1)).double()
+
+
+class _Block(NamedTuple):
+    """Cosines and discriminants of N images with K classes and M background labels; None without class means.
+
+    Attributes:
+        cosines, others: (N, K) and (N, M), with the energy prompts and the background.
+        discriminants, placed: (N, K) and (N, M), Gaussian discriminants of the same labels.
+        squares: (N,), squared Mahalanobis distance to the mean of the class means.
+    """
+
+    cosines: Tensor
+    others: Tensor
+    discriminants: Tensor | None
+    placed: Tensor | None
+    squares: Tensor | None
 
 
 def possible_parts(detector: DetectorFields) -> tuple[str, ...]:
