@@ -224,8 +224,7 @@ def _check_evidence(detector: DetectorFields) -> None:
     n, parts = len(detector.calibration), detector.parts
     if not all(isinstance(part, str) and part in PARTS for part in parts) or len(set(parts)) < len(parts):
         raise DataError(f"its parts are not some of {', '.join(PARTS)}")
-    if "images" in parts and not len(detector.means):
-        raise DataError("it has a part of images and no class means")
+    _check_sides(detector)
     weights, values = detector.part_weights, detector.part_calibration
     if weights.shape != (len(parts),) or (
         len(parts)
@@ -245,6 +244,15 @@ def _check_evidence(detector: DetectorFields) -> None:
         raise DataError("it has calibration scores, and no values of its parts")
 
 
+def _check_sides(detector: DetectorFields) -> None:
+    """Raise DataError unless its parts have the prompts and class means that they are computed with."""
+    parts = detector.parts or ("text",)
+    if not len(detector.text_features) and parts != ("images",):
+        raise DataError("it has no prompts, and a score that needs some")
+    if not len(detector.means) and not {"joint", "images"}.isdisjoint(parts):
+        raise DataError("it has no class means, and a score that needs some")
+
+
 def _check_image_evidence(detector: DetectorFields) -> None:
     means, classes, root, dim = detector.means, detector.mean_classes, detector.root, detector.space.dim
     if not (math.isfinite(detector.image_weight) and detector.image_weight >= 0):
@@ -255,6 +263,7 @@ def _check_image_evidence(detector: DetectorFields) -> None:
         raise DataError("its class means are no list of float32 vectors")
     if (
         classes.dtype != np.int64
+        or classes.ndim != 1
         or (np.diff(classes) <= 0).any()
         or not ((classes >= 0) & (classes < len(detector.class_names))).all()
     ):

@@ -155,14 +155,14 @@ class SideTensors:
             others=features @ self._background.T,
             discriminants=None,
             placed=None,
-            squares=None,
+            whitened=None,
         )
         if self._has_images:
             whitened = (features - self._middle) @ self._root
             sides = sides._replace(
                 discriminants=whitened @ self._means.T - self._means_half,
                 placed=whitened @ self._placed.T - self._placed_half,
-                squares=whitened.square().sum(dim=-1),
+                whitened=whitened,
             )
         if len(self._text):
             cosines = sides.cosines if self._text is self._energy else features @ self._text.T
@@ -190,10 +190,11 @@ class SideTensors:
             floor = torch.logsumexp(torch.cat([rest, sides.others], dim=-1) / self._temperature, dim=-1)
             return delta_energy_from_top(top.values, floor, self._temperature)
         assert sides.discriminants is not None and sides.placed is not None  # noqa: S101
-        assert sides.squares is not None  # noqa: S101 - for the type checker: it has class means
+        assert sides.whitened is not None  # noqa: S101 - for the type checker: it has class means
         if name == "images":
-            nearest = sides.discriminants.where(self._with_images, -torch.inf).amax(dim=-1)
-            return (2 * nearest - sides.squares).double()
+            nearest = sides.discriminants.where(self._with_images, -torch.inf).argmax(dim=-1)
+            # Not from the discriminants: as a difference of large numbers it would lose digits.
+            return -(sides.whitened - self._means[nearest]).square().sum(dim=-1).double()
         both = torch.cat(
             [
                 sides.cosines + self._joint_share * sides.discriminants,
@@ -211,14 +212,14 @@ class _Block(NamedTuple):
     Attributes:
         cosines, others: (N, K) and (N, M), with the energy prompts and the background.
         discriminants, placed: (N, K) and (N, M), Gaussian discriminants of the same labels.
-        squares: (N,), squared Mahalanobis distance to the mean of the class means.
+        whitened: (N, D), deviations from the mean of the class means, multiplied by W.
     """
 
     cosines: Tensor
     others: Tensor
     discriminants: Tensor | None
     placed: Tensor | None
-    squares: Tensor | None
+    whitened: Tensor | None
 
 
 def possible_parts(detector: DetectorFields) -> tuple[str, ...]:

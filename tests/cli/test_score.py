@@ -16,10 +16,10 @@ def test_zero_shot_before_any_tuning(project: Path, run: Run) -> None:
     shutil.rmtree(project / ".deltaoe" / "detectors")
     plain = ("score", "unknown", "--alpha", "0.4", "--report", "json", "--report", "html")
     done = run(*plain, "--fail-on-unknown", cwd=project, rc=1)
-    rows = check_outputs(project, project / "unknown", alpha=0.4)
+    rows = check_outputs(project, project / "unknown", alpha=0.4, fused=True)
     assert {row["verdict"] for row in rows} == {"known", "unknown"}
-    assert "zero-shot prompts 'a photo of a {}.', calibrated on" in done.stdout
-    assert "96 calibration images" in done.stdout
+    assert "zero-shot prompts 'a photo of a {}.', 48 images of" in done.stdout
+    assert "48 calibration images" in done.stdout
 
     sketch = run(*plain, "--template", "a sketch of a {}.", "--json", cwd=project).json
     assert "a sketch of a {}." in sketch["detector"]
@@ -45,7 +45,7 @@ def test_labels_without_any_extracted_data(template: Path, tmp_path: Path, run: 
 def test_labels_that_hold_all_extracted_classes_are_calibrated(project: Path, run: Run) -> None:
     (project / "names.txt").write_text("red stripes\nblue waves\ngreen checks\nyellow dots\nzebra\n")
     told = run("score", "unknown", "--labels", "names.txt", "--json", cwd=project).json
-    assert told["calibration_images"] == 96 and told["counts"]["undecided"] == 0
+    assert told["calibration_images"] == 48 and told["counts"]["undecided"] == 0
     (project / "names.txt").write_text("red stripes\nblue waves\nzebra\n")
     told = run("score", "unknown", "--labels", "names.txt", "--json", cwd=project).json
     assert told["calibration_images"] == 0 and told["counts"]["undecided"] == 6
@@ -57,7 +57,7 @@ def test_data_chooses_the_classes(project: Path, run: Run) -> None:
         shutil.copytree(project / "images" / name, project / "two" / name)
     run("extract", "two", cwd=project)
     told = run("score", "unknown", "--data", "images", "--json", cwd=project).json
-    assert (len(told["images"][0]["top"]), told["calibration_images"]) == (3, 96)
+    assert (len(told["images"][0]["top"]), told["calibration_images"]) == (3, 48)
 
 
 def test_detector_file_from_another_folder(project: Path, tmp_path: Path, run: Run) -> None:

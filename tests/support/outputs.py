@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 COLUMNS = "path verdict class score p_value margin class_1 cosine_1 class_2 cosine_2 class_3 cosine_3 error"
+PARTS = ["p_text", "p_joint", "p_images"]
+FUSED = COLUMNS.replace("margin", f"margin {' '.join(PARTS)} unknown_by")
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -17,10 +19,13 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def check_outputs(folder: Path, found: Path, alpha: float) -> list[dict[str, str]]:
-    """That scores.csv, scores.json and report.html tell one story about all files below ``found``."""
+def check_outputs(folder: Path, found: Path, alpha: float, *, fused: bool = False) -> list[dict[str, str]]:
+    """That scores.csv, scores.json and report.html tell one story about all files below ``found``.
+
+    ``fused``: whether the scores are fused from parts; classes are then ordered by more than their cosines.
+    """
     rows = table(folder / "scores.csv")
-    assert list(rows[0]) == COLUMNS.split()
+    assert list(rows[0]) == (FUSED if fused else COLUMNS).split()
     files = sorted(
         path.relative_to(folder).as_posix() for path in found.rglob("*.*") if path.suffix != ".txt"
     )
@@ -42,7 +47,14 @@ def check_outputs(folder: Path, found: Path, alpha: float) -> list[dict[str, str
         assert unknown == (record["p_value"] <= alpha) == (record["margin"] < 0)
         assert row["class"] == row["class_1"] == record["top"][0]["class"]
         cosines = [top["cosine"] for top in record["top"]]
-        assert cosines == sorted(cosines, reverse=True) and all(-1 <= cosine <= 1 for cosine in cosines)
+        assert all(-1 <= cosine <= 1 for cosine in cosines)
+        if fused:
+            assert [float(row[name]) for name in PARTS] == pytest.approx([record[name] for name in PARTS])
+            assert row["unknown_by"] == record["unknown_by"] and bool(row["unknown_by"]) == unknown
+            for side, part in (("text", "p_text"), ("images", "p_images")):
+                assert unknown <= ((side in row["unknown_by"]) == (record[part] <= alpha))
+        else:
+            assert cosines == sorted(cosines, reverse=True)
         assert cosines == [float(row[f"cosine_{i}"]) for i in (1, 2, 3)]
     verdicts = [row["verdict"] for row in rows]
     assert told["counts"] == {
