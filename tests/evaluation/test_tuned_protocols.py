@@ -279,11 +279,13 @@ def test_the_verdict_is_that_of_each_methods_detector(world, copied):
             assert one.fused
             areas[method].append(roc_auc_score(truth, np.r_[one.score(known), one.score(unknown)]))
             hits[method].append(np.mean(one.predict(known) == data.class_of[target]))
+    assert abs(np.mean(areas["deltaoe"]) - np.mean(areas["zero-shot + images"])) > 4e-3
     for method in hits:
         (row,) = found.find(detector=method, known="held-out", metric="accuracy")
         assert row.value == pytest.approx(np.mean(hits[method]), abs=1e-9)
         (row,) = found.find(detector=method, known="held-out", metric="auroc", unknown="textures")
-        assert row.value == pytest.approx(np.mean(areas[method]), abs=1e-6)
+        # A twin of a calibration image ties with it, or nearly: rounding may move its rank by one.
+        assert row.value == pytest.approx(np.mean(areas[method]), abs=2e-3)
         assert len(hits[method]) == 6
 
 
