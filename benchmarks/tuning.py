@@ -1,9 +1,10 @@
-"""Zero-shot, CoOp and deltaoe on real photographs, leaving one domain out, over several seeds, against set margins.
+"""Zero-shot prompts without and with images, CoOp and deltaoe on photographs: one domain left out, several seeds, bars.
 
 Runs the protocol pacs-lodo, that is ``deltaoe tune`` at its defaults beside CoOp as published and zero-shot prompts: 16
 shots per class from three domains, evaluated on their other images (source) and on the fourth domain (held-out),
 against all out-of-distribution folders. Numbers are means over the domains and seeds; ± is half of Student's 95 %
-interval over the seeds. Ours is ΔEnergy at the detector's τ and c, CoOp's is the best of MCM, MaxLogit and Energy.
+interval over the seeds. In the bars ours is ΔEnergy at the detector's τ and c, CoOp's is the best of MCM, MaxLogit and
+Energy.
 
 ``--curves`` prints instead the numbers of both schedules by step, on one split: CoOp's, and deltaoe's for class prompts
 and for energy prompts.
@@ -26,7 +27,8 @@ from shown import show
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.clip.options import ModelOptions
 from deltaoe.clip.reference import ModelRef
-from deltaoe.evaluation.options import EvaluateOptions
+from deltaoe.evaluation.measure import TITLES
+from deltaoe.evaluation.options import VERDICT, EvaluateOptions
 from deltaoe.evaluation.protocol import load
 from deltaoe.evaluation.results import MEAN, Evaluation, Measurement
 from deltaoe.evaluation.run_protocol import run_protocol
@@ -47,7 +49,8 @@ from deltaoe.tuning.recipe import Recipe
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
 THEIRS = ("mcm", "max_logit", "energy")
-BASE, COOP, OURS = METHODS
+BASE, _, COOP, OURS = METHODS
+SHOWN = (VERDICT, "delta_energy", *THEIRS, "mahalanobis")
 
 
 def number(found: Evaluation, method: str, metric: str, where: str, score: str = "") -> Measurement:
@@ -95,10 +98,14 @@ def everything(found: Evaluation) -> list[list[str]]:
         [f"accuracy {where}", *(shown(number(found, name, "accuracy", where)) for name in METHODS)]
         for where in ("source", "held-out")
     ]
-    for score in ("delta_energy", *THEIRS):
+    for score in SHOWN:
+        having = found.names("detector", score=score)
         for where in ("source", "held-out"):
-            cells = (shown(number(found, name, "auroc", where, score)) for name in METHODS)
-            rows.append([f"AUROC {SCORES[score].title} {where}", *cells])
+            cells = (
+                shown(number(found, name, "auroc", where, score)) if name in having else ""
+                for name in METHODS
+            )
+            rows.append([f"AUROC {TITLES[score]} {where}", *cells])
     return rows
 
 
@@ -210,7 +217,7 @@ def main() -> int:
         EvaluateOptions(
             known="",
             unknown={},
-            scores=("delta_energy", *THEIRS),
+            scores=SHOWN,
             model=ModelOptions(model=options.model, offline=True),
         ),
         options.workspace / "evaluation",

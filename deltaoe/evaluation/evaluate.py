@@ -15,16 +15,16 @@ import numpy.typing as npt
 from deltaoe.clip.reference import DEFAULT_MODEL
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError, MismatchError
+from deltaoe.evaluation.galleries import GalleryImages, choose_gallery, gallery_scores
 from deltaoe.evaluation.image_sets import (
-    GalleryImages,
     ImageSet,
     KnownImages,
     known_images,
-    load_image_set,
     load_image_sets,
     unknown_rows,
 )
 from deltaoe.evaluation.measure import (
+    TITLES,
     LabelledScores,
     MeasureOptions,
     ScoredImages,
@@ -32,20 +32,22 @@ from deltaoe.evaluation.measure import (
     possible_scores,
     score_images,
 )
-from deltaoe.evaluation.options import KNOWN, EvaluateOptions, option_values
+from deltaoe.evaluation.options import KNOWN, VERDICT, EvaluateOptions, option_values
 from deltaoe.evaluation.results import Evaluation, Measurement
+from deltaoe.evaluation.zero_shot_detectors import (
+    WITH_IMAGES,
+    ZERO_SHOT,
+    can_encode,
+    prompts_of,
+    with_gallery,
+)
 from deltaoe.functional.gallery import Gallery
-from deltaoe.functional.sampling import few_shot_split
-from deltaoe.functional.scores import SCORES
 from deltaoe.progress import OnEvent, silent
 from deltaoe.scoring.detector import Detector
-from deltaoe.scoring.zero_shot import detector_of_text_features, zero_shot_detector
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import Digests
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
-
-ZERO_SHOT = "zero-shot"
 
 
 @dataclass(frozen=True)
@@ -121,13 +123,33 @@ def prepare(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silent
     id_sets = load_image_sets({KNOWN: options.known, **options.shifts}, workspace, source, on, options.ingest)
     ood_sets = load_image_sets(options.unknown, workspace, source, on, options.ingest)
     known, every_set = id_sets[KNOWN], [*id_sets.values(), *ood_sets.values()]
-    detectors = _evaluated_detectors(workspace, options, saved, known.data, source, on)
+    if not known.data.labelled:
+        raise DataError(
+            f"{known.data.title} has no classes", hint="--id needs a folder with one folder per class"
+        )
+    untuned = not options.detectors or ZERO_SHOT in options.detectors
+    detectors: dict[str, Detector] = {}
+    if untuned and (options.detectors or can_encode(known.data, workspace)):
+        detectors[ZERO_SHOT] = prompts_of(known.data, options.prompts, source, workspace, on)
     notes = [note for image_set in every_set for note in image_set.notes]
-    gallery, gallery_digests = _gallery(options, workspace, source, known, on)
+    # Image evidence without tuning is fitted on the gallery.
+    fits = untuned and VERDICT in (options.scores or TITLES)
+    gallery, gallery_digests = choose_gallery(options, workspace, source, known, on, needed=fits)
+    fitted = {}
+    if fits and gallery is not None:
+        fitted = with_gallery(known.data, gallery, options.prompts, source, workspace, on)
+    if fits and not fitted:
+        notes.append(f"{WITH_IMAGES}: left out, there are too few images to compare with")
     if len(gallery_digests) and options.gallery is None:
         notes.append(
-            f"{_gallery_scores(options)} compare with {len(gallery_digests)} images of {KNOWN}; no score is evaluated "
-            "on them (--gallery names other images, --scores selects other scores)"
+            f"{', '.join([*fitted, *gallery_scores(options)])} compare with {len(gallery_digests)} images of {KNOWN}; "
+            "no score is evaluated on them (--gallery names other images, --scores selects other scores)"
+        )
+    detectors |= fitted | _usable(saved, options, known.data)
+    if not detectors:
+        raise DataError(
+            f"{known.data.title} was imported without text features, and too few of its images can be fitted on",
+            hint="import the classes' text features with the images', or name a --detector FILE",
         )
     learned_from = [gallery_digests, *(detector.shots for detector in detectors.values())]
     excluded = {digest.tobytes() for digests in learned_from for digest in digests}
@@ -151,9 +173,7 @@ def measure(data: EvaluationData, options: EvaluateOptions, on: OnEvent = silent
         classes = detector.class_names
         if data.gallery is not None and classes not in galleries:
             galleries[classes] = data.gallery.gallery(classes)
-        scores, missing = possible_scores(
-            options.scores or tuple(SCORES), detector, gallery=data.gallery is not None
-        )
+        scores, missing = possible_scores(options.scores, detector, gallery=data.gallery is not None)
         notes += [note for note in missing if note not in notes]
         measured |= set(scores)
 
@@ -171,7 +191,7 @@ def measure(data: EvaluationData, options: EvaluateOptions, on: OnEvent = silent
         title=f"{data.id_sets[KNOWN].data.title} against {', '.join(data.ood_sets) or 'nothing'}",
         rows=rows,
         detectors={name: detector.score_title for name, detector in data.detectors.items()},
-        scores={name: SCORES[name].title for name in SCORES if name in measured},
+        scores={name: title for name, title in TITLES.items() if name in measured},
         alpha=options.alpha,
         convention=options.convention,
         notes=notes,
@@ -224,32 +244,15 @@ def source_for(
     return ModelSource(options.model, workspace, model or DEFAULT_MODEL, on=on, expected=expected)
 
 
-def _evaluated_detectors(
-    workspace: Workspace,
-    options: EvaluateOptions,
-    saved: Mapping[str, Detector],
-    data: DataSet,
-    source: ModelSource,
-    on: OnEvent,
-) -> dict[str, Detector]:
-    """Name → detector: the zero-shot one for the classes of ``data``, unless only others are named, and saved ones."""
-    if not data.labelled:
-        raise DataError(f"{data.title} has no classes", hint="--id needs a folder with one folder per class")
-    if not options.detectors:
-        # The last tuned detector is of use here only if it has these classes and is of this feature space.
-        saved = {
-            name: detector
-            for name, detector in saved.items()
-            if set(data.class_names) <= set(detector.class_names) and detector.space.id == data.space_id
-        }
-    if options.detectors and ZERO_SHOT not in options.detectors:
-        return dict(saved)
-    if data.text_features is not None and options.prompts.template is None:
-        space = workspace.known_space(data.space_id)
-        zero_shot = detector_of_text_features(data.class_names, data.text_features, space, options.prompts)
-    else:
-        zero_shot = zero_shot_detector(data.class_names, options.prompts, source, workspace, on)
-    return {ZERO_SHOT: zero_shot, **saved}
+def _usable(saved: dict[str, Detector], options: EvaluateOptions, data: DataSet) -> dict[str, Detector]:
+    """The detectors that are named; the last one tuned here only if it has these classes, in this feature space."""
+    if options.detectors:
+        return saved
+    return {
+        name: detector
+        for name, detector in saved.items()
+        if set(data.class_names) <= set(detector.class_names) and detector.space.id == data.space_id
+    }
 
 
 def _require_same_space(name: str, detector: Detector, image_sets: Sequence[ImageSet]) -> None:
@@ -261,36 +264,6 @@ def _require_same_space(name: str, detector: Detector, image_sets: Sequence[Imag
                 + "; ".join(image_set.store.space.differences(detector.space)),
                 hint="extract with the detector's model, or tune on these features",
             )
-
-
-def _gallery(
-    options: EvaluateOptions, workspace: Workspace, source: ModelSource, known: ImageSet, on: OnEvent
-) -> tuple[GalleryImages | None, Digests]:
-    """What scores of a gallery compare with, and the digests (k, 32) of its images; None and no rows without one.
-
-    Without ``--gallery`` it is drawn from the in-distribution images, at most half of each class.
-    """
-    none = np.zeros((0, 32), dtype=np.uint8)
-    if not _gallery_scores(options):
-        return None, none
-    data = known.data
-    if options.gallery is not None:
-        named = load_image_set("gallery", options.gallery, workspace, source, on, options.ingest)
-        rows = np.flatnonzero(named.labels_among(data.class_names) >= 0)
-        return GalleryImages(named, rows), named.data.digests
-    split = few_shot_split(data.class_of.tolist(), data.keys(), options.gallery_shots, options.seed)
-    smallest = min(split.available.values(), default=0)
-    if smallest < 2:
-        return None, none
-    if smallest <= options.gallery_shots:  # half of the smallest class is left to evaluate on
-        split = few_shot_split(data.class_of.tolist(), data.keys(), smallest // 2, options.seed)
-    return GalleryImages(known, split.shots), data.digests[split.shots]
-
-
-def _gallery_scores(options: EvaluateOptions) -> str:
-    """The titles of the scores that need a gallery, among those asked for, with commas between."""
-    asked = (SCORES[name] for name in options.scores or SCORES)
-    return ", ".join(score.title for score in asked if "gallery" in score.needs)
 
 
 def _manifest(

@@ -14,7 +14,6 @@ from deltaoe.clip.source import ModelSource
 from deltaoe.errors import DataError
 from deltaoe.extraction.extract import extract
 from deltaoe.extraction.options import ExtractOptions, IngestOptions
-from deltaoe.functional.gallery import Gallery
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.progress import OnEvent
 from deltaoe.scoring.detector import Detector
@@ -90,24 +89,6 @@ def load_image_sets(
 ) -> dict[str, ImageSet]:
     """Name → :func:`load_image_set` of each input; raises like it."""
     return {name: load_image_set(name, path, workspace, source, on, ingest) for name, path in given.items()}
-
-
-@dataclass(frozen=True)
-class GalleryImages:
-    """The n images that scores of a gallery compare with.
-
-    Attributes:
-        image_set: holds them.
-        rows: (n,), which of its images they are; all of them have a class.
-    """
-
-    image_set: ImageSet
-    rows: Indices
-
-    def gallery(self, class_names: tuple[str, ...]) -> Gallery:
-        """The gallery of a detector with these classes. Raises DataError if an image has another class."""
-        labels = self.image_set.labels_among(class_names)[self.rows]
-        return Gallery(self.image_set.store.features(self.image_set.data.digests[self.rows]), labels)
 
 
 @dataclass(frozen=True)

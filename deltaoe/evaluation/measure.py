@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from deltaoe.evaluation.image_sets import domain_groups
-from deltaoe.evaluation.options import KNOWN
+from deltaoe.evaluation.options import KNOWN, VERDICT
 from deltaoe.evaluation.results import MEAN, Measurement
 from deltaoe.functional import conformal
 from deltaoe.functional.bootstrap import detection_intervals
@@ -20,10 +21,21 @@ from deltaoe.functional.metrics import expected_calibration_error, proportion_in
 from deltaoe.functional.scores import CLIP_TEMPERATURE, SCORES, Evidence
 from deltaoe.progress import Event, OnEvent
 from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.parts import SideTensors
 from deltaoe.store.feature_store import Digests, FeatureStore
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
+
+# Name → title of every score that can be measured, in the order of tables.
+TITLES: Mapping[str, str] = {VERDICT: "Verdict", **{name: score.title for name, score in SCORES.items()}}
+# Need of a score → end of the sentence that it is left out.
+_MISSING = {
+    "text": " for a detector without prompts",
+    "gallery": ", there are no images to compare with",
+    "background": ", there are no background labels; --background imagenet or FILE names some",
+    VERDICT: " for a detector without image evidence, which decides by ΔEnergy",
+}
 
 # Numbers in one block of images × (prompts and gallery).
 _BLOCK = 1 << 24
@@ -81,43 +93,49 @@ def score_images(
 ) -> ScoredImages:
     """Scores of images, block by block: no matrix of all images × labels, or × gallery, is held.
 
+    Classes are those of :meth:`Detector.predict`. Scores of text are computed with the detector's energy prompts.
+
     Args:
-        detector: its prompts, background, τ and c are used.
+        detector: its prompts, background, τ, c and image evidence are used.
         store: holds the features of the images.
         digests: (n, 32), the images.
-        names: scores, as in :data:`deltaoe.functional.scores.SCORES`.
+        names: scores, in :data:`TITLES`.
         gallery: for the scores that need one; None if none is among ``names``.
         on: called with progress.
         stage: the name of this progress.
 
     Raises:
-        ConfigError: a score needs background labels or a gallery, and there is none.
+        ConfigError: a score needs prompts, background labels or a gallery, and there is none.
         StoreError: a feature is missing or a shard cannot be read.
     """
+    own = detector.energy_features if len(detector.energy_features) else detector.text_features
     text, background, prompts, compared_background = (
         torch.from_numpy(np.ascontiguousarray(rows))
-        for rows in (
-            detector.text_features,
-            detector.background.reshape(-1, detector.text_features.shape[1]),
-            *detector.prompts,
-        )
+        for rows in (own, detector.background.reshape(-1, own.shape[1]), *detector.prompts)
     )
+    # A detector of version 0.1.0 may be centred; it classifies with the centred prompts.
+    centred = detector.has_one_side and len(detector.centre) > 0
+    classifier = dataclasses.replace(detector, text_features=detector.prompts[0]) if centred else detector
+    sides = SideTensors(classifier, detector.parts if VERDICT in names else (), detector.prompts)
     scale = detector.logit_scale or 1 / CLIP_TEMPERATURE
     n = len(digests)
     scores = {name: np.empty(n) for name in names}
     classes, confidence = np.empty(n, dtype=np.int64), np.empty(n)
     done = 0
     columns = len(text) + len(background) + (len(gallery) if gallery is not None else 0)
-    block = max(64, min(4096, _BLOCK // columns))
+    block = max(64, min(4096, _BLOCK // max(columns, 1)))
     for rows, features in store.blocks(digests, rows=block):
         evidence = Evidence(
             torch.from_numpy(features), text, background, prompts, compared_background, gallery
         )
+        found = sides(features, logit_scale=scale)
         for name in names:
-            values = SCORES[name](evidence, detector.temperature, detector.top_c)
-            scores[name][rows] = values.double().numpy()
-        top = torch.softmax(scale * (evidence.features @ prompts.T).double(), dim=-1).max(dim=-1)
-        classes[rows], confidence[rows] = top.indices.numpy(), top.values.numpy()
+            scores[name][rows] = (
+                detector.fused_scores(found.values)
+                if name == VERDICT
+                else SCORES[name](evidence, detector.temperature, detector.top_c).double().numpy()
+            )
+        classes[rows], confidence[rows] = found.labels[:, 0], found.confidence
         done += len(rows)
         on(Event(stage, done, n))
     return ScoredImages(scores, classes, confidence)
@@ -245,24 +263,31 @@ def _false_alarms(
 def possible_scores(
     names: Sequence[str], detector: Detector, *, gallery: bool
 ) -> tuple[list[str], list[str]]:
-    """Which of these scores can be computed for a detector, and a sentence about each of the others.
+    """Which of these scores can be computed for a detector, and a sentence about the others for each reason.
 
     Args:
-        names: scores, as in :data:`deltaoe.functional.scores.SCORES`.
-        detector: has background labels or none.
+        names: scores, in :data:`TITLES`; empty for all.
+        detector: has prompts, background labels and image evidence, or not.
         gallery: whether there is one.
     """
-    available = {"background": len(detector.background) > 0, "gallery": gallery}
-    possible, notes = [], []
-    for name in names:
-        missing = [need for need in SCORES[name].needs if not available[need]]
-        if missing:
-            why = (
-                "no background labels; --background imagenet or FILE names some"
-                if missing == ["background"]
-                else "no images to compare with"
-            )
-            notes.append(f"{SCORES[name].title}: left out, there are {why}")
-        else:
+    available = {
+        "text": len(detector.text_features) > 0,
+        "gallery": gallery,
+        "background": len(detector.background) > 0,
+        VERDICT: has_verdict(detector),
+    }
+    possible: list[str] = []
+    left_out: dict[str, list[str]] = {}
+    for name in names or TITLES:
+        needs = {VERDICT} if name == VERDICT else SCORES[name].needs
+        missing = [need for need, there in available.items() if need in needs and not there]
+        if not missing:
             possible.append(name)
-    return possible, notes
+        elif names or missing != [VERDICT]:  # no note on a verdict that nobody has asked for
+            left_out.setdefault(missing[0], []).append(TITLES[name])
+    return possible, [f"{', '.join(titles)}: left out{_MISSING[need]}" for need, titles in left_out.items()]
+
+
+def has_verdict(detector: Detector) -> bool:
+    """Whether a detector has a score beside ΔEnergy: that of images, or one fused with the ranks of its calibration."""
+    return len(detector.parts) > 0 and (not detector.fused or len(detector.part_calibration) > 0)

@@ -18,6 +18,8 @@ from deltaoe.tuning.options import TUNED_BACKGROUND
 
 # The tables' name for the in-distribution images of --id.
 KNOWN = "id"
+# The name among the scores of the one that a detector with image evidence decides by.
+VERDICT = "verdict"
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class EvaluateOptions(Options):
         shifts: name → in-distribution images of other domains, in class folders of the same names.
         detectors: files, or ``zero-shot``; empty for zero-shot and the workspace's last tuned detector, if it has the
             classes of ``known``.
-        scores: names in :data:`deltaoe.functional.scores.SCORES`; empty for all that can be computed.
+        scores: :data:`VERDICT`, and names in :data:`deltaoe.functional.scores.SCORES`; empty for all that can be
+            computed.
         unknown_per_class: name → the most images of each class of that out-of-distribution set; all of the others.
         gallery: images that KNN, Mahalanobis and the like compare with; None for ``gallery_shots`` of each known class.
         gallery_shots: images of each class in the gallery.
@@ -114,9 +117,10 @@ class EvaluateOptions(Options):
         from deltaoe.functional.scores import SCORES  # loads torch, which --help does not need
 
         super().check()
+        names = (VERDICT, *SCORES)
         for name in self.scores:
-            if name not in SCORES:
-                raise ConfigError(f"there is no score {name!r}", hint=f"the scores are: {', '.join(SCORES)}")
+            if name not in names:
+                raise ConfigError(f"there is no score {name!r}", hint=f"the scores are: {', '.join(names)}")
         if KNOWN in self.shifts:
             raise ConfigError(f"the name {KNOWN!r} is used twice", hint=f"{KNOWN!r} is --id's own name")
 

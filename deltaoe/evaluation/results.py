@@ -25,8 +25,8 @@ class Measurement:
 
     Attributes:
         detector: name of the detector.
-        score: name in :data:`deltaoe.functional.scores.SCORES`; empty for accuracy and calibration error, which do not
-            depend on a score.
+        score: name in :data:`deltaoe.functional.scores.SCORES`, or ``verdict``; empty for accuracy and calibration
+            error, which do not depend on a score.
         known: the in-distribution images: ``id``, a shift's name, or either with ``/domain``.
         unknown: the out-of-distribution images; ``mean`` for the mean over all such sets; empty for a metric of
             in-distribution images alone.

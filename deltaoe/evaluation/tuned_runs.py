@@ -16,6 +16,7 @@ from deltaoe.evaluation.averaging import mean_measurements
 from deltaoe.evaluation.evaluate import source_for
 from deltaoe.evaluation.image_sets import load_image_sets, unknown_rows
 from deltaoe.evaluation.measure import (
+    TITLES,
     LabelledScores,
     MeasureOptions,
     ScoredImages,
@@ -27,10 +28,11 @@ from deltaoe.evaluation.options import KNOWN, EvaluateOptions, option_values
 from deltaoe.evaluation.protocol import SOURCE, Protocol
 from deltaoe.evaluation.results import Evaluation, Measurement
 from deltaoe.evaluation.splits import EvaluationImages, Split, splits
+from deltaoe.evaluation.zero_shot_detectors import WITH_IMAGES, ZERO_SHOT, with_shots
 from deltaoe.functional.gallery import Gallery
-from deltaoe.functional.scores import SCORES
 from deltaoe.progress import Event, OnEvent
 from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.options import Evidence
 from deltaoe.scoring.zero_shot import zero_shot_detector
 from deltaoe.store.atomic import write_json
 from deltaoe.store.workspace import Workspace
@@ -38,14 +40,15 @@ from deltaoe.tuning.options import TuneOptions, TuningOptions
 from deltaoe.tuning.recipe import Recipe
 from deltaoe.tuning.tune import save_detector, tune_data
 
-# Name → how it tunes; None for zero-shot prompts.
-METHODS: Mapping[str, TuningOptions | None] = {
-    "zero-shot": None,
-    "CoOp": TuningOptions(recipe=Recipe.coop()),
+# Name → how it tunes; of a method that does not, the evidence beside its zero-shot prompts.
+METHODS: Mapping[str, TuningOptions | Evidence] = {
+    ZERO_SHOT: "text",
+    WITH_IMAGES: "both",
+    "CoOp": TuningOptions(recipe=Recipe.coop(), evidence="text"),
     "deltaoe": TuningOptions(),
 }
 # To be raised when stored runs no longer mean what new ones would.
-_RUN_FORMAT = 4
+_RUN_FORMAT = 5
 
 
 def run_tuned(
@@ -99,7 +102,7 @@ def run_tuned(
         title=protocol.title,
         rows=sorted(means, key=lambda row: order.index(row.detector)),
         detectors=titles,
-        scores={name: score.title for name, score in SCORES.items() if name in measured},
+        scores={name: title for name, title in TITLES.items() if name in measured},
         alpha=options.alpha,
         convention=options.convention,
         notes=list(dict.fromkeys(notes + partial_notes)),
@@ -168,7 +171,7 @@ class MethodRun:
         source: the model.
         split: what is learned from and evaluated on.
         method: a name in :data:`METHODS`.
-        tuning: how the method tunes; None for zero-shot prompts.
+        tuning: how the method tunes, or its evidence.
     """
 
     workspace: Workspace
@@ -177,7 +180,7 @@ class MethodRun:
     source: ModelSource
     split: Split
     method: str
-    tuning: TuningOptions | None
+    tuning: TuningOptions | Evidence
 
     def result(self, out: Path, on: OnEvent) -> RunResult:
         """Read the result from ``out/runs``, or compute and store it there. Raises like :func:`run_tuned`."""
@@ -203,8 +206,8 @@ class MethodRun:
         if (source := prompts.background.source) and (path := Path(source)).is_file():
             background["content"] = hashlib.sha256(path.read_bytes()).hexdigest()
         key: dict[str, Any] = {"data": self.split.training_digest(), "background": background}
-        if self.tuning is None:
-            key["prompts"] = [prompts.template, prompts.temperature, prompts.top_c]
+        if isinstance(self.tuning, str):
+            key["prompts"] = [self.tuning, prompts.template, prompts.temperature, prompts.top_c]
         else:
             tuning = dataclasses.asdict(self._tune_options().tuning)
             key["tuning"] = {**tuning, "background": background}
@@ -218,14 +221,14 @@ class MethodRun:
                 "method": self.method,
                 "detector": self._detector_key(),
                 "split": [self.protocol.kind, self.split.name, self.split.evaluation_digest()],
-                "scores": self.options.scores or list(SCORES),
+                "scores": self.options.scores or list(TITLES),
                 "grading": [self.options.alpha, self.options.seed, self.options.convention],
             }
         )
 
     def _tune_options(self) -> TuneOptions:
         """The method's tuning options with the protocol's shots, epochs and context length, and the split's seed."""
-        assert self.tuning is not None  # noqa: S101 - zero-shot is not tuned
+        assert isinstance(self.tuning, TuningOptions)  # noqa: S101 - zero-shot is not tuned
         context, recipe = self.tuning.context, self.tuning.recipe
         if self.protocol.context_length is not None:
             context = dataclasses.replace(context, length=self.protocol.context_length)
@@ -247,9 +250,11 @@ class MethodRun:
 
     def _detector(self, out: Path, on: OnEvent) -> Detector:
         """The zero-shot detector, or the tuned one: read from ``out/detectors``, or tuned and stored there."""
-        if self.tuning is None:
-            names = self.split.data.class_names
-            return zero_shot_detector(names, self.options.prompts, self.source, self.workspace, on)
+        if isinstance(self.tuning, str):
+            how = self.options.prompts, self.source, self.workspace, on
+            if self.tuning == "text":
+                return zero_shot_detector(self.split.data.class_names, *how)
+            return with_shots(self.split, self.protocol.shots, *how)
         path = out / "detectors" / f"{self._detector_key()}.safetensors"
         if path.is_file():
             return Detector.load(path)
@@ -261,7 +266,7 @@ class MethodRun:
         data, store = self.split.data, self.split.id_images[KNOWN].store
         shots = data.digests[self.split.shots]
         gallery = Gallery(store.features(shots), data.class_of[self.split.shots])
-        names, missing = possible_scores(self.options.scores or tuple(SCORES), detector, gallery=True)
+        names, missing = possible_scores(self.options.scores, detector, gallery=True)
 
         def score(name: str, images: EvaluationImages) -> ScoredImages:
             stage = f"Scoring {name}"

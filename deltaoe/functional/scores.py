@@ -33,7 +33,7 @@ _SAME_PROMPT = 1e-6
 _GROUP = 100
 _SHUFFLE_SEED = 0
 
-Need = Literal["background", "gallery"]
+Need = Literal["text", "background", "gallery"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Evidence:
 
     Attributes:
         features: (N, D), of the images.
-        text: (K, D), of the classes' prompts, as the text tower gave them.
+        text: (K, D), of the classes' prompts, as the text tower gave them; (0, D) without prompts.
         background: (M, D), of the background labels' prompts, as the text tower gave them; M may be 0.
         prompts: (K, D), of the classes' prompts, as the detector compares them (perhaps centred).
         compared: (M, D), of the background labels' prompts, as the detector compares them.
@@ -93,7 +93,7 @@ class Score:
     compute: Callable[[Evidence, float, int], Tensor]
     temperature: float | None = None
     top_c: int | None = None
-    needs: frozenset[Need] = frozenset()
+    needs: frozenset[Need] = frozenset({"text"})
 
     def __call__(self, evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
         """The score of N images, (N,), at its published τ and c where it has them, else at those given.
@@ -106,6 +106,11 @@ class Score:
             >>> [round(score, 3) for score in SCORES["msp"](evidence, temperature=0.1).tolist()]
             [1.0, 0.5]
         """
+        if "text" in self.needs and not len(evidence.text):
+            raise ConfigError(
+                f"{self.title} needs class prompts",
+                hint="knn, mahalanobis and relative_mahalanobis do without",
+            )
         if "background" in self.needs and not len(evidence.background):
             raise ConfigError(
                 f"{self.title} needs background labels", hint="use --background imagenet or FILE"
@@ -250,8 +255,9 @@ def _gallery(evidence: Evidence) -> Gallery:
     return evidence.gallery
 
 
-_BACKGROUND: frozenset[Need] = frozenset({"background"})
+_BACKGROUND: frozenset[Need] = frozenset({"text", "background"})
 _GALLERY: frozenset[Need] = frozenset({"gallery"})
+_BOTH: frozenset[Need] = frozenset({"text", "gallery"})
 _ALL = (
     Score(
         "delta_energy", "ΔEnergy", "Zhu et al., NeurIPS 2025; background and centre: ours", delta_energy_open
@@ -271,14 +277,14 @@ _ALL = (
         relative_mahalanobis,
         needs=_GALLERY,
     ),
-    Score("gda", "GDA", "Wang et al., ICLR 2024; α = 0.1, largest logit: our reading", gda, needs=_GALLERY),
+    Score("gda", "GDA", "Wang et al., ICLR 2024; α = 0.1, largest logit: our reading", gda, needs=_BOTH),
     Score(
         "tip_adapter",
         "Tip-Adapter",
         "Zhang et al., ECCV 2022; α = 1, β = 5.5; largest logit: our reading",
         tip_adapter,
-        needs=_GALLERY,
+        needs=_BOTH,
     ),
-    Score("fdbd", "fDBD", "Liu & Qin, ICML 2024", fdbd, needs=_GALLERY),
+    Score("fdbd", "fDBD", "Liu & Qin, ICML 2024", fdbd, needs=_BOTH),
 )
 SCORES: Mapping[str, Score] = MappingProxyType({score.name: score for score in _ALL})

@@ -45,11 +45,13 @@ class PartValues(NamedTuple):
         labels: (N, m) indices of the classes with the largest logits, the predicted class first.
         cosines: (N, m) cosines of the images with the class prompts of these; of a detector without prompts, their
             cosines with the class means.
+        confidence: (N,) softmax probability of the predicted class; None unless it was asked for.
     """
 
     values: npt.NDArray[np.float64]
     labels: npt.NDArray[np.int64]
     cosines: npt.NDArray[np.float32]
+    confidence: npt.NDArray[np.float64] | None = None
 
 
 class SideTensors:
@@ -111,12 +113,19 @@ class SideTensors:
         self._with_images = torch.from_numpy(rows).to(self._means.device)
 
     @torch.inference_mode()
-    def __call__(self, features: Rows, shown: int = 1) -> PartValues:
-        """Parts and largest logits of image features (N, D), unit rows, in blocks of images."""
+    def __call__(self, features: Rows, shown: int = 1, logit_scale: float | None = None) -> PartValues:
+        """Parts and largest logits of image features (N, D), unit rows, in blocks of images.
+
+        Args:
+            features: the images.
+            shown: number m of classes per image.
+            logit_scale: factor on cosines in the softmax, for the confidence. Without prompts logits are those of the
+                Gaussians, whose softmax is the posterior, and have no factor. None for no confidence.
+        """
         columns = self._classes + len(self._background)
         block = max(16, min(_MOST_IMAGES, _BLOCK // max(1, columns)))
         pieces = [
-            self._block(torch.from_numpy(features[start : start + block]).to(self.device), shown)
+            self._block(torch.from_numpy(features[start : start + block]).to(self.device), shown, logit_scale)
             for start in range(0, len(features), block)
         ]
         if not pieces:
@@ -124,9 +133,9 @@ class SideTensors:
                 np.empty((0, len(self.parts))),
                 np.empty((0, shown), dtype=np.int64),
                 np.empty((0, shown), dtype=np.float32),
+                None if logit_scale is None else np.empty(0),
             )
-        values, labels, cosines = (torch.cat(column).cpu().numpy() for column in zip(*pieces, strict=True))
-        return PartValues(values, labels, cosines)
+        return PartValues(*(torch.cat(column).cpu().numpy() for column in zip(*pieces, strict=True)))
 
     @torch.inference_mode()
     def predicted(self, features: Rows, image_weights: Sequence[float]) -> npt.NDArray[np.int64]:
@@ -137,8 +146,8 @@ class SideTensors:
         shares = [weight * CLIP_TEMPERATURE for weight in image_weights]
         return np.stack([(cosines + share * discriminants).argmax(dim=-1).cpu().numpy() for share in shares])
 
-    def _block(self, features: Tensor, shown: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Values (N, P), and labels and cosines (N, ``shown``) of the largest logits, of one block."""
+    def _block(self, features: Tensor, shown: int, logit_scale: float | None) -> tuple[Tensor, ...]:
+        """Values (N, P), labels and cosines (N, ``shown``) of the largest logits, and confidence, of one block."""
         sides = _Block(
             cosines=features @ self._energy.T,
             others=features @ self._background.T,
@@ -165,7 +174,11 @@ class SideTensors:
         labels = logits.topk(min(shown, logits.shape[-1]), dim=-1).indices
         values = [self._part(name, sides) for name in self.parts]
         stacked = torch.stack(values, dim=-1) if values else features.new_empty((len(features), 0)).double()
-        return stacked, labels, cosines.gather(-1, labels)
+        found = stacked, labels, cosines.gather(-1, labels)
+        if logit_scale is None:
+            return found
+        scale = logit_scale if len(self._text) else 1.0
+        return *found, torch.softmax(scale * logits.double(), dim=-1).amax(dim=-1)
 
     def _part(self, name: str, sides: _Block) -> Tensor:
         """The value (N,) float64 of one part."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 
@@ -12,6 +13,7 @@ import torch
 from deltaoe.evaluation.evaluate import EvaluationData, prepare
 from deltaoe.evaluation.image_sets import domain_groups
 from deltaoe.evaluation.options import KNOWN, EvaluateOptions
+from deltaoe.evaluation.zero_shot_detectors import WITH_IMAGES
 from deltaoe.functional.bootstrap import Interval
 from deltaoe.functional.ebm import ebm_terms
 from deltaoe.functional.energy import delta_energy
@@ -67,6 +69,11 @@ def measure_theory(
             error: a conclusion says why.
     """
     data = data or prepare(workspace, options, on)
+    # Image evidence changes no energy, and images alone have none.
+    detectors = {
+        name: one for name, one in data.detectors.items() if name != WITH_IMAGES and len(one.text_features)
+    }
+    data = dataclasses.replace(data, detectors=detectors)
     findings: list[Finding] = []
     for name, detector in data.detectors.items():
         findings += _bounds(name, detector, data, on)

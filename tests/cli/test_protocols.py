@@ -35,7 +35,7 @@ limit_per_class = 5
 folders = ["absent"]
 """
 COMMON = ("--protocol", "mine.toml", "--root", "data", "--scores", "delta_energy,mcm", "--background", "none")
-RUNS = 2 * 3
+RUNS = 2 * 4
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -60,13 +60,13 @@ def whole(shops: Path, run: Run) -> Path:
     told = run("evaluate", *COMMON, "--out", "whole", cwd=shops)
     assert "AUROC, held-out against" in told.stdout
     assert "warning: not there, and left out: --ood absent (absent)" in told.stderr
-    assert "Run 6/6  method deltaoe  split right  seed 3" in told.stderr
+    assert "Run 8/8  method deltaoe  split right  seed 3" in told.stderr
     return shops / "whole"
 
 
 def test_a_protocol_of_ones_own(whole: Path) -> None:
     found = rows(whole / "evaluation.csv")
-    assert {row["detector"] for row in found} == {"zero-shot", "CoOp", "deltaoe"}
+    assert {row["detector"] for row in found} == {"zero-shot", "zero-shot + images", "CoOp", "deltaoe"}
     assert {row["known"] for row in found} == {"source", "held-out", "held-out/left", "held-out/right"}
     (row,) = (
         row

@@ -185,7 +185,7 @@ def test_scores_that_cannot_be_are_named(imported):
         note.startswith("NegLabel: left out, there are no background labels; --background")
         for note in found.notes
     )
-    assert set(found.scores) == set(SCORES) - {"neglabel"}
+    assert set(found.scores) == {"verdict", *SCORES} - {"neglabel"}
 
 
 def test_files(imported, tmp_path):
@@ -286,10 +286,10 @@ def test_leave_one_domain_out_resumes(world, tmp_path, monkeypatch):
     place, out = Workspace(tmp_path / ".deltaoe"), tmp_path / "out"
     options = options_for(model, scores=("delta_energy", "mcm"))
     found = run_protocol(place, PROTOCOL, root, options, out, lambda event: None)
-    assert list(found.detectors) == ["zero-shot", "CoOp", "deltaoe"]
+    assert list(found.detectors) == ["zero-shot", "zero-shot + images", "CoOp", "deltaoe"]
     assert any("food" in note for note in found.notes)
     assert place.current_detector() is None and place.dataset() is None
-    assert len(list((out / "runs").glob("*.json"))) == 2 * 2 * 3
+    assert len(list((out / "runs").glob("*.json"))) == 2 * 2 * 4
     assert len(list((out / "detectors").glob("*"))) == 2 * 2 * 2
     for row in found.find(metric="auroc", known="held-out", unknown="scenes"):
         assert (row.n_known, row.n_unknown) == (32, 5)

@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 from tiny import HUES, make_model, make_noise, make_pictures
 
 from deltaoe.clip.options import ModelOptions
+from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.evaluation import tuned_runs
 from deltaoe.evaluation.options import EvaluateOptions
@@ -28,7 +29,9 @@ from deltaoe.extraction.options import ExtractOptions, IngestOptions
 from deltaoe.progress import Event, silent
 from deltaoe.report.tables import evaluation_tables
 from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.image_evidence import LabelledImages, with_image_evidence
 from deltaoe.scoring.options import BackgroundOptions, PromptOptions
+from deltaoe.scoring.zero_shot import zero_shot_detector
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
 from deltaoe.tuning.options import ContextOptions, TuneOptions, TuningOptions
@@ -36,7 +39,7 @@ from deltaoe.tuning.recipe import Recipe
 from deltaoe.tuning.tune import tune_workspace
 
 DOMAINS = ("ink", "oil", "wax")
-METHODS = ["zero-shot", "CoOp", "deltaoe"]
+METHODS = ["zero-shot", "zero-shot + images", "CoOp", "deltaoe"]
 QUIET = IngestOptions(workers=0)
 
 
@@ -163,7 +166,7 @@ def test_rows_are_complete(undisturbed):
     assert [row.detector for row in found.rows] == sorted((r.detector for r in found.rows), key=METHODS.index)
     tables = {table.title: table for table in evaluation_tables(found)}
     assert {"AUROC, source against", "AUROC, held-out against", "Classification"} <= set(tables)
-    assert len(tables["AUROC, held-out against"].rows) == 3 * 2
+    assert len(tables["AUROC, held-out against"].rows) == 4 * 2
 
 
 def test_counts(undisturbed):
@@ -238,6 +241,54 @@ def test_numbers_are_those_of_the_kept_detectors(world, undisturbed):
         assert row.high == pytest.approx(min(1, np.mean(each) + half), abs=1e-5)
 
 
+def test_the_verdict_is_that_of_each_methods_detector(world, copied):
+    """With 2 shots there are no validation images: the shots are fitted on, and what is left calibrates."""
+    root, model = world
+    place, out = copied
+    found = run_protocol(place, PROTOCOL, root, options_for(model, scores=("verdict",)), out, silent)
+    assert found.names("detector", score="verdict") == ["zero-shot + images", "deltaoe"]
+    assert found.scores == {"verdict": "Verdict"}
+    assert found.notes == [
+        "Verdict: left out for a detector without image evidence, which decides by ΔEnergy"
+    ]
+    data, other = listed(place, root / "pacs", model), listed(place, root / "textures", model)
+    store, keys = place.store(place.known_space(data.space_id)), data.keys()
+    encoder = ModelSource(options_for(model).model, place, model, on=silent)
+    zero_shot = zero_shot_detector(data.class_names, options_for(model).prompts, encoder, place, silent)
+    hits: dict[str, list[float]] = {"zero-shot + images": [], "deltaoe": []}
+    areas: dict[str, list[float]] = {"zero-shot + images": [], "deltaoe": []}
+    for detector in kept_detectors(out):
+        if not detector.settings["ebm_weight"]:
+            assert not detector.parts  # CoOp is text alone
+            continue
+        held, shots = held_out(detector), [row.tobytes() for row in detector.shots]
+        inside = data.rows_in([name for name in DOMAINS if name != held])
+        source = {keys[row]: row for row in data.distinct_rows(np.where(inside, data.class_of, -1)).tolist()}
+        drawn, rest = [source[key] for key in shots], [source[key] for key in source if key not in shots]
+        images = LabelledImages.shots(
+            store.features(data.digests[drawn]), data.class_of[drawn], data.domain_of[drawn]
+        )
+        images = dataclasses.replace(images, seed=detector.settings["seed"])
+        plain = with_image_evidence(zero_shot, images)
+        plain = plain.calibrated(plain.part_values(store.features(data.digests[rest])).values)
+        target = data.distinct_rows(np.where(data.rows_in([held]), data.class_of, -1))
+        target = np.array([row for row in target if keys[row] not in shots])
+        known, unknown = (store.features(rows) for rows in (data.digests[target], other.digests))
+        truth = np.r_[np.ones(len(known)), np.zeros(len(unknown))]
+        for method, one in (("zero-shot + images", plain), ("deltaoe", detector)):
+            assert one.fused
+            areas[method].append(roc_auc_score(truth, np.r_[one.score(known), one.score(unknown)]))
+            hits[method].append(np.mean(one.predict(known) == data.class_of[target]))
+    assert abs(np.mean(areas["deltaoe"]) - np.mean(areas["zero-shot + images"])) > 4e-3
+    for method in hits:
+        (row,) = found.find(detector=method, known="held-out", metric="accuracy")
+        assert row.value == pytest.approx(np.mean(hits[method]), abs=1e-9)
+        (row,) = found.find(detector=method, known="held-out", metric="auroc", unknown="textures")
+        # A twin of a calibration image ties with it, or nearly: rounding may move its rank by one.
+        assert row.value == pytest.approx(np.mean(areas[method]), abs=2e-3)
+        assert len(hits[method]) == 6
+
+
 def test_detectors_are_what_tune_makes(world, undisturbed, tmp_path):
     root, model = world
     place = Workspace(tmp_path / ".deltaoe")
@@ -265,9 +316,9 @@ def test_detectors_are_what_tune_makes(world, undisturbed, tmp_path):
 def test_progress_says_which_run(undisturbed):
     events = undisturbed[3]
     heads = [event for event in events if ":" not in event.stage and event.stage.startswith("Run ")]
-    assert [event.stage for event in heads] == [f"Run {i}/18" for i in range(1, 19)]
+    assert [event.stage for event in heads] == [f"Run {i}/24" for i in range(1, 25)]
     assert heads[0].info == {"method": "zero-shot", "split": "ink", "seed": 1}
-    assert {"Run 18/18: Tuning, energy prompts", "Run 18/18: Scoring held-out"} < {
+    assert {"Run 24/24: Tuning, energy prompts", "Run 24/24: Scoring held-out"} < {
         event.stage for event in events
     }
 
@@ -306,9 +357,9 @@ class Stop(KeyboardInterrupt):
     ("where", "finished", "tuned"),
     [
         ("Encoding images", 0, 0),
-        ("Run 2/18: Tuning, class prompts", 1, 0),
-        ("Run 8/18: Scoring textures", 7, 5),  # runs 2, 3, 5, 6, and that of run 8 itself
-        ("Run 13/18", 12, 8),
+        ("Run 3/24: Tuning, class prompts", 2, 0),
+        ("Run 11/24: Scoring textures", 10, 5),  # runs 3, 4, 7, 8, and that of run 11 itself
+        ("Run 17/24", 16, 8),
     ],
 )
 def test_interrupted_anywhere_it_ends_the_same(world, tmp_path, calls, undisturbed, where, finished, tuned):
@@ -327,7 +378,7 @@ def test_interrupted_anywhere_it_ends_the_same(world, tmp_path, calls, undisturb
     calls.update(tune_data=-calls["tune_data"], measurements=-calls["measurements"])
     found = run_protocol(place, PROTOCOL, root, options_for(model), out, silent)
     assert same(found, undisturbed[0])
-    assert calls == {"tune_data": 12 - tuned, "measurements": 18 - finished}
+    assert calls == {"tune_data": 12 - tuned, "measurements": 24 - finished}
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert not list(out.rglob("*tmp*"))
 
@@ -337,23 +388,23 @@ def test_other_scores_tune_nothing_again(world, copied, calls, undisturbed):
     place, out = copied
     options = options_for(model, scores=("msp",), alpha=0.2, unknown={"more": str(root / "scenes")})
     found = run_protocol(place, PROTOCOL, root, options, out, silent)
-    assert calls == {"tune_data": 0, "measurements": 18}
+    assert calls == {"tune_data": 0, "measurements": 24}
     assert list(found.scores) == ["msp"]
     assert set(found.names("unknown", metric="auroc")) == {"textures", "scenes", "more", "mean"}
     for row in found.find(metric="accuracy"):
         (other,) = undisturbed[0].find(metric="accuracy", known=row.known, detector=row.detector)
         assert row.value == other.value
-    assert len(kept_runs(out)) == 2 * 18
+    assert len(kept_runs(out)) == 2 * 24
 
 
 @pytest.mark.parametrize(
     ("changes", "tuned", "measured"),
     [
         ({"seeds": (1,)}, 0, 0),
-        ({"seeds": (2, 3)}, 6, 9),
+        ({"seeds": (2, 3)}, 6, 12),
         ({"title": "Another", "source": "else"}, 0, 0),
         ({"epochs": 2, "seeds": (1,)}, 6, 6),
-        ({"shots": 1, "seeds": (1,)}, 6, 9),
+        ({"shots": 1, "seeds": (1,)}, 6, 12),
         ({"context_length": 3, "seeds": (1,)}, 6, 6),
     ],
 )
@@ -379,7 +430,7 @@ def test_another_background_file_is_another_detector(world, tmp_path):
     first = run_protocol(place, protocol, root, options, tmp_path / "out", silent)
     names.write_text("lamp\nteapot\nkite\n")
     second = run_protocol(place, protocol, root, options, tmp_path / "out", silent)
-    assert len(kept_runs(tmp_path / "out")) == 2 * 9
+    assert len(kept_runs(tmp_path / "out")) == 2 * 12
     one, other = (found.find(score="neglabel", metric="auroc")[0].value for found in (first, second))
     assert one != other
 
@@ -406,7 +457,7 @@ def test_a_fixed_protocol_that_tunes(world, tmp_path):
     )
     place, out = Workspace(tmp_path / ".deltaoe"), tmp_path / "out"
     found = run_protocol(place, protocol, root, options_for(model, scores=("mcm", "knn")), out, silent)
-    assert len(kept_runs(out)) == 2 * 3
+    assert len(kept_runs(out)) == 2 * 4
     assert found.names("known", metric="accuracy") == ["id", "oil"]
     assert found.names("known", metric="auroc") == ["id", "oil"]
     shots = {d.settings["seed"]: {row.tobytes() for row in d.shots} for d in kept_detectors(out)}

@@ -221,7 +221,7 @@ def test_blocks_of_images_equal_one_block(monkeypatch, name):
     sides = SideTensors(detector, PARTS, detector.prompts)
     one_block = sides._block
     monkeypatch.setattr(
-        sides, "_block", lambda rows, shown: sizes.append(len(rows)) or one_block(rows, shown)
+        sides, "_block", lambda rows, *others: sizes.append(len(rows)) or one_block(rows, *others)
     )
     pieces = sides(features, 2)
     assert sizes == [16, 16, 16, 16, 6]
