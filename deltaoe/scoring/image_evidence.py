@@ -25,7 +25,7 @@ from deltaoe.scoring.sides import without_prompts
 
 # Weight of each part before the folds are asked: the two sides count the same, and so do text alone and with images.
 PRIOR = {"text": 1.0, "joint": 1.0, "images": 2.0}
-# Weights of the discriminants that are tried: 0 is text alone. docs/explanation/evidence.md has the usual one's results.
+# Weights of the discriminants that are tried: 0 is text alone. docs/explanation/evidence.md measures the usual one.
 USUAL_WEIGHT = 0.02
 IMAGE_WEIGHTS = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 # Images of a class, of which a third held out leaves a covariance like that of all.

@@ -15,6 +15,7 @@ from deltaoe.functional.gaussians import ClassGaussians
 from deltaoe.scoring.detector_fields import PARTS
 from deltaoe.scoring.image_evidence import (
     IMAGE_WEIGHTS,
+    USUAL_WEIGHT,
     LabelledImages,
     measured_on_folds,
     with_image_evidence,
@@ -200,13 +201,13 @@ def test_validation_images_choose_and_nothing_is_fitted_on_them():
 
 
 def test_the_weight_of_the_discriminants_can_be_chosen_with_other_prompts():
-    """Tuned prompts know every shot, so that beside them images never seem to add anything."""
+    """Tuned prompts know every shot, so that beside them the folds cannot tell one weight from another."""
     world = TEXT_IS_NOISE
     knowing = dataclasses.replace(world.detector(), text_features=World.of(cone=0).text)
     features = shots(World.of(), 8)
-    assert with_image_evidence(knowing, features).image_weight == 0
+    assert with_image_evidence(knowing, features).image_weight == USUAL_WEIGHT
     found = with_image_evidence(knowing, features, untuned=world.text)
-    assert found.image_weight > 0
+    assert found.image_weight > USUAL_WEIGHT
     assert np.array_equal(found.text_features, knowing.text_features)
 
 
