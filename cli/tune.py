@@ -69,7 +69,7 @@ def tune(
     for sentence in result.notes:
         screen.warn(sentence)
     detector = result.detector
-    calibration = len(detector.calibration)
+    calibration, name = len(detector.calibration), detector.score_name.words
     thresholds = {alpha: detector.threshold(alpha) for alpha in (0.01, 0.05, 0.1)}
     screen.table(
         f"Tuned on {result.data.title}",
@@ -81,7 +81,7 @@ def tune(
             ("score", detector.score_title),
             ("calibration", f"{calibration} images that nothing was learned from"),
             *(
-                (f"threshold at α = {alpha:g}", "needs more images" if value is None else f"{value:.6g}")
+                (f"threshold at α = {alpha:g}", "needs more images" if value is None else f"{name} ≥ {value:.6g}")
                 for alpha, value in thresholds.items()
             ),
             ("detector", str(result.path)),
@@ -96,6 +96,9 @@ def tune(
             "calibration_images": calibration,
             "temperature": detector.temperature,
             "top_c": detector.top_c,
+            "score": detector.score_name.key,
+            "evidence": detector.evidence,
+            "parts": detector.weight_of_parts,
             "thresholds": {f"{alpha:g}": value for alpha, value in thresholds.items()},
             "settings": dict(detector.settings),
             "facts": dict(detector.facts),
