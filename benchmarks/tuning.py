@@ -108,8 +108,9 @@ def curves(photos: Path, model: str, workspace: Path) -> list[list[str]]:
     options = ExtractOptions(model=ModelOptions(model=model, offline=True))
     known, unknown = (extract(photos / name, place, options).data for name in ("pacs-mini", "ood-mini"))
     clip = FrozenClip.load(ModelRef.parse(model), resolve_device("auto"), offline=True)
-    store = place.store(clip.space)
-    features, outside = (torch.from_numpy(store.features(data.digests)) for data in (known, unknown))
+    features, outside = (
+        torch.from_numpy(place.features_of(data).features(data.digests)) for data in (known, unknown)
+    )
     held = known.rows_in(["sketch"])
     drawn = few_shot_split(np.where(held, -1, known.class_of).tolist(), known.keys(), 16, 1)
     zero = clip.encode_text([TEMPLATE.replace("{}", name) for name in known.class_names]).numpy()

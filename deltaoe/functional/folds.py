@@ -47,8 +47,6 @@ def make_folds(
     validation: npt.NDArray[np.bool_],
     generator: np.random.Generator,
     count: int = FOLDS,
-    *,
-    hold_out_classes: bool = True,
 ) -> list[Fold]:
     """Folds that each hold out images, a quarter of the classes and one domain.
 
@@ -61,7 +59,6 @@ def make_folds(
         validation: (n,) True for validation images, which are never learned from; the others are shots.
         generator: draws classes, domains and images.
         count: number of folds wanted.
-        hold_out_classes: whether classes are held out.
 
     Returns:
         At most ``count`` folds: those with two known classes or more, images to learn from, and held-out images of
@@ -76,7 +73,7 @@ def make_folds(
     """
     order = generator.permutation(np.unique(classes[~validation]))
     held_out_count = 0
-    if hold_out_classes and len(order) >= _MIN_CLASSES:
+    if len(order) >= _MIN_CLASSES:
         held_out_count = max(1, round(len(order) * _HELD_OUT_CLASSES))
     # No domain is held out twice before each has been held out once.
     candidates = np.unique(domains[(domains >= 0) & ~validation])

@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-# Weight of the distance to the prior weights, beside a mean log loss.
-REGULARISATION = 0.01
+# Weight of the squared distance to the prior weights, beside the log loss summed over in-distribution images.
+PRIOR_STRENGTH = 8.0
 # Bounds of the factor by which prior weights turn log p-values into log-odds.
 _SCALES = (0.01, 5.0)
 _START = 0.3
@@ -109,18 +109,19 @@ def calibration_scores(calibration: npt.ArrayLike, weights: npt.ArrayLike) -> Fl
 
 
 def fusion_weights(
-    pairs: Sequence[tuple[Floats, Floats]], prior: npt.ArrayLike, regularisation: float = REGULARISATION
+    pairs: Sequence[tuple[Floats, Floats]], prior: npt.ArrayLike, strength: float = PRIOR_STRENGTH
 ) -> Floats:
     r"""Weights of the parts that tell in-distribution from pseudo-out-of-distribution images **[derived]**.
 
-    Logistic regression on log p-values, with weights ≥ 0 and an intercept for every pair: the mean log loss over the
-    pairs, in which both kinds of images count the same, plus a multiple of the squared distance to the prior weights.
-    These are scaled first, by the one factor with the smallest loss. Few images thus leave the prior as it is.
+    Logistic regression on log p-values, with weights ≥ 0 and an intercept for every pair. What is minimised is the mean
+    log loss over the pairs, in which both kinds of images count the same, plus s/n times the squared distance to the
+    prior weights, with n in-distribution images in all pairs. The prior weights are scaled first, by the one factor
+    with the smallest loss. With few images, the prior stays nearly as it is.
 
     Args:
         pairs: log p-values of in-distribution images (a, P) and of pseudo-out-of-distribution images (b, P).
         prior: (P,), > 0.
-        regularisation: weight of the distance to the prior.
+        strength: s, ≥ 0.
 
     Returns:
         (P,), ≥ 0, with the sum 1; the prior over its sum if there are no pairs, or nothing tells them apart.
@@ -160,6 +161,7 @@ def fusion_weights(
     free = [(None, None)] * many
     scaled = minimize(of_scale, np.array([_START, *np.ones(many)]), jac=True, bounds=[_SCALES, *free]).x
     aim = scaled[0] * start
+    regularisation = strength / sum(len(known) for known, _ in pairs)
 
     def of_weights(point: Floats) -> tuple[float, Floats]:
         weights = point[:count]

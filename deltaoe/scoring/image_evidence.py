@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -44,12 +45,14 @@ class LabelledImages:
         classes: (n,) class index of each.
         domains: (n,) domain index of each, −1 for none.
         validation: (n,) True for images that nothing is fitted on.
+        seed: of the folds.
     """
 
     features: Rows
     classes: Indices
     domains: Indices
     validation: npt.NDArray[np.bool_]
+    seed: int = 0
 
     @classmethod
     def shots(cls, features: Rows, classes: Indices, domains: Indices | None = None) -> LabelledImages:
@@ -57,6 +60,24 @@ class LabelledImages:
         count = len(features)
         where = np.full(count, -1, dtype=np.int64) if domains is None else domains
         return cls(features, classes, where, np.zeros(count, dtype=np.bool_))
+
+    @cached_property
+    def gaussians(self) -> ClassGaussians:
+        """The Gaussians of all shots."""
+        return ClassGaussians.fit(self.features[~self.validation], self.classes[~self.validation])
+
+    @cached_property
+    def folds(self) -> list[tuple[Fold, ClassGaussians]]:
+        """Folds, and the Gaussians of what each learns from: fitted once, whatever prompts they are asked with."""
+        folds = make_folds(self.classes, self.domains, self.validation, np.random.default_rng(self.seed))
+        return [
+            (fold, ClassGaussians.fit(self.features[fold.train], self.truth(fold, fold.train)))
+            for fold in folds
+        ]
+
+    def truth(self, fold: Fold, rows: Indices) -> Indices:
+        """Classes of some images, as indices into the classes of a fold."""
+        return np.searchsorted(fold.classes, self.classes[rows]).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -83,7 +104,6 @@ def with_image_evidence(
     detector: Detector,
     images: LabelledImages,
     evidence: Evidence = "auto",
-    seed: int = 0,
     untuned: Rows | None = None,
 ) -> Detector:
     """The detector with class Gaussians, the weight of their discriminants, and the weights of the parts.
@@ -92,7 +112,6 @@ def with_image_evidence(
         detector: its prompts and background are used; without prompts, images speak alone.
         images: images of the detector's classes, none of which may calibrate it.
         evidence: ``text`` leaves the detector as it is; ``images`` drops its prompts.
-        seed: of the folds.
         untuned: (K, D) zero-shot text features, with which the weight of the discriminants is chosen: tuned ones
             were learned from the shots of every domain, so that none is unseen. None for the detector's own.
 
@@ -101,8 +120,7 @@ def with_image_evidence(
     """
     if evidence == "text" or not len(images.features):
         return detector
-    used = images.features[~images.validation], images.classes[~images.validation]
-    fitted = ClassGaussians.fit(*used)
+    fitted = images.gaussians
     if evidence == "images":
         detector = without_prompts(detector)
     detector = dataclasses.replace(
@@ -112,10 +130,10 @@ def with_image_evidence(
     if "text" not in parts:
         detector = without_prompts(detector)
     else:
-        weight = _image_weight(detector if untuned is None else _with_text(detector, untuned), images, seed)
+        weight = _image_weight(detector if untuned is None else _with_text(detector, untuned), images)
         detector = dataclasses.replace(detector, image_weight=weight)
     prior = [PRIOR[part] for part in parts]
-    pairs = list(_pairs(detector, images, parts, seed)) if len(parts) > 1 else []
+    pairs = list(_pairs(detector, images, parts)) if len(parts) > 1 else []
     return dataclasses.replace(
         detector,
         parts=parts,
@@ -131,18 +149,7 @@ def _with_text(detector: Detector, text: Rows) -> Detector:
     return dataclasses.replace(detector, text_features=text, energy_features=text[:0])
 
 
-def _folds(images: LabelledImages, seed: int, *, classes: bool) -> list[Fold]:
-    """Folds of the images; with or without held-out classes."""
-    return make_folds(
-        images.classes,
-        images.domains,
-        images.validation,
-        np.random.default_rng(seed),
-        hold_out_classes=classes,
-    )
-
-
-def _image_weight(detector: Detector, images: LabelledImages, seed: int) -> float:
+def _image_weight(detector: Detector, images: LabelledImages) -> float:
     """The weight of the discriminants with the best accuracy on held-out images and domains **[derived]**.
 
     The mean over both is what counts, and neither may fall below the accuracy of text alone. 0 with too few images.
@@ -151,14 +158,13 @@ def _image_weight(detector: Detector, images: LabelledImages, seed: int) -> floa
     if not images.validation.any() and sizes[sizes > 0].min() < _FEWEST_IMAGES:
         return 0.0
     right: dict[str, list[npt.NDArray[np.bool_]]] = {}
-    for fold in _folds(images, seed, classes=False):
-        one = _of_fold(detector, images, fold)
+    for fold, fitted in images.folds:
+        one = _of_fold(detector, fold, fitted)
         sides = SideTensors(one, (), one.prompts)
         for kind, rows in (("known", fold.known), ("shifted", fold.shifted)):
             if not len(rows):
                 continue
-            truth = np.searchsorted(fold.classes, images.classes[rows])
-            hits = sides.predicted(images.features[rows], IMAGE_WEIGHTS) == truth
+            hits = sides.predicted(images.features[rows], IMAGE_WEIGHTS) == images.truth(fold, rows)
             right.setdefault(kind, []).append(hits)
     if not right:
         return 0.0
@@ -167,11 +173,8 @@ def _image_weight(detector: Detector, images: LabelledImages, seed: int) -> floa
     return IMAGE_WEIGHTS[int(np.argmax(np.where(allowed, accuracy.mean(axis=0), -1.0)))]
 
 
-def _of_fold(detector: Detector, images: LabelledImages, fold: Fold) -> Detector:
-    """The detector of a fold's classes, with Gaussians of the images that the fold learns from."""
-    fitted = ClassGaussians.fit(
-        images.features[fold.train], np.searchsorted(fold.classes, images.classes[fold.train])
-    )
+def _of_fold(detector: Detector, fold: Fold, fitted: ClassGaussians) -> Detector:
+    """The detector of a fold's classes, with the Gaussians of the images that the fold learns from."""
     energy = detector.energy_features
     return dataclasses.replace(
         detector,
@@ -186,16 +189,16 @@ def _of_fold(detector: Detector, images: LabelledImages, fold: Fold) -> Detector
 
 
 def _pairs(
-    detector: Detector, images: LabelledImages, parts: tuple[str, ...], seed: int
+    detector: Detector, images: LabelledImages, parts: tuple[str, ...]
 ) -> Iterator[tuple[Floats, Floats]]:
     """Log p-values of in-distribution and of pseudo-out-of-distribution images, for each fold and kind of both.
 
     Images of held-out classes stand for near, shuffled features for far out-of-distribution images; each within the
     domains learned from, and within the held-out domain.
     """
-    generator = np.random.default_rng(seed)
-    for fold in _folds(images, seed, classes=True):
-        one = _of_fold(detector, images, fold)
+    generator = np.random.default_rng(images.seed)
+    for fold, fitted in images.folds:
+        one = _of_fold(detector, fold, fitted)
         sides = SideTensors(one, parts, one.prompts)
 
         def values(features: Rows, sides: SideTensors = sides) -> Floats:
@@ -215,27 +218,25 @@ def _pairs(
                     yield ranks, log_p_values(values(others), calibration)
 
 
-def measured_on_folds(detector: Detector, images: LabelledImages, seed: int = 0) -> Measured:
+def measured_on_folds(detector: Detector, images: LabelledImages) -> Measured:
     """Accuracy, and AUROC against pseudo-out-of-distribution images, of a detector with image evidence.
 
     Args:
         detector: its prompts, weights and parts are used; its Gaussians are fitted anew in every fold.
         images: as for :func:`with_image_evidence`.
-        seed: of the folds.
     """
     from deltaoe.functional.metrics import auroc
 
     accuracies: list[float] = []
     near: list[float] = []
     far: list[float] = []
-    generator = np.random.default_rng(seed)
-    for fold in _folds(images, seed, classes=True):
-        one = _of_fold(detector, images, fold)
+    generator = np.random.default_rng(images.seed)
+    for fold, fitted in images.folds:
+        one = _of_fold(detector, fold, fitted)
         sides = SideTensors(one, one.parts, one.prompts)
         known, unknown = images.features[fold.known], images.features[fold.unknown]
         found = sides(known)
-        truth = np.searchsorted(fold.classes, images.classes[fold.known])
-        accuracies.append(float(np.mean(found.labels[:, 0] == truth)))
+        accuracies.append(float(np.mean(found.labels[:, 0] == images.truth(fold, fold.known))))
         score = calibration_log_p_values(found.values) @ one.part_weights
         for target, rows in ((near, unknown), (far, shuffled_features(known, generator))):
             if len(rows):

@@ -1,10 +1,11 @@
 r"""The parts of a verdict: what the text side, the image side and both together say of an image.
 
-With cosines s_j of an image h to the prompts, its Gaussian discriminants d_j and the weight v = w/100 of these:
+With cosines s_j of an image h to the prompts, its Gaussian discriminants d_j, and v = w/100 and v' = u/100 from the
+detector's image weight w and from u = :data:`JOINT_WEIGHT`:
 
 - ``text``: ΔEnergy of the cosines to classes and background labels **[source]**;
-- ``joint``: log max_j softmax((s_j + v d_j)/τ) over classes j, normalised over background labels as well **[derived]**:
-  the maximum softmax probability of MCM (Ming et al., NeurIPS 2022), of logits that both sides have a share in;
+- ``joint``: log max_j softmax((s_j + v' d_j)/τ) over classes j, where the softmax is over background labels as well
+  **[derived]**: the maximum softmax probability of MCM (Ming et al., NeurIPS 2022), of logits that both sides share;
 - ``images``: minus the squared Mahalanobis distance to the nearest class mean (Lee et al., NeurIPS 2018) **[source]**.
 
 The class is argmax_j s_j + v d_j, with the cosines of the class prompts: CLIP's logits plus Gaussian discriminant
@@ -30,6 +31,8 @@ from deltaoe.functional.scores import CLIP_TEMPERATURE
 from deltaoe.functional.unit_rows import Rows
 from deltaoe.scoring.detector_fields import PARTS, DetectorFields
 
+# Weight u of the discriminants in the joint part, whatever w is: w follows the accuracy, which many classes leave flat.
+JOINT_WEIGHT = 0.02
 # Cosines held at a time: images × labels.
 _BLOCK = 1 << 23
 _MOST_IMAGES = 2048
@@ -81,6 +84,7 @@ class SideTensors:
         self._energy = self._text if same else tensor(energy[0])
         self._background = tensor(energy[1])
         self._share = detector.image_weight * CLIP_TEMPERATURE
+        self._joint_share = JOINT_WEIGHT * CLIP_TEMPERATURE
         self._has_images = len(detector.means) > 0
         if self._has_images:
             self._place(detector, energy, tensor)
@@ -179,10 +183,10 @@ class SideTensors:
         if name == "images":
             nearest = discriminants.where(self._with_images, -torch.inf).amax(dim=-1)
             return (2 * nearest - squares).double()
-        logits = features @ self._energy.T + self._share * discriminants
+        logits = features @ self._energy.T + self._joint_share * discriminants
         others = features @ self._background.T
         if len(others.T):
-            others = others + self._share * (whitened @ self._placed.T - self._placed_half)
+            others = others + self._joint_share * (whitened @ self._placed.T - self._placed_half)
         scaled = torch.cat([logits, others], dim=-1) / self._temperature
         return (scaled[:, : self._classes].amax(dim=-1) - torch.logsumexp(scaled, dim=-1)).double()
 

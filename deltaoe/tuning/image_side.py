@@ -16,7 +16,7 @@ from deltaoe.tuning.options import TuningOptions
 COMPARISON = "with_and_without_tuning"
 
 
-def labelled_images(data: TuningData) -> LabelledImages:
+def labelled_images(data: TuningData, seed: int) -> LabelledImages:
     """Shots, without their augmented views, and validation images."""
     shots = data.shots.features[0]
     return LabelledImages(
@@ -24,6 +24,7 @@ def labelled_images(data: TuningData) -> LabelledImages:
         classes=np.concatenate([data.shots.classes, data.validation_classes]),
         domains=np.concatenate([data.domains, data.validation_domains]),
         validation=np.arange(len(shots) + len(data.validation)) >= len(shots),
+        seed=seed,
     )
 
 
@@ -39,12 +40,12 @@ def with_image_side(
     """
     if options.evidence == "text":
         return detector, []
-    images = labelled_images(data)
-    tuned = with_image_evidence(detector, images, options.evidence, options.seed, untuned=data.zero_shot)
+    images = labelled_images(data, options.seed)
+    tuned = with_image_evidence(detector, images, options.evidence, untuned=data.zero_shot)
     if not len(data.validation) or not tuned.fused:
         return tuned, []
-    plain = with_image_evidence(_untuned(detector, data), images, options.evidence, options.seed)
-    with_it, without = (measured_on_folds(one, images, options.seed) for one in (tuned, plain))
+    plain = with_image_evidence(_untuned(detector, data), images, options.evidence)
+    with_it, without = (measured_on_folds(one, images) for one in (tuned, plain))
     facts = {"tuned": dataclasses.asdict(with_it), "zero_shot": dataclasses.asdict(without)}
     shown = {
         name: {key: None if math.isnan(value) else round(value, 4) for key, value in one.items()}

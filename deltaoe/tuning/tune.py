@@ -208,8 +208,9 @@ def _without_prompts(
         data.class_of[rows],
         data.domain_of[rows],
         np.arange(len(rows)) >= len(drawn.split.shots),
+        tuning.seed,
     )
-    detector = with_image_evidence(detector, images, tuning.evidence, tuning.seed)
+    detector = with_image_evidence(detector, images, tuning.evidence)
     detector = dataclasses.replace(
         detector,
         shots=data.digests[drawn.split.shots],

@@ -88,7 +88,9 @@ def test_streams_and_exit_codes(project: Path, run: Run) -> None:
     assert re.match(r"Loading model .*\nEncoding images 6/6 ", extracted.stderr)
     tuned = run("tune", "--data", "images", "--shots", "2", "--epochs", "2", "--json", cwd=project)
     assert tuned.json["shots"] == 8
-    assert re.search(r"^Tuning 2/2  CE \S+  EBM \S+  E2≤E1 \S+  accuracy \S+$", tuned.stderr, re.MULTILINE)
+    assert re.search(
+        r"^Tuning, class prompts 2/2  CE \S+  EBM \S+  E2≤E1 \S+  accuracy \S+$", tuned.stderr, re.MULTILINE
+    )
     scored = run("score", "unknown", "--alpha", "0.9", "--json", "--fail-on-unknown", cwd=project, rc=1)
     assert scored.json["counts"]["unknown"] > 0
     assert "Scoring 6/6" in scored.stderr
@@ -181,7 +183,7 @@ def test_live_line_on_a_terminal(project: Path, tiny_model: Path) -> None:
     rc, drawn = on_a_terminal(tune, project, env)
     assert rc == 0
     plain = re.sub(r"\x1b\[[0-9;?]*\w", "", drawn).splitlines()
-    shape = re.compile(r"Tuning .* (\d+)/300 .* CE (\S+)  EBM (\S+)  E2≤E1 (\S+)")
+    shape = re.compile(r"Tuning, class prompts .* (\d+)/300 .* CE (\S+)  EBM (\S+)  E2≤E1 (\S+)")
     lines = [match.groups() for line in plain if (match := shape.match(line))]
     assert len({step for step, *_ in lines}) > 1
     assert all(0 <= float(share) <= 1 and float(ce) > 0 and float(ebm) > 0 for _, ce, ebm, share in lines)
