@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 HELP = """Tell known from unknown images: class, score, p-value and verdict for each.
 
-The prompts of the classes are asked (text), and labelled images if there are enough (images). Where both are, the \
-score is fused from them, and scores.csv and the report have the p-value of each.
+Images are compared with the class names (text) and, if there are enough, with labelled images. The score is then \
+fused from both, and scores.csv and the report show the p-value of each.
 
 An image is unknown if its p-value is at most alpha: on average, no more than that share of images like the \
 calibration images is called unknown. Works before tuning, with the extracted class names as prompts.

@@ -81,7 +81,10 @@ def tune(
             ("score", detector.score_title),
             ("calibration", f"{calibration} images that nothing was learned from"),
             *(
-                (f"threshold at α = {alpha:g}", "needs more images" if value is None else f"{name} ≥ {value:.6g}")
+                (
+                    f"threshold at α = {alpha:g}",
+                    "needs more images" if value is None else f"{name} ≥ {value:.6g}",
+                )
                 for alpha, value in thresholds.items()
             ),
             ("detector", str(result.path)),

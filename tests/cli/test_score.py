@@ -20,7 +20,8 @@ def test_zero_shot_before_any_tuning(project: Path, run: Run) -> None:
     assert {row["verdict"] for row in rows} == {"known", "unknown"}
     # Half of 24 images in each of four classes is fitted, the other half calibrates.
     assert re.search(
-        r"zero-shot prompts 'a photo of a \{\}\.', fitted on 48 images of \S*images, calibrated on 48 others", done.stdout
+        r"zero-shot prompts 'a photo of a \{\}\.', fitted on 48 images of \S*images, calibrated on 48 others",
+        done.stdout,
     )
     assert "48 calibration images" in done.stdout
     assert re.search(r"threshold +fused score ≥ -\S+ is known \(α = 0.4\)", done.stdout)
@@ -143,10 +144,17 @@ def test_too_few_images_for_image_evidence_say_how_many_would_do(project: Path, 
     assert f"warning: {sentence}" in told.stderr
     assert sentence.startswith("Only the prompts were asked: ") and "has 24 distinct images" in sentence
     assert sentence.endswith("leave 19 to calibrate with; 38 would do.")
-    assert (told.json["score"], told.json["evidence"], told.json["parts"]) == ("delta_energy", "text", {"text": 1.0})
+    assert (told.json["score"], told.json["evidence"], told.json["parts"]) == (
+        "delta_energy",
+        "text",
+        {"text": 1.0},
+    )
     assert told.json["calibration_images"] == 24
     # Asked for text alone, nothing is missing.
-    assert run("score", "unknown", "--evidence", "text", "--zero-shot", "--json", cwd=project).json["notes"] == []
+    assert (
+        run("score", "unknown", "--evidence", "text", "--zero-shot", "--json", cwd=project).json["notes"]
+        == []
+    )
 
 
 def test_one_class_says_that_images_speak_alone(project: Path, run: Run) -> None:
@@ -156,7 +164,8 @@ def test_one_class_says_that_images_speak_alone(project: Path, run: Run) -> None
     run("extract", "good", cwd=project)
     told = run("score", "unknown", "--zero-shot", "--json", cwd=project).json
     assert re.fullmatch(
-        r"images alone \(one class\), fitted on 48 images of \S+good, calibrated on 48 others", told["detector"]
+        r"images alone \(one class\), fitted on 48 images of \S+good, calibrated on 48 others",
+        told["detector"],
     )
     assert (told["score"], told["evidence"], told["parts"]) == ("mahalanobis", "images", {"images": 1.0})
     done = run("score", "unknown", "--zero-shot", cwd=project)

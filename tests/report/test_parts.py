@@ -21,6 +21,7 @@ from deltaoe.scoring.score_table import ScoreTable
 from deltaoe.scoring.verdicts import decide
 
 N = 100
+LAST_HEADING = "closest labels, cosine"
 PARTS = ("text", "joint", "images")
 WEIGHTS = np.array([0.25, 0.25, 0.5])
 # Values of each part for five images, where the calibration has 1, 2, …, 100: rank of each among them.
@@ -118,9 +119,16 @@ def test_a_fused_score_is_called_so_and_its_weights_are_listed(fused):
     assert "Across: fused score. Up:" in fused.text("figcaption")
     names = [text for _, text in fused.find("dt")]
     told = dict(zip(names[-len(fused.find("dd")) :], (text for _, text in fused.find("dd")), strict=True))
-    assert [told[f"weight of {name}"] for name in ("text", "both together", "images")] == ["0.25", "0.25", "0.5"]
+    assert [told[f"weight of {name}"] for name in ("text", "both together", "images")] == [
+        "0.25",
+        "0.25",
+        "0.5",
+    ]
     assert told["evidence"] == "text and images"
-    assert (told["classes with image evidence"], told["weight of images in the classification"]) == ("2", "0.05")
+    assert (told["classes with image evidence"], told["weight of images in the classification"]) == (
+        "2",
+        "0.05",
+    )
 
 
 def test_delta_energy_alone_has_nothing_of_it():
@@ -131,8 +139,8 @@ def test_delta_energy_alone_has_nothing_of_it():
     page = Page(html)
     assert page.text("p", class_="promise").startswith("An image is known if its ΔEnergy is at least 5.0000;")
     assert "Across: ΔEnergy, cosine units. Up:" in page.text("figcaption")
-    headings = page.text("thead").split()
-    assert headings == "preview path verdict class score p-value margin closest labels, cosine".split()
+    headings = [text for _, text in page.find("th")]
+    assert headings == ["preview", "path", "verdict", "class", "score", "p-value", "margin", LAST_HEADING]
     assert not page.find("td", class_="parts") and not page.find("p", id="parts")
     assert not re.search("both together|weight of text", html)
 
