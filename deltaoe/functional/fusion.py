@@ -54,7 +54,7 @@ def log_p_values(values: npt.ArrayLike, calibration: npt.ArrayLike) -> Floats:
     for part in range(scores.shape[1]):
         below = np.searchsorted(ordered[:, part], scores[:, part], side="right")
         gap = np.maximum(ordered[0, part] - scores[:, part], 0)
-        out[:, part] = np.log((1 + below) / (n + 1)) - gap / (1 + gap)
+        out[:, part] = np.log((1 + below) / (n + 1)) - _below_all(gap)
     return out
 
 
@@ -65,7 +65,8 @@ def calibration_log_p_values(calibration: npt.ArrayLike) -> Floats:
         calibration: (n, P).
 
     Returns:
-        (n, P). The smallest value of a part has g/(1 + g) less, g the gap to the second smallest.
+        (n, P). The smallest value of a part has g/(1 + g) less, g the gap to the second smallest; of a single
+        image, 1 less, the most that a new image among them could make it.
 
     Example:
         >>> np.exp(calibration_log_p_values([[0.3], [0.1], [0.1]])).round(2).tolist()
@@ -78,8 +79,8 @@ def calibration_log_p_values(calibration: npt.ArrayLike) -> Floats:
     for part in range(values.shape[1]):
         column = ordered[:, part]
         below = np.searchsorted(column, values[:, part], side="right")
-        gap = column[1] - column[0] if n > 1 else 0.0
-        out[:, part] = np.log(below / (n + 1)) - (below == 1) * gap / (1 + gap)
+        gap = column[1] - column[0] if n > 1 else np.inf
+        out[:, part] = np.log(below / (n + 1)) - (below == 1) * _below_all(gap)
     return out
 
 
@@ -95,7 +96,7 @@ def fused_scores(values: npt.ArrayLike, calibration: npt.ArrayLike, weights: npt
         >>> fused_scores([[0.5, 9.0], [0.5, 0.0]], [[0.1, 1.0]], [0.5, 0.5]).round(2).tolist()
         [0.0, -0.6]
     """
-    return np.asarray(log_p_values(values, calibration) @ np.asarray(weights, dtype=np.float64))
+    return _weighted(log_p_values(values, calibration), weights)
 
 
 def calibration_scores(calibration: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
@@ -105,7 +106,7 @@ def calibration_scores(calibration: npt.ArrayLike, weights: npt.ArrayLike) -> Fl
         calibration: (n, P), values of the calibration images.
         weights: (P,), ≥ 0.
     """
-    return np.asarray(calibration_log_p_values(calibration) @ np.asarray(weights, dtype=np.float64))
+    return _weighted(calibration_log_p_values(calibration), weights)
 
 
 def fusion_weights(
@@ -160,6 +161,8 @@ def fusion_weights(
 
     free = [(None, None)] * many
     scaled = minimize(of_scale, np.array([_START, *np.ones(many)]), jac=True, bounds=[_SCALES, *free]).x
+    if scaled[0] <= _SCALES[0]:
+        return start  # no part tells them apart
     aim = scaled[0] * start
     regularisation = strength / sum(len(known) for known, _ in pairs)
 
@@ -176,6 +179,23 @@ def fusion_weights(
     ).x[:count]
     total = float(found.sum())
     return found / total if total > 0 else start
+
+
+def _below_all(gap: npt.ArrayLike) -> Floats:
+    """g/(1 + g) of gaps g ≥ 0; 1 of an infinite one."""
+    return np.asarray(1 - 1 / (1 + np.asarray(gap, dtype=np.float64)))
+
+
+def _weighted(log_p: Floats, weights: npt.ArrayLike) -> Floats:
+    """Σ_k w_k log p_k, (N,).
+
+    Equal rows must have equal sums, or ties are broken by where a row stands: a matrix product does not promise that.
+    """
+    shares = np.asarray(weights, dtype=np.float64)
+    total = np.zeros(len(log_p))
+    for part, share in enumerate(shares):
+        total += share * log_p[:, part]
+    return total
 
 
 def _matrix(values: npt.ArrayLike) -> Floats:

@@ -34,9 +34,9 @@ class ClassGaussians:
     def fit(cls, features: npt.ArrayLike, classes: npt.ArrayLike) -> ClassGaussians:
         """Estimate means, and Σ from the deviations of the images from the means of their classes.
 
-        Σ is Ledoit and Wolf's shrunk estimate (2004), which has an inverse with few images, too. Where every class has
-        one image there are no deviations: Σ is then the covariance of all images, which is never smaller
-        **[reading]**.
+        Σ is Ledoit and Wolf's shrunk estimate (2004), which has an inverse with few images, times n/(n − C): n images
+        deviate from C means that were estimated from them **[derived]**. Classes of one image deviate by nothing and
+        do not count. If there are no others, Σ is the covariance of all images, which is never smaller **[reading]**.
 
         Args:
             features: (n, D) image features.
@@ -56,12 +56,14 @@ class ClassGaussians:
             raise DataError("there are no in-distribution images to compare with")
         found, class_of = np.unique(labels, return_inverse=True)
         means = class_means(rows, class_of, len(found))
-        deviations = rows - means[class_of]
+        sizes = np.bincount(class_of)
+        several = sizes[class_of] > 1
+        deviations, count = (rows - means[class_of])[several], int((sizes > 1).sum())
         if not deviations.any():
-            deviations = rows - rows.mean(axis=0)
-        return cls(
-            found.astype(np.int64), means.astype(np.float32), inverse_root(deviations).astype(np.float32)
-        )
+            deviations, count = rows - rows.mean(axis=0), 1
+        freedom = np.sqrt(max(len(deviations) - count, 1) / len(deviations))
+        root = inverse_root(deviations) * freedom
+        return cls(found.astype(np.int64), means.astype(np.float32), root.astype(np.float32))
 
 
 def class_means(features: npt.ArrayLike, class_of: npt.NDArray[np.int64], count: int) -> Floats:

@@ -199,6 +199,9 @@ class Detector(DetectorFields):
         Args:
             values: (n, P) values of its parts for held-out in-distribution images, in any order; (n,) of one part.
             classes: (n,) predicted classes of these images; empty if they are not known.
+
+        Raises:
+            DataError: there is not one value for each part.
         """
         parts = np.asarray(values, dtype=np.float64)
         parts = parts[:, None] if parts.ndim == 1 else parts
@@ -207,8 +210,13 @@ class Detector(DetectorFields):
             return dataclasses.replace(
                 self, parts=(), part_weights=np.zeros(0), part_calibration=np.zeros((0, 0))
             ).calibrated(())
+        if parts.shape[1] != max(1, len(self.parts)) and len(parts):
+            raise DataError(
+                f"calibration images have {parts.shape[1]} values each, not one for each part of the score"
+            )
         scores = fusion.calibration_scores(parts, self.part_weights) if self.fused else np.ravel(parts)
-        order = np.lexsort((predicted, scores)) if len(predicted) else np.argsort(scores, kind="stable")
+        # By their values where fused scores are equal, so that the order in which they came leaves no trace.
+        order = np.lexsort((*parts.T, *([predicted] if len(predicted) else []), scores))
         return dataclasses.replace(
             self,
             calibration=scores[order],

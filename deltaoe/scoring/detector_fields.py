@@ -15,6 +15,8 @@ from deltaoe.store.feature_space import FeatureSpace
 PARTS = ("text", "joint", "images")
 # The same in words, for people.
 PART_WORDS = {"text": "text", "joint": "both together", "images": "images"}
+# docs/explanation/evidence.md has the measurements behind it.
+JOINT_WEIGHT = 0.02
 
 
 class ScoreName(NamedTuple):
@@ -72,6 +74,8 @@ class DetectorFields:
         mean_classes: (C,) int64, ascending: the class of each mean.
         root: (D, D) float32, W with W Wᵀ = Σ⁻¹ of the covariance Σ that all classes share; empty without means.
         image_weight: weight w ≥ 0 of the Gaussian discriminants in the logits of the classes.
+        joint_weight: weight u ≥ 0 of the discriminants in the joint part, whatever w is: w follows the accuracy, which
+            easy classes leave flat.
         parts: names of the parts that the score is fused from, in :data:`PARTS`; empty if the
             score is ΔEnergy alone.
         part_weights: (P,) float64, weight of each part, ≥ 0 with the sum 1.
@@ -101,6 +105,7 @@ class DetectorFields:
     mean_classes: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     root: npt.NDArray[np.float32] = field(default_factory=lambda: _no_rows(0, np.float32))
     image_weight: float = 0.0
+    joint_weight: float = JOINT_WEIGHT
     parts: tuple[str, ...] = ()
     part_weights: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     part_calibration: npt.NDArray[np.float64] = field(default_factory=lambda: _no_rows(0, np.float64))

@@ -16,7 +16,7 @@ from safetensors.numpy import save
 
 from deltaoe.errors import DataError, first_line
 from deltaoe.functional.unit_rows import are_unit_rows
-from deltaoe.scoring.detector_fields import PARTS, DetectorFields
+from deltaoe.scoring.detector_fields import JOINT_WEIGHT, PARTS, DetectorFields
 from deltaoe.store.feature_space import FeatureSpace, canonical_json
 
 # Format 1 had no background labels, no shots and no calibration classes; format 2 had ΔEnergy as its only score.
@@ -56,7 +56,11 @@ def to_bytes(detector: DetectorFields) -> bytes:
         "background_names": list(detector.background_names),
     }
     if evidence:
-        head |= {"image_weight": float(detector.image_weight), "parts": list(detector.parts)}
+        head |= {
+            "image_weight": float(detector.image_weight),
+            "joint_weight": float(detector.joint_weight),
+            "parts": list(detector.parts),
+        }
     tensors: dict[str, npt.NDArray[Any]] = {
         "text_features": np.ascontiguousarray(detector.text_features),
         "calibration": np.ascontiguousarray(detector.calibration),
@@ -92,6 +96,7 @@ def read_fields(path: Path) -> dict[str, Any]:
         "background_names": tuple(head["background_names"] if head["format"] > 1 else ()),
         **{name: tensors.pop(name) for name in (*_OPTIONAL_TENSORS, *_EVIDENCE_TENSORS) if name in tensors},
         "image_weight": float(head.get("image_weight", 0.0)),
+        "joint_weight": float(head.get("joint_weight", JOINT_WEIGHT)),
         "parts": tuple(head.get("parts", ())),
         "settings": head["settings"],
         "facts": head["facts"],
@@ -155,7 +160,7 @@ def _check_head(head: Any) -> None:
         raise DataError("it was written by a newer deltaoe")
     kinds = _HEAD if head["format"] == 1 else {**_HEAD, "background_names": list}
     if head["format"] >= 3:
-        kinds = {**kinds, "image_weight": float, "parts": list}
+        kinds = {**kinds, "image_weight": float, "joint_weight": float, "parts": list}
     for name, kind in kinds.items():
         if type(head[name]) is not kind and not (kind is float and type(head[name]) is int):
             raise DataError(f"its {name} is not of type {kind.__name__}")
@@ -224,8 +229,7 @@ def _check_evidence(detector: DetectorFields) -> None:
     n, parts = len(detector.calibration), detector.parts
     if not all(isinstance(part, str) and part in PARTS for part in parts) or len(set(parts)) < len(parts):
         raise DataError(f"its parts are not some of {', '.join(PARTS)}")
-    if "images" in parts and not len(detector.means):
-        raise DataError("it has a part of images and no class means")
+    _check_sides(detector)
     weights, values = detector.part_weights, detector.part_calibration
     if weights.shape != (len(parts),) or (
         len(parts)
@@ -245,16 +249,27 @@ def _check_evidence(detector: DetectorFields) -> None:
         raise DataError("it has calibration scores, and no values of its parts")
 
 
+def _check_sides(detector: DetectorFields) -> None:
+    """Raise DataError unless its parts have the prompts and class means that they are computed with."""
+    parts = detector.parts or ("text",)
+    if not len(detector.text_features) and parts != ("images",):
+        raise DataError("it has no prompts, and a score that needs some")
+    if not len(detector.means) and not {"joint", "images"}.isdisjoint(parts):
+        raise DataError("it has no class means, and a score that needs some")
+
+
 def _check_image_evidence(detector: DetectorFields) -> None:
     means, classes, root, dim = detector.means, detector.mean_classes, detector.root, detector.space.dim
-    if not (math.isfinite(detector.image_weight) and detector.image_weight >= 0):
-        raise DataError("its image weight is out of range")
+    for name in ("image_weight", "joint_weight"):
+        if not (math.isfinite(getattr(detector, name)) and getattr(detector, name) >= 0):
+            raise DataError(f"its {name.replace('_', ' ')} is out of range")
     if not len(means) and not len(classes) and not len(root):
         return
     if means.shape != (len(classes), dim) or means.dtype != np.float32 or not np.isfinite(means).all():
         raise DataError("its class means are no list of float32 vectors")
     if (
         classes.dtype != np.int64
+        or classes.ndim != 1
         or (np.diff(classes) <= 0).any()
         or not ((classes >= 0) & (classes < len(detector.class_names))).all()
     ):

@@ -26,8 +26,8 @@ from deltaoe.scoring.sides import without_prompts
 # Weight of each part before the folds are asked: the two sides count the same, and so do text alone and with images.
 PRIOR = {"text": 1.0, "joint": 1.0, "images": 2.0}
 # Weights of the discriminants that are tried: 0 is text alone.
-IMAGE_WEIGHTS = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
-# Images of a class from which its share that is held out leaves a covariance like that of all.
+IMAGE_WEIGHTS = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+# Images of a class, of which a third held out leaves a covariance like that of all.
 _FEWEST_IMAGES = 3
 # Images of a held-out domain from which ranks among them say something.
 _FEWEST_SHIFTED = 4
@@ -152,10 +152,11 @@ def _with_text(detector: Detector, text: Rows) -> Detector:
 def _image_weight(detector: Detector, images: LabelledImages) -> float:
     """The weight of the discriminants with the best accuracy on held-out images and domains **[derived]**.
 
-    The mean over both is what counts, and neither may fall below the accuracy of text alone. 0 with too few images.
+    The mean over both is what counts, and neither may fall below the accuracy of text alone. 0 if half of the
+    classes or more have too few images.
     """
     sizes = np.bincount(images.classes[~images.validation])
-    if not images.validation.any() and sizes[sizes > 0].min() < _FEWEST_IMAGES:
+    if not images.validation.any() and np.median(sizes[sizes > 0]) < _FEWEST_IMAGES:
         return 0.0
     right: dict[str, list[npt.NDArray[np.bool_]]] = {}
     for fold, fitted in images.folds:
@@ -175,11 +176,11 @@ def _image_weight(detector: Detector, images: LabelledImages) -> float:
 
 def _of_fold(detector: Detector, fold: Fold, fitted: ClassGaussians) -> Detector:
     """The detector of a fold's classes, with the Gaussians of the images that the fold learns from."""
-    energy = detector.energy_features
+    text, energy = detector.text_features, detector.energy_features
     return dataclasses.replace(
         detector,
         class_names=tuple(detector.class_names[i] for i in fold.classes.tolist()),
-        text_features=detector.text_features[fold.classes],
+        text_features=text[fold.classes] if len(text) else text,
         energy_features=energy[fold.classes] if len(energy) else energy,
         top_c=min(detector.top_c, len(fold.classes)),
         means=fitted.means,

@@ -1,7 +1,7 @@
 r"""The parts of a verdict: what the text side, the image side and both together say of an image.
 
-With cosines s_j of an image h to the prompts, its Gaussian discriminants d_j, and v = w/100 and v' = u/100 from the
-detector's image weight w and from u = :data:`JOINT_WEIGHT`:
+With cosines s_j of an image h to the prompts, its Gaussian discriminants d_j, and v = w/100 and v' = u/100 of the
+detector's image weight w and joint weight u:
 
 - ``text``: ΔEnergy of the cosines to classes and background labels **[source]**;
 - ``joint``: log max_j softmax((s_j + v' d_j)/τ) over classes j, where the softmax is over background labels as well
@@ -26,13 +26,10 @@ from torch import Tensor
 
 from deltaoe.functional.energy import delta_energy_from_top
 from deltaoe.functional.gaussians import ClassGaussians, placed_labels
-from deltaoe.functional.label_sums import nearest_and_floor
 from deltaoe.functional.scores import CLIP_TEMPERATURE
 from deltaoe.functional.unit_rows import Rows
 from deltaoe.scoring.detector_fields import PARTS, DetectorFields
 
-# Weight u of the discriminants in the joint part, whatever w is: w follows the accuracy, which many classes leave flat.
-JOINT_WEIGHT = 0.02
 # Cosines held at a time: images × labels.
 _BLOCK = 1 << 23
 _MOST_IMAGES = 2048
@@ -84,7 +81,7 @@ class SideTensors:
         self._energy = self._text if same else tensor(energy[0])
         self._background = tensor(energy[1])
         self._share = detector.image_weight * CLIP_TEMPERATURE
-        self._joint_share = JOINT_WEIGHT * CLIP_TEMPERATURE
+        self._joint_share = detector.joint_weight * CLIP_TEMPERATURE
         self._has_images = len(detector.means) > 0
         if self._has_images:
             self._place(detector, energy, tensor)
@@ -142,53 +139,72 @@ class SideTensors:
 
     def _block(self, features: Tensor, shown: int) -> tuple[Tensor, Tensor, Tensor]:
         """Values (N, P), and labels and cosines (N, ``shown``) of the largest logits, of one block."""
-        discriminants = squares = whitened = None
+        sides = _Block(
+            cosines=features @ self._energy.T,
+            others=features @ self._background.T,
+            discriminants=None,
+            placed=None,
+            whitened=None,
+        )
         if self._has_images:
             whitened = (features - self._middle) @ self._root
-            discriminants = whitened @ self._means.T - self._means_half
-            squares = whitened.square().sum(dim=-1)
-        if len(self._text):
-            cosines = features @ self._text.T
-            logits = cosines if discriminants is None else cosines + self._share * discriminants
-        else:
-            assert discriminants is not None  # noqa: S101 - a detector has prompts or means
-            cosines = features @ self._directions.T
-            logits = discriminants.where(self._with_images, -torch.inf)
-        labels = logits.topk(min(shown, logits.shape[-1]), dim=-1).indices
-        near = cosines.gather(-1, labels)
-        values = [self._part(name, features, discriminants, squares, whitened) for name in self.parts]
-        stacked = torch.stack(values, dim=-1) if values else features.new_empty((len(features), 0)).double()
-        return stacked.double(), labels, near
-
-    def _part(
-        self,
-        name: str,
-        features: Tensor,
-        discriminants: Tensor | None,
-        squares: Tensor | None,
-        whitened: Tensor | None,
-    ) -> Tensor:
-        """The value (N,) of one part."""
-        if name == "text":
-            top, _, floor = nearest_and_floor(
-                features,
-                self._energy,
-                self._background,
-                shown=self._top_c,
-                top_c=self._top_c,
-                temperature=self._temperature,
+            sides = sides._replace(
+                discriminants=whitened @ self._means.T - self._means_half,
+                placed=whitened @ self._placed.T - self._placed_half,
+                whitened=whitened,
             )
-            return delta_energy_from_top(top, floor, self._temperature)
-        assert discriminants is not None and squares is not None and whitened is not None  # noqa: S101
+        if len(self._text):
+            cosines = sides.cosines if self._text is self._energy else features @ self._text.T
+            logits = cosines
+            if sides.discriminants is not None and self._share:
+                logits = cosines + self._share * sides.discriminants
+        else:
+            assert sides.discriminants is not None  # noqa: S101 - a detector has prompts or means
+            cosines = features @ self._directions.T
+            logits = sides.discriminants.where(self._with_images, -torch.inf)
+        labels = logits.topk(min(shown, logits.shape[-1]), dim=-1).indices
+        values = [self._part(name, sides) for name in self.parts]
+        stacked = torch.stack(values, dim=-1) if values else features.new_empty((len(features), 0)).double()
+        return stacked, labels, cosines.gather(-1, labels)
+
+    def _part(self, name: str, sides: _Block) -> Tensor:
+        """The value (N,) float64 of one part."""
+        if name == "text":
+            top = sides.cosines.topk(self._top_c, dim=-1)
+            rest = sides.cosines.scatter(-1, top.indices, -torch.inf)
+            floor = torch.logsumexp(torch.cat([rest, sides.others], dim=-1) / self._temperature, dim=-1)
+            return delta_energy_from_top(top.values, floor, self._temperature)
+        assert sides.discriminants is not None and sides.placed is not None  # noqa: S101
+        assert sides.whitened is not None  # noqa: S101 - for the type checker: it has class means
         if name == "images":
-            nearest = discriminants.where(self._with_images, -torch.inf).amax(dim=-1)
-            return (2 * nearest - squares).double()
-        logits = features @ self._energy.T + self._joint_share * discriminants
-        others = features @ self._background.T
-        if len(others.T):
-            others = others + self._joint_share * (whitened @ self._placed.T - self._placed_half)
-        scaled = torch.cat([logits, others], dim=-1) / self._temperature
+            nearest = sides.discriminants.where(self._with_images, -torch.inf).argmax(dim=-1)
+            # Not from the discriminants: as a difference of large numbers it would lose digits.
+            return -(sides.whitened - self._means[nearest]).square().sum(dim=-1).double()
+        both = torch.cat(
+            [
+                sides.cosines + self._joint_share * sides.discriminants,
+                sides.others + self._joint_share * sides.placed,
+            ],
+            dim=-1,
+        )
+        scaled = both.div_(self._temperature)
         return (scaled[:, : self._classes].amax(dim=-1) - torch.logsumexp(scaled, dim=-1)).double()
+
+
+class _Block(NamedTuple):
+    """Cosines and discriminants of N images with K classes and M background labels; None without class means.
+
+    Attributes:
+        cosines, others: (N, K) and (N, M), with the energy prompts and the background.
+        discriminants, placed: (N, K) and (N, M), Gaussian discriminants of the same labels.
+        whitened: (N, D), deviations from the mean of the class means, multiplied by W.
+    """
+
+    cosines: Tensor
+    others: Tensor
+    discriminants: Tensor | None
+    placed: Tensor | None
+    whitened: Tensor | None
 
 
 def possible_parts(detector: DetectorFields) -> tuple[str, ...]:

@@ -132,14 +132,15 @@ def zero_shot_detector_for(
     if data is not None and _can_calibrate(data, detector):
         store, rows = workspace.store(detector.space), data.distinct_rows()
         if options.select:
-            detector = with_selected_settings(detector, data, store, rows, options.prompts)
+            chosen_on = rows if fitted is None else fitted
+            detector = with_selected_settings(detector, data, store, chosen_on, options.prompts)
         if fitted is None:
             detector = calibrate(detector, data, store, rows, on)
             origin += f", calibrated on {data.title}"
             if options.evidence == "auto":
                 notes.append(f"Only the prompts were asked: {why_not_fitted(data)}.")
         else:
-            detector = with_images_of(detector, data, store, fitted, options.evidence, on)
+            detector = with_images_of(detector, data, workspace, fitted, options.evidence, on)
             if not alone and not len(detector.text_features):
                 origin = "images alone (one class)"
             origin += (

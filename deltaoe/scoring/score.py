@@ -124,7 +124,8 @@ def score(
         else _of_data_set(data, workspace, detector)
     )
     fused = len(detector.parts) > 0
-    if fused and (options.neighbours is not None or options.index != "flat") and options.evidence == "auto":
+    by_neighbours = options.neighbours is not None or options.index != "flat"
+    if detector.fused and by_neighbours and options.evidence == "auto":
         detector = with_evidence(detector, "text")
     scorer = Scorer(detector, device=options.model.device, neighbours=options.neighbours, index=options.index)
     scored = score_stored(scorer, images.store, images.digests, on)

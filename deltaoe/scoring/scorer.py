@@ -104,7 +104,7 @@ class Scorer:
             )
         self._neighbours = neighbours or (_NEIGHBOURS if index != "flat" else None)
         if self._neighbours is not None:
-            if detector.parts:
+            if len(detector.means):
                 raise ConfigError(
                     "image evidence compares with every class, so --neighbours can't be used with it",
                     hint="leave --neighbours out, or use --evidence text",

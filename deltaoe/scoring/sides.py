@@ -61,6 +61,10 @@ def with_evidence(detector: Detector, evidence: Evidence) -> Detector:
     alone = without_prompts(detector) if evidence == "images" else without_images(detector)
     parts = ("images",) if evidence == "images" else ()
     column = [part == evidence for part in detector.parts]
+    if any(column):
+        values = detector.part_calibration[:, column]
+    else:  # a detector that was calibrated for its prompts alone
+        values = detector.calibration[: None if evidence == "text" else 0]
     return dataclasses.replace(
         alone,
         parts=parts,
@@ -69,7 +73,7 @@ def with_evidence(detector: Detector, evidence: Evidence) -> Detector:
         part_calibration=np.zeros((0, len(parts))),
         # Those of the calibration images were predicted with both sides.
         calibration_classes=np.zeros(0, dtype=np.int64),
-    ).calibrated(detector.part_calibration[:, column] if any(column) else detector.calibration)
+    ).calibrated(values)
 
 
 def _no_rows(detector: Detector) -> npt.NDArray[np.float32]:

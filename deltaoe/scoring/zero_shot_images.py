@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,13 +16,15 @@ from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import ALPHA, Evidence
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
-from deltaoe.store.feature_store import FeatureStore
+from deltaoe.store.workspace import Workspace
 
 Indices = npt.NDArray[np.int64]
 
 # Calibration images that must remain, so that an image can be called unknown at the usual α.
 FEWEST_CALIBRATION = images_needed(ALPHA)
 _SEED = 0
+# To be raised when the same images and prompts no longer give the same detector.
+_VERSION = 1
 _ALL = 1 << 62
 
 
@@ -74,14 +77,16 @@ def why_not_fitted(data: DataSet) -> str:
 
 
 def with_images_of(
-    detector: Detector, data: DataSet, store: FeatureStore, rows: Indices, evidence: Evidence, on: OnEvent
+    detector: Detector, data: DataSet, workspace: Workspace, rows: Indices, evidence: Evidence, on: OnEvent
 ) -> Detector:
     """The detector with image evidence of some images of a data set, calibrated on its other images.
+
+    It is stored in the workspace under a digest of all that it depends on, and read from there the next time.
 
     Args:
         detector: its class names include those of the data set.
         data: labelled images.
-        store: has their features.
+        workspace: has their features.
         rows: (m,) rows to fit on, from :func:`fitting_rows`.
         evidence: as for :func:`deltaoe.scoring.image_evidence.with_image_evidence`.
         on: receives progress.
@@ -93,11 +98,30 @@ def with_images_of(
     from deltaoe.scoring.image_evidence import LabelledImages, with_image_evidence
     from deltaoe.scoring.zero_shot import calibrate
 
+    path = workspace.zero_shot_file(detector.space, _key(detector, data, rows, evidence))
+    if path.is_file():
+        try:
+            return Detector.load(path)
+        except DataError:
+            pass  # damaged, or of another version: it is made again
+    store = workspace.features_of(data)
     images = LabelledImages.shots(
         store.features(data.digests[rows]), class_rows(detector, data)[rows], data.domain_of[rows]
     )
     fitted = with_image_evidence(detector, images, evidence)
-    return calibrate(fitted, data, store, np.setdiff1d(data.distinct_rows(), rows), on)
+    fitted = calibrate(fitted, data, store, np.setdiff1d(data.distinct_rows(), rows), on)
+    fitted.save(path)
+    return fitted
+
+
+def _key(detector: Detector, data: DataSet, rows: Indices, evidence: Evidence) -> str:
+    """A digest of all that a zero-shot detector with image evidence depends on, 32 hexadecimal digits."""
+    digest = hashlib.sha256(f"{_VERSION} {evidence} ".encode())
+    digest.update(detector.to_bytes())
+    names = np.array(class_rows(detector, data))
+    for array in (data.digests, names, data.domain_of, rows):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:32]
 
 
 def class_rows(detector: Detector, data: DataSet) -> Indices:

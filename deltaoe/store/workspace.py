@@ -144,6 +144,10 @@ class Workspace:
         """The file of the text features of prompts with this :func:`deltaoe.store.text_cache.prompts_key`."""
         return self.folder / "features" / space.id / "text" / f"{key}.safetensors"
 
+    def zero_shot_file(self, space: FeatureSpace, key: str) -> Path:
+        """File of a zero-shot detector with image evidence, which may be deleted: it is made again."""
+        return self.folder / "features" / space.id / "zero-shot" / f"{key}.safetensors"
+
     def save_dataset(self, data: DataSet, *, current: bool = True) -> None:
         """Write a data set; one with classes becomes the last data set, :meth:`dataset`, if it is ``current``.
 

@@ -16,7 +16,7 @@ def test_zero_shot_before_any_tuning(project: Path, run: Run) -> None:
     shutil.rmtree(project / ".deltaoe" / "detectors")
     plain = ("score", "unknown", "--alpha", "0.4", "--report", "json", "--report", "html")
     done = run(*plain, "--fail-on-unknown", cwd=project, rc=1)
-    rows = check_outputs(project, project / "unknown", alpha=0.4)
+    rows = check_outputs(project, project / "unknown", alpha=0.4, fused=True)
     assert {row["verdict"] for row in rows} == {"known", "unknown"}
     # Half of 24 images in each of four classes is fitted, the other half calibrates.
     assert re.search(

@@ -37,7 +37,7 @@ def test_photographs(photos: Path, shared: Path, run_cold: Run, run: Run) -> Non
     assert (tuned.json["shots"], tuned.json["calibration_images"]) == (112, 98)
     assert tuned.json["facts"]["shot_accuracy"] >= 0.95
     run_cold("score", "./unknown", "--report", "html", "--report", "json", cwd=photos, model=model)
-    rows = check_outputs(photos, photos / "unknown", alpha=0.05)
+    rows = check_outputs(photos, photos / "unknown", alpha=0.05, fused=True)
     tuned_quality = quality(rows)
     plain = ("--zero-shot", "--evidence", "text", "--out", "zero-shot")
     run("score", "./unknown", *plain, cwd=photos, model=model)

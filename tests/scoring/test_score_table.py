@@ -49,7 +49,17 @@ def written_json(table: ScoreTable, folder, head: dict | None = None) -> dict:
     return json.loads((folder / "t.json").read_bytes().decode("ascii"))
 
 
+def fused_table(
+    n: int = 60, parts: tuple[str, ...] = ("text", "joint", "images"), **changes: object
+) -> ScoreTable:
+    return make_table(
+        n, parts=parts, part_p_values=np.random.default_rng(8).random((n, len(parts))) ** 2, **changes
+    )
+
+
 TABLES = {
+    "fused": fused_table(),
+    "fused, no images": fused_table(n=0),
     "calibrated": make_table(),
     "no calibration": make_table(calibration=0),
     "calibration too small": make_table(calibration=5),
@@ -161,3 +171,72 @@ def test_an_error_half_way_leaves_the_old_file(tmp_path, write):
     assert [path.name for path in tmp_path.iterdir()] == ["t"]
     with pytest.raises(StoreError, match="cannot write"):
         write(make_table(), tmp_path / "t" / "below")
+
+
+# The columns of fused scores
+
+
+@pytest.mark.parametrize("parts", [("text", "joint", "images"), ("text", "images")])
+def test_each_part_has_a_column_and_one_says_which_side_decides(tmp_path, parts):
+    table = fused_table(parts=parts)
+    names = [*(f"p_{part}" for part in parts), "unknown_by"]
+    table.write_csv(tmp_path / "t.csv")
+    header = (tmp_path / "t.csv").read_bytes().split(b"\r\n")[0].decode()
+    assert header.startswith(",".join([CSV_START, *names, "class_1", "cosine_1"]))
+    rows, images = written_csv(table, tmp_path), written_json(table, tmp_path)["images"]
+    for row, image, p in zip(rows, images, table.part_p_values, strict=False):
+        assert [image[name] for name in names[:-1]] == p.tolist()
+        assert [float(row[name]) for name in names[:-1]] == pytest.approx(p, rel=1e-8)
+        assert row["unknown_by"] == image["unknown_by"]
+        assert bool(row["unknown_by"]) == (row["verdict"] == "unknown")
+    for row, image in zip(rows[-2:], images[-2:], strict=True):
+        assert row["verdict"] == "failed"
+        assert {row[name] for name in names} == {""} and {image[name] for name in names} == {None}
+        assert list(image) == list(images[0])
+
+
+def test_scores_of_one_part_have_no_such_columns(tmp_path):
+    columns = {*written_csv(make_table(), tmp_path)[0]}
+    assert not {name for name in columns if name.startswith(("p_t", "p_j", "p_i", "unknown_by"))}
+    assert make_table().reason(0) == ""
+
+
+def test_columns_of_parts_stand_before_those_of_bounds(tmp_path):
+    table = fused_table(bounds=np.zeros((60, 2)))
+    table.write_csv(tmp_path / "t.csv")
+    header = (tmp_path / "t.csv").read_bytes().split(b"\r\n")[0].decode()
+    assert ",p_images,unknown_by,score_low,score_high,class_1," in header
+
+
+@pytest.mark.parametrize(
+    ("p", "reason"),
+    [
+        ((0.04, 0.5, 0.5), "text"),
+        ((0.5, 0.5, 0.04), "images"),
+        ((0.04, 0.5, 0.04), "text and images"),
+        ((0.1, 0.5, 0.1), "text and images"),  # α itself is enough
+        ((0.04, 0.04, 0.5), "text"),
+        ((0.5, 0.04, 0.5), "together"),  # both have a share in the joint part
+        ((0.11, 0.11, 0.11), "together"),
+    ],
+)
+def test_which_side_calls_an_image_unknown(p, reason):
+    changes = {"threshold": 0.0, "parts": ("text", "joint", "images"), "part_p_values": np.array([p, p])}
+    table = make_table(2, scores=np.array([-1.0, 1.0]), **changes)
+    assert (table.verdict(0), table.reason(0)) == ("unknown", reason)
+    assert (table.verdict(1), table.reason(1)) == ("known", "")
+    undecided = make_table(2, **{**changes, "threshold": None})
+    assert (undecided.verdict(0), undecided.reason(0)) == ("undecided", "")
+
+
+@pytest.mark.parametrize(
+    ("parts", "p", "reason"),
+    [
+        (("text", "images"), (0.5, 0.5), "together"),
+        (("joint", "images"), (0.01, 0.5), "together"),
+        (("text", "joint"), (0.01, 0.5), "text"),
+    ],
+)
+def test_a_part_that_is_not_there_decides_nothing(parts, p, reason):
+    table = make_table(1, scores=np.array([-1.0]), threshold=0.0, parts=parts, part_p_values=np.array([p]))
+    assert table.reason(0) == reason

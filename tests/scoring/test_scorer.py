@@ -12,8 +12,10 @@ from scipy.special import logsumexp
 from scipy.stats import rankdata
 
 from deltaoe.errors import ConfigError, StoreError
+from deltaoe.functional.gaussians import ClassGaussians
 from deltaoe.scoring import scorer as scorer_module
 from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.detector_fields import PARTS
 from deltaoe.scoring.scorer import Scorer, score_stored, with_exact_scores
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import FeatureStore
@@ -66,7 +68,7 @@ def test_one_image_or_none():
     scorer = Scorer(make_detector(unit_rows(9, 8, 0), 0.1, 2))
     h = unit_rows(5, 8, 1)
     assert scorer(h[:1])[0] == pytest.approx(scorer(h)[0][:1], abs=1e-7)
-    scores, labels, cosines, _ = scorer(h[:0])
+    scores, labels, cosines, *_ = scorer(h[:0])
     assert (scores.shape, labels.shape, cosines.shape) == ((0,), (0, 3), (0, 3))
 
 
@@ -75,7 +77,7 @@ def test_one_image_or_none():
 )
 def test_the_labels_shown_are_the_nearest(labels, top_c, shown):
     z, h = unit_rows(labels, 16, 1), unit_rows(20, 16, 2)
-    _, found, cosines, _ = Scorer(make_detector(z, 0.1, top_c))(h)
+    _, found, cosines, *_ = Scorer(make_detector(z, 0.1, top_c))(h)
     exact = h.astype(np.float64) @ z.astype(np.float64).T
     assert found.shape == cosines.shape == (20, shown)
     assert (found == np.argsort(-exact, axis=1)[:, :shown]).all()
@@ -139,7 +141,7 @@ def test_blocks_of_images(stored, monkeypatch, block):
 def test_no_images_and_a_missing_one(stored):
     store, digests = stored
     scorer = Scorer(make_detector(unit_rows(9, 16, 0), 0.1, 2))
-    scores, labels, cosines, _ = score_stored(scorer, store, as_digests([]))
+    scores, labels, cosines, *_ = score_stored(scorer, store, as_digests([]))
     assert (scores.shape, labels.shape, cosines.shape) == ((0,), (0, 3), (0, 3))
     with pytest.raises(StoreError, match="no feature"):
         score_stored(scorer, store, as_digests([digests[0].tobytes(), bytes([200]) * 32]))
@@ -249,6 +251,51 @@ def test_bounds_out_of_a_store(stored, monkeypatch):
     truth = score_stored(Scorer(detector), store, digests)
     assert truth.bounds is None
     assert ((found.bounds[:, 0] <= truth.scores) & (truth.scores <= found.bounds[:, 1])).all()
+
+
+# Image evidence
+
+
+def with_images(labels: np.ndarray) -> Detector:
+    fitted = ClassGaussians.fit(unit_rows(30, labels.shape[1], 6), np.arange(30) % len(labels))
+    sides = {"means": fitted.means, "mean_classes": fitted.classes, "root": fitted.root, "image_weight": 0.02}
+    fusion = {"parts": PARTS, "part_weights": np.array([0.25, 0.25, 0.5])}
+    bare = dataclasses.replace(make_detector(labels, 0.1, 2), **sides, **fusion)
+    return bare.calibrated(bare.part_values(unit_rows(40, labels.shape[1], 7)).values)
+
+
+@pytest.mark.parametrize("block", [5, 2048])
+def test_parts_out_of_a_store(stored, monkeypatch, block):
+    store, digests = stored
+    detector = with_images(unit_rows(9, 16, 0))
+    wanted = detector.part_values(store.features(digests), shown=3)
+    monkeypatch.setattr(scorer_module, "IMAGE_BLOCK", block)
+    found = score_stored(Scorer(detector), store, digests)
+    assert found.parts == pytest.approx(wanted.values, rel=1e-5, abs=1e-5)
+    assert (found.labels == wanted.labels).all() and found.bounds is None
+    # A rank may change where single precision parts two images otherwise.
+    assert found.scores == pytest.approx(detector.fused_scores(found.parts))
+    assert score_stored(Scorer(detector), store, digests[:0]).parts.shape == (0, 3)
+
+
+def test_image_evidence_takes_all_classes():
+    detector = with_images(unit_rows(9, 16, 0))
+    for options in ({"neighbours": 4}, {"index": "hnsw"}):
+        with pytest.raises(ConfigError, match="compares with every class") as caught:
+            Scorer(detector, **options)
+        assert "--evidence text" in caught.value.hint
+
+
+def test_energy_prompts_score_and_class_prompts_classify():
+    text, energy, h = unit_rows(400, 16, 0), unit_rows(400, 16, 3), unit_rows(30, 16, 2)
+    detector = dataclasses.replace(make_detector(text, 0.1, 2), energy_features=energy)
+    for scorer in (Scorer(detector), Scorer(detector, neighbours=400)):
+        found = scorer(h)
+        assert np.abs(found.scores - dense(h, energy, 0.1, 2)).max() < 1e-5
+        assert (found.labels[:, 0] == (h.astype(np.float64) @ text.T).argmax(axis=1)).all()
+        assert found.parts is None
+    near = Scorer(detector, neighbours=5)(h)
+    assert ((near.bounds[:, 0] <= found.scores) & (found.scores <= near.bounds[:, 1])).all()
 
 
 # Published numbers
