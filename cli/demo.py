@@ -44,12 +44,18 @@ MAIN_JOB: tuple[Command, ...] = (
     ("score", "./unknown", "--report", "html"),
 )
 COMPARISON: tuple[Command, ...] = (
-    ("score", "./unknown", "--zero-shot", "--out", "zero-shot"),
+    ("score", "./unknown", "--zero-shot", "--evidence", "text", "--out", "zero-shot"),
+    ("score", "./unknown", "--zero-shot", "--out", "with-images"),
     ("tune", "--shots", "16", "--method", "coop", "--out", "coop/detector.safetensors"),
     ("score", "./unknown", "--detector", "coop/detector.safetensors", "--out", "coop"),
 )
 OURS = "deltaoe (default)"
-SCORES = {"zero-shot": "zero-shot/scores.csv", "CoOp": "coop/scores.csv", OURS: "scores.csv"}
+SCORES = {
+    "zero-shot": "zero-shot/scores.csv",
+    "with images": "with-images/scores.csv",
+    "CoOp": "coop/scores.csv",
+    OURS: "scores.csv",
+}
 EXAMPLE = "unknown/new-style/umbrella-cartoon-03.jpg"
 
 
@@ -97,7 +103,9 @@ def demo(
     for arguments in MAIN_JOB:
         _run(arguments, out, screen)
     screen.note("")
-    screen.note("For comparison: without tuning, and tuned as CoOp is")
+    screen.note(
+        "For comparison: zero-shot prompts alone, zero-shot prompts with image evidence, and CoOp's prompts alone"
+    )
     for arguments in COMPARISON:
         _run(arguments, out, screen)
     outcomes = {name: summarise(out / path) for name, path in SCORES.items()}

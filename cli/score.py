@@ -19,7 +19,10 @@ from .targets import check_folder, check_replaceable
 if TYPE_CHECKING:
     from deltaoe.scoring.score import ScoreResult
 
-HELP = """Tell known from unknown images: ΔEnergy, class, p-value and verdict for each.
+HELP = """Tell known from unknown images: class, score, p-value and verdict for each.
+
+Images are compared with the class names (text) and, if there are enough, with labelled images. The score is then \
+fused from both, and scores.csv and the report show the p-value of each.
 
 An image is unknown if its p-value is at most alpha: on average, no more than that share of images like the \
 calibration images is called unknown. Works before tuning, with the extracted class names as prompts.
@@ -134,7 +137,7 @@ def _threshold(result: ScoreResult) -> str:
     rule, threshold = result.rule, result.table.threshold
     level = f"α = {rule.alpha:g}" if rule.fdr is None else f"false discovery rate {rule.fdr:g}"
     if threshold is not None:
-        return f"ΔEnergy ≥ {threshold:.6g} is known ({level})"
+        return f"{result.detector.score_name.words} ≥ {threshold:.6g} is known ({level})"
     return f"one per class ({level})" if rule.per_class else "none"
 
 
@@ -144,7 +147,9 @@ def _head(result: ScoreResult) -> dict[str, Any]:
 
     return {
         "deltaoe": version("deltaoe"),
-        "score": "delta_energy",
+        "score": result.detector.score_name.key,
+        "evidence": result.detector.evidence,
+        "parts": result.detector.weight_of_parts,
         "temperature": result.detector.temperature,
         "top_c": result.detector.top_c,
         "background_labels": len(result.detector.background),

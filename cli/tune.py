@@ -21,6 +21,7 @@ HELP = """Learn prompt context vectors from a few cached images per class, and c
 
 Both encoders stay frozen; the image tower never runs. Two contexts are learned: class prompts, which images are \
 classified with, by cross-entropy alone; and energy prompts, which ΔEnergy is computed with, by the EBM loss as well. \
+The same images become image evidence; of one class, and of features without a text encoder, they are all there is. \
 Images that nothing was learned from calibrate the threshold. A run that was killed goes on with the same command.
 """
 
@@ -69,7 +70,7 @@ def tune(
     for sentence in result.notes:
         screen.warn(sentence)
     detector = result.detector
-    calibration = len(detector.calibration)
+    calibration, name = len(detector.calibration), detector.score_name.words
     thresholds = {alpha: detector.threshold(alpha) for alpha in (0.01, 0.05, 0.1)}
     screen.table(
         f"Tuned on {result.data.title}",
@@ -81,7 +82,10 @@ def tune(
             ("score", detector.score_title),
             ("calibration", f"{calibration} images that nothing was learned from"),
             *(
-                (f"threshold at α = {alpha:g}", "needs more images" if value is None else f"{value:.6g}")
+                (
+                    f"threshold at α = {alpha:g}",
+                    "needs more images" if value is None else f"{name} ≥ {value:.6g}",
+                )
                 for alpha, value in thresholds.items()
             ),
             ("detector", str(result.path)),
@@ -96,6 +100,9 @@ def tune(
             "calibration_images": calibration,
             "temperature": detector.temperature,
             "top_c": detector.top_c,
+            "score": detector.score_name.key,
+            "evidence": detector.evidence,
+            "parts": detector.weight_of_parts,
             "thresholds": {f"{alpha:g}": value for alpha, value in thresholds.items()},
             "settings": dict(detector.settings),
             "facts": dict(detector.facts),

@@ -16,7 +16,10 @@ import numpy as np
 from deltaoe.images.decode import ImageError, read_bytes, thumbnail
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.report.model import Report, ReportRow
+from deltaoe.report.sentences import reason_sentence
 from deltaoe.runtime import usable_cpus
+from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.detector_fields import PART_WORDS
 from deltaoe.scoring.score import ScoreResult
 from deltaoe.scoring.score_table import ScoreTable
 
@@ -51,13 +54,15 @@ def build_report(
                 for label, cosine in zip(table.labels[i], table.cosines[i], strict=True)
             ],
             thumbnail=picture,
+            parts=_part_p_values(table, i),
+            reason=reason_sentence(table.reason(i)),
         )
         for i, picture in zip(order, pictures, strict=True)
     ]
     counts = table.counts
     return Report(
         title=title,
-        score_name="ΔEnergy",
+        score_name=result.detector.score_name.words,
         alpha=table.alpha,
         threshold=table.threshold,
         counts={
@@ -76,7 +81,17 @@ def build_report(
         full_table=full_table,
         fdr=result.rule.fdr,
         per_class=result.rule.per_class,
+        score_unit=result.detector.score_name.unit,
     )
+
+
+def _part_p_values(table: ScoreTable, row: int) -> list[tuple[str, float]]:
+    """Words and p-value of each part of one image's score; empty for a score of one part."""
+    if table.part_p_values is None:
+        return []
+    return [
+        (PART_WORDS[part], float(p)) for part, p in zip(table.parts, table.part_p_values[row], strict=True)
+    ]
 
 
 def _thumbnails(files: Sequence[str], on: OnEvent) -> list[bytes | None]:
@@ -119,6 +134,7 @@ def _manifest(result: ScoreResult, now: datetime) -> list[tuple[str, list[tuple[
             "Verdict",
             [
                 ("score", detector.score_title),
+                *((f"weight of {PART_WORDS[part]}", weight) for part, weight in _weights(detector)),
                 ("threshold", _threshold(table)),
                 ("alpha", f"{table.alpha:g}")
                 if result.rule.fdr is None
@@ -131,7 +147,9 @@ def _manifest(result: ScoreResult, now: datetime) -> list[tuple[str, list[tuple[
             "Detector",
             [
                 ("origin", result.origin),
+                ("evidence", detector.evidence),
                 ("classes", str(len(detector.class_names))),
+                *_image_evidence(detector),
                 *((str(name), str(value)) for name, value in sorted(detector.settings.items())),
                 *(
                     (f"seen: {name}", str(value))
@@ -152,6 +170,23 @@ def _manifest(result: ScoreResult, now: datetime) -> list[tuple[str, list[tuple[
                 ),
             ],
         ),
+    ]
+
+
+def _weights(detector: Detector) -> list[tuple[str, str]]:
+    """Name and weight of each part of a fused score, as text."""
+    if not detector.fused:
+        return []
+    return [(name, f"{weight:.6g}") for name, weight in detector.weight_of_parts.items()]
+
+
+def _image_evidence(detector: Detector) -> list[tuple[str, str]]:
+    """How many classes have images to compare with, and how much these count for the class."""
+    if not len(detector.means):
+        return []
+    return [
+        ("classes with image evidence", str(len(detector.means))),
+        ("weight of images in the classification", f"{detector.image_weight:g}"),
     ]
 
 

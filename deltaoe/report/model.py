@@ -20,11 +20,13 @@ class ReportRow:
         path: of the image file.
         verdict: ``undecided`` where the calibration is too small for one.
         label: the predicted class.
-        score: ΔEnergy, cosine units.
+        score: the detector's, in any unit.
         p_value: conformal; None where there is no calibration.
-        margin: score − its threshold, cosine units; None where there is no threshold.
+        margin: score − its threshold; None where there is no threshold.
         top: (label, cosine) of the nearest labels, largest cosine first.
         thumbnail: a small WebP file; None if it could not be made.
+        parts: (name, p-value) of each part of a fused score; empty for a score of one part.
+        reason: why a fused score calls it unknown, as a sentence; empty for other images.
     """
 
     path: str
@@ -35,6 +37,8 @@ class ReportRow:
     margin: float | None
     top: Sequence[tuple[str, float]]
     thumbnail: bytes | None = None
+    parts: Sequence[tuple[str, float]] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Report:
         full_table: path of the CSV file with all images.
         fdr: accepted share of false alarms among the images called unknown; None for ``alpha``.
         per_class: whether p-values are computed among the calibration images of the predicted class.
+        score_unit: of the score; empty if it has none.
     """
 
     title: str
@@ -75,6 +80,12 @@ class Report:
     full_table: str = ""
     fdr: float | None = None
     per_class: bool = False
+    score_unit: str = ""
+
+    @property
+    def fused(self) -> bool:
+        """Whether the images have a p-value for each part of their score."""
+        return any(row.parts for row in self.rows)
 
     @property
     def level(self) -> float:

@@ -29,6 +29,8 @@ from deltaoe.report.sentences import images, no_threshold_sentence, no_verdict_s
 # <bdi> keeps them from reordering their surroundings, but not gpj.exe from reading exe.jpg.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202d\u202e\ud800-\udfff]")
 
+_HUNDREDS = 200.0  # a spread of scores that needs fewer decimal places
+
 
 def render(report: Report) -> str:
     """The report as a complete HTML document that is readable without JavaScript.
@@ -96,17 +98,20 @@ def content_security_policy(style: str, script: str) -> str:
 def places(report: Report) -> int:
     """Decimal places for scores: 4, and up to 9 where the scores or the threshold need more for three digits.
 
+    Scores that are spread over hundreds, such as squared distances, have 2.
+
     The threshold gets no more places than the spread of the middle half of the scores asks for, and one.
     """
     values = np.concatenate([np.ravel(report.scores), np.ravel(report.calibration)])
     values = values[np.isfinite(values)]
     if not len(values):
         return 4
-    wanted = _three_digits(float(values.max()) - float(values.min()))
+    spread = float(values.max()) - float(values.min())
+    fewest, wanted = 4 if spread < _HUNDREDS else 2, _three_digits(spread)
     if report.threshold is not None:
         low, high = np.quantile(values, [0.25, 0.75])
         wanted = max(wanted, min(_three_digits(abs(report.threshold)), _three_digits(float(high - low)) + 1))
-    return min(9, max(4, wanted))
+    return min(9, max(fewest, wanted))
 
 
 def _three_digits(size: float) -> int:

@@ -7,6 +7,25 @@ import numpy as np
 from deltaoe.functional.conformal import images_needed
 from deltaoe.report.model import Report
 
+# Which sides find an image unusual (ScoreTable.reason) → the same as a sentence.
+_REASONS = {
+    "": "",
+    "text": "Unlike the class names; the class images do not rule it out.",
+    "images": "Unlike the class images; the class names do not rule it out.",
+    "text and images": "Unlike the class names and the class images.",
+    "together": "Only names and images together rule it out.",
+}
+
+
+def reason_sentence(reason: str) -> str:
+    """Why an image is unknown, from :meth:`deltaoe.scoring.score_table.ScoreTable.reason`; "" if there is no reason.
+
+    Example:
+        >>> reason_sentence("text and images")
+        'Unlike the class names and the class images.'
+    """
+    return _REASONS[reason]
+
 
 def no_verdict_sentence(report: Report) -> str:
     """Why no image has a verdict, and how many calibration images would do; "" if images have one."""

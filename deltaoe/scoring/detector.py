@@ -16,7 +16,14 @@ from deltaoe.functional import conformal, fusion
 from deltaoe.functional.text_features import centred
 from deltaoe.functional.unit_rows import Rows, unit_rows
 from deltaoe.scoring import detector_file
-from deltaoe.scoring.detector_fields import DetectorFields
+from deltaoe.scoring.detector_fields import (
+    DELTA_ENERGY,
+    FUSED,
+    NEGATIVE_DISTANCE,
+    PART_WORDS,
+    DetectorFields,
+    ScoreName,
+)
 from deltaoe.store.atomic import write_bytes
 
 if TYPE_CHECKING:
@@ -49,6 +56,26 @@ class Detector(DetectorFields):
         return len(self.parts) > 1
 
     @property
+    def score_name(self) -> ScoreName:
+        """What its score is called in short; :attr:`score_title` says how it is computed."""
+        if self.fused:
+            return FUSED
+        return NEGATIVE_DISTANCE if self.parts == ("images",) else DELTA_ENERGY
+
+    @property
+    def evidence(self) -> str:
+        """The sides that it has, in words: ``text``, ``images`` or ``text and images``."""
+        sides = (("text", self.text_features), ("images", self.means))
+        return " and ".join(name for name, rows in sides if len(rows))
+
+    @property
+    def weight_of_parts(self) -> dict[str, float]:
+        """The weight of each part of its score, by name; a score of one part has the weight 1."""
+        if not self.parts:
+            return {"text": 1.0}
+        return dict(zip(self.parts, self.part_weights.tolist(), strict=True))
+
+    @property
     def score_title(self) -> str:
         """Its score in words: the weights of the parts, then ΔEnergy's τ, c and background, if it has prompts."""
         text = [f"ΔEnergy, τ = {self.temperature:g}, c = {self.top_c}"]
@@ -57,11 +84,11 @@ class Detector(DetectorFields):
         if len(self.centre):
             text.append("prompts centred")
         if self.parts == ("images",):
-            return "Mahalanobis distance to the nearest class"
+            return "negative squared Mahalanobis distance to the nearest class"
         if not self.fused:
             return ", ".join(text)
-        shares = zip(self.parts, self.part_weights, strict=True)
-        return f"fused: {', '.join(f'{name} {share:.0%}' for name, share in shares)}; " + ", ".join(text)
+        shares = [f"{PART_WORDS[name]} {weight:.0%}" for name, weight in self.weight_of_parts.items()]
+        return f"fused: {', '.join(shares)}; " + ", ".join(text)
 
     @property
     def prompts(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -157,7 +184,7 @@ class Detector(DetectorFields):
         return conformal.p_values(scores, self.calibration)
 
     def threshold(self, alpha: float) -> float | None:
-        """The score below which an image is unknown at level α, cosine units; None if the calibration is too small.
+        """The score below which an image is unknown at level α; None if the calibration is too small.
 
         Raises:
             ConfigError: ``alpha`` is not in (0, 1).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,29 @@ from deltaoe.store.feature_space import FeatureSpace
 
 # Names of the parts that a score can be fused from (:mod:`deltaoe.scoring.parts`).
 PARTS = ("text", "joint", "images")
+# The same in words, for people.
+PART_WORDS = {"text": "text", "joint": "both together", "images": "images"}
 # docs/explanation/evidence.md has the measurements behind it.
 JOINT_WEIGHT = 0.02
+
+
+class ScoreName(NamedTuple):
+    """What a score is called.
+
+    Attributes:
+        key: for programs.
+        words: for people.
+        unit: of its values; empty if they have none.
+    """
+
+    key: str
+    words: str
+    unit: str = ""
+
+
+DELTA_ENERGY = ScoreName("delta_energy", "ΔEnergy", "cosine units")
+FUSED = ScoreName("fused", "fused score")
+NEGATIVE_DISTANCE = ScoreName("mahalanobis", "negative squared Mahalanobis distance")
 
 
 def _no_rows(width: int, kind: type[np.generic]) -> npt.NDArray[Any]:

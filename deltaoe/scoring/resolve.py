@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,22 @@ from deltaoe.scoring.options import (
 )
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
+
+
+class ZeroShot(NamedTuple):
+    """A detector that was not tuned.
+
+    Attributes:
+        detector: of zero-shot prompts, given text features, images, or prompts and images.
+        origin: where it comes from, in words.
+        source: where its model can be loaded from.
+        notes: sentences for the user: which evidence it lacks, and what would be needed.
+    """
+
+    detector: Detector
+    origin: str
+    source: ModelSource
+    notes: list[str]
 
 
 def saved_detector(workspace: Workspace, options: ScoreOptions) -> tuple[Detector, str] | None:
@@ -59,7 +76,7 @@ def saved_detector(workspace: Workspace, options: ScoreOptions) -> tuple[Detecto
 
 def zero_shot_detector_for(
     scored: DataSet | None, workspace: Workspace, options: ScoreOptions, on: OnEvent
-) -> tuple[Detector, str, ModelSource]:
+) -> ZeroShot:
     """A detector of zero-shot prompts or given text features, calibrated if there are in-distribution images.
 
     Args:
@@ -67,9 +84,6 @@ def zero_shot_detector_for(
         workspace: has the data sets, and the text features encoded before.
         options: class names, prompts, background, and the choice of τ and c.
         on: receives progress.
-
-    Returns:
-        The detector; its origin in words; and where its model can be loaded from.
 
     Raises:
         ConfigError: an option is out of range.
@@ -99,11 +113,13 @@ def zero_shot_detector_for(
         with_selected_settings,
         zero_shot_detector,
     )
-    from deltaoe.scoring.zero_shot_images import image_detector, with_images_of
+    from deltaoe.scoring.zero_shot_images import image_detector, why_not_fitted, with_images_of
 
+    notes = []
     if alone and data is not None:
         detector = image_detector(names, workspace.features_of(data).space)
-        origin = "images alone"
+        asked = options.evidence == "images"
+        origin = "images alone" + ("" if asked else f" (no text features came with {data.title})")
     elif given is not None:
         _, features, origin = given
         images = data if data is not None and options.text_features is None else scored or data
@@ -121,15 +137,22 @@ def zero_shot_detector_for(
         if fitted is None:
             detector = calibrate(detector, data, store, rows, on)
             origin += f", calibrated on {data.title}"
+            if options.evidence == "auto":
+                notes.append(f"Only the prompts were asked: {why_not_fitted(data)}.")
         else:
             detector = with_images_of(detector, data, workspace, fitted, options.evidence, on)
-            origin += f", {len(fitted)} images of {data.title} fitted and the others calibrated with"
+            if not alone and not len(detector.text_features):
+                origin = "images alone (one class)"
+            origin += (
+                f", fitted on {len(fitted)} images of {data.title}, "
+                f"calibrated on {len(detector.calibration)} others"
+            )
     elif options.select:
         raise DataError(
             "there are no images of known classes to select with",
             hint="extract them first: deltaoe extract DIR   (DIR holds one folder per class)",
         )
-    return detector, origin, source
+    return ZeroShot(detector, origin, source, notes)
 
 
 def _images_alone(data: DataSet | None, workspace: Workspace, options: ScoreOptions, has_text: bool) -> bool:

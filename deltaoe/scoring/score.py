@@ -107,12 +107,13 @@ def score(
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     data = _requested_data(given, workspace)
     chosen = saved_detector(workspace, options)
+    lacking: list[str] = []
     if chosen is not None:
         detector, origin = chosen
         detector = with_evidence(detector, options.evidence)
         source = ModelSource(options.model, workspace, detector.space.model, on=on, expected=detector.space)
     else:
-        detector, origin, source = zero_shot_detector_for(data, workspace, options, on)
+        detector, origin, source, lacking = zero_shot_detector_for(data, workspace, options, on)
 
     # Imported here: torch takes seconds, and a wrong option should be answered at once.
     from deltaoe.scoring.scorer import Scorer, score_stored, with_exact_scores
@@ -163,7 +164,8 @@ def score(
         model=str(source.ref) if data is None else detector.space.model,
         encoded=images.encoded,
         reused=images.reused,
-        notes=_notes(detector, data, scorer.recall, exact)
+        notes=lacking
+        + _notes(detector, data, scorer.recall, exact)
         + (
             ["Only the prompts were asked: --neighbours has no image evidence."]
             if fused != bool(detector.parts)

@@ -32,8 +32,7 @@ class ScoreTable:
         labels: (N, m) indices into ``class_names``, most similar first; the first is the predicted class.
         cosines: (N, m) cosines of the images with these labels.
         p_values: (N,) conformal p-values; None without calibration.
-        threshold: the score below which an image is unknown, cosine units; None if there is none, or if images have
-            different ones.
+        threshold: the score below which an image is unknown; None if there is none, or if images have different ones.
         alpha: α, the accepted share of in-distribution images called unknown.
         failed: path and reason of each file that is no usable image.
         thresholds: (N,) threshold of each image; −∞ where no score is unknown, NaN where the calibration allows no
@@ -73,7 +72,7 @@ class ScoreTable:
         return math.nan if self.threshold is None else self.threshold
 
     def margin(self, row: int) -> float | None:
-        """Score of one image minus its threshold, cosine units; None if there is no finite threshold."""
+        """Score of one image minus its threshold; None if there is no finite threshold."""
         threshold = self.threshold_of(row)
         return float(self.scores[row]) - threshold if math.isfinite(threshold) else None
 

@@ -27,9 +27,8 @@ class Decisions:
 
     Attributes:
         p_values: (N,) conformal p-values; None without calibration.
-        thresholds: (N,) threshold of each image, cosine units: an image is known iff its score is at least that. −∞
-            where no score is unknown, NaN where the calibration is too small for any threshold; None without
-            calibration.
+        thresholds: (N,) threshold of each image: an image is known iff its score is at least that. −∞ where no score
+            is unknown, NaN where the calibration is too small for any threshold; None without calibration.
         threshold: the one threshold of all images; None if there is none, or classes have their own.
         notes: sentences for the user.
     """
@@ -45,7 +44,7 @@ def decide(detector: Detector, scores: Floats, classes: npt.NDArray[np.int64], r
 
     Args:
         detector: its calibration scores are used, and their classes where the rule is per class.
-        scores: (N,) ΔEnergy, cosine units.
+        scores: (N,) the detector's scores of the images, in any unit.
         classes: (N,) predicted class indices.
         rule: α or the false discovery rate, over all images or per class.
 

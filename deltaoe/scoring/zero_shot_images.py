@@ -63,6 +63,19 @@ def fitting_rows(data: DataSet, evidence: Evidence) -> Indices | None:
     )
 
 
+def why_not_fitted(data: DataSet) -> str:
+    """Why ``auto`` fits no image evidence on the images of a data set, in words, and how many images would do."""
+    rows = data.distinct_rows()
+    if np.bincount(data.class_of[rows]).max(initial=0) < 2:
+        return (
+            f"no class of {data.title} has two images, one to fit image evidence on and one to calibrate with"
+        )
+    return (
+        f"{data.title} has {len(rows)} distinct images, too few to fit image evidence on half of them and leave "
+        f"{FEWEST_CALIBRATION} to calibrate with; {2 * FEWEST_CALIBRATION} would do"
+    )
+
+
 def with_images_of(
     detector: Detector, data: DataSet, workspace: Workspace, rows: Indices, evidence: Evidence, on: OnEvent
 ) -> Detector:

@@ -129,8 +129,8 @@ def test_its_numbers_are_those_of_its_files(first: Finished, folder: Path) -> No
     """By scikit-learn and counting, from the folder names alone."""
     shown = numbers_of(first.stdout)
     assert len(shown) == 11
-    for column, scores in enumerate(("zero-shot/scores.csv", "coop/scores.csv", "scores.csv")):
-        rows = table(folder / scores)
+    for column, place in enumerate(("zero-shot", "with-images", "coop", ".")):
+        rows = table(folder / place / "scores.csv")
         group = np.array([row["path"].split("/")[1] for row in rows])
         score = np.array([float(row["score"]) for row in rows])
         names = [Path(row["path"]).name for row in rows]
@@ -186,6 +186,7 @@ def assert_good(results: dict[str, dict[str, float]]) -> None:
     comes out between 0.69 and 0.93 by rounding alone.
     """
     zero_shot, coop, ours = results["zero-shot"], results["CoOp"], results["deltaoe (default)"]
+    with_images = results["with images"]
     near, far = "AUROC against other objects (near)", "AUROC against patterns (far)"
 
     def accuracy(of: dict[str, float]) -> float:
@@ -195,6 +196,8 @@ def assert_good(results: dict[str, dict[str, float]]) -> None:
     assert 0.4 < accuracy(zero_shot) < 0.95
     assert 0.55 < zero_shot[near] < 0.9
     assert 0.55 < zero_shot[far] < 0.97
+    assert with_images[near] > zero_shot[near] + 0.02
+    assert with_images[far] > zero_shot[far] + 0.02
     assert accuracy(ours) > accuracy(zero_shot)
     assert ours[near] > zero_shot[near] + 0.015
     assert ours[far] > zero_shot[far] - 0.03
@@ -225,7 +228,7 @@ def test_what_it_leaves_is_an_ordinary_project(again: Finished, folder: Path, ru
     command = ("score", "./unknown", "--report", "html", "--report", "json")
     scored = run(*command, cwd=folder, model=None)
     assert "1 file could not be used" in scored.stderr and "broken.jpg" in scored.stderr
-    assert len(check_outputs(folder, folder / "unknown", alpha=0.05)) == 966 + 1
+    assert len(check_outputs(folder, folder / "unknown", alpha=0.05, fused=True)) == 966 + 1
     # Once more, as JSON: all is in the cache, and the numbers are the same.
     before = (folder / "scores.csv").read_bytes()
     done = run(*command, "--json", cwd=folder, model=None)

@@ -18,8 +18,13 @@ def test_zero_shot_before_any_tuning(project: Path, run: Run) -> None:
     done = run(*plain, "--fail-on-unknown", cwd=project, rc=1)
     rows = check_outputs(project, project / "unknown", alpha=0.4, fused=True)
     assert {row["verdict"] for row in rows} == {"known", "unknown"}
-    assert "zero-shot prompts 'a photo of a {}.', 48 images of" in done.stdout
+    # Half of 24 images in each of four classes is fitted, the other half calibrates.
+    assert re.search(
+        r"zero-shot prompts 'a photo of a \{\}\.', fitted on 48 images of \S*images, calibrated on 48 others",
+        done.stdout,
+    )
     assert "48 calibration images" in done.stdout
+    assert re.search(r"threshold +fused score ≥ -\S+ is known \(α = 0.4\)", done.stdout)
 
     sketch = run(*plain, "--template", "a sketch of a {}.", "--json", cwd=project).json
     assert "a sketch of a {}." in sketch["detector"]
@@ -126,3 +131,42 @@ def test_zero_shot_score_options(project: Path, run: Run) -> None:
         "score", "unknown", "--zero-shot", "--temperature", "0.01", "--top-c", "3", "--json", cwd=project
     ).json
     assert (told["temperature"], told["top_c"], told["counts"]["undecided"]) == (0.01, 3, 0)
+
+
+def test_too_few_images_for_image_evidence_say_how_many_would_do(project: Path, run: Run) -> None:
+    for name in ("red_stripes", "blue_waves"):
+        for file in sorted((project / "images" / name).iterdir())[:12]:
+            (project / "few" / name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, project / "few" / name)
+    run("extract", "few", cwd=project)
+    told = run("score", "unknown", "--zero-shot", "--json", cwd=project)
+    (sentence,) = told.json["notes"]
+    assert f"warning: {sentence}" in told.stderr
+    assert sentence.startswith("Only the prompts were asked: ") and "has 24 distinct images" in sentence
+    assert sentence.endswith("leave 19 to calibrate with; 38 would do.")
+    assert (told.json["score"], told.json["evidence"], told.json["parts"]) == (
+        "delta_energy",
+        "text",
+        {"text": 1.0},
+    )
+    assert told.json["calibration_images"] == 24
+    # Asked for text alone, nothing is missing.
+    assert (
+        run("score", "unknown", "--evidence", "text", "--zero-shot", "--json", cwd=project).json["notes"]
+        == []
+    )
+
+
+def test_one_class_says_that_images_speak_alone(project: Path, run: Run) -> None:
+    for file in (project / "images").glob("*/*.png"):
+        (project / "good" / "part").mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, project / "good" / "part" / f"{file.parent.name}-{file.name}")
+    run("extract", "good", cwd=project)
+    told = run("score", "unknown", "--zero-shot", "--json", cwd=project).json
+    assert re.fullmatch(
+        r"images alone \(one class\), fitted on 48 images of \S+good, calibrated on 48 others",
+        told["detector"],
+    )
+    assert (told["score"], told["evidence"], told["parts"]) == ("mahalanobis", "images", {"images": 1.0})
+    done = run("score", "unknown", "--zero-shot", cwd=project)
+    assert re.search(r"threshold +negative squared Mahalanobis distance ≥ -\S+ is known", done.stdout)

@@ -94,15 +94,24 @@ def test_an_export_holds_views_and_text_features(
     right = (texts / np.linalg.norm(texts, axis=1, keepdims=True))[[2, 1, 0]]
     assert np.allclose(carried.text_features, right, atol=1e-6)
 
-    # Nobody said which model made them, so no text tower can be right.
+    # Nobody said which model made them, so no text tower can be right: no prompts are learned.
+    tune = ("tune", "--data", "data:foreign", "--shots", "2")
     for model in (None, tiny_model):
-        says = ("the cache of data:foreign was imported without the name of the model", "with --model NAME")
-        fails("tune", "--data", "data:foreign", "--shots", "2", cwd=there, model=model, says=says)
+        says = ("no prompts can be learned: data:foreign was imported", "use --evidence images")
+        fails(*tune, "--evidence", "text", cwd=there, model=model, rc=2, says=says)
+        tuned = run(*tune, "--out", "both.safetensors", "--json", cwd=there, model=model).json
+        (note,) = tuned["notes"]
+        assert note.startswith("No prompts were learned: data:foreign was imported")
+        assert (tuned["score"], tuned["evidence"], tuned["calibration_images"]) == (
+            "fused",
+            "text and images",
+            34,
+        )
 
     # Zero-shot with the text features that came along: no model, no text encoder, and the textbook's numbers.
     done = run(
         *("score", "data:foreign", "--data", "data:foreign", "--alpha", "0.2"),
-        *("--temperature", "0.5", "--json"),
+        *("--evidence", "text", "--temperature", "0.5", "--json"),
         cwd=there,
         model=None,
     )
@@ -201,7 +210,8 @@ def test_real_features(real: Path, shared: Path, run: Run) -> None:
     )
 
     def scored(name: str, *texts: str | Path) -> list[dict[str, str]]:
-        done = run("score", f"data:{name}", *texts, "--out", name, "--json", cwd=real, model=None)
+        plain = ("--evidence", "text", "--out", name, "--json")
+        done = run("score", f"data:{name}", *texts, *plain, cwd=real, model=None)
         assert "Loading" not in done.stderr and done.json["model"] == "ViT-B-32/openai"
         assert (done.json["temperature"], done.json["top_c"]) == (0.1, 1)
         return table(real / name / "scores.csv")
@@ -221,3 +231,24 @@ def test_real_features(real: Path, shared: Path, run: Run) -> None:
         scores = [float(one["score"]) for one in [*inside, *outside]]
         auroc = roc_auc_score([1] * len(inside) + [0] * len(outside), scores)
         assert auroc == pytest.approx(row[name.removesuffix("-ood")]["auroc"], abs=1e-4), name
+
+
+def test_features_of_any_encoder_are_compared_with_images_alone(fresh: Path, run: Run) -> None:
+    rng = np.random.default_rng(4)
+    labels = np.repeat([0, 1], 40)
+    features = rng.normal(size=(80, 8)) + 6 * np.eye(8)[labels]
+    np.savez(fresh / "dino.npz", features=features, labels=labels, class_names=["good", "fair"])
+    # The same two classes, and images of neither.
+    others = np.concatenate([rng.normal(size=(20, 8)) + 6 * np.eye(8)[place] for place in (0, 1, 5)])
+    np.savez(fresh / "others.npz", features=others)
+    for name in ("dino", "others"):
+        run("store", "import", f"{name}.npz", "--name", name, cwd=fresh)
+    told = run("score", "data:others", "--data", "data:dino", "--json", cwd=fresh, model=None).json
+    assert told["detector"] == (
+        "images alone (no text features came with data:dino), fitted on 40 images of data:dino, "
+        "calibrated on 40 others"
+    )
+    assert (told["score"], told["evidence"], told["parts"]) == ("mahalanobis", "images", {"images": 1.0})
+    verdicts = [image["verdict"] for image in told["images"]]
+    assert verdicts[40:] == ["unknown"] * 20 and verdicts[:40].count("unknown") <= 6
+    assert [image["class"] for image in told["images"][:40]] == ["good"] * 20 + ["fair"] * 20

@@ -37,9 +37,10 @@ def test_photographs(photos: Path, shared: Path, run_cold: Run, run: Run) -> Non
     assert (tuned.json["shots"], tuned.json["calibration_images"]) == (112, 98)
     assert tuned.json["facts"]["shot_accuracy"] >= 0.95
     run_cold("score", "./unknown", "--report", "html", "--report", "json", cwd=photos, model=model)
-    rows = check_outputs(photos, photos / "unknown", alpha=0.05)
+    rows = check_outputs(photos, photos / "unknown", alpha=0.05, fused=True)
     tuned_quality = quality(rows)
-    run("score", "./unknown", "--zero-shot", "--out", "zero-shot", cwd=photos, model=model)
+    plain = ("--zero-shot", "--evidence", "text", "--out", "zero-shot")
+    run("score", "./unknown", *plain, cwd=photos, model=model)
     zero_shot = quality(table(photos / "zero-shot" / "scores.csv"))
 
     # Seen while writing: AUROC 0.90 (zero-shot 0.81), accuracy 0.96 (0.81), false alarms 0.01, detected 0.39 (0.21).

@@ -137,7 +137,7 @@ def test_the_picture_has_words_for_those_who_do_not_see_it():
     page = Page(render(make_report()))
     [(svg, _)] = page.find("svg")
     assert svg["role"] == "img" and svg["aria-labelledby"] == "histogram-title histogram-desc"
-    assert page.text("title", id="histogram-title") == "Histogram of the delta_energy scores"
+    assert page.text("title", id="histogram-title") == "Histogram of the scores: delta_energy"
     words = page.text("desc", id="histogram-desc")
     assert words.startswith("300 images scored, above the baseline; 200 images of the calibration, below it")
     assert [text for _, text in page.find("li") if "calibration" in text or "scored" in text] == [

@@ -29,7 +29,7 @@ def test_first_come_the_counts_the_threshold_and_its_meaning():
         "threshold", f"{report.threshold:.4f}", "exactly", repr(report.threshold)
     ]  # fmt: skip
     assert page.text("p", class_="promise") == (
-        f"An image is known if its delta_energy score is at least {report.threshold:.4f}; "
+        f"An image is known if its delta_energy is at least {report.threshold:.4f}; "
         "at most 5% of your own images are called unknown on average."
     )
     assert page.text("aside") == "Only 200 calibration images. Second note."

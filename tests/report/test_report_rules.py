@@ -36,7 +36,7 @@ def test_a_share_of_the_images_called_unknown():
     found = page(fdr=0.1)
     line = f"{make_report().threshold:.4f}"
     assert promise(found) == (
-        f"Images are called unknown so that {FDR} Here these are the images whose delta_energy score is below {line}."
+        f"Images are called unknown so that {FDR} Here these are the images whose delta_energy is below {line}."
     )
     assert "5%" not in promise(found)
     assert found.find("line", id="threshold-line")
@@ -57,7 +57,7 @@ def test_where_no_image_may_be_called_unknown_all_are_known(per_class):
 def test_a_threshold_for_each_class():
     found = page(per_class=True, threshold=None, counts=SOME)
     assert promise(found) == (
-        "An image is known if its delta_energy score is at least the threshold of the class it was taken for: each "
+        "An image is known if its delta_energy is at least the threshold of the class it was taken for: each "
         "class has its own. In each class at most 5% of your own images are called unknown on average."
     )
     assert found.text("div", id="threshold") == "threshold — each class has its own threshold"
@@ -72,7 +72,7 @@ def test_a_threshold_for_each_class_and_a_share():
     found = page(per_class=True, fdr=0.1, threshold=None, counts=SOME)
     assert promise(found) == (
         f"Images are called unknown so that {FDR} Each class has its own threshold: unknown are the images whose "
-        "delta_energy score is below the threshold of the class they were taken for."
+        "delta_energy is below the threshold of the class they were taken for."
     )
 
 

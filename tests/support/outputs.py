@@ -33,6 +33,8 @@ def check_outputs(folder: Path, found: Path, alpha: float, *, fused: bool = Fals
 
     told = json.loads((folder / "scores.json").read_text(encoding="ascii"))
     assert told["alpha"] == alpha
+    assert (told["score"], len(told["parts"])) == (("fused", 3) if fused else ("delta_energy", 1))
+    assert sum(told["parts"].values()) == pytest.approx(1)
     assert [record["path"] for record in told["images"]] == [row["path"] for row in rows]
     for row, record in zip(rows, told["images"], strict=True):
         assert (row["verdict"], row["class"]) == (record["verdict"], record["class"] or "")
