@@ -104,6 +104,16 @@ def config_digest(config: dict[str, Any]) -> str:
     return hashlib.sha256(canonical_json(config).encode()).hexdigest()
 
 
+def is_known_model(name: str) -> bool:
+    """Whether a name is one that a model can be asked for by: ``local-dir:``, ``hf-hub:``, or one of open_clip's."""
+    import open_clip
+
+    ref = ModelRef.parse(name)
+    if ref.local_folder is not None or ref.name.startswith(HF_HUB):
+        return True
+    return ref.name in open_clip.list_models()
+
+
 def _check_name(ref: ModelRef) -> bool:
     """Check model and tag against open_clip's lists; return whether the weights were trained with QuickGELU.
 

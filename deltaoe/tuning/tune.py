@@ -15,8 +15,9 @@ from deltaoe.errors import ConfigError, DataError
 from deltaoe.images.labels import require_classes
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
-from deltaoe.scoring.options import TEMPLATE, Evidence, PromptOptions
+from deltaoe.scoring.options import TEMPLATE, PromptOptions
 from deltaoe.store.dataset import DataSet
+from deltaoe.store.feature_space import UNNAMED, FeatureSpace
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import Workspace
 from deltaoe.tuning.data import Draw, Shots, TuningData, draw, remembering
@@ -88,7 +89,7 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
     """
     tuning = options.tuning
     options.check()
-    why = _no_prompts(data, workspace, tuning.evidence)
+    why = _no_prompts(data, workspace, options)
     if not why:
         require_classes(data.class_names, data.title)
         tuning.check(len(data.class_names))
@@ -159,7 +160,7 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
     return TuneResult(detector, data, drawn, fitted, tuple(said))
 
 
-def _no_prompts(data: DataSet, workspace: Workspace, evidence: Evidence) -> str:
+def _no_prompts(data: DataSet, workspace: Workspace, options: TuneOptions) -> str:
     """Why no prompts are learned, in words; empty if they are.
 
     Raises:
@@ -168,22 +169,29 @@ def _no_prompts(data: DataSet, workspace: Workspace, evidence: Evidence) -> str:
     """
     if not data.labelled or not data.class_names:
         require_classes((), data.title)
+    evidence = options.tuning.evidence
     if evidence == "images":
         return "--evidence images"
-    space = workspace.known_space(data.space_id)
-    imported = space is not None and space.is_imported
-    reason = (
-        f"{data.title} has one class, {data.class_names[0]}"
-        if len(data.class_names) == 1
-        else f"{data.title} was imported, and its features have no text encoder"
-        if imported
-        else ""
-    )
+    reason = ""
+    if len(data.class_names) == 1:
+        reason = f"{data.title} has one class, {data.class_names[0]}"
+    elif not _has_text_encoder(workspace.known_space(data.space_id), options.model.model):
+        reason = f"{data.title} was imported without the name of a model that has a text encoder"
     if reason and evidence != "auto":
         raise ConfigError(
             f"no prompts can be learned: {reason}", hint="use --evidence images, or leave --evidence out"
         )
     return reason
+
+
+def _has_text_encoder(space: FeatureSpace | None, model: str | None) -> bool:
+    """Whether there is a model whose text encoder may fit the features: of imported ones, their name tells."""
+    if space is None or not space.is_imported:
+        return True
+    # Imported here: it loads torch.
+    from deltaoe.clip.loading import is_known_model
+
+    return space.model != UNNAMED and is_known_model(model or space.model)
 
 
 def _without_prompts(
