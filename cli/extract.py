@@ -118,5 +118,5 @@ def extract(
     )
     if strict and result.failed:
         raise typer.Exit(1)
-    if len(data.class_names) > 1:
+    if data.class_names:
         screen.note("next: deltaoe tune --shots 16", style="dim")

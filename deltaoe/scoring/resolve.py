@@ -116,10 +116,11 @@ def zero_shot_detector_for(
     from deltaoe.scoring.zero_shot_images import image_detector, why_not_fitted, with_images_of
 
     notes = []
-    if alone and data is not None:
+    one_class = fitted is not None and len(names) == 1
+    if data is not None and (alone or one_class):
         detector = image_detector(names, workspace.features_of(data).space)
-        asked = options.evidence == "images"
-        origin = "images alone" + ("" if asked else f" (no text features came with {data.title})")
+        why = "one class" if one_class else f"no text features came with {data.title}"
+        origin = "images alone" + ("" if options.evidence == "images" else f" ({why})")
     elif given is not None:
         _, features, origin = given
         images = data if data is not None and options.text_features is None else scored or data
@@ -141,8 +142,6 @@ def zero_shot_detector_for(
                 notes.append(f"Only the prompts were asked: {why_not_fitted(data)}.")
         else:
             detector = with_images_of(detector, data, workspace, fitted, options.evidence, on)
-            if not alone and not len(detector.text_features):
-                origin = "images alone (one class)"
             origin += (
                 f", fitted on {len(fitted)} images of {data.title}, "
                 f"calibrated on {len(detector.calibration)} others"
@@ -192,6 +191,11 @@ def _fitting_rows(
                 hint="extract them first: deltaoe extract DIR   (DIR holds one folder per class)",
             )
         return None
+    if len(names) == 1 and options.evidence == "both":
+        raise DataError(
+            f"with one class, {names[0]}, images speak alone",
+            hint="leave --evidence out, or use --evidence images",
+        )
     return fitting_rows(data, "images" if alone else options.evidence)
 
 

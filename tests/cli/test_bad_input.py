@@ -117,12 +117,21 @@ def test_before_anything_is_extracted(tmp_path: Path, fails: Fails) -> None:
     fails("score", ".", cwd=tmp_path, says=("no class names to score against", "--labels FILE"))
 
 
-def test_one_class_only(tmp_path: Path, run: Run, fails: Fails) -> None:
-    make_pictures(tmp_path / "images" / "red_stripes", 5, seed=0)
-    done = run("extract", "images", cwd=tmp_path)
-    assert "tune" not in done.stderr  # it would be refused
-    says = ("has one class only (red stripes); tuning needs at least two", "one folder per class")
-    fails("tune", "--shots", "2", cwd=tmp_path, says=says)
+def test_one_class_learns_no_prompts(tmp_path: Path, run: Run, fails: Fails) -> None:
+    make_pictures(tmp_path / "images" / "red_stripes", 60, seed=0)
+    make_pictures(tmp_path / "odd" / "blue_waves", 10, seed=1)
+    assert "next: deltaoe tune" in run("extract", "images", cwd=tmp_path).stderr
+    says = ("no prompts can be learned", "has one class")
+    fails("tune", "--evidence", "text", cwd=tmp_path, rc=2, says=says)
+    tuned = run("tune", "--shots", "16", "--json", cwd=tmp_path)
+    assert "No prompts were learned" in tuned.stderr and "Loading model" not in tuned.stderr
+    assert (tuned.json["shots"], tuned.json["calibration_images"]) == (16, 44)
+    scored = run("score", "odd", "images", "--json", cwd=tmp_path).json
+    odd = [one["score"] for one in scored["images"] if "blue_waves" in one["path"]]
+    own = [one["score"] for one in scored["images"] if "red_stripes" in one["path"]]
+    assert max(odd) < min(own)
+    assert {one["class"] for one in scored["images"]} == {"red stripes"}
+    assert scored["counts"]["unknown"] >= len(odd)
 
 
 def test_fewer_images_than_shots(project: Path, run: Run, fails: Fails) -> None:
