@@ -324,12 +324,8 @@ def report(
         MEAN_BAR,
     )
     bar("worst column: distance to its best single score", float(np.nanmin(means[TUNED] - best)), WORST_BAR)
-    show(
-        "What was to be reached",
-        ["found", "wanted", ""],
-        bars,
-        markdown and markdown.with_stem(f"{markdown.stem}-bars"),
-    )
+    file = markdown and markdown.with_stem(f"{markdown.stem}-bars")
+    show("What was to be reached", ["found", "wanted", ""], bars, file)
 
 
 if __name__ == "__main__":
