@@ -16,7 +16,7 @@ discriminant of equal priors but for a constant of the image. A label without im
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -122,11 +122,9 @@ class SideTensors:
             logit_scale: factor on cosines in the softmax, for the confidence. Without prompts logits are those of the
                 Gaussians, whose softmax is the posterior, and have no factor. None for no confidence.
         """
-        columns = self._classes + len(self._background)
-        block = max(16, min(_MOST_IMAGES, _BLOCK // max(1, columns)))
         pieces = [
-            self._block(torch.from_numpy(features[start : start + block]).to(self.device), shown, logit_scale)
-            for start in range(0, len(features), block)
+            self._block(torch.from_numpy(features[part]).to(self.device), shown, logit_scale)
+            for part in self._blocks_of(len(features))
         ]
         if not pieces:
             return PartValues(
@@ -140,11 +138,20 @@ class SideTensors:
     @torch.inference_mode()
     def predicted(self, features: Rows, image_weights: Sequence[float]) -> npt.NDArray[np.int64]:
         """The classes (W, N) of image features (N, D) if the discriminants had each of W weights w."""
-        rows = torch.from_numpy(features).to(self.device)
-        cosines = rows @ self._text.T
-        discriminants = (rows - self._middle) @ self._root @ self._means.T - self._means_half
-        shares = [weight * CLIP_TEMPERATURE for weight in image_weights]
-        return np.stack([(cosines + share * discriminants).argmax(dim=-1).cpu().numpy() for share in shares])
+        found = np.empty((len(image_weights), len(features)), dtype=np.int64)
+        for part in self._blocks_of(len(features)):
+            rows = torch.from_numpy(features[part]).to(self.device)
+            cosines = rows @ self._text.T
+            discriminants = (rows - self._middle) @ self._root @ self._means.T - self._means_half
+            for i, weight in enumerate(image_weights):
+                logits = cosines + weight * CLIP_TEMPERATURE * discriminants
+                found[i, part] = logits.argmax(dim=-1).cpu().numpy()
+        return found
+
+    def _blocks_of(self, count: int) -> Iterator[slice]:
+        """So many images in blocks, whose cosines with all labels fit in memory."""
+        size = max(16, min(_MOST_IMAGES, _BLOCK // max(1, self._classes + len(self._background))))
+        return (slice(start, start + size) for start in range(0, count, size))
 
     def _block(self, features: Tensor, shown: int, logit_scale: float | None) -> tuple[Tensor, ...]:
         """Values (N, P), labels and cosines (N, ``shown``) of the largest logits, and confidence, of one block."""
