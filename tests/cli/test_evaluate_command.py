@@ -120,8 +120,9 @@ def test_score_with_other_rules_and_labels(project: Path, run: Run, fails: Fails
     assert chosen["background_labels"] == 0 and "held-out classes" in (project / "report.html").read_text(
         "utf-8"
     )
-    assert scored("--zero-shot")["background_labels"] == 0
-    asked = ("--zero-shot", "--background", "imagenet")
+    assert scored("--zero-shot")["background_labels"] > 0
+    assert scored("--zero-shot", "--evidence", "text")["background_labels"] == 0
+    asked = ("--zero-shot", "--background", "imagenet", "--evidence", "text")
     bounded = scored(*asked, "--neighbours", "20", "--temperature", "0.1")
     exact = scored(*asked, "--temperature", "0.1")
     assert exact["background_labels"] > 0

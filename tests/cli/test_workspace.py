@@ -36,7 +36,7 @@ def test_a_moved_project_keeps_its_cache(project: Path, run: Run) -> None:
     moved = project.rename(project.parent / "moved")
     before = contents(moved / ".deltaoe" / "features")
     told = run("score", "./unknown", "--data", "./images", "--json", cwd=moved).json
-    assert told["detector"].endswith(f"calibrated on {moved / 'images'}")
+    assert f"fitted on 48 images of {moved / 'images'}, calibrated on 48 others" in told["detector"]
     again = run("extract", "./images", "--json", cwd=moved)
     assert (again.json["encoded"], again.json["unchanged"]) == (0, 96)
     assert "Loading model" not in again.stderr

@@ -183,9 +183,10 @@ def test_verdict_class_and_confidence_are_numpys(place, arrays, detector, tmp_pa
     assert right.mean() == np.mean(detector.predict(arrays["id"]) == arrays["labels"])
     assert right.mean() != np.mean((known @ arrays["text"].T).argmax(axis=1) == arrays["labels"])
     confidence = softmax(50 * logits, axis=1).max(axis=1)
-    bins = [(low < confidence) & (confidence <= low + 1 / 15) for low in np.arange(15) / 15]
+    bins = [(low < confidence) & (confidence <= low + 1 / 15 + 1e-12) for low in np.arange(15) / 15]
     gaps = [abs(right[rows].mean() - confidence[rows].mean()) * rows.mean() for rows in bins if rows.any()]
-    assert value(found, metric="ece") == pytest.approx(sum(gaps), abs=1e-5)
+    # In single precision, an image on the edge of a bin may fall on its other side.
+    assert value(found, metric="ece") == pytest.approx(sum(gaps), abs=1 / len(known))
 
 
 def test_images_alone(place, arrays, detector, tmp_path):
@@ -217,7 +218,7 @@ def test_images_alone(place, arrays, detector, tmp_path):
     assert value(found, metric="accuracy") == np.mean(posterior.argmax(axis=1) == arrays["labels"])
     # The confidence is the posterior, whatever the scale of cosines.
     right, confidence = posterior.argmax(axis=1) == arrays["labels"], posterior.max(axis=1)
-    bins = [(low < confidence) & (confidence <= low + 1 / 15) for low in np.arange(15) / 15]
+    bins = [(low < confidence) & (confidence <= low + 1 / 15 + 1e-12) for low in np.arange(15) / 15]
     gaps = [abs(right[rows].mean() - confidence[rows].mean()) * rows.mean() for rows in bins if rows.any()]
     assert value(found, metric="ece") == pytest.approx(sum(gaps), abs=1e-4)
 

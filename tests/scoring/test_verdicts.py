@@ -102,7 +102,7 @@ def test_small_classes_are_compared_with_all_and_named():
 def test_a_detector_without_classes_of_calibration():
     with pytest.raises(ConfigError, match="does not know the classes") as caught:
         decide(detector(CALIBRATION), SCORES, HOME, Rule(per_class=True))
-    assert "tune again" in caught.value.hint
+    assert "leave --per-class out" in caught.value.hint
 
 
 @pytest.mark.parametrize("rule", [Rule(0.0), Rule(fdr=0.0), Rule(fdr=1.5), Rule(fdr=float("nan"))])

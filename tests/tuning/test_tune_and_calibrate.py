@@ -78,8 +78,11 @@ def test_what_was_learned_from_calibrates_nothing(project, tuned):
     assert len(tuned.drawn.split.conflicting) == 3
     assert any("also lies under another class" in note for note in tuned.notes)
     store = workspace.store(tuned.detector.space)
-    wanted = np.sort(Scorer(tuned.detector)(store.features(rest))[0])
-    assert tuned.detector.calibration == pytest.approx(wanted, abs=1e-7)
+    wanted = Scorer(tuned.detector)(store.features(rest)).parts
+    assert wanted is not None and tuned.detector.parts == ("text", "joint", "images")
+    assert np.sort(tuned.detector.part_calibration, axis=0) == pytest.approx(
+        np.sort(wanted, axis=0), abs=1e-5
+    )
 
 
 def test_the_copy_of_a_shot_scores_like_it_but_calibrates_nothing(project, tuned):
