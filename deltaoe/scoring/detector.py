@@ -64,9 +64,10 @@ class Detector(DetectorFields):
 
     @property
     def evidence(self) -> str:
-        """The sides that it has, in words: ``text``, ``images`` or ``text and images``."""
-        sides = (("text", self.text_features), ("images", self.means))
-        return " and ".join(name for name, rows in sides if len(rows))
+        """The sides that its score comes from, in words: ``text``, ``images`` or ``text and images``."""
+        if not self.parts:  # without calibration images, the score is ΔEnergy alone
+            return "text"
+        return "text and images" if self.fused else self.parts[0]
 
     @property
     def weight_of_parts(self) -> dict[str, float]:

@@ -183,7 +183,9 @@ class ScoreOptions(Options):
             "Class names and their text features from an .npz file; no text encoder runs.", panel=ZERO_SHOT
         ),
     ] = None
-    prompts: PromptOptions = field(default_factory=PromptOptions)
+    prompts: Annotated[
+        PromptOptions, Unset("background.source", f"{ZERO_SHOT_BACKGROUND}; {IMAGENET} with labelled images")
+    ] = field(default_factory=PromptOptions)
     select: Annotated[
         bool,
         Option("Zero-shot τ and c that tell held-out classes best from the others.", panel=ZERO_SHOT),

@@ -117,6 +117,8 @@ def zero_shot_detector_for(
 
     notes = []
     one_class = fitted is not None and len(names) == 1
+    if alone or one_class:
+        _check_no_prompts_asked(options)
     if data is not None and (alone or one_class):
         detector = image_detector(names, workspace.features_of(data).space)
         why = "one class" if one_class else f"no text features came with {data.title}"
@@ -142,6 +144,7 @@ def zero_shot_detector_for(
                 notes.append(f"Only the prompts were asked: {why_not_fitted(data)}.")
         else:
             detector = with_images_of(detector, data, workspace, fitted, options.evidence, on)
+            notes += _without_images(detector)
             origin += (
                 f", fitted on {len(fitted)} images of {data.title}, "
                 f"calibrated on {len(detector.calibration)} others"
@@ -169,8 +172,27 @@ def _images_alone(data: DataSet | None, workspace: Workspace, options: ScoreOpti
         return True
     if data is None or has_text or options.labels or options.evidence != "auto":
         return False
+    if options.prompts.template is not None:
+        return False
     space = workspace.known_space(data.space_id)
     return space is not None and space.is_imported
+
+
+def _check_no_prompts_asked(options: ScoreOptions) -> None:
+    """Raise ConfigError if an option asks something of prompts, where there are none."""
+    prompts = options.prompts
+    flags = {
+        "--template": prompts.template is not None,
+        "--temperature": prompts.temperature is not None,
+        "--top-c": prompts.top_c is not None,
+        "--background": prompts.background.source is not None,
+        "--select": options.select,
+    }
+    for flag, is_set in flags.items():
+        if is_set:
+            raise ConfigError(
+                f"{flag} is about prompts, and images are compared alone here", hint=f"leave {flag} out"
+            )
 
 
 def _fitting_rows(
@@ -185,9 +207,9 @@ def _fitting_rows(
 
     usable = data is not None and data.labelled and set(data.class_names) <= set(names)
     if data is None or not usable:
-        if options.evidence == "both":
+        if options.evidence == "both" or alone:
             raise DataError(
-                "there are no labelled images of these classes for --evidence both",
+                "there are no labelled images of these classes and no others: their folders must be among the names",
                 hint="extract them first: deltaoe extract DIR   (DIR holds one folder per class)",
             )
         return None
@@ -197,6 +219,18 @@ def _fitting_rows(
             hint="leave --evidence out, or use --evidence images",
         )
     return fitting_rows(data, "images" if alone else options.evidence)
+
+
+def _without_images(detector: Detector) -> list[str]:
+    """A sentence on the classes that no images were fitted for."""
+    missing = sorted(set(range(len(detector.class_names))) - set(detector.mean_classes.tolist()))
+    if not missing:
+        return []
+    listed = ", ".join(detector.class_names[i] for i in missing[:5]) + (" …" if len(missing) > 5 else "")
+    asked = "only their names are asked" if len(detector.text_features) else "no image is taken for them"
+    return [
+        f"No images were fitted for {listed}: fewer than two distinct images that are in no other class; {asked}."
+    ]
 
 
 def _class_names(options: ScoreOptions, data: DataSet | None) -> tuple[str, ...]:

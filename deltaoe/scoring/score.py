@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -107,13 +108,14 @@ def score(
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     data = _requested_data(given, workspace)
     chosen = saved_detector(workspace, options)
-    lacking: list[str] = []
+    options, lacking = _for_neighbours(options, chosen[0].fused if chosen else bool(workspace.listings()))
     if chosen is not None:
         detector, origin = chosen
         detector = with_evidence(detector, options.evidence)
         source = ModelSource(options.model, workspace, detector.space.model, on=on, expected=detector.space)
     else:
-        detector, origin, source, lacking = zero_shot_detector_for(data, workspace, options, on)
+        detector, origin, source, notes = zero_shot_detector_for(data, workspace, options, on)
+        lacking += notes
 
     # Imported here: torch takes seconds, and a wrong option should be answered at once.
     from deltaoe.scoring.scorer import Scorer, score_stored, with_exact_scores
@@ -123,10 +125,6 @@ def score(
         if data is None
         else _of_data_set(data, workspace, detector)
     )
-    fused = len(detector.parts) > 0
-    by_neighbours = options.neighbours is not None or options.index != "flat"
-    if detector.fused and by_neighbours and options.evidence == "auto":
-        detector = with_evidence(detector, "text")
     scorer = Scorer(detector, device=options.model.device, neighbours=options.neighbours, index=options.index)
     scored = score_stored(scorer, images.store, images.digests, on)
     decisions = decide(detector, scored.scores, scored.labels[:, 0], options.rule)
@@ -164,15 +162,26 @@ def score(
         model=str(source.ref) if data is None else detector.space.model,
         encoded=images.encoded,
         reused=images.reused,
-        notes=lacking
-        + _notes(detector, data, scorer.recall, exact)
-        + (
-            ["Only the prompts were asked: --neighbours has no image evidence."]
-            if fused != bool(detector.parts)
-            else []
-        )
-        + decisions.notes,
+        notes=lacking + _notes(detector, data, scorer.recall, exact) + decisions.notes,
     )
+
+
+def _for_neighbours(options: ScoreOptions, has_images: bool) -> tuple[ScoreOptions, list[str]]:
+    """The options with text as the evidence if few labels are looked up, and a sentence if that leaves images out.
+
+    Raises:
+        ConfigError: image evidence is asked for as well.
+    """
+    if options.neighbours is None and options.index == "flat":
+        return options, []
+    flag = "--neighbours" if options.neighbours is not None else "--index"
+    if options.evidence in ("images", "both"):
+        raise ConfigError(
+            f"{flag} looks up few labels, and image evidence compares with every class",
+            hint=f"leave {flag} out, or use --evidence text",
+        )
+    said = [f"Only the prompts are asked: {flag} has no image evidence."] if has_images else []
+    return dataclasses.replace(options, evidence="text"), said if options.evidence == "auto" else []
 
 
 def _requested_data(given: Sequence[str], workspace: Workspace) -> DataSet | None:

@@ -12,8 +12,8 @@ from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import Evidence
 
 _HINTS = {
-    "text": "it was made from images alone; leave --evidence out",
-    "images": "tune again with this version, or leave --evidence out",
+    "text": "it was made from images alone; leave --evidence, --neighbours and --index out",
+    "images": "tune again, without --evidence text and --method coop; or leave --evidence out",
 }
 
 
@@ -56,6 +56,11 @@ def with_evidence(detector: Detector, evidence: Evidence) -> Detector:
     for side in ("text", "images") if evidence == "both" else (evidence,):
         if not sides[side]:
             raise ConfigError(f"this detector has no evidence of {side}", hint=_HINTS[side])
+    if evidence == "both" and not detector.fused:
+        raise ConfigError(
+            "this detector has no calibration images, so its sides cannot be fused",
+            hint="tune again with fewer --shots, or leave --evidence out",
+        )
     if evidence == "both" or not all(sides.values()):
         return detector
     alone = without_prompts(detector) if evidence == "images" else without_images(detector)

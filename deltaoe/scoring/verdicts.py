@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 
 _NO_CALIBRATION = (
     "There is no calibration, so nothing is called known or unknown: extract images of the known classes first, or "
-    "pass a tuned detector. Scores and their order are valid."
+    "tune with fewer --shots. Scores and their order are valid."
 )
 
 
@@ -60,7 +60,8 @@ def decide(detector: Detector, scores: Floats, classes: npt.NDArray[np.int64], r
     if rule.per_class and not len(groups):
         raise ConfigError(
             "this detector does not know the classes of its calibration images",
-            hint="leave --per-class out, or use --evidence auto with a detector that this version has made",
+            hint="leave --per-class out; a detector of text and images has none for one of them alone, as --evidence, "
+            "--neighbours and --index ask it",
         )
     needed = conformal.images_needed(rule.level)
     notes = []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.errors import DataError
+from deltaoe.errors import DataError, StoreError
 from deltaoe.functional.conformal import images_needed
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.progress import OnEvent
@@ -110,7 +111,10 @@ def with_images_of(
     )
     fitted = with_image_evidence(detector, images, evidence)
     fitted = calibrate(fitted, data, store, np.setdiff1d(data.distinct_rows(), rows), on)
-    fitted.save(path)
+    with contextlib.suppress(
+        StoreError
+    ):  # only a cache: where it cannot be written, it is fitted the next time, too
+        fitted.save(path)
     return fitted
 
 

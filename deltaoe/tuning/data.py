@@ -123,7 +123,8 @@ def draw(
         )
     if not len(split.rest):
         notes.append(
-            "no images are left to calibrate with, so there is no threshold: add images or use fewer --shots"
+            "no images are left to calibrate with, so there is no threshold, and text and images are not fused: add "
+            "images or use fewer --shots"
         )
     validation = np.zeros(0, dtype=np.int64)
     twice_as_many = few_shot_split(classes, keys, 2 * shots, seed)

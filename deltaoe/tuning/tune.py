@@ -21,7 +21,8 @@ from deltaoe.store.feature_space import UNNAMED, FeatureSpace
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import Workspace
 from deltaoe.tuning.data import Draw, Shots, TuningData, draw, remembering
-from deltaoe.tuning.options import TuneOptions
+from deltaoe.tuning.options import ContextOptions, TuneOptions
+from deltaoe.tuning.recipe import Recipe
 
 if TYPE_CHECKING:
     from deltaoe.tuning.fit_detector import FittedDetector
@@ -235,6 +236,8 @@ def _without_prompts(
     said = f"No prompts were learned: {why}. Images are compared with the shots"
     said += "." if given is None else ", and with the text features that were imported."
     detector = calibrate(detector, data, store, drawn.calibration, on)
+    if (tuning.recipe, tuning.context) != (Recipe(), ContextOptions()):
+        said += " Options of prompts and of learning have no effect."
     return TuneResult(detector, data, drawn, None, (said,))
 
 
