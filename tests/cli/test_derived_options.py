@@ -184,7 +184,8 @@ def by_method(method: Any, *words: str) -> TuneOptions:
 
 def test_each_command_prints_its_own_background() -> None:
     shown = {name: parameters(name)["background"].show_default for name in ("score", "tune", "background")}
-    assert shown["score"] == ZERO_SHOT_BACKGROUND == "none"
+    assert shown["score"] == f"{ZERO_SHOT_BACKGROUND}; {LISTED_BACKGROUND} with labelled images"
+    assert ZERO_SHOT_BACKGROUND == "none"
     assert shown["tune"] == TUNED_BACKGROUND == "imagenet"
     assert shown["background"].startswith(LISTED_BACKGROUND)
 

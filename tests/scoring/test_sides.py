@@ -93,8 +93,8 @@ def test_a_side_alone_is_a_detector_that_can_be_saved(both, side, tmp_path):
     [
         ("text", "images", "tune again"),
         ("text", "both", "tune again"),
-        ("images", "text", "leave --evidence out"),
-        ("images", "both", "leave --evidence out"),
+        ("images", "text", "leave --evidence"),
+        ("images", "both", "leave --evidence"),
     ],
 )
 def test_a_side_that_is_not_there(both, has, asked, hint):
