@@ -11,13 +11,14 @@ from deltaoe.evaluation.galleries import GalleryImages
 from deltaoe.evaluation.splits import Split
 from deltaoe.progress import OnEvent
 from deltaoe.scoring.detector import Detector
-from deltaoe.scoring.image_evidence import LabelledImages, with_image_evidence
+from deltaoe.scoring.image_evidence import with_image_evidence
 from deltaoe.scoring.options import LISTED_BACKGROUND, ZERO_SHOT_BACKGROUND, PromptOptions
 from deltaoe.scoring.zero_shot import calibrate, detector_of_text_features, zero_shot_detector
 from deltaoe.scoring.zero_shot_images import fitting_rows, image_detector, with_images_of
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
 from deltaoe.tuning.data import draw
+from deltaoe.tuning.image_side import drawn_images
 
 ZERO_SHOT = "zero-shot"
 WITH_IMAGES = "zero-shot + images"
@@ -113,14 +114,6 @@ def with_shots(
         allow_fewer=True,
     )
     store = workspace.features_of(data)
-    rows = np.concatenate([drawn.split.shots, drawn.validation])
-    images = LabelledImages(
-        store.features(data.digests[rows]),
-        data.class_of[rows],
-        data.domain_of[rows],
-        np.arange(len(rows)) >= len(drawn.split.shots),
-        split.seed,
-    )
     detector = zero_shot_detector(data.class_names, prompts, source, workspace, on, LISTED_BACKGROUND)
-    fitted = with_image_evidence(detector, images)
+    fitted = with_image_evidence(detector, drawn_images(data, store, drawn, split.seed))
     return calibrate(fitted, data, store, drawn.calibration, on)

@@ -10,7 +10,9 @@ import numpy as np
 from deltaoe.functional.unit_rows import Rows
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.image_evidence import LabelledImages, measured_on_folds, with_image_evidence
-from deltaoe.tuning.data import TuningData
+from deltaoe.store.dataset import DataSet
+from deltaoe.store.feature_store import FeatureStore
+from deltaoe.tuning.data import Draw, TuningData
 from deltaoe.tuning.options import TuningOptions
 
 COMPARISON = "with_and_without_tuning"
@@ -24,6 +26,18 @@ def labelled_images(data: TuningData, seed: int) -> LabelledImages:
         classes=np.concatenate([data.shots.classes, data.validation_classes]),
         domains=np.concatenate([data.domains, data.validation_domains]),
         validation=np.arange(len(shots) + len(data.validation)) >= len(shots),
+        seed=seed,
+    )
+
+
+def drawn_images(data: DataSet, store: FeatureStore, drawn: Draw, seed: int) -> LabelledImages:
+    """Shots and validation images of a draw. Raises StoreError if a feature is missing or a shard cannot be read."""
+    rows = np.concatenate([drawn.split.shots, drawn.validation])
+    return LabelledImages(
+        features=store.features(data.digests[rows]),
+        classes=data.class_of[rows],
+        domains=data.domain_of[rows],
+        validation=np.arange(len(rows)) >= len(drawn.split.shots),
         seed=seed,
     )
 

@@ -199,9 +199,10 @@ def _without_prompts(
     data: DataSet, workspace: Workspace, options: TuneOptions, drawn: Draw, why: str, on: OnEvent
 ) -> TuneResult:
     """Image evidence of the shots, with the text features that came with the data set, if any; no prompts learned."""
-    from deltaoe.scoring.image_evidence import LabelledImages, with_image_evidence
+    from deltaoe.scoring.image_evidence import with_image_evidence
     from deltaoe.scoring.zero_shot import calibrate, detector_of_text_features
     from deltaoe.scoring.zero_shot_images import image_detector
+    from deltaoe.tuning.image_side import drawn_images
 
     tuning, store = options.tuning, workspace.features_of(data)
     given = data.text_features if tuning.evidence == "auto" and len(data.class_names) > 1 else None
@@ -211,14 +212,7 @@ def _without_prompts(
         if given is None
         else detector_of_text_features(data.class_names, given, store.space, prompts)
     )
-    rows = np.concatenate([drawn.split.shots, drawn.validation])
-    images = LabelledImages(
-        store.features(data.digests[rows]),
-        data.class_of[rows],
-        data.domain_of[rows],
-        np.arange(len(rows)) >= len(drawn.split.shots),
-        tuning.seed,
-    )
+    images = drawn_images(data, store, drawn, tuning.seed)
     detector = with_image_evidence(detector, images, tuning.evidence)
     detector = dataclasses.replace(
         detector,
