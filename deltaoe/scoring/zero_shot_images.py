@@ -111,9 +111,8 @@ def with_images_of(
     )
     fitted = with_image_evidence(detector, images, evidence)
     fitted = calibrate(fitted, data, store, np.setdiff1d(data.distinct_rows(), rows), on)
-    with contextlib.suppress(
-        StoreError
-    ):  # only a cache: where it cannot be written, it is fitted the next time, too
+    # Only a cache: where it cannot be written, the evidence is fitted the next time, too.
+    with contextlib.suppress(StoreError):
         fitted.save(path)
     return fitted
 
