@@ -124,7 +124,9 @@ def _prompts(fitted: FittedDetector, detector: Detector) -> list[tuple[str, str]
 
 def _comparison(detector: Detector) -> list[tuple[str, str]]:
     """Rows about tuned and zero-shot prompts, both with image evidence, on validation images."""
-    measured = detector.facts.get("with_and_without_tuning", {})
+    from deltaoe.tuning.image_side import COMPARISON  # it loads torch, which tuning has loaded by now
+
+    measured = detector.facts.get(COMPARISON, {})
 
     def row(name: str) -> str:
         cells = [

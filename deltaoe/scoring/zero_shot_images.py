@@ -99,16 +99,15 @@ def with_images_of(
     from deltaoe.scoring.image_evidence import LabelledImages, with_image_evidence
     from deltaoe.scoring.zero_shot import calibrate
 
-    path = workspace.zero_shot_file(detector.space, _key(detector, data, rows, evidence))
+    classes = class_rows(detector, data)
+    path = workspace.zero_shot_file(detector.space, _key(detector, data, classes, rows, evidence))
     if path.is_file():
         try:
             return Detector.load(path)
         except DataError:
             pass  # damaged, or of another version: it is made again
     store = workspace.features_of(data)
-    images = LabelledImages.shots(
-        store.features(data.digests[rows]), class_rows(detector, data)[rows], data.domain_of[rows]
-    )
+    images = LabelledImages.shots(store.features(data.digests[rows]), classes[rows], data.domain_of[rows])
     fitted = with_image_evidence(detector, images, evidence)
     fitted = calibrate(fitted, data, store, np.setdiff1d(data.distinct_rows(), rows), on)
     # Only a cache: where it cannot be written, the evidence is fitted the next time, too.
@@ -117,12 +116,11 @@ def with_images_of(
     return fitted
 
 
-def _key(detector: Detector, data: DataSet, rows: Indices, evidence: Evidence) -> str:
+def _key(detector: Detector, data: DataSet, classes: Indices, rows: Indices, evidence: Evidence) -> str:
     """A digest of all that a zero-shot detector with image evidence depends on, 32 hexadecimal digits."""
     digest = hashlib.sha256(f"{_VERSION} {evidence} ".encode())
     digest.update(detector.to_bytes())
-    names = np.array(class_rows(detector, data))
-    for array in (data.digests, names, data.domain_of, rows):
+    for array in (data.digests, classes, data.domain_of, rows):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:32]
 
