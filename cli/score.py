@@ -85,6 +85,7 @@ def score(
     strict: options.Strict = False,
     workspace: options.Workspace = None,
     as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run ``deltaoe score``; the help text above says what it does."""
     from deltaoe.scoring.score import score as run
@@ -93,7 +94,7 @@ def score(
 
     from .output import Screen, titled
 
-    screen = Screen(as_json=as_json)
+    screen = Screen(as_json=as_json, quiet=quiet)
     reports = set(report or ())
     targets = {"csv": out / "scores.csv"}
     targets |= {"json": out / "scores.json"} if "json" in reports else {}
@@ -113,7 +114,7 @@ def score(
         screen.warn(sentence)
     screen.failures(result.table.failed)
     counts = result.table.counts
-    screen.table(
+    screen.summary(
         "Scored " + titled(inputs),
         [
             ("known", str(counts["known"])),
