@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from deltaoe.errors import DeltaoeError, StoreError
 
 from . import background, demo, evaluate, extract, score, store, tune
+from .command import Command
 
 INTERRUPTED = 130
 
@@ -94,7 +95,19 @@ score.register(app)
 evaluate.register(app)
 background.register(app)
 store.register(app)
-demo.register(app)
+
+
+def _make_configurable(group: typer.Typer) -> None:
+    """Let the options of all commands of a group be set by the environment and the defaults file, too."""
+    for command in group.registered_commands:
+        command.cls = Command
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            _make_configurable(inner.typer_instance)
+
+
+_make_configurable(app)
+demo.register(app)  # the one command that nothing configures: it shows what deltaoe does as it comes
 
 
 def main() -> None:

@@ -29,7 +29,6 @@ class ModelOptions(Options):
         Option(
             "open_clip model (ViT-B-16, ViT-L-14, …), hf-hub:ORG/REPO, or local-dir:DIR.",
             panel=MODEL,
-            environment="DELTAOE_MODEL",
             unset=f"that of the data or detector at hand, else {DEFAULT_MODEL}",
         ),
     ] = None
@@ -38,7 +37,7 @@ class ModelOptions(Options):
         Option(
             "open_clip's tag of the weights, or a weight file.",
             panel=MODEL,
-            environment="DELTAOE_PRETRAINED",
+            path=True,
             unset="openai",
         ),
     ] = None
