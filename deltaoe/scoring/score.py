@@ -22,6 +22,7 @@ from deltaoe.scoring.resolve import saved_detector, zero_shot_detector_for
 from deltaoe.scoring.score_table import ScoreTable
 from deltaoe.scoring.sides import with_evidence
 from deltaoe.scoring.verdicts import decide, rows_to_score_exactly
+from deltaoe.scoring.vocabulary import vocabulary_for, with_names
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
@@ -152,6 +153,11 @@ def score(
         if detector.fused and scored.parts is not None
         else None,
     )
+    said: list[str] = []
+    if table.counts["unknown"]:
+        vocabulary, said = vocabulary_for(detector, options, source, workspace, on)
+        if vocabulary is not None:
+            table = with_names(table, vocabulary, images.store, images.digests)
     return ScoreResult(
         table=table,
         rule=options.rule,
@@ -162,7 +168,7 @@ def score(
         model=str(source.ref) if data is None else detector.space.model,
         encoded=images.encoded,
         reused=images.reused,
-        notes=lacking + _notes(detector, data, scorer.recall, exact) + decisions.notes,
+        notes=lacking + _notes(detector, data, scorer.recall, exact) + decisions.notes + said,
     )
 
 
