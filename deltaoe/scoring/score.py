@@ -12,17 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.clip.source import ModelSource
-from deltaoe.errors import ConfigError, MismatchError
+from deltaoe.errors import ConfigError, MismatchError, ModelError
 from deltaoe.extraction.ingest import ingest
 from deltaoe.images.inputs import find_files
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
-from deltaoe.scoring.options import Rule, ScoreOptions
+from deltaoe.scoring.options import NONE, Rule, ScoreOptions
 from deltaoe.scoring.resolve import saved_detector, zero_shot_detector_for
 from deltaoe.scoring.score_table import ScoreTable
 from deltaoe.scoring.sides import with_evidence
 from deltaoe.scoring.verdicts import decide, rows_to_score_exactly
-from deltaoe.scoring.vocabulary import vocabulary_for, with_names
+from deltaoe.scoring.vocabulary import Vocabulary, vocabulary_for, vocabulary_source, with_names
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
@@ -154,10 +154,18 @@ def score(
         else None,
     )
     said: list[str] = []
-    if table.counts["unknown"]:
-        vocabulary, said = vocabulary_for(detector, options, source, workspace, on)
-        if vocabulary is not None:
-            table = with_names(table, vocabulary, images.store, images.digests)
+    if vocabulary_source(detector, options) != NONE:
+
+        def vocabulary() -> Vocabulary | None:
+            try:
+                return vocabulary_for(detector, options, source, workspace, on)
+            except ModelError as cause:
+                if options.vocabulary is not None:
+                    raise
+                said.append(f"Unknown images get no names, because the model cannot be loaded: {cause}.")
+                return None
+
+        table = with_names(table, (images.store, images.digests), vocabulary)
     return ScoreResult(
         table=table,
         rule=options.rule,
