@@ -30,8 +30,8 @@ fused from both, and scores.csv and the report show the p-value of each.
 An image is unknown if its p-value is at most alpha: on average, no more than that share of images like the \
 calibration images is called unknown. Works before tuning, with the extracted class names as prompts.
 
-Folders and lists write scores.csv. Single image files and --json write nothing unless --out or --report is given. With \
---fail-on-unknown, the exit code is 3 if an image is unknown and 4 if one is undecided.
+Folders and lists write scores.csv. Single image files, --json and --print0 write no file unless --out or --report is \
+given. With --fail-on-unknown, the exit code is 3 if an image is unknown and 4 if one is undecided.
 """
 
 EPILOG = """[bold]Examples[/bold]
@@ -118,6 +118,8 @@ def score(
     strict: options.Strict = False,
     workspace: options.Workspace = None,
     as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Run ``deltaoe score``; the help text above says what it does."""
     from deltaoe.scoring.score import score as run
@@ -128,7 +130,7 @@ def score(
     from .output import Screen, titled
 
     silent = as_json or print0 is not None
-    screen = Screen(as_json=silent)
+    screen = Screen(as_json=silent, quiet=quiet, verbose=verbose)
     place = Workspace.locate(workspace)
     singles = _are_single_images(inputs)
     targets = _targets(out, set(report or ()), written=not (silent or singles))
@@ -144,9 +146,9 @@ def score(
         if "json" in targets:
             result.table.write_json(targets["json"], result.head())
         if "html" in targets:
-            from deltaoe.report.from_scores import write_report
+            from deltaoe.report.files import write_score_report
 
-            write_report(targets["html"], result, titled(inputs), targets["csv"], progress.event)
+            write_score_report(targets["html"], result, titled(inputs), targets["csv"], progress.event)
         if targets:
             note_inputs(place, list(targets.values()), inputs)
     for sentence in result.notes:
@@ -155,9 +157,10 @@ def score(
         _say_each(screen, result)
     else:
         screen.failures(result.table.failed)
-        screen.table("Scored " + titled(inputs), _summary(result, screen))
+        shown = screen.summary if targets else screen.table
+        shown("Scored " + titled(inputs), _summary(result, screen))
     if targets:
-        screen.table("", [(name, str(path)) for name, path in targets.items()])
+        screen.summary("", [(name, str(path)) for name, path in targets.items()])
     if as_json:
         screen.raw(result.table.json_chunks(result.head()))
     elif print0 is not None:
@@ -223,7 +226,7 @@ def _rule(result: ScoreResult) -> str:
     rule = result.rule
     among = " of its class" if rule.per_class else ""
     if rule.fdr is None:
-        return f"p ≤ {rule.alpha:g}: at most {rule.alpha:.4g} of your images are less familiar{among} (α)"
+        return f"p ≤ {rule.alpha:g} (α): at most {100 * rule.alpha:.6g} % of your images{among} are less familiar"
     return f"p is small enough for a false discovery rate of {rule.fdr:g}{among}"
 
 

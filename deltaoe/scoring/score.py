@@ -6,7 +6,8 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from importlib.metadata import version
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import NONE, Rule, ScoreOptions
 from deltaoe.scoring.resolve import saved_detector, zero_shot_detector_for
-from deltaoe.scoring.score_table import ScoreTable
+from deltaoe.scoring.score_table import VERDICTS, ScoreTable, Verdict
 from deltaoe.scoring.sides import with_evidence
 from deltaoe.scoring.verdicts import decide, rows_to_score_exactly
 from deltaoe.scoring.vocabulary import Vocabulary, vocabulary_for, vocabulary_source, with_names
@@ -53,6 +54,33 @@ class ScoreResult:
     encoded: int
     reused: int
     notes: list[str]
+
+    def files_of(self, verdict: Verdict) -> list[str]:
+        """Paths by which the images of a verdict can be opened, in the order of the table."""
+        wanted = self.table.verdict_numbers == VERDICTS.index(verdict)
+        return [self.files[row] for row in np.flatnonzero(wanted).tolist()]
+
+    def head(self) -> dict[str, Any]:
+        """What ``scores.json`` says of the run before it lists the images, JSON values."""
+        detector = self.detector
+        return {
+            "deltaoe": version("deltaoe"),
+            "score": detector.score_name.key,
+            "evidence": detector.evidence,
+            "parts": detector.weight_of_parts,
+            "temperature": detector.temperature,
+            "top_c": detector.top_c,
+            "background_labels": len(detector.background),
+            "alpha": self.table.alpha,
+            "fdr": self.rule.fdr,
+            "per_class": self.rule.per_class,
+            "threshold": self.table.threshold,
+            "calibration_images": len(detector.calibration),
+            "detector": self.origin,
+            "model": self.model,
+            "feature_space": detector.space.id,
+            "notes": self.notes,
+        }
 
 
 @dataclass(frozen=True)

@@ -43,12 +43,12 @@ def verdict_line(record: Mapping[str, Any], calibration: int, *, per_class: bool
     if verdict == "known":
         said = "" if p is None else f"; {_more_familiar(p, yours)}"
         return f"{path}: {record['class']} (known{said})"
-    said = [
+    reasons = [
         "" if p is None else _less_familiar(p, 0 if per_class else calibration, yours),
         _REASONS.get(record.get("unknown_by") or "", ""),
         _looks_like(record.get("looks_like") or ""),
     ]
-    return f"{path}: unknown ({'; '.join(one for one in said if one)})"
+    return f"{path}: unknown ({'; '.join(one for one in reasons if one)})"
 
 
 def most_frequent(names: Iterable[str], shown: int = 3) -> str:

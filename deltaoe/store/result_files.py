@@ -56,7 +56,9 @@ def note_inputs(workspace: Workspace, targets: Sequence[Path], inputs: Sequence[
 def _keys(workspace: Workspace, inputs: Sequence[str]) -> list[str]:
     """Names of the inputs that do not depend on the current folder; data sets and standard input stay as they are."""
     return [
-        one if one == STDIN or (one.startswith("data:") and not os.path.lexists(one)) else workspace.file_key(one)
+        one
+        if one == STDIN or (one.startswith("data:") and not os.path.lexists(one))
+        else workspace.file_key(one)
         for one in inputs
     ]
 
