@@ -114,6 +114,11 @@ class Screen:
             table.add_row(*(Text(printable(cell)) for cell in row))
         self._out.print(table)
 
+    def line(self, sentence: str) -> None:
+        """Print a sentence that is the result itself, unless in JSON mode."""
+        if not self.as_json:
+            self._out.print(Text(printable(sentence)))
+
     def json(self, value: Any) -> None:
         """Print the result as one JSON document, if in JSON mode."""
         if self.as_json:
