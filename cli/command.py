@@ -70,9 +70,10 @@ class Command(TyperCommand):
         except typer.BadParameter as error:
             where = _set_where(ctx, error.param) if isinstance(error.param, TyperOption) else ""
             if where and isinstance(error.param, TyperOption):
+                given = os.environ.get(variable(error.param), "")
                 raise ConfigError(
-                    f"--{flag(error.param)}: {error.message.rstrip('.')}",
-                    hint=f"correct it: {where}; deltaoe {' '.join(words(ctx))} --help lists the options",
+                    f"--{flag(error.param)}: {error.message.rstrip('.')}" + (f": {given!r}" if given else ""),
+                    hint=where,
                 ) from None
             raise
 

@@ -8,18 +8,20 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from typer.core import TyperCommand
 
 from deltaoe.errors import ConfigError, first_line, os_reason
 
-if TYPE_CHECKING:
-    from .command import Command
+from .option_kinds import OptionKind, kinds_of, shown
 
 OWN, SHARED = "deltaoe.toml", "pyproject.toml"
 _TABLE = ("tool", "deltaoe")
 _PLACE = "workspace"  # the option that says where the file is
 
 Words = tuple[str, ...]
+Kinds = Mapping[str, OptionKind]
 Values = dict[str, bool | str | list[str]]
 
 
@@ -30,14 +32,16 @@ class Defaults:
     Attributes:
         folder: the folder that it lies in, absolute.
         title: the file, as seen from the current folder.
+        table: names of the tables within tables that hold the content; none if all of the file is ours.
         content: entries of options, and tables of commands.
     """
 
     folder: Path
     title: str
+    table: Words
     content: Mapping[str, Any]
 
-    def values(self, commands: Mapping[Words, Command], running: Words) -> Values:
+    def values(self, commands: Mapping[Words, TyperCommand], running: Words) -> Values:
         """What the file sets for one command: parameter → value as on the command line.
 
         A table of a command, such as ``[score]`` or ``[store.export]``, comes before the entries outside.
@@ -49,30 +53,29 @@ class Defaults:
         Raises:
             ConfigError: an entry, of any command, has no option or no command, or is of the wrong type.
         """
-        return self._read(self.content, commands, running, ())
+        every = {words: kinds_of(command) for words, command in commands.items()}
+        return self._read(self.content, every, running, ())
 
     def _read(
-        self, table: Mapping[str, Any], commands: Mapping[Words, Command], running: Words, place: Words
+        self, table: Mapping[str, Any], every: Mapping[Words, Kinds], running: Words, place: Words
     ) -> Values:
-        from .option_kinds import kinds_of, shown
-
-        options = {words: kinds_of(command) for words, command in commands.items()}
-        tables = {words[len(place)] for words in commands if len(words) > len(place)}
+        """What the table of the commands whose first words are ``place`` sets for one of them."""
+        options = {words: kinds for words, kinds in every.items() if words[: len(place)] == place}
+        tables = {words[len(place)] for words in options if len(words) > len(place)}
         found: Values = {}
         inner: Values = {}
         seen: set[str] = set()
         for key, value in table.items():
             name = key.replace("_", "-")
-            entry = f"{self.title}: " + (f"[{'.'.join(place)}] " if place else "") + key
+            heading = ".".join((*self.table, *place))
+            entry = f"{self.title}: " + (f"[{heading}] " if heading else "") + key
             if name in seen:
                 raise ConfigError(
                     f"{entry} is there twice, with a dash and with an underscore", hint="keep one"
                 )
             seen.add(name)
             if isinstance(value, dict) and name in tables:
-                below = (*place, name)
-                within = {words: one for words, one in commands.items() if words[: len(below)] == below}
-                inner |= self._read(value, within, running, below)
+                inner |= self._read(value, every, running, (*place, name))
                 continue
             if name == _PLACE:
                 raise ConfigError(
@@ -81,8 +84,10 @@ class Defaults:
                 )
             takers = {words: kinds[name] for words, kinds in options.items() if name in kinds}
             if not takers:
+                others = [" ".join(words) for words, kinds in every.items() if name in kinds]
                 known = {one for kinds in options.values() for one in kinds} | tables
-                raise ConfigError(f"{entry} is no option{_of(place)}", hint=_near(name, known))
+                hint = f"it is one of deltaoe {', '.join(others)}" if others else _near(name, known)
+                raise ConfigError(f"{entry} is no option{_of(place)}", hint=hint)
             fits: dict[Words, bool | str | list[str]] = {}
             wrong: dict[Words, str] = {}
             for words, kind in takers.items():
@@ -107,20 +112,18 @@ def read_defaults(folder: Path) -> Defaults | None:
         ConfigError: the file cannot be read.
     """
     if (own := folder / OWN).is_file():
-        return Defaults(folder, os.path.relpath(own), _content(own))
+        return Defaults(folder, os.path.relpath(own), (), _content(own))
     if not (shared := folder / SHARED).is_file():
         return None
     content: Any = _content(shared)
-    title = f"[{'.'.join(_TABLE)}] in {os.path.relpath(shared)}"
+    title = os.path.relpath(shared)
     for name in _TABLE:
         if name not in content:
             return None
         content = content[name]
         if not isinstance(content, dict):
-            raise ConfigError(
-                f"{os.path.relpath(shared)}: {name} is not a table", hint=f"write [{'.'.join(_TABLE)}]"
-            )
-    return Defaults(folder, title, content)
+            raise ConfigError(f"{title}: {name} is not a table", hint=f"write [{'.'.join(_TABLE)}]")
+    return Defaults(folder, title, _TABLE, content)
 
 
 def _content(file: Path) -> dict[str, Any]:

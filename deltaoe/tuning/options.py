@@ -115,7 +115,8 @@ class TuneOptions(Options):
 
     tuning: TuningOptions = field(default_factory=TuningOptions)
     data: Annotated[
-        str | None, Option("An extracted folder, or data:NAME.", unset="the last one with classes")
+        str | None,
+        Option("An extracted folder, or data:NAME.", unset="the last one with classes", path=True),
     ] = None
     domains: Annotated[
         tuple[str, ...], Option("Use this domain only; may be repeated.", flag="domain", unset="all")
