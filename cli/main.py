@@ -78,6 +78,10 @@ Three commands, one after the other, on your own folders (one folder per class):
 [bold]deltaoe score ./unknown --report html[/bold]
 
 See it at work first, offline: [bold]deltaoe demo[/bold]
+
+Each option can also be set by an environment variable (DELTAOE_SHOTS for --shots), or in deltaoe.toml or \\[tool.deltaoe]
+of pyproject.toml beside the workspace. The command line comes first, then the environment, the file, the default.
+--no-json, for example, undoes --json.
 """
 )
 def _deltaoe(

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.clip.reference import DEFAULT_MODEL
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError, MismatchError
 from deltaoe.evaluation.galleries import GalleryImages, choose_gallery, gallery_scores
@@ -239,9 +238,7 @@ def source_for(
     if model is None and options.known.startswith(DATA_PREFIX) and not os.path.lexists(options.known):
         data = workspace.dataset(options.known)
         model = data.model if data is not None else None
-    if model is None and (last := workspace.dataset()) is not None:
-        model = last.model
-    return ModelSource(options.model, workspace, model or DEFAULT_MODEL, on=on, expected=expected)
+    return ModelSource(options.model, workspace, model, on=on, expected=expected)
 
 
 def _usable(saved: dict[str, Detector], options: EvaluateOptions, data: DataSet) -> dict[str, Detector]:

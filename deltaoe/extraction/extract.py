@@ -89,18 +89,17 @@ def extract(
     check_name(options.name)
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     renames = read_classes_csv(options.classes) if options.classes else {}
-    ref = source.ref if source is not None else options.model.reference()
+    source = source or ModelSource(options.model, workspace, on=on, dtype=options.dtype)
     files = find_files(given, stdin=stdin, on_found=lambda n: on(Event("Listing files", n)))
     layout = options.layout or ("table" if files.classes is not None else detect_layout(files.relative))
     labelling = _label(files, layout, renames)  # fails on a wrong CSV before the hours of work
-    source = source or ModelSource(options.model, workspace, on=on, dtype=options.dtype)
     result = ingest(files, workspace, source, on, options.ingest)
     source.remember()  # also where all was cached, and only this note was lost
     usable = files
     if len(result.rows) < len(files):
         usable = files.part(result.rows)
         labelling = _label(usable, layout, _with_images(renames, files, usable, layout))
-    data = _data_set(given, usable, labelling, result, str(ref), options.name)
+    data = _data_set(given, usable, labelling, result, str(source.ref), options.name)
     if keep:
         workspace.save_dataset(data)
     counts = Counter(labelling.class_of.tolist())

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.clip.reference import DEFAULT_MODEL
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.images.labels import read_labels
@@ -92,7 +91,7 @@ def zero_shot_detector_for(
         ModelError, StoreError: the model or the workspace cannot be used.
     """
     data = workspace.dataset(options.data)
-    default = data.model if data else scored.model if scored else DEFAULT_MODEL
+    default = data.model if data else scored.model if scored else None
     source = ModelSource(options.model, workspace, default, on=on)
     given = _given_text_features(options, data)
     names = given[0] if given is not None else _class_names(options, data)
@@ -279,7 +278,7 @@ def list_background(
     """
     options.check()
     data = workspace.dataset(options.data)
-    source = ModelSource(options.model, workspace, data.model if data else DEFAULT_MODEL, on=on)
+    source = ModelSource(options.model, workspace, data.model if data else None, on=on)
     given = _given_text_features(options, data)
     names = given[0] if given is not None else _class_names(options, data)
 

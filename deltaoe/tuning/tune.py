@@ -176,7 +176,7 @@ def _no_prompts(data: DataSet, workspace: Workspace, options: TuneOptions) -> st
     reason = ""
     if len(data.class_names) == 1:
         reason = f"{data.title} has one class, {data.class_names[0]}"
-    elif not _has_text_encoder(workspace.known_space(data.space_id), options.model.model):
+    elif not _has_text_encoder(workspace.known_space(data.space_id), options.model.asked):
         reason = f"{data.title} was imported without the name of a model that has a text encoder"
     if reason and evidence != "auto":
         raise ConfigError(
