@@ -79,9 +79,9 @@ Three commands, one after the other, on your own folders (one folder per class):
 
 See it at work first, offline: [bold]deltaoe demo[/bold]
 
-Each option can also be set by an environment variable (DELTAOE_SHOTS for --shots), or in deltaoe.toml or \\[tool.deltaoe]
-of pyproject.toml beside the workspace. The command line comes first, then the environment, the file, the default.
---no-json, for example, undoes --json.
+Each option can also be set by an environment variable (DELTAOE_SHOTS for --shots) or in a file beside the \
+workspace: deltaoe.toml, or \\[tool.deltaoe] in pyproject.toml. The command line comes first, then the environment, \
+the file, the default. A --no- in front undoes a switch, such as --no-json.
 """
 )
 def _deltaoe(
