@@ -48,20 +48,14 @@ def main() -> None:
             own = nearest_names(features[named], vocabulary)
             class_of = np.concatenate([chosen, np.full(len(more), -1)])
             right = class_of[own.place] == labels[named]
-            rows = [
-                ("named classes, rightly named", own.probability[right]),
-                ("other classes", nearest_names(features[~named], vocabulary).probability),
-                *(
-                    (
-                        other,
-                        nearest_names(
-                            unit_rows(np.load(folder / f"{other}.npz")["features"]), vocabulary
-                        ).probability,
-                    )
-                    for other in others
-                ),
-            ]
-            for images, found in rows:
+            rows = {
+                "named classes, rightly named": own.probability[right],
+                "other classes": nearest_names(features[~named], vocabulary).probability,
+            }
+            for other in others:
+                images = unit_rows(np.load(folder / f"{other}.npz")["features"])
+                rows[other] = nearest_names(images, vocabulary).probability
+            for title, found in rows.items():
                 shares = (f"{(found >= limit).mean():.2f}" for limit in LIMITS)
                 table.add_row(
                     images, str(len(vocabulary)), name + (" (chose)" if name == CHOSE else ""), *shares
