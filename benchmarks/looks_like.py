@@ -58,7 +58,7 @@ def main() -> None:
             for title, found in rows.items():
                 shares = (f"{(found >= limit).mean():.2f}" for limit in LIMITS)
                 table.add_row(
-                    images, str(len(vocabulary)), name + (" (chose)" if name == CHOSE else ""), *shares
+                    title, str(len(vocabulary)), name + (" (chose)" if name == CHOSE else ""), *shares
                 )
             table.add_section()
     Console(width=110).print(table)
