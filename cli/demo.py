@@ -15,6 +15,7 @@ import typer
 from deltaoe.errors import ConfigError, DataError
 
 from . import options
+from .command import NO_FILE
 
 if TYPE_CHECKING:
     from .output import Screen
@@ -160,9 +161,13 @@ def _run(arguments: Command, folder: Path, screen: Screen) -> None:
     screen.note("")
     screen.note(f"$ deltaoe {shlex.join(arguments)}", style="bold")
     sys.stdout.flush()
-    # The user's own defaults stay out of it, and so does a workspace in a folder above.
+    # The user's own defaults stay out of it, those of a file, too, and so does a workspace in a folder above.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DELTAOE_")}
-    environment |= {"DELTAOE_WORKSPACE": str(folder.resolve() / ".deltaoe"), "HF_HUB_OFFLINE": "1"}
+    environment |= {
+        "DELTAOE_WORKSPACE": str(folder.resolve() / ".deltaoe"),
+        "HF_HUB_OFFLINE": "1",
+        NO_FILE: "1",
+    }
     # -P: so that no module in the demo's folder is imported.
     quiet = ("--quiet",) if screen.quiet else ()
     command = [sys.executable, "-P", "-m", "deltaoe_cli", *arguments, *quiet]
