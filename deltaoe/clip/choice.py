@@ -65,7 +65,7 @@ def encodes_anew(workspace: Workspace, space: FeatureSpace) -> str:
 
 
 def moved(ref: ModelRef, workspace: Workspace) -> ModelRef:
-    """A local model that is no longer in its folder, where it should be now if it moved together with the workspace.
+    """A local model that is no longer in its folder: where it was last used, or moved to together with the workspace.
 
     Any other model as it is.
     """
@@ -79,11 +79,20 @@ def moved(ref: ModelRef, workspace: Workspace) -> ModelRef:
     return ModelRef(f"{LOCAL_DIR}{there}") if (there / CONFIG_FILE).is_file() else ref
 
 
-def remember_place(ref: ModelRef, workspace: Workspace) -> None:
-    """Note where a local model lies, for :func:`moved`."""
-    if ref.local_folder is not None and (ref.local_folder / CONFIG_FILE).is_file():
-        place = workspace.file_key(ref.local_folder)
-        workspace.remember(**{_PLACES: {**workspace.state().get(_PLACES, {}), str(ref): place}})
+def remember_place(ref: ModelRef, space: FeatureSpace | None, workspace: Workspace) -> None:
+    """Note where a local model lies, for :func:`moved`.
+
+    Args:
+        ref: the model.
+        space: its feature space; the other names that it had here are then noted, too.
+        workspace: remembers the place.
+    """
+    if ref.local_folder is None or not (ref.local_folder / CONFIG_FILE).is_file():
+        return
+    same = [] if space is None else [one.model for one in workspace.spaces() if one.is_same_model(space)]
+    names = {str(ref), *(name for name in same if name.startswith(LOCAL_DIR))}
+    place = workspace.file_key(ref.local_folder)
+    workspace.remember(**{_PLACES: workspace.state().get(_PLACES, {}) | dict.fromkeys(sorted(names), place)})
 
 
 def _distinct(spaces: Iterable[FeatureSpace]) -> list[FeatureSpace]:

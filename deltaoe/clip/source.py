@@ -146,9 +146,7 @@ class ModelSource:
                 )
             )
             if self.ref != self._named:
-                self._on(
-                    Event("Loading model", message=f"{self._named} moved with the workspace: {self.ref}")
-                )
+                self._on(Event("Loading model", message=f"{self._named} has moved: using {self.ref}"))
             try:
                 clip = FrozenClip.load(
                     self.ref,
@@ -177,7 +175,7 @@ class ModelSource:
             spaces = dict(self._workspace.state().get("spaces", {}))
             spaces |= {place: space.id, f"{place} {space.precision} {space.dtype}": space.id}
             self._workspace.remember(spaces=spaces)
-        remember_place(self.ref, self._workspace)
+        remember_place(self.ref, self.known_space(), self._workspace)
 
     def _check_named(self, model: str) -> None:
         if model == UNNAMED:  # no model can be right then, whatever --model says

@@ -20,14 +20,22 @@ from deltaoe.store.workspace import Workspace
 ANEW = "encodes all images anew"
 
 
+def add_two(project: Path) -> None:
+    """Two further pictures for one of the classes."""
+    make_pictures(project / "new" / "red_stripes", 2, seed=50)
+    for i in range(2):
+        source, target = project / "new" / "red_stripes", project / "images" / "red_stripes"
+        shutil.copy(source / f"{i:02}.png", target / f"new-{i}.png")
+
+
 def test_the_model_of_the_features_is_used_without_being_told(
     project: Path, tiny_model: Path, run: Run
 ) -> None:
-    make_pictures(project / "images" / "red_stripes", 26, seed=0)  # two of them are new
+    add_two(project)
     done = run("extract", "images", "--json", cwd=project, model=None)
     assert (done.json["model"], done.json["encoded"]) == (f"local-dir:{tiny_model}", 2)
     assert ANEW not in done.stderr and "last data set" not in done.stderr
-    make_pictures(project / "more", 2, seed=70)
+    make_pictures(project / "more" / "red_stripes", 2, seed=70)
     done = run(
         "score", "more", "--zero-shot", "--labels", "names.txt", "--json", cwd=project, model=None, rc=1
     )
@@ -54,7 +62,7 @@ def test_another_model_is_taken_only_when_named_and_says_what_it_costs(
     done = run("extract", "images", "--json", "--model", other, cwd=project, model=None)
     assert ANEW not in done.stderr and "last data set" not in done.stderr
     # Now there are two: the last data set decides, and that is said.
-    make_pictures(project / "images" / "red_stripes", 26, seed=0)
+    add_two(project)
     done = run("extract", "images", "--json", cwd=project, model=None)
     assert (done.json["model"], done.json["encoded"]) == (other, 2)
     said = f"using {other}, the model of the last data set; there are also features of {mine} (--model)"
@@ -86,6 +94,18 @@ def test_the_same_weights_in_another_folder_are_the_same_model(
     assert ANEW not in done.stderr and "also features" not in done.stderr
 
 
+def test_a_model_that_moved_is_named_once(fresh: Path, tiny_model: Path, tmp_path: Path, run: Run) -> None:
+    old = shutil.copytree(tiny_model, tmp_path / "old")
+    run("extract", "images", "--quiet", cwd=fresh, model=old)
+    run("tune", "--shots", "4", "--epochs", "2", "--quiet", cwd=fresh, model=None)
+    new = old.rename(tmp_path / "new")
+    run("extract", "images", "--quiet", cwd=fresh, model=new)
+    make_pictures(fresh / "more" / "red_stripes", 2, seed=70)
+    done = run("score", "more", "--json", cwd=fresh, model=None)  # with a detector that knows the old place
+    assert f"local-dir:{old} has moved: using local-dir:{new}" in done.stderr
+    assert done.json["counts"]["failed"] == 0
+
+
 def test_changed_weights_in_the_same_folder_say_what_they_cost(
     fresh: Path, tiny_model: Path, other_model: Path, run: Run
 ) -> None:
@@ -104,17 +124,17 @@ def test_a_model_beside_the_workspace_moves_with_it(fresh: Path, tiny_model: Pat
     run("tune", "--shots", "4", "--epochs", "2", "--quiet", cwd=fresh, model=None)
     moved = fresh.rename(fresh.parent / "moved")
     old, new = (f"local-dir:{folder / 'models' / 'clip'}" for folder in (fresh, moved))
-    make_pictures(moved / "more", 2, seed=70)
+    make_pictures(moved / "more" / "red_stripes", 2, seed=70)
     below = moved / "images"
     done = run("score", "../more", "--json", cwd=below, model=None)  # with the detector
     assert done.json["counts"]["failed"] == 0
-    assert f"{old} moved with the workspace: {new}" in done.stderr
+    assert f"{old} has moved: using {new}" in done.stderr
     assert run("score", "../more", "--json", cwd=below, model=None).stderr.count("Loading model") == 0
     done = run("extract", ".", "--json", cwd=below, model=None)
     assert (done.json["model"], done.json["encoded"]) == (new, 0)
     assert ANEW not in done.stderr
     done = run("extract", ".", "--json", cwd=below, model=None)
-    assert "Loading model" not in done.stderr and "moved" not in done.stderr
+    assert "Loading model" not in done.stderr and "has moved" not in done.stderr
     assert run("tune", "--shots", "4", "--epochs", "2", "--json", cwd=below, model=None).json["shots"] == 16
 
 
