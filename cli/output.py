@@ -72,12 +72,27 @@ class Screen:
             if len(failed) > _LISTED:
                 self._err.print(Text(f"  … and {len(failed) - _LISTED} more"))
 
+    def say(self, sentences: Iterable[str], *, broken: bool = True) -> None:
+        """Print sentences of the result, unless in JSON mode; on a terminal broken between words, unless they hold paths."""
+        for sentence in () if self.as_json else sentences:
+            self._out.print(Text(printable(sentence)), soft_wrap=not broken)
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal; off a terminal more than any table takes."""
+        return self._out.width
+
     def table(
-        self, title: str, rows: Iterable[tuple[str, ...]], columns: tuple[str, ...] | None = None
+        self,
+        title: str,
+        rows: Iterable[tuple[str, ...]],
+        columns: tuple[str, ...] | None = None,
+        words: int = 1,
     ) -> None:
         """Print a table of results, unless in JSON mode; it has two columns unless ``columns`` names more.
 
-        With more than two columns, all but the first hold numbers and are aligned to the right.
+        With more than two columns, all but the first ``words`` hold numbers: they are aligned to the right, and never
+        broken.
         """
         if self.as_json:
             return
@@ -86,7 +101,10 @@ class Screen:
         )
         names = columns or ("", "")
         for place, name in enumerate(names):
-            table.add_column(name, overflow="fold", justify="right" if place and len(names) > 2 else "left")
+            number = place >= words and len(names) > 2
+            table.add_column(
+                printable(name), overflow="fold", justify="right" if number else "left", no_wrap=number
+            )
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
         self._out.print(table)

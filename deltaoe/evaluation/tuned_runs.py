@@ -245,6 +245,7 @@ class MethodRun:
             ),
             domains=self.split.domains,
             allow_fewer=True,
+            allow_undecided=True,
             model=self.options.model,
         )
 
