@@ -73,7 +73,7 @@ class Screen:
                 self._err.print(Text(f"  … and {len(failed) - _LISTED} more"))
 
     def say(self, sentences: Iterable[str], *, broken: bool = True) -> None:
-        """Print sentences of the result, unless in JSON mode; on a terminal broken between words, unless they hold paths."""
+        """Print sentences of the result, unless in JSON mode; on a terminal ``broken`` between words, paths aside."""
         for sentence in () if self.as_json else sentences:
             self._out.print(Text(printable(sentence)), soft_wrap=not broken)
 

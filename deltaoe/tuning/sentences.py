@@ -38,12 +38,13 @@ def outcome(comparison: Mapping[str, Any], calibration: int) -> list[str]:
     if not comparison:
         return [_NOT_COMPARED, _calibration(calibration)]
     tuned, plain = comparison["tuned"], comparison.get("zero_shot")
-    accuracy, auroc = comparison.get("accuracy_difference"), comparison.get("auroc_difference")
+    accuracy: Interval | None = comparison.get("accuracy_difference")
+    auroc: Interval | None = comparison.get("auroc_difference")
     right = (
         f"{_percent(tuned['accuracy'])} of {comparison['images']} validation images, which nothing was learned from, "
         "are classified right"
     )
-    if plain is not None:
+    if plain is not None and accuracy is not None:
         right += (
             f", {_percent(plain['accuracy'])} with zero-shot prompts: {_change(accuracy, 100, ' points', 1)}"
         )
