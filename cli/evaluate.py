@@ -71,6 +71,7 @@ def evaluate(
     out: Annotated[Path, typer.Option("--out", help="Folder for the files written.")] = Path("evaluation"),
     workspace: options.Workspace = None,
     as_json: options.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Run ``deltaoe evaluate``; the help text above says what it does."""
     from .output import Screen
@@ -101,7 +102,7 @@ def evaluate(
             "no in-distribution images are named", hint="--id DIR, or --protocol NAME --root DIR"
         )
     from deltaoe.report.files import write_evaluation_report, write_theory_report
-    from deltaoe.report.tables import evaluation_tables, theory_tables
+    from deltaoe.report.tables import evaluation_tables, summary_rows, theory_tables
 
     place = Workspace.locate(workspace)
     with screen.progress() as progress:
@@ -125,10 +126,17 @@ def evaluate(
             paths |= theorems.write(out) | write_theory_report(out, theorems)
     for sentence in result.notes:
         screen.warn(sentence)
-    for table in (*evaluation_tables(result), *(theory_tables(theorems) if theorems else ())):
-        screen.table(table.title, [tuple(row) for row in table.texts()], tuple(table.headings))
+    if verbose:
+        for table in (*evaluation_tables(result), *(theory_tables(theorems) if theorems else ())):
+            rows = [tuple(row) for row in table.texts()]
+            screen.wide_table(table.title, rows, tuple(table.headings), words=len(table.labels))
+    else:
+        for known in [name for name in result.names("known") if "/" not in name]:
+            headings = ("detector", "score", "AUROC", "accuracy")
+            screen.table(f"On {known}", summary_rows(result, known), headings, words=2)
     if theorems:
         screen.table("What these data say", [(one.verdict, one.text) for one in theorems.conclusions])
     screen.table("Written", [(kind, str(path)) for kind, path in paths.items()])
+    screen.say(result.conclusions)
     if as_json:
         screen.json(result.to_dict() | ({"theory": theorems.to_dict()} if theorems else {}))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
@@ -21,6 +22,7 @@ _OFF_TERMINAL_SECONDS = 5.0
 _OFF_TERMINAL_WIDTH = 10_000  # a pipe has no edge to wrap at: paths stay whole
 _LISTED = 10
 _TITLED = 3
+_GAP = 2  # columns around a cell
 
 
 def printable(text: str) -> str:
@@ -32,6 +34,31 @@ def titled(inputs: Sequence[str]) -> str:
     """The first inputs, and how many more there are."""
     more = f" and {len(inputs) - _TITLED} more" if len(inputs) > _TITLED else ""
     return ", ".join(inputs[:_TITLED]) + more
+
+
+def side_by_side(
+    rows: Sequence[tuple[str, ...]], columns: tuple[str, ...], words: int, width: int
+) -> Iterator[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
+    """A table cut into tables that fit a width; the first ``words`` columns come again in each, which may break them.
+
+    Example:
+        >>> rows = [("MCM", "0.9", "0.8", "0.7")]
+        >>> [headings for headings, _ in side_by_side(rows, ("score", "far", "near", "mean"), words=1, width=20)]
+        [('score', 'far', 'near'), ('score', 'mean')]
+    """
+    widths = [max(map(cell_len, cells)) + _GAP for cells in zip(columns, *rows, strict=True)]
+    # Columns of words can be broken, so that one column of numbers always fits beside them.
+    free = width - min(sum(widths[:words]), width // 2)
+    start = words
+    while start < len(columns):
+        end = start + 1
+        while end < len(columns) and sum(widths[start : end + 1]) <= free:
+            end += 1
+        yield (
+            (*columns[:words], *columns[start:end]),
+            [(*row[:words], *row[start:end]) for row in rows],
+        )
+        start = end
 
 
 class Screen:
@@ -77,11 +104,6 @@ class Screen:
         for sentence in () if self.as_json else sentences:
             self._out.print(Text(printable(sentence)), soft_wrap=not broken)
 
-    @property
-    def width(self) -> int:
-        """Columns of the terminal; off a terminal more than any table takes."""
-        return self._out.width
-
     def table(
         self,
         title: str,
@@ -108,6 +130,13 @@ class Screen:
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
         self._out.print(table)
+
+    def wide_table(
+        self, title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str, ...], words: int
+    ) -> None:
+        """Print a table as :meth:`table` does, in several where the columns of numbers do not fit side by side."""
+        for headings, part in side_by_side(rows, columns, words, self._out.width):
+            self.table(title, part, headings, words=words)
 
     def json(self, value: Any) -> None:
         """Print the result as one JSON document, if in JSON mode."""
