@@ -71,12 +71,13 @@ def evaluate(
     out: Annotated[Path, typer.Option("--out", help="Folder for the files written.")] = Path("evaluation"),
     workspace: options.Workspace = None,
     as_json: options.Json = False,
+    quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Run ``deltaoe evaluate``; the help text above says what it does."""
     from .output import Screen
 
-    screen = Screen(as_json=as_json)
+    screen = Screen(as_json=as_json, quiet=quiet, verbose=verbose)
     if protocol == "list":
         from deltaoe.evaluation.protocol import shipped
 
@@ -126,17 +127,17 @@ def evaluate(
             paths |= theorems.write(out) | write_theory_report(out, theorems)
     for sentence in result.notes:
         screen.warn(sentence)
-    if verbose:
+    if screen.verbose:
         for table in (*evaluation_tables(result), *(theory_tables(theorems) if theorems else ())):
             rows = [tuple(row) for row in table.texts()]
             screen.wide_table(table.title, rows, tuple(table.headings), words=len(table.labels))
     else:
         for known in [name for name in result.names("known") if "/" not in name]:
             headings = ("detector", "score", "AUROC", "accuracy")
-            screen.table(f"On {known}", summary_rows(result, known), headings, words=2)
+            screen.summary(f"On {known}", summary_rows(result, known), headings, words=2)
     if theorems:
-        screen.table("What these data say", [(one.verdict, one.text) for one in theorems.conclusions])
-    screen.table("Written", [(kind, str(path)) for kind, path in paths.items()])
+        screen.summary("What these data say", [(one.verdict, one.text) for one in theorems.conclusions])
+    screen.summary("Written", [(kind, str(path)) for kind, path in paths.items()])
     screen.say(result.conclusions)
     if as_json:
         screen.json(result.to_dict() | ({"theory": theorems.to_dict()} if theorems else {}))

@@ -58,6 +58,7 @@ def tune(
     ] = "deltaoe",
     workspace: options.Workspace = None,
     as_json: options.Json = False,
+    quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Run ``deltaoe tune``; the help text above says what it does."""
@@ -66,7 +67,7 @@ def tune(
 
     from .output import Screen
 
-    screen = Screen(as_json=as_json)
+    screen = Screen(as_json=as_json, quiet=quiet, verbose=verbose)
     place = Workspace.locate(workspace)
     with screen.progress() as progress:
         result = tune_workspace(place, _by_method(chosen, method, given), on=progress.event)
@@ -74,11 +75,11 @@ def tune(
         screen.warn(sentence)
     detector, planned = result.detector, result.drawn.plan
     thresholds = {alpha: detector.threshold(alpha) for alpha in (0.01, 0.05, 0.1)}
-    if verbose:
-        screen.table(f"Tuned on {result.data.title}", _details(result, thresholds))
+    if screen.verbose:
+        screen.summary(f"Tuned on {result.data.title}", _details(result, thresholds))
     outcome = result.outcome()
     screen.say(outcome)
-    screen.say([f"The detector: {result.path}"], broken=False)
+    screen.line(f"The detector: {result.path}")
     screen.json(
         {
             "detector": str(result.path),
