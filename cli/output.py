@@ -47,8 +47,11 @@ def side_by_side(
         [('score', 'far', 'near'), ('score', 'mean')]
     """
     widths = [max(map(cell_len, cells)) + _GAP for cells in zip(columns, *rows, strict=True)]
-    # Columns of words can be broken, so that one column of numbers always fits beside them.
-    free = width - min(sum(widths[:words]), width // 2)
+    # Columns of words may be broken between words, and within them before a column of numbers has no place.
+    longest = [
+        _longest_word([name, *(row[place] for row in rows)]) for place, name in enumerate(columns[:words])
+    ]
+    free = width - min(sum(longest) + words * _GAP, width // 2)
     start = words
     while start < len(columns):
         end = start + 1
@@ -59,6 +62,11 @@ def side_by_side(
             [(*row[:words], *row[start:end]) for row in rows],
         )
         start = end
+
+
+def _longest_word(cells: Iterable[str]) -> int:
+    """Columns that the longest word of these cells takes."""
+    return max((cell_len(word) for cell in cells for word in cell.split()), default=0)
 
 
 class Screen:
