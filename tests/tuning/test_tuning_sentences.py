@@ -24,8 +24,8 @@ def test_what_tuning_has_brought():
     assert outcome(comparison(), 480) == [
         "93.0 % of 192 validation images, which nothing was learned from, are classified right, 89.0 % with zero-shot "
         "prompts: tuning has raised it by 4.0 points (95 % interval +1.0 to +7.0).",
-        "Against unknowns made from your images (held-out classes and shuffled features) the AUROC is 0.940, 0.920 with "
-        "zero-shot prompts: the difference of +0.020 can be chance (95 % interval -0.010 to +0.050).",
+        "Against unknowns made from your images (held-out classes and shuffled features) the AUROC is 0.940, 0.920 "
+        "with zero-shot prompts: the difference of +0.020 can be chance (95 % interval -0.010 to +0.050).",
         "480 images calibrate: the smallest usable α, the accepted share of false alarms, is 0.0021.",
     ]
 
@@ -76,8 +76,8 @@ def test_without_a_comparison():
         (0, "No images are left to calibrate with: every image is undecided."),
         (1, "Only 1 image calibrates: the smallest usable α, the accepted share of false alarms, is 0.5, and at the "
             "usual 0.05 every image is undecided."),
-        (18, "Only 18 images calibrate: the smallest usable α, the accepted share of false alarms, is 0.0527, and at the "
-            "usual 0.05 every image is undecided."),
+        (18, "Only 18 images calibrate: the smallest usable α, the accepted share of false alarms, is 0.0527, and at "
+            "the usual 0.05 every image is undecided."),
         (19, "19 images calibrate: the smallest usable α, the accepted share of false alarms, is 0.05."),
         (12345, "12,345 images calibrate: the smallest usable α, the accepted share of false alarms, is 0.0001."),
     ],
