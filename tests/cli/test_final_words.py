@@ -32,6 +32,7 @@ def many(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
         make_pictures(folder / "images" / name, 40, seed=number)
         make_pictures(folder / "shifted" / name, 5, seed=number + 100)
     make_noise(folder / "noise", 12)
+    make_pictures(folder / "others" / "red_stripes", 8, seed=500)
     assert run("extract", "images", cwd=folder).stderr.endswith("next: deltaoe tune --shots 16\n")
     run("tune", *QUICK, cwd=folder)
     return folder
@@ -176,7 +177,7 @@ def test_extract_suggests_nothing_that_cannot_work(
 
 
 EVALUATE = (
-    *("evaluate", "--id", "images", "--ood", "noise=noise", "--ood", "stripes=shifted/red_stripes"),
+    *("evaluate", "--id", "images", "--ood", "noise=noise", "--ood", "stripes=others"),
     *("--shift", "others=shifted", "--bootstrap", "20", "--scores", "verdict,delta_energy,mcm"),
 )
 
