@@ -164,7 +164,7 @@ class Screen:
             )
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
-        self._out.print(table)
+        self._out.print(table, soft_wrap=False)  # so that a long title is broken, too
 
     def line(self, sentence: str) -> None:
         """Print a sentence that is the result itself, unless in JSON mode."""

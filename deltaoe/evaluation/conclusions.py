@@ -235,10 +235,9 @@ def _false_alarms(evaluation: Evaluation, detector: str, known: str, shift: str)
     promise = (
         f"the {100 * evaluation.alpha:g} % that α = {evaluation.alpha:g} promises for images like {known}"
     )
+    found = f"There {100 * alarms.value:.1f} % of the known images are called unknown"
     if alarms.low > evaluation.alpha:
-        compared = f"more than {promise}"
-    elif alarms.high < evaluation.alpha:
-        compared = f"less than {promise}"
-    else:
-        compared = f"as near to {promise} as can be told"
-    return [f"There {100 * alarms.value:.1f} % of the known images are called unknown, {compared}."]
+        return [f"{found}, more than {promise}."]
+    if alarms.high < evaluation.alpha:
+        return [f"{found}, less than {promise}."]
+    return [f"{found}; {promise} lies within the interval."]
