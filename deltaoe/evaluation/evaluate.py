@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError, MismatchError
+from deltaoe.evaluation.conclusions import with_conclusions
 from deltaoe.evaluation.galleries import GalleryImages, choose_gallery, gallery_scores
 from deltaoe.evaluation.image_sets import (
     ImageSet,
@@ -186,7 +187,7 @@ def measure(data: EvaluationData, options: EvaluateOptions, on: OnEvent = silent
             for set_name, image_set in data.ood_sets.items()
         }
         rows += measurements(name, id_scores, ood_scores, settings)
-    return Evaluation(
+    evaluation = Evaluation(
         title=f"{data.id_sets[KNOWN].data.title} against {', '.join(data.ood_sets) or 'nothing'}",
         rows=rows,
         detectors={name: detector.score_title for name, detector in data.detectors.items()},
@@ -196,6 +197,7 @@ def measure(data: EvaluationData, options: EvaluateOptions, on: OnEvent = silent
         notes=notes,
         manifest=_manifest(options, data.detectors, [*data.id_sets.values(), *data.ood_sets.values()]),
     )
+    return with_conclusions(evaluation)
 
 
 def _score(

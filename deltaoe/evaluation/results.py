@@ -62,6 +62,7 @@ class Evaluation:
         convention: the class that is positive in FPR@95: ``id`` or ``ood``.
         notes: sentences that the reader must know to judge the numbers, warnings among them.
         manifest: options, versions and inputs, as JSON values: everything needed to repeat it.
+        conclusions: what the measurements say, as sentences (:func:`deltaoe.evaluation.conclusions.conclude`).
     """
 
     title: str
@@ -72,6 +73,7 @@ class Evaluation:
     convention: str
     notes: Sequence[str] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    conclusions: Sequence[str] = ()
 
     def find(self, **wanted: str) -> list[Measurement]:
         """The measurements whose attributes have these values, in their order.
@@ -108,6 +110,7 @@ class Evaluation:
             "detectors": dict(self.detectors),
             "scores": dict(self.scores),
             "notes": list(self.notes),
+            "conclusions": list(self.conclusions),
             "manifest": dict(self.manifest),
             "rows": json_rows(COLUMNS, self.rows),
         }

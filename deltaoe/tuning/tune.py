@@ -20,9 +20,10 @@ from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import UNNAMED, FeatureSpace
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import Workspace
-from deltaoe.tuning.data import Draw, Shots, TuningData, draw, remembering
+from deltaoe.tuning.data import Draw, Shots, TuningData, draw, remembering, require_calibration
 from deltaoe.tuning.options import ContextOptions, TuneOptions
 from deltaoe.tuning.recipe import Recipe
+from deltaoe.tuning.sentences import COMPARISON, outcome
 
 if TYPE_CHECKING:
     from deltaoe.tuning.fit_detector import FittedDetector
@@ -37,7 +38,7 @@ class TuneResult:
         data: the data set that it was tuned on.
         drawn: rows of the data set by their use.
         fitted: the detector before calibration, and the learned prompts; None if none were learned.
-        said: sentences about the image evidence.
+        said: sentences about prompts that were not learned.
         path: the file of the detector; None before :func:`save_detector`.
     """
 
@@ -52,6 +53,10 @@ class TuneResult:
     def notes(self) -> list[str]:
         """Sentences for the user."""
         return [*self.drawn.notes, *(self.fitted.notes if self.fitted else ()), *self.said]
+
+    def outcome(self) -> list[str]:
+        """Sentences: accuracy on validation images, what tuning brought, and what the calibration allows."""
+        return outcome(self.detector.facts.get(COMPARISON, {}), len(self.detector.calibration))
 
 
 def tune_workspace(
@@ -103,6 +108,9 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
         seed=tuning.seed,
         allow_fewer=options.allow_fewer,
     )
+    if not options.allow_undecided:
+        require_calibration(drawn, allow_fewer=options.allow_fewer)
+    on(Event("Tuning", message=drawn.plan.sentence()))
     workspace.check_writable()
     if why:
         return _without_prompts(data, workspace, options, drawn, why, on)
@@ -156,9 +164,9 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
         checkpoints=workspace.folder / "tuning",
         about={"domains": list(options.domains), "allow_fewer": options.allow_fewer, "layout": data.layout},
     )
-    detector, said = with_image_side(fitted.detector, tuning_data, tuning)
+    detector = with_image_side(fitted.detector, tuning_data, tuning)
     detector = calibrate(detector, data, store, drawn.calibration, on)
-    return TuneResult(detector, data, drawn, fitted, tuple(said))
+    return TuneResult(detector, data, drawn, fitted)
 
 
 def _no_prompts(data: DataSet, workspace: Workspace, options: TuneOptions) -> str:
@@ -202,7 +210,7 @@ def _without_prompts(
     from deltaoe.scoring.image_evidence import with_image_evidence
     from deltaoe.scoring.zero_shot import calibrate, detector_of_text_features
     from deltaoe.scoring.zero_shot_images import image_detector
-    from deltaoe.tuning.image_side import drawn_images
+    from deltaoe.tuning.image_side import drawn_images, with_validation
 
     tuning, store = options.tuning, workspace.features_of(data)
     given = data.text_features if tuning.evidence == "auto" and len(data.class_names) > 1 else None
@@ -213,7 +221,7 @@ def _without_prompts(
         else detector_of_text_features(data.class_names, given, store.space, prompts)
     )
     images = drawn_images(data, store, drawn, tuning.seed)
-    detector = with_image_evidence(detector, images, tuning.evidence)
+    detector = with_validation(with_image_evidence(detector, images, tuning.evidence), images)
     detector = dataclasses.replace(
         detector,
         shots=data.digests[drawn.split.shots],
