@@ -44,9 +44,7 @@ def remember_folders(workspace: Workspace, data: DataSet, seen: str) -> None:
     """Keep the fingerprint that a data set's folders had before they were walked. Raises StoreError."""
     if seen:
         name = workspace.listing(data).name
-        workspace.change_state(
-            lambda state: {**state, "folders": {**state.get("folders", {}), name: seen}}
-        )
+        workspace.change_state(lambda state: {**state, "folders": {**state.get("folders", {}), name: seen}})
 
 
 def changes(
