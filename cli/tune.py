@@ -124,7 +124,7 @@ def _prompts(fitted: FittedDetector, detector: Detector) -> list[tuple[str, str]
 
 def _comparison(detector: Detector) -> list[tuple[str, str]]:
     """Rows about tuned and zero-shot prompts, both with image evidence, on validation images."""
-    from deltaoe.tuning.image_side import COMPARISON  # it loads torch, which tuning has loaded by now
+    from deltaoe.scoring.detector_fields import COMPARISON
 
     measured = detector.facts.get(COMPARISON, {})
 
