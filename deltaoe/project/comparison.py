@@ -13,7 +13,7 @@ from deltaoe.progress import OnEvent, silent
 from deltaoe.project.detector_list import validation
 from deltaoe.project.settings import as_options, changed_settings
 from deltaoe.scoring.detector import Detector
-from deltaoe.scoring.options import ScoreOptions
+from deltaoe.scoring.options import NONE, ScoreOptions
 from deltaoe.scoring.score import ScoreResult, score
 from deltaoe.store.workspace import Workspace
 
@@ -148,7 +148,7 @@ def compare_verdicts(
         inputs: what :func:`deltaoe.scoring.score.score` takes.
         workspace: has the features; new ones are stored there.
         detectors: two files.
-        options: the rule and the model; ``detector`` has no effect.
+        options: the rule and the model; ``detector`` and ``vocabulary`` have no effect.
         on: receives progress.
         stdin: the stream that ``-`` reads.
 
@@ -157,6 +157,7 @@ def compare_verdicts(
     """
     options = options or ScoreOptions()
     text = stdin.read() if stdin is not None and "-" in inputs else b""
+    options = replace(options, vocabulary=NONE)  # names for unknown images are not compared
     first, second = (
         score(inputs, workspace, replace(options, detector=path), on, io.BytesIO(text)) for path in detectors
     )
