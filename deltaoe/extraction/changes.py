@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,7 +75,8 @@ def changes(
     below = os.path.join(data.root, "")
     if not all(os.path.join(one, "").startswith(below) and os.path.isdir(one) for one in data.inputs):
         return None
-    if not thorough and fingerprint_of(data.inputs) == workspace.folders_seen(data):
+    seen = fingerprint_of(data.inputs)
+    if not thorough and seen == workspace.folders_seen(data):
         return None
     collector = FileCollector(lambda found: on(Event("Listing files", found)))
     for number, folder in enumerate(data.inputs):
@@ -83,17 +85,24 @@ def changes(
             collector.walk(number, folder)
         except DataError as error:
             return Changes(problem=str(error))
-    return _compared(data, workspace, collector.files, thorough)
+    found = _compared(data, workspace, collector.files, thorough)
+    if not found.added and not found.removed:
+        with contextlib.suppress(StoreError):  # the next time it would take longer, and nothing else
+            remember_folders(workspace, data, seen)
+    return found
 
 
 def _compared(data: DataSet, workspace: Workspace, files: FileList, thorough: bool) -> Changes:
     """Numbers of added and removed files, and of changed ones if asked for."""
-    listed = {os.path.join(data.root, path) for path in data.paths}
-    rows = {path: row for row, path in enumerate(_paths(files))}
-    new = [row for path, row in rows.items() if path not in listed and row not in files.problems]
-    new = [row for row in new if os.access(files.path(row), os.R_OK)]
-    old = [row for path, row in rows.items() if path in listed] if thorough else []
-    removed = len(listed) - sum(path in rows for path in listed)
+    start = os.path.join(data.root, "")
+    listed = {start + path for path in data.paths}
+    starts = [os.path.join(root, "") for root in files.roots]
+    pairs = zip(files.root_of, files.relative, strict=True)
+    rows = {starts[root] + relative: row for row, (root, relative) in enumerate(pairs)}
+    unknown = (rows[path] for path in rows.keys() - listed)
+    new = [row for row in unknown if row not in files.problems and os.access(files.path(row), os.R_OK)]
+    old = [rows[path] for path in rows.keys() & listed] if thorough else []
+    removed = len(listed - rows.keys())
     if not new and not old:
         return Changes(removed=removed)
     part = files.part([*new, *old])
@@ -110,12 +119,6 @@ def _compared(data: DataSet, workspace: Workspace, files: FileList, thorough: bo
     failed[list(records.problem)] = True
     added = int(np.count_nonzero(~(failed & same)[: len(new)]))
     return Changes(added, removed, int(np.count_nonzero(~same[len(new) :])))
-
-
-def _paths(files: FileList) -> Iterator[str]:
-    """Each file's path, as a data set of these folders would list it."""
-    for root, relative in zip(files.root_of, files.relative, strict=True):
-        yield os.path.join(files.roots[root], relative)
 
 
 def added_since_extract(data: DataSet, workspace: Workspace, on: OnEvent = silent) -> list[str]:

@@ -11,6 +11,7 @@ from deltaoe.errors import DataError, StoreError
 from deltaoe.project.settings import as_options, changed_settings
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.detector_fields import COMPARISON
+from deltaoe.scoring.saved_detectors import data_of
 from deltaoe.store.sentences import short_title
 from deltaoe.store.workspace import Workspace
 
@@ -113,7 +114,7 @@ def _row(workspace: Workspace, name: str, current: Path | None) -> SavedDetector
     except DataError as error:
         damage = str(error).removeprefix(f"{path} is ")
     try:
-        listed = workspace.tuned_on(name)
+        listed = None if detector is None else data_of(workspace, name, detector)
         data = short_title(listed) if listed is not None else ""
     except StoreError:
         data = ""

@@ -11,6 +11,7 @@ from deltaoe.errors import MismatchError, StoreError
 from deltaoe.extraction.changes import changes, changes_in_words
 from deltaoe.progress import OnEvent, silent
 from deltaoe.project.detector_list import SavedDetector, list_detectors
+from deltaoe.scoring.saved_detectors import data_of
 from deltaoe.scoring.staleness import classes_unlike, lost_detector
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.sentences import short_title
@@ -227,7 +228,7 @@ def _stale_detector(workspace: Workspace, one: SavedDetector) -> list[str]:
     if one.detector is None:
         return [f"the detector {one.name} is {one.damage}: run deltaoe detectors rm {one.name}"]
     try:
-        data = workspace.tuned_on(one.name)
+        data = data_of(workspace, one.name, one.detector)
     except StoreError:
         return []  # the data set says so itself
     if data is not None:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deltaoe.errors import ConfigError, DataError, StoreError, os_reason
+from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.detector_names import check_detector_name, is_detector_path
+from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
 
 
@@ -52,6 +54,25 @@ def detector_name(workspace: Workspace, wanted: str) -> str:
     path = f"; ./{wanted} is the file of that name" if wanted and os.path.isfile(wanted) else ""
     known = f"the detectors here are: {', '.join(names)}" if names else "there are none yet: deltaoe tune"
     raise DataError(f"there is no detector {wanted} in {workspace.folder}", hint=known + path)
+
+
+def data_of(workspace: Workspace, name: str, detector: Detector) -> DataSet | None:
+    """The data set that a detector of the workspace was tuned on, as it is now; None if that is not known any more.
+
+    If the workspace has no note of it, it is the one data set in the detector's feature space that has all its shots.
+
+    Raises:
+        StoreError: a data set cannot be read.
+    """
+    if workspace.is_noted(name):
+        return workspace.tuned_on(name)
+    shots = {shot.tobytes() for shot in detector.shots}
+    found = [
+        data
+        for data in (workspace.datasets() if shots else ())
+        if data.labelled and data.space_id == detector.space.id and shots <= set(data.keys())
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def use_detector(workspace: Workspace, wanted: str) -> str:

@@ -10,7 +10,7 @@ from deltaoe.extraction.changes import added_since_extract
 from deltaoe.progress import OnEvent, silent
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import ScoreOptions
-from deltaoe.scoring.saved_detectors import detector_path
+from deltaoe.scoring.saved_detectors import data_of, detector_path
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.sentences import short_title
 from deltaoe.store.workspace import Workspace
@@ -40,7 +40,7 @@ def staleness(
         )
         if chosen is None or chosen != workspace.detector_file(chosen.stem):
             return []
-        data = _readable(workspace, chosen.stem)
+        data = _readable(workspace, chosen.stem, saved)
         if data is None:
             return []
         stale = classes_unlike(chosen.stem, saved.class_names, data)
@@ -85,16 +85,16 @@ def classes_unlike(name: str, class_names: Sequence[str], data: DataSet) -> list
     return [f"the detector {name} {', and '.join(parts)}: run deltaoe tune"]
 
 
-def _readable(workspace: Workspace, name: str) -> DataSet | None:
+def _readable(workspace: Workspace, name: str, detector: Detector) -> DataSet | None:
     """The data set that a detector was tuned on; None also if its listing is damaged, which scoring does not need."""
     try:
-        return workspace.tuned_on(name)
+        return data_of(workspace, name, detector)
     except StoreError:
         return None
 
 
 def _classes(names: Sequence[str]) -> str:
-    return f"{'the class' if len(names) == 1 else f'{len(names)} classes'} ({_listed(names)})"
+    return f"the class {names[0]}" if len(names) == 1 else f"{len(names)} classes ({_listed(names)})"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -18,7 +18,9 @@ def short_title(data: DataSet) -> str:
     """What to call a data set: ``data:NAME``, or its inputs as one would write them in the current folder."""
     if data.name:
         return DATA_PREFIX + data.name
-    inputs = [_from_here(given) for given in data.inputs or (data.root,)]
+    inputs = [
+        "standard input" if _is_stdin(given) else _from_here(given) for given in data.inputs or (data.root,)
+    ]
     more = f" and {len(inputs) - _SHOWN} more inputs" if len(inputs) > _SHOWN else ""
     return ", ".join(inputs[:_SHOWN]) + more
 
@@ -73,7 +75,9 @@ def _models(workspace: Workspace) -> int:
 
 
 def _data_argument(data: DataSet) -> str:
-    return shlex.quote(DATA_PREFIX + data.name if data.name else _from_here(data.inputs[0]))
+    if data.name:
+        return shlex.quote(DATA_PREFIX + data.name)
+    return STDIN if _is_stdin(data.inputs[0]) else shlex.quote(_from_here(data.inputs[0]))
 
 
 def _as_argument(path: str) -> str:
@@ -89,8 +93,6 @@ def _is_stdin(given: str) -> bool:
 
 def _from_here(path: str) -> str:
     """A path relative to the current folder, if that is shorter."""
-    if _is_stdin(path):
-        return STDIN
     try:
         relative = os.path.relpath(path)
     except (OSError, ValueError):  # another drive, or the current folder is gone

@@ -255,6 +255,10 @@ class Workspace:
         """
         return self._listed(self.state().get("tuned_on", {}).get(name))
 
+    def is_noted(self, name: str) -> bool:
+        """Whether it was noted which data set the detector of this name was tuned on."""
+        return name in self.state().get("tuned_on", {})
+
     def folders_seen(self, data: DataSet) -> str | None:
         """The :func:`deltaoe.images.folders.fingerprint` of a data set's folders when it was extracted, if known."""
         seen = self.state().get("folders", {}).get(self.listing(data).name)
