@@ -89,38 +89,38 @@ def list_(
     screen.json([one.to_dict() for one in found])
 
 
-def show_detectors(screen: Screen, found: list[SavedDetector]) -> None:
-    """Print a table of detectors."""
-    from deltaoe.project.detector_list import validation
-
-    models = sorted({one.detector.space.model for one in found if one.detector is not None})
-    rows: list[tuple[str, ...]] = []
+def show_detectors(screen: Screen, found: list[SavedDetector], *, short: bool = False) -> None:
+    """Print a table of detectors: lines of words about each, or with ``short`` one line."""
+    models = {one.detector.space.model for one in found if one.detector is not None}
+    rows = []
     for one in found:
-        name = f"{'*' if one.current else ' '} {one.name}"
-        saved = f"{one.saved:%Y-%m-%d %H:%M}"
-        if one.detector is None:
-            rows.append((name, f"damaged: {one.damage}", one.data, saved, "", "", "", ""))
-            continue
-        measured = validation(one.detector)
-        told = [one.options, *(["interrupted"] if one.interrupted else [])]
-        told += [one.detector.space.model] if len(models) > 1 else []
-        numbers = (f"{measured[key]:.3f}" if key in measured else "" for key in ("accuracy", "near"))
-        classes, calibration = len(one.detector.class_names), len(one.detector.calibration)
-        rows.append(
-            (
-                name,
-                "; ".join(filter(None, told)),
-                one.data,
-                saved,
-                f"{classes:,}",
-                *numbers,
-                f"{calibration:,}",
-            )
-        )
-    columns = ("  detector", "settings", "tuned on", "saved", "classes", "accuracy", "AUROC", "calibration")
-    screen.table("Detectors" + (f" of {models[0]}" if len(models) == 1 else ""), rows, columns, words=3)
+        first, *more = _described(one, with_model=len(models) > 1)
+        rows += [
+            (f"{'*' if one.current else ' '} {one.name}", first),
+            *(("", line) for line in more if not short),
+        ]
+    screen.table("Detectors" + (f" of {models.pop()}" if len(models) == 1 else ""), rows)
     if not any(one.current for one in found):
         screen.note("score uses none of them; deltaoe detectors use NAME chooses one", style="dim")
+
+
+def _described(one: SavedDetector, *, with_model: bool) -> list[str]:
+    """A detector in lines of words."""
+    from deltaoe.project.detector_list import validation
+
+    saved = f"{one.saved:%Y-%m-%d %H:%M}"
+    if one.detector is None:
+        return [f"{saved}, damaged: {one.damage}"]
+    classes, calibration = len(one.detector.class_names), len(one.detector.calibration)
+    first = f"{saved}, {classes:,} class{'' if classes == 1 else 'es'}"
+    first += f", tuned on {one.data}" if one.data else ""
+    first += ", interrupted" if one.interrupted else ""
+    words = {"accuracy": "accuracy", "near": "AUROC held-out classes", "far": "shuffled features"}
+    values = validation(one.detector)
+    numbers = [f"{word} {values[key]:.3f}" for key, word in words.items() if key in values]
+    measured = ", ".join(numbers) + "; " if numbers else ""
+    lines = [first, f"{measured}{calibration:,} calibration images", one.options]
+    return [line for line in (*lines, one.detector.space.model if with_model else "") if line]
 
 
 def use(

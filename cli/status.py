@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from . import options
 
+if TYPE_CHECKING:
+    from deltaoe.project.status import DataSetState
+
+    from .output import Screen
+
 HELP = """Show what this workspace has, what score and tune would use now, and what is out of date.
 
-Every file of the extracted folders is looked at, and none is opened. Exits with 0 whatever it finds.
+Every file of the extracted folders is looked at, and none is opened. What is out of date is no error.
 """
 
 
@@ -22,7 +29,6 @@ def status(
 ) -> None:
     """Run ``deltaoe status``; the help text above says what it does."""
     from deltaoe.project.status import status as run
-    from deltaoe.store.sentences import short_title
 
     from .detectors import show_detectors
     from .output import Screen
@@ -40,16 +46,7 @@ def status(
         )
         return
     if found.data_sets:
-        rows = []
-        for one in found.data_sets:
-            star, when = "*" if one.current else " ", f"{one.extracted:%Y-%m-%d %H:%M}"
-            if one.data is None:
-                rows.append((f"{star} {one.path.name}", "damaged", when, "", ""))
-            else:
-                data = one.data
-                counts = f"{len(data):,}", f"{len(data.class_names):,}"
-                rows.append((f"{star} {short_title(data)}", data.model, when, *counts))
-        screen.table("Data sets", rows, ("  data set", "model", "extracted", "images", "classes"), words=3)
+        _show_data_sets(screen, found.data_sets)
     if found.spaces:
         screen.table(
             "Features",
@@ -60,7 +57,7 @@ def status(
             ("  model", "images", "size"),
         )
     if found.detectors:
-        show_detectors(screen, found.detectors)
+        show_detectors(screen, found.detectors, short=True)
     screen.line("")
     screen.line(
         f"score uses {found.score_uses or 'nothing yet: it needs class names, as of deltaoe extract ./images'}"
@@ -70,3 +67,22 @@ def status(
         screen.line(f"out of date: {sentence}")
     if not found.stale:
         screen.line("Nothing is out of date.")
+
+
+def _show_data_sets(screen: Screen, found: list[DataSetState]) -> None:
+    """Print a table of data sets, with their models if there are several."""
+    from deltaoe.store.sentences import short_title
+
+    models = {one.data.model for one in found if one.data is not None}
+    rows: list[tuple[str, ...]] = []
+    for one in found:
+        data = one.data
+        title = f"{'*' if one.current else ' '} {one.path.name if data is None else short_title(data)}"
+        model = "damaged" if data is None else data.model
+        counts = ("", "") if data is None else (f"{len(data):,}", f"{len(data.class_names):,}")
+        rows.append((title, model, f"{one.extracted:%Y-%m-%d %H:%M}", *counts))
+    columns: tuple[str, ...] = ("  data set", "model", "extracted", "images", "classes")
+    if len(models) == 1 and all(one.data is not None for one in found):
+        rows = [(row[0], *row[2:]) for row in rows]
+        columns = (columns[0], *columns[2:])
+    screen.table("Data sets" + (f" of {models.pop()}" if len(models) == 1 else ""), rows, columns)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deltaoe.errors import DataError, StoreError
+from deltaoe.errors import DataError, MismatchError, StoreError
 from deltaoe.images.folders import fingerprint
 from deltaoe.images.walk import FileCollector, FileList
 from deltaoe.progress import Event, OnEvent, silent
@@ -108,7 +108,10 @@ def _compared(data: DataSet, workspace: Workspace, files: FileList, thorough: bo
     part = files.part([*new, *old])
     try:
         records = workspace.features_of(data).files(workspace.file_keys(part))
-    except StoreError:  # what the records would say is not known: commands that need them say what is wrong
+    except (
+        MismatchError,
+        StoreError,
+    ):  # what the records would say is not known: commands that need them say what is wrong
         return Changes(added=len(new), removed=removed)
     same = (
         records.known
