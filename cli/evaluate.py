@@ -76,6 +76,7 @@ def evaluate(
 ) -> None:
     """Run ``deltaoe evaluate``; the help text above says what it does."""
     from .output import Screen
+    from .place import located
 
     screen = Screen(as_json=as_json, quiet=quiet, verbose=verbose)
     if protocol == "list":
@@ -86,7 +87,6 @@ def evaluate(
         return
     from deltaoe.evaluation import results
     from deltaoe.evaluation.evaluate import measure, prepare
-    from deltaoe.store.workspace import Workspace
     from deltaoe.theory import results as theory_results
 
     if theory and protocol is not None:
@@ -105,7 +105,7 @@ def evaluate(
     from deltaoe.report.files import write_evaluation_report, write_theory_report
     from deltaoe.report.tables import evaluation_tables, summary_rows, theory_tables
 
-    place = Workspace.locate(workspace)
+    place = located(workspace, screen)
     with screen.progress() as progress:
         theorems: Theory | None = None
         if protocol is None:

@@ -63,14 +63,14 @@ def extract(
 ) -> None:
     """Run ``deltaoe extract``; the help text above says what it does."""
     from deltaoe.extraction.extract import extract as run
-    from deltaoe.store.workspace import Workspace
     from deltaoe.tuning.data import class_sizes
     from deltaoe.tuning.sentences import after_extraction
 
     from .output import Screen, titled
+    from .place import located
 
     screen = Screen(as_json=as_json, quiet=quiet)
-    place = Workspace.locate(workspace)
+    place = located(workspace, screen)
     with screen.progress() as progress:
         result = run(inputs, place, chosen, on=progress.event, stdin=sys.stdin.buffer)
     for sentence in result.notes:

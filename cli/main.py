@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from deltaoe.errors import DeltaoeError, StoreError
 
-from . import background, demo, evaluate, extract, score, store, tune
+from . import background, demo, detectors, evaluate, extract, score, status, store, tune
 from .command import Command
 
 INTERRUPTED = 130
@@ -97,6 +97,8 @@ extract.register(app)
 tune.register(app)
 score.register(app)
 evaluate.register(app)
+status.register(app)
+detectors.register(app)
 background.register(app)
 store.register(app)
 

@@ -125,13 +125,13 @@ def score(
     from deltaoe.scoring.score import score as run
     from deltaoe.scoring.score_table import CSV_START
     from deltaoe.store.result_files import check_same_inputs, note_inputs
-    from deltaoe.store.workspace import Workspace
 
     from .output import Screen, titled
+    from .place import located
 
     silent = as_json or print0 is not None
     screen = Screen(as_json=silent, quiet=quiet, verbose=verbose)
-    place = Workspace.locate(workspace)
+    place = located(workspace, screen)
     singles = _are_single_images(inputs)
     targets = _targets(out, set(report or ()), written=not (silent or singles))
     check_folder(out or Path())

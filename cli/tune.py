@@ -62,13 +62,13 @@ def tune(
     verbose: options.Verbose = False,
 ) -> None:
     """Run ``deltaoe tune``; the help text above says what it does."""
-    from deltaoe.store.workspace import Workspace
     from deltaoe.tuning.tune import tune_workspace
 
     from .output import Screen
+    from .place import located
 
     screen = Screen(as_json=as_json, quiet=quiet, verbose=verbose)
-    place = Workspace.locate(workspace)
+    place = located(workspace, screen)
     with screen.progress() as progress:
         result = tune_workspace(place, _by_method(chosen, method, given), on=progress.event)
     for sentence in result.notes:

@@ -30,6 +30,7 @@ FLOORS = (
     {"extraction"},
     {"scoring"},
     {"tuning"},
+    {"project"},
     {"evaluation"},
     {"theory"},
     {"report"},
@@ -268,6 +269,8 @@ def test_what_a_cached_run_needs_loads_no_model_code():
         "deltaoe.scoring.score",
         "deltaoe.tuning.tune",
         "deltaoe.tuning.options",
+        "deltaoe.project.comparison",
+        "deltaoe.project.status",
         "deltaoe_cli.main",
     )
     found = loaded_by(*modules)

@@ -6,7 +6,6 @@ import functools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,6 +43,7 @@ from deltaoe.evaluation.zero_shot_detectors import (
 from deltaoe.functional.gallery import Gallery
 from deltaoe.progress import OnEvent, silent
 from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.saved_detectors import detector_path
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import Digests
@@ -214,8 +214,8 @@ def _score(
 
 
 def _saved_detectors(workspace: Workspace, options: EvaluateOptions) -> dict[str, Detector]:
-    """Name → detector of the files named, or the workspace's last tuned one where nothing is named."""
-    paths = [Path(name) for name in options.detectors if name != ZERO_SHOT]
+    """Name → detector of those named, or the workspace's last tuned one where nothing is named."""
+    paths = [detector_path(workspace, name) for name in options.detectors if name != ZERO_SHOT]
     if not options.detectors and (current := workspace.current_detector()) is not None:
         paths = [current]
     detectors: dict[str, Detector] = {}

@@ -24,6 +24,7 @@ from deltaoe.scoring.options import (
     BackgroundListOptions,
     ScoreOptions,
 )
+from deltaoe.scoring.saved_detectors import detector_path
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
 
@@ -45,7 +46,7 @@ class ZeroShot(NamedTuple):
 
 
 def saved_detector(workspace: Workspace, options: ScoreOptions) -> tuple[Detector, str] | None:
-    """The detector file that the options name, or the last one tuned in the workspace; and its origin in words.
+    """The detector that the options name, or the last one tuned in the workspace; and its origin in words.
 
     None if there is neither, or if the options ask for other prompts than a saved detector's.
 
@@ -53,9 +54,12 @@ def saved_detector(workspace: Workspace, options: ScoreOptions) -> tuple[Detecto
         ConfigError: the options change a setting that a saved detector fixes.
         DataError: there is no such detector, or it cannot be read.
     """
-    path = options.detector or (None if options.prompt_flags else workspace.current_detector())
-    if path is None:
+    if options.detector:
+        path = detector_path(workspace, options.detector)
+    elif options.prompt_flags or (current := workspace.current_detector()) is None:
         return None
+    else:
+        path = current
     changed = [
         name
         for name, value in (

@@ -22,6 +22,7 @@ from deltaoe.scoring.options import NONE, Rule, ScoreOptions
 from deltaoe.scoring.resolve import saved_detector, zero_shot_detector_for
 from deltaoe.scoring.score_table import VERDICTS, ScoreTable, Verdict
 from deltaoe.scoring.sides import with_evidence
+from deltaoe.scoring.staleness import staleness
 from deltaoe.scoring.verdicts import decide, rows_to_score_exactly
 from deltaoe.scoring.vocabulary import (
     Vocabulary,
@@ -143,6 +144,7 @@ def score(
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     data = _requested_data(given, workspace)
     chosen = saved_detector(workspace, options)
+    stale = staleness(workspace, options, chosen[0] if chosen else None, on)
     options, lacking = _for_neighbours(options, chosen[0].fused if chosen else bool(workspace.listings()))
     if chosen is not None:
         detector, origin = chosen
@@ -211,7 +213,7 @@ def score(
         model=str(source.ref) if data is None else detector.space.model,
         encoded=images.encoded,
         reused=images.reused,
-        notes=lacking + _notes(detector, data, scorer.recall, exact) + decisions.notes + said,
+        notes=stale + lacking + _notes(detector, data, scorer.recall, exact) + decisions.notes + said,
     )
 
 

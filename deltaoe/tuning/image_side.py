@@ -11,12 +11,12 @@ import numpy as np
 from deltaoe.functional.paired import accuracy_difference, interval_of_influences
 from deltaoe.functional.unit_rows import Rows
 from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.detector_fields import COMPARISON
 from deltaoe.scoring.image_evidence import LabelledImages, measured_on_folds, with_image_evidence
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import FeatureStore
 from deltaoe.tuning.data import Draw, TuningData
 from deltaoe.tuning.options import TuningOptions
-from deltaoe.tuning.sentences import COMPARISON
 
 
 def labelled_images(data: TuningData, seed: int) -> LabelledImages:

@@ -10,8 +10,6 @@ from deltaoe.functional.conformal import smallest_alpha
 from deltaoe.scoring.options import ALPHA
 from deltaoe.tuning.plan import NEEDED, USUAL_SHOTS, Plan, best_plan, plan
 
-# Name of the fact of a detector that holds the comparison; deltaoe.tuning.image_side makes it.
-COMPARISON = "with_and_without_tuning"
 _NOT_COMPARED = (
     "Accuracy on new images is not known: there are too few images to set some aside for validation. "
     "deltaoe evaluate measures it on others."
@@ -25,7 +23,7 @@ def outcome(comparison: Mapping[str, Any], calibration: int) -> list[str]:
     """Sentences about a detector: how good it is, what tuning brought, and what its calibration allows.
 
     Args:
-        comparison: the fact :data:`COMPARISON` of the detector; empty if it has none.
+        comparison: the fact :data:`~deltaoe.scoring.detector_fields.COMPARISON` of the detector; empty if it has none.
         calibration: number of calibration images.
 
     Example:

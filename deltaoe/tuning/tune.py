@@ -12,18 +12,22 @@ import numpy.typing as npt
 
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.extraction.changes import added_since_extract
 from deltaoe.images.labels import require_classes
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.detector_fields import COMPARISON
 from deltaoe.scoring.options import TEMPLATE, PromptOptions
+from deltaoe.scoring.saved_detectors import name_taken
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import UNNAMED, FeatureSpace
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import Workspace
 from deltaoe.tuning.data import Draw, Shots, TuningData, draw, remembering, require_calibration
+from deltaoe.tuning.naming import check_not_taken, is_other, remember
 from deltaoe.tuning.options import ContextOptions, TuneOptions
 from deltaoe.tuning.recipe import Recipe
-from deltaoe.tuning.sentences import COMPARISON, outcome
+from deltaoe.tuning.sentences import outcome
 
 if TYPE_CHECKING:
     from deltaoe.tuning.fit_detector import FittedDetector
@@ -81,8 +85,13 @@ def tune_workspace(
             from finished ones.
     """
     options = options or TuneOptions()
-    result = tune_data(current_data(workspace, options.data), workspace, options, on)
-    return save_detector(result, workspace, options.out, on)
+    options.check()
+    data = current_data(workspace, options.data)
+    check_not_taken(options, data, workspace)
+    result = tune_data(data, workspace, options, on)
+    stale = added_since_extract(data, workspace, on)
+    result = dataclasses.replace(result, said=(*result.said, *stale))
+    return save_detector(result, workspace, options.out, on, options.name)
 
 
 def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnEvent = silent) -> TuneResult:
@@ -91,7 +100,7 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
     Prompts are learned unless images are the only evidence: by ``options``, of a single class, or where the features
     have no text encoder.
 
-    ``options.data`` and ``options.out`` have no effect. Errors are those of :func:`tune_workspace`.
+    ``options.data``, ``options.name`` and ``options.out`` have no effect. Errors are those of :func:`tune_workspace`.
     """
     tuning = options.tuning
     options.check()
@@ -243,7 +252,9 @@ def _without_prompts(
     return TuneResult(detector, data, drawn, None, (said,))
 
 
-def save_detector(result: TuneResult, workspace: Workspace, out: Path | None, on: OnEvent) -> TuneResult:
+def save_detector(
+    result: TuneResult, workspace: Workspace, out: Path | None, on: OnEvent, name: str = ""
+) -> TuneResult:
     """Save a tuned detector, and delete the checkpoints of its tuning.
 
     Args:
@@ -251,11 +262,13 @@ def save_detector(result: TuneResult, workspace: Workspace, out: Path | None, on
         workspace: if ``out`` is None, the detector is saved here and becomes the one that ``score`` uses.
         out: file to save the detector to instead.
         on: receives a message with the path if Ctrl-C has ended the tuning.
+        name: name to save it under here; empty is made of its shots and its content.
 
     Returns:
         The result with the path.
 
     Raises:
+        ConfigError: another detector has this name; it stays, and this one is saved without it.
         StoreError: the file cannot be written.
         KeyboardInterrupt: Ctrl-C has ended the tuning. The detector has been saved apart from finished ones, and the
             checkpoints are still there.
@@ -273,12 +286,18 @@ def save_detector(result: TuneResult, workspace: Workspace, out: Path | None, on
         )
         on(Event("Tuning", message=f"{said}; the same command goes on"))
         raise KeyboardInterrupt
-    path = out or workspace.detector_file(f"{detector.settings['shots']}-shots-{detector.digest[:12]}")
+    own = f"{detector.settings['shots']}-shots-{detector.digest[:12]}"
+    taken = out is None and bool(name) and is_other(workspace.detector_file(name), detector)
+    path = out or workspace.detector_file(own if taken or not name else name)
     detector.save(path)
     if out is None:
-        workspace.remember(detector=path.stem)
+        remember(path.stem, result.data, workspace, current=not taken)
     for checkpoint in fitted.checkpoints if fitted is not None else ():
         checkpoint.delete()
+    if taken:
+        error = name_taken(name)
+        error.hint = f"this one is saved as {own}; to name it: deltaoe detectors rename {own} NEW"
+        raise error
     return dataclasses.replace(result, path=path)
 
 
