@@ -25,6 +25,14 @@ from deltaoe.scoring.options import (
     BackgroundListOptions,
     ScoreOptions,
 )
+from deltaoe.scoring.zero_shot import (
+    calibrate,
+    detector_of_text_features,
+    text_features,
+    with_selected_settings,
+    zero_shot_detector,
+)
+from deltaoe.scoring.zero_shot_images import fitting_rows, image_detector, why_not_fitted, with_images_of
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
 
@@ -105,15 +113,6 @@ def zero_shot_detector_for(
                 hint="pass --text-features FILE, or import the classes' text features with the images'",
             )
     fitted = _fitting_rows(data, names, options, alone)
-
-    # Imported here: torch takes seconds, and a wrong option should be answered at once.
-    from deltaoe.scoring.zero_shot import (
-        calibrate,
-        detector_of_text_features,
-        with_selected_settings,
-        zero_shot_detector,
-    )
-    from deltaoe.scoring.zero_shot_images import image_detector, why_not_fitted, with_images_of
 
     notes = []
     one_class = fitted is not None and len(names) == 1
@@ -203,8 +202,6 @@ def _fitting_rows(
     Raises:
         DataError: ``images`` or ``both`` asks for more images than there are.
     """
-    from deltaoe.scoring.zero_shot_images import fitting_rows
-
     usable = data is not None and data.labelled and set(data.class_names) <= set(names)
     if data is None or not usable:
         if options.evidence == "both" or alone:
@@ -282,9 +279,6 @@ def list_background(
     source = ModelSource(options.model, workspace, data.model if data else DEFAULT_MODEL, on=on)
     given = _given_text_features(options, data)
     names = given[0] if given is not None else _class_names(options, data)
-
-    # Imported here: torch takes seconds, and a wrong option should be answered at once.
-    from deltaoe.scoring.zero_shot import text_features
 
     if given is not None:
         return ranked_candidates(options.prompts.background, names, given[1], None, default=NONE)

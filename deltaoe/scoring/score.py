@@ -20,6 +20,7 @@ from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import Rule, ScoreOptions
 from deltaoe.scoring.resolve import saved_detector, zero_shot_detector_for
 from deltaoe.scoring.score_table import ScoreTable
+from deltaoe.scoring.scorer import Scorer, score_stored, with_exact_scores
 from deltaoe.scoring.sides import with_evidence
 from deltaoe.scoring.verdicts import decide, rows_to_score_exactly
 from deltaoe.store.dataset import DataSet
@@ -117,15 +118,18 @@ def score(
         detector, origin, source, notes = zero_shot_detector_for(data, workspace, options, on)
         lacking += notes
 
-    # Imported here: torch takes seconds, and a wrong option should be answered at once.
-    from deltaoe.scoring.scorer import Scorer, score_stored, with_exact_scores
-
     images = (
         _ingested(given, workspace, source, options, on, stdin)
         if data is None
         else _of_data_set(data, workspace, detector)
     )
-    scorer = Scorer(detector, device=options.model.device, neighbours=options.neighbours, index=options.index)
+    scorer = Scorer(
+        detector,
+        device=options.model.device,
+        neighbours=options.neighbours,
+        index=options.index,
+        images=len(images.digests),
+    )
     scored = score_stored(scorer, images.store, images.digests, on)
     decisions = decide(detector, scored.scores, scored.labels[:, 0], options.rule)
     # Where the threshold lies between the bounds of a score, the score is computed exactly, so that no verdict depends
