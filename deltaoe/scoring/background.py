@@ -103,7 +103,8 @@ def choose_background(
         DataError: the file cannot be read.
     """
     source = options.source or default
-    names, features = _candidates(options, source, class_names, text.shape[1], encode)
+    options.check()
+    names, features = named_labels(source, class_names, text.shape[1], encode)
     if not len(names):
         return Background.empty(text.shape[1])
     kept = mine(features, text, options.fraction)
@@ -124,7 +125,8 @@ def ranked_candidates(
     Arguments and errors are those of :func:`choose_background`.
     """
     source = options.source or default
-    names, features = _candidates(options, source, class_names, text.shape[1], encode)
+    options.check()
+    names, features = named_labels(source, class_names, text.shape[1], encode)
     kept = np.zeros(len(names), dtype=bool)
     kept[mine(features, text, options.fraction)] = True
     like = likeness(features, text)
@@ -135,11 +137,23 @@ def ranked_candidates(
     ]
 
 
-def _candidates(
-    options: BackgroundOptions, source: str, class_names: Sequence[str], dim: int, encode: Encode | None
+def named_labels(
+    source: str, class_names: Sequence[str], dim: int, encode: Encode | None, flag: str = "--background"
 ) -> tuple[list[str], npt.NDArray[np.float32]]:
-    """n names that are none of the classes, and their text features (n, D), unit rows."""
-    options.check()
+    """n names that are none of the classes, and their text features (n, D), unit rows.
+
+    Args:
+        source: as :attr:`BackgroundOptions.source`.
+        class_names: K names; a label of the same name, in upper or lower case, is left out.
+        dim: D.
+        encode: maps n names to text features (n, D); None if there is no text tower.
+        flag: the option that names the source, for messages.
+
+    Raises:
+        ConfigError: the names have no features and ``encode`` is None.
+        MismatchError: the features in the file have not D numbers.
+        DataError: the file cannot be read.
+    """
     none: tuple[list[str], Rows] = ([], np.zeros((0, dim), dtype=np.float32))
     if source == NONE:
         return none
@@ -147,8 +161,8 @@ def _candidates(
     if source == IMAGENET or Path(source).suffix.lower() in _NAME_LISTS or not Path(source).suffix:
         if encode is None:
             raise ConfigError(
-                "the text features were given, so background names cannot be encoded like them",
-                hint="--background FILE.npz with the names' text features, from the same encoder and template",
+                f"the text features were given, so names of {flag} cannot be encoded like them",
+                hint=f"{flag} FILE.npz with the names' text features, from the same encoder and template",
             )
         listed = imagenet_names() if source == IMAGENET else read_labels(Path(source))
         names = [name for name in dict.fromkeys(listed) if name.casefold() not in classes]
@@ -156,7 +170,7 @@ def _candidates(
     named, rows = read_text_features(Path(source))
     if rows.shape[1] != dim:
         raise MismatchError(
-            f"the background's features have {rows.shape[1]} numbers each, the classes' {dim}",
+            f"the features of {flag} have {rows.shape[1]} numbers each, the classes' {dim}",
             hint="take both from the same model",
         )
     chosen = [i for i, name in enumerate(named) if name.casefold() not in classes]

@@ -152,6 +152,8 @@ class ScoreOptions(Options):
         data: the data set whose classes become prompts and whose images calibrate; None is the last with classes.
         text_features: a file of class names and their text features.
         prompts: zero-shot prompts, τ, c and background labels.
+        vocabulary: names that unknown images are compared with: source as for background labels; None for the names of
+            the background, or ImageNet's.
         select: whether τ and c are chosen with held-out classes.
         neighbours: number of labels looked up per image; None compares all.
         index: kind of FAISS index for ``neighbours``.
@@ -186,6 +188,14 @@ class ScoreOptions(Options):
     prompts: Annotated[
         PromptOptions, Unset("background.source", f"{ZERO_SHOT_BACKGROUND}; {IMAGENET} with labelled images")
     ] = field(default_factory=PromptOptions)
+    vocabulary: Annotated[
+        str | None,
+        Option(
+            "Names that say what unknown images look like: imagenet, none, a list of names, or .npz with features.",
+            panel=BACKGROUND,
+            unset=f"the background's names, else {IMAGENET}; none for imported features",
+        ),
+    ] = None
     select: Annotated[
         bool,
         Option("Zero-shot τ and c that tell held-out classes best from the others.", panel=ZERO_SHOT),

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,9 +17,15 @@ import numpy.typing as npt
 from deltaoe.store.atomic import replacing
 
 Verdict = Literal["known", "unknown", "undecided"]
+VERDICTS: tuple[Verdict, ...] = ("known", "unknown", "undecided")
+CSV_START = "path,verdict,class,score,p_value,margin"
+# What stands in ``looks_like`` of an unknown image that no name of the vocabulary fits.
+NONE_FITS = "none fits"
 _BOUNDS = ("score_low", "score_high")
 _REASON = "unknown_by"
-CSV_START = "path,verdict,class,score,p_value,margin"
+_NAMES = ("looks_like", "looks_like_cosine")
+_DECIMALS = 6  # of cosines
+_ROWS = 65_536  # of which the columns are held as Python values at a time
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,10 @@ class ScoreTable:
             exact, or nothing is known of their error.
         parts: names of the parts that the scores are fused from; empty if they have one part.
         part_p_values: (N, P) conformal p-value of each part by itself; None if they have one part.
+        looks_like: N names from a vocabulary (:mod:`deltaoe.scoring.vocabulary`): of each unknown image the nearest
+            one, or ``none fits``; empty for other images. None without a vocabulary.
+        looks_like_cosines: (N,) float32, cosine of each unknown image with the nearest name, also where it does not
+            fit; NaN for other images.
 
     Example:
         >>> table = ScoreTable(
@@ -64,89 +75,134 @@ class ScoreTable:
     bounds: npt.NDArray[np.float64] | None = None
     parts: Sequence[str] = ()
     part_p_values: npt.NDArray[np.float64] | None = None
+    looks_like: Sequence[str] | None = None
+    looks_like_cosines: npt.NDArray[np.float32] | None = None
+
+    def __repr__(self) -> str:
+        """The numbers of images by verdict; the values of all images would fill the screen."""
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts.items() if count)
+        return f"ScoreTable({counts or 'no images'})"
+
+    def __len__(self) -> int:
+        """N, the number of scored images, without the failed files."""
+        return len(self.paths)
 
     def threshold_of(self, row: int) -> float:
         """Threshold of one image: −∞ if no score is unknown, NaN if the calibration allows no threshold."""
+        return float(self._thresholds[row])
+
+    @cached_property
+    def _thresholds(self) -> npt.NDArray[np.float64]:
+        """(N,), as :attr:`thresholds`, for tables with one threshold, too."""
         if self.thresholds is not None:
-            return float(self.thresholds[row])
-        return math.nan if self.threshold is None else self.threshold
+            return self.thresholds
+        return np.full(len(self), math.nan if self.threshold is None else self.threshold)
 
     def margin(self, row: int) -> float | None:
         """Score of one image minus its threshold; None if there is no finite threshold."""
         threshold = self.threshold_of(row)
         return float(self.scores[row]) - threshold if math.isfinite(threshold) else None
 
+    @cached_property
+    def verdict_numbers(self) -> npt.NDArray[np.int8]:
+        """(N,) verdict of each image, as its place in :data:`VERDICTS`."""
+        compared = np.where(self.scores >= self._thresholds, 0, 1)
+        return np.where(np.isnan(self._thresholds), 2, compared).astype(np.int8)
+
     def verdict(self, row: int) -> Verdict:
         """Verdict on one image: ``undecided`` if the calibration allows no threshold."""
-        threshold = self.threshold_of(row)
-        if math.isnan(threshold):
-            return "undecided"
-        return "known" if self.scores[row] >= threshold else "unknown"
+        verdict: Verdict = VERDICTS[int(self.verdict_numbers[row])]
+        return verdict
 
     def reason(self, row: int) -> str:
         """Which sides call an unknown image unknown by themselves: ``text``, ``images``, ``text and images``.
 
         ``together`` if neither does at α by itself; empty for other verdicts, and for scores of one part.
         """
-        if self.part_p_values is None or self.verdict(row) != "unknown":
-            return ""
-        p = dict(zip(self.parts, self.part_p_values[row].tolist(), strict=True))
-        return " and ".join(side for side in ("text", "images") if p.get(side, 1) <= self.alpha) or "together"
+        return self._reasons(slice(row, row + 1))[0]
 
-    @property
+    def _reasons(self, rows: slice) -> list[str]:
+        unknown = self.verdict_numbers[rows] == 1
+        if self.part_p_values is None:
+            return [""] * len(unknown)
+        p = dict(zip(self.parts, self.part_p_values[rows].T, strict=True))
+        by = [side for side in ("text", "images") if side in p]
+        number = sum((p[side] <= self.alpha).astype(int) << place for place, side in enumerate(by))
+        words = {
+            bits: " and ".join(side for place, side in enumerate(by) if bits >> place & 1) or "together"
+            for bits in range(1 << len(by))
+        }
+        numbers = np.broadcast_to(number, unknown.shape).tolist()
+        return [words[bits] if is_unknown else "" for bits, is_unknown in zip(numbers, unknown, strict=True)]
+
+    @cached_property
     def counts(self) -> dict[str, int]:
         """Number of known, unknown and undecided images, and of failed files."""
-        n = len(self.paths)
-        thresholds = (
-            np.array([self.threshold_of(0) if n else 0.0]) if self.thresholds is None else self.thresholds
-        )
-        known = int(np.count_nonzero(self.scores >= thresholds))
-        unknown = int(np.count_nonzero(self.scores < thresholds))
-        undecided = n - known - unknown
-        return {"known": known, "unknown": unknown, "undecided": undecided, "failed": len(self.failed)}
+        counted = np.bincount(self.verdict_numbers, minlength=len(VERDICTS)).tolist()
+        return {**dict(zip(VERDICTS, counted, strict=True)), "failed": len(self.failed)}
 
-    def records(self) -> Iterator[dict[str, Any]]:
-        """Rows as dictionaries of JSON values: the images in order, then the failed files (verdict ``failed``)."""
-        for row, path in enumerate(self.paths):
-            pairs = zip(self.labels[row], self.cosines[row], strict=True)
-            yield {
-                "path": path,
-                "verdict": self.verdict(row),
-                "class": self.class_names[self.labels[row, 0]],
-                "score": float(self.scores[row]),
-                "p_value": None if self.p_values is None else float(self.p_values[row]),
-                "margin": self.margin(row),
-                **self._parts_of(row),
-                **self._bounds_of(row),
-                "top": [{"class": self.class_names[i], "cosine": round(float(c), 6)} for i, c in pairs],
-                "error": None,
+    def columns(self, start: int = 0, stop: int | None = None) -> dict[str, list[Any]]:
+        """Columns of the rows from ``start`` to ``stop``, of images alone: name → one JSON value per row.
+
+        ``top`` is not among them: :attr:`labels` and :attr:`cosines` have it.
+        """
+        rows = slice(start, len(self) if stop is None else stop)
+        names, verdicts = self.class_names, VERDICTS
+        scores = self.scores[rows]
+        margins = scores - self._thresholds[rows]
+        found: dict[str, list[Any]] = {
+            "path": list(self.paths[rows]),
+            "verdict": [verdicts[i] for i in self.verdict_numbers[rows].tolist()],
+            "class": [names[i] for i in self.labels[rows, 0].tolist()],
+            "score": scores.tolist(),
+            "p_value": [None] * len(scores) if self.p_values is None else self.p_values[rows].tolist(),
+            "margin": _finite(margins),
+        }
+        if self.part_p_values is not None:
+            parts = zip(self._part_columns, self.part_p_values[rows].T, strict=False)
+            found |= {name: column.tolist() for name, column in parts}
+            found[_REASON] = self._reasons(rows)
+        if self.bounds is not None:
+            found |= {
+                name: column.tolist() for name, column in zip(_BOUNDS, self.bounds[rows].T, strict=True)
             }
-        names = ("class", "score", "p_value", "margin", *self._part_columns, *self._bound_columns)
-        for path, reason in self.failed:
-            empty = dict.fromkeys(names)
-            yield {"path": path, "verdict": "failed", **empty, "top": [], "error": reason}
+        if self.looks_like is not None and self.looks_like_cosines is not None:
+            found[_NAMES[0]] = [name or None for name in self.looks_like[rows]]
+            found[_NAMES[1]] = _finite(_rounded(self.looks_like_cosines[rows]))
+        return found
 
     @property
     def _part_columns(self) -> tuple[str, ...]:
-        return (*(f"p_{part}" for part in self.parts), _REASON) if self.parts else ()
+        return (*(f"p_{part}" for part in self.parts), _REASON) if self.part_p_values is not None else ()
 
     @property
-    def _bound_columns(self) -> tuple[str, ...]:
-        return _BOUNDS if self.bounds is not None else ()
+    def column_names(self) -> tuple[str, ...]:
+        """Names of :meth:`columns`."""
+        bounds = _BOUNDS if self.bounds is not None else ()
+        names = _NAMES if self.looks_like is not None else ()
+        return (*CSV_START.split(","), *self._part_columns, *bounds, *names)
 
-    def _parts_of(self, row: int) -> dict[str, float | str]:
-        if self.part_p_values is None:
-            return {}
-        values = [*self.part_p_values[row].tolist(), self.reason(row)]
-        return dict(zip(self._part_columns, values, strict=True))
-
-    def _bounds_of(self, row: int) -> dict[str, float]:
-        if self.bounds is None:
-            return {}
-        return dict(zip(_BOUNDS, self.bounds[row].tolist(), strict=True))
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Rows as dictionaries of JSON values: the images in order, then the failed files (verdict ``failed``)."""
+        for start in range(0, len(self), _ROWS):
+            stop = min(start + _ROWS, len(self))
+            columns = self.columns(start, stop)
+            top = zip(
+                self.labels[start:stop].tolist(), _rounded(self.cosines[start:stop]).tolist(), strict=True
+            )
+            for values, (labels, cosines) in zip(zip(*columns.values(), strict=True), top, strict=True):
+                yield {
+                    **dict(zip(columns, values, strict=True)),
+                    "top": [
+                        {"class": self.class_names[i], "cosine": cosine}
+                        for i, cosine in zip(labels, cosines, strict=True)
+                    ],
+                    "error": None,
+                }
+        yield from (failed_record(path, reason, self.column_names) for path, reason in self.failed)
 
     def write_csv(self, path: Path) -> None:
-        """Write :meth:`records` as CSV, atomically; file names that are not UTF-8 keep their bytes.
+        """Write the columns as CSV, atomically; file names that are not UTF-8 keep their bytes.
 
         Raises:
             StoreError: the file cannot be written.
@@ -155,20 +211,19 @@ class ScoreTable:
         ranks = [f"{column}_{i}" for i in range(1, width + 1) for column in ("class", "cosine")]
         with (
             replacing(path) as temporary,
-            temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as out,
+            temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
         ):
-            rows = csv.writer(out)
-            extra = [*self._part_columns, *self._bound_columns]
-            rows.writerow([*CSV_START.split(","), *extra, *ranks, "error"])
-            for record in self.records():
-                top = [cell for pair in record["top"] for cell in (pair["class"], pair["cosine"])]
-                cells = [record[name] for name in ("score", "p_value", "margin", *extra)]
-                rows.writerow(
-                    [record["path"], record["verdict"], record["class"]]
-                    + [value if isinstance(value, str) else _number(value) for value in cells]
-                    + (top or [""] * (2 * width))
-                    + [record["error"] or ""]
-                )
+            out = csv.writer(file)
+            out.writerow([*self.column_names, *ranks, "error"])
+            for start in range(0, len(self), _ROWS):
+                stop = min(start + _ROWS, len(self))
+                cells = [_cells(column) for column in self.columns(start, stop).values()]
+                for rank in range(width):
+                    cells.append([self.class_names[i] for i in self.labels[start:stop, rank].tolist()])
+                    cells.append(list(map(str, _rounded(self.cosines[start:stop, rank]).tolist())))
+                out.writerows(zip(*cells, [""] * (stop - start), strict=True))
+            empty = [""] * (len(self.column_names) - 2 + len(ranks))
+            out.writerows([name, "failed", *empty, reason] for name, reason in self.failed)
 
     def write_json(self, path: Path, head: Mapping[str, Any]) -> None:
         """Write :meth:`json_chunks` to a file, atomically.
@@ -188,6 +243,27 @@ class ScoreTable:
         yield "\n ]\n}\n"
 
 
-def _number(value: float | None) -> str:
-    """A cell of the table; empty for a number that there is not."""
-    return "" if value is None else f"{value:.9g}"
+def failed_record(path: str, reason: str, columns: Sequence[str]) -> dict[str, Any]:
+    """The record of a file that is no usable image, with the keys of :meth:`ScoreTable.records`."""
+    return {**dict.fromkeys(columns), "path": path, "verdict": "failed", "top": [], "error": reason}
+
+
+def _rounded(cosines: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Cosines with the decimals that are written."""
+    return cosines.astype(np.float64).round(_DECIMALS)
+
+
+def _finite(values: npt.NDArray[np.float64]) -> list[float | None]:
+    """The values, None in place of those that are not finite."""
+    listed: list[float | None] = values.tolist()
+    for place in np.flatnonzero(~np.isfinite(values)).tolist():
+        listed[place] = None
+    return listed
+
+
+def _cells(column: Sequence[Any]) -> Sequence[str]:
+    """A column as cells of a CSV file; empty for a value that there is not."""
+    first = next((value for value in column if value is not None), None)
+    if isinstance(first, float):
+        return ["" if value is None else f"{value:.9g}" for value in column]
+    return ["" if value is None else value for value in column]
