@@ -267,6 +267,7 @@ def test_what_a_cached_run_needs_loads_no_model_code():
         "deltaoe.store.maintenance",
         "deltaoe.scoring.score",
         "deltaoe.scoring.stream",
+        "deltaoe.scoring.stream",
         "deltaoe.tuning.tune",
         "deltaoe.tuning.options",
         "deltaoe_cli.main",

@@ -7,9 +7,12 @@ spell alike (``@``, ``.T``, ``.sum(axis=-1)``) needs nothing from here; function
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 # An array of NumPy or a tensor of PyTorch; all that meet in one function are of the same kind.
 Array = TypeVar("Array")
@@ -36,69 +39,55 @@ def logsumexp(values: Array) -> Array:
         >>> logsumexp(np.log([[1.0, 3.0]])).round(3).tolist()
         [1.386]
     """
-    given: Any = values
-    if not isinstance(given, np.ndarray):
+    if not isinstance(values, np.ndarray):
         import torch
 
-        found: Any = torch.logsumexp(given, dim=-1)
-        return found
-    peak = given.max(axis=-1, initial=-np.inf)
+        return cast("Array", torch.logsumexp(cast("torch.Tensor", values), dim=-1))
+    peak = values.max(axis=-1, initial=-np.inf)
     # Where all is −∞, a finite stand-in keeps −∞ − (−∞) out.
     anchor = np.where(np.isfinite(peak), peak, 0.0)
     with np.errstate(divide="ignore"):
-        logarithm: Any = anchor + np.log(np.exp(given - anchor[..., None]).sum(axis=-1))
-    return logarithm
+        return cast("Array", anchor + np.log(np.exp(values - anchor[..., None]).sum(axis=-1)))
 
 
-def largest(values: Array, count: int) -> tuple[Array, Array]:
+def at_least_single(values: Array) -> Array:
+    """The same numbers, float16 and bfloat16 as float32: they hold too few digits for a difference of energies."""
+    given, xp = cast("Any", values), library(values)
+    if given.dtype in (xp.float32, xp.float64):
+        return values
+    return cast("Array", given.astype(np.float32) if xp is np else given.float())
+
+
+def largest(values: Any, count: int) -> tuple[Any, Any]:
     """The ``count`` largest values of each row, (..., count), descending, and their places in the row.
 
     Example:
         >>> largest(np.array([[0.1, 0.3, 0.2]]), 2)
         (array([[0.3, 0.2]]), array([[1, 2]]))
     """
-    given: Any = values
-    if not isinstance(given, np.ndarray):
-        top = given.topk(count, dim=-1)
+    if not isinstance(values, np.ndarray):
+        top = values.topk(count, dim=-1)
         return top.values, top.indices
-    places: Any = np.argsort(-given, axis=-1, kind="stable")[..., :count]
+    places = np.argsort(-values, axis=-1, kind="stable")[..., :count]
     return taken(values, places), places
 
 
-def taken(values: Array, places: Array) -> Array:
+def taken(values: Any, places: Any) -> Any:
     """The values at some places of each row, (..., count)."""
-    given: Any = values
-    found: Any = (
-        np.take_along_axis(given, places, axis=-1)  # type: ignore[call-overload]
-        if isinstance(given, np.ndarray)
-        else given.gather(-1, places)
-    )
-    return found
+    if isinstance(values, np.ndarray):
+        return np.take_along_axis(values, places, axis=-1)
+    return values.gather(-1, places)
 
 
-def replaced(values: Array, places: Array, number: float) -> Array:
+def replaced(values: Any, places: Any, number: float) -> Any:
     """A copy of the values with one number at some places of each row."""
-    given: Any = values
-    if not isinstance(given, np.ndarray):
-        scattered: Any = given.scatter(-1, places, number)
-        return scattered
-    copy: Any = given.copy()
-    np.put_along_axis(copy, places, number, axis=-1)  # type: ignore[arg-type]
+    if not isinstance(values, np.ndarray):
+        return values.scatter(-1, places, number)
+    copy = values.copy()
+    np.put_along_axis(copy, places, number, axis=-1)
     return copy
 
 
-def double(values: Array) -> Array:
+def double(values: Any) -> Any:
     """The same numbers in float64."""
-    given: Any = values
-    converted: Any = given.astype(np.float64) if isinstance(given, np.ndarray) else given.double()
-    return converted
-
-
-def at_least_single(values: Array) -> Array:
-    """The same numbers, float16 and bfloat16 as float32: they hold too few digits for a difference of energies."""
-    given: Any = values
-    xp = library(given)
-    if given.dtype in (xp.float32, xp.float64):
-        return values
-    converted: Any = given.astype(np.float32) if xp is np else given.float()
-    return converted
+    return values.astype(np.float64) if isinstance(values, np.ndarray) else values.double()

@@ -9,7 +9,7 @@ tensors of PyTorch or arrays of NumPy, and gives back the same kind.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 from deltaoe.functional.arrays import Array, at_least_single, double, largest, library, logsumexp, replaced
 from deltaoe.functional.limits import check_temperature, check_top_c
@@ -39,8 +39,7 @@ def energy(cosines: Array, temperature: float) -> Array:
     """
     check_temperature(temperature)
     given: Any = at_least_single(cosines)
-    found: Any = -temperature * logsumexp(given / temperature)
-    return found
+    return cast("Array", -temperature * logsumexp(given / temperature))
 
 
 def crop(cosines: Array, top_c: int) -> Array:
@@ -63,7 +62,7 @@ def crop(cosines: Array, top_c: int) -> Array:
         [[0.0, 0.25, 0.125], [0.0, -0.5, 0.0]]
     """
     check_top_c(top_c, _width(cosines))
-    return replaced(cosines, largest(cosines, top_c)[1], 0.0)
+    return cast("Array", replaced(cosines, largest(cosines, top_c)[1], 0.0))
 
 
 def delta_energy(cosines: Array, temperature: float, top_c: int) -> Array:
@@ -95,12 +94,10 @@ def delta_energy(cosines: Array, temperature: float, top_c: int) -> Array:
     check_top_c(top_c, _width(cosines))
     given: Any = at_least_single(cosines)
     if temperature < DIRECT_FROM_TEMPERATURE:
-        difference: Any = energy(crop(given, top_c), temperature) - energy(given, temperature)
-        return difference
+        return cast("Array", energy(crop(given, top_c), temperature) - energy(given, temperature))
     top, places = largest(given, top_c)
     rest = library(given).exp(replaced(given, places, -math.inf) / temperature).sum(axis=-1)
-    change: Any = temperature * _direct_change(top / temperature, rest)
-    return change
+    return cast("Array", temperature * _direct_change(top / temperature, rest))
 
 
 def delta_energy_from_top(top_cosines: Array, floor: Array, temperature: float) -> Array:
@@ -129,16 +126,14 @@ def delta_energy_from_top(top_cosines: Array, floor: Array, temperature: float) 
         True
     """
     check_temperature(temperature)
-    top: Any = double(top_cosines)
-    scaled, others = top / temperature, double(floor)
+    scaled, others = double(top_cosines) / temperature, double(floor)
     xp = library(scaled)
-    change: Any
     if temperature >= DIRECT_FROM_TEMPERATURE:
         change = _direct_change(scaled, xp.exp(others))
     else:
         cropped = xp.logaddexp(others, xp.full_like(others, math.log(_width(scaled))))
         change = xp.logaddexp(logsumexp(scaled), others) - cropped
-    return temperature * change  # type: ignore[no-any-return]
+    return cast("Array", temperature * change)
 
 
 def _direct_change(top: Any, rest: Any) -> Any:

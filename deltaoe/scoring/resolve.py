@@ -25,6 +25,7 @@ from deltaoe.scoring.options import (
     BackgroundListOptions,
     ScoreOptions,
 )
+from deltaoe.scoring.sides import with_evidence
 from deltaoe.scoring.zero_shot import (
     calibrate,
     detector_of_text_features,
@@ -37,11 +38,11 @@ from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
 
 
-class ZeroShot(NamedTuple):
-    """A detector that was not tuned.
+class Chosen(NamedTuple):
+    """The detector that images are scored with.
 
     Attributes:
-        detector: of zero-shot prompts, given text features, images, or prompts and images.
+        detector: a saved one; or one of zero-shot prompts, given text features, images, or prompts and images.
         origin: where it comes from, in words.
         source: where its model can be loaded from.
         notes: sentences for the user: which evidence it lacks, and what would be needed.
@@ -82,9 +83,33 @@ def saved_detector(workspace: Workspace, options: ScoreOptions) -> tuple[Detecto
     return Detector.load(path), f"tuned detector {os.path.relpath(path)}"
 
 
+def chosen_detector(
+    saved: tuple[Detector, str] | None,
+    scored: DataSet | None,
+    workspace: Workspace,
+    options: ScoreOptions,
+    on: OnEvent,
+) -> Chosen:
+    """The saved detector with the evidence that is asked for, or else a zero-shot one.
+
+    Args:
+        saved: what :func:`saved_detector` has found.
+        scored, workspace, options, on: as for :func:`zero_shot_detector_for`.
+
+    Raises:
+        ConfigError: the saved detector has not that evidence; and as for :func:`zero_shot_detector_for`.
+        DataError, MismatchError, ModelError, StoreError: likewise.
+    """
+    if saved is None:
+        return zero_shot_detector_for(scored, workspace, options, on)
+    detector, origin = saved
+    source = ModelSource(options.model, workspace, detector.space.model, on=on, expected=detector.space)
+    return Chosen(with_evidence(detector, options.evidence), origin, source, [])
+
+
 def zero_shot_detector_for(
     scored: DataSet | None, workspace: Workspace, options: ScoreOptions, on: OnEvent
-) -> ZeroShot:
+) -> Chosen:
     """A detector of zero-shot prompts or given text features, calibrated if there are in-distribution images.
 
     Args:
@@ -153,7 +178,7 @@ def zero_shot_detector_for(
             "there are no images of known classes to select with",
             hint="extract them first: deltaoe extract DIR   (DIR holds one folder per class)",
         )
-    return ZeroShot(detector, origin, source, notes)
+    return Chosen(detector, origin, source, notes)
 
 
 def _images_alone(data: DataSet | None, workspace: Workspace, options: ScoreOptions, has_text: bool) -> bool:

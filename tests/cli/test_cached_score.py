@@ -60,13 +60,13 @@ def scored(template: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -
         ["unknown", "--zero-shot"],
         ["unknown/noise/0.png", "--zero-shot", "--json"],
         ["unknown", "--zero-shot", "--evidence", "text"],
-        ["data:later"],
+        ["data:later", "--json"],
     ],
     ids=" ".join,
 )
 def test_stored_images_need_no_torch(scored, tiny_model, run, arguments):
     (scored / "out").mkdir(exist_ok=True)
-    if arguments == ["data:later"]:
+    if arguments[0] == "data:later":
         run("extract", "unknown", "--name", "later", "--layout", "flat", cwd=scored)
     printed, found = loaded("score", *arguments, cwd=scored, model=tiny_model)
     assert printed
@@ -109,7 +109,7 @@ def test_one_image_has_the_verdict_that_it_has_among_others(scored, run):
 
 
 def test_the_saved_detector_calibrates_as_it_was_tuned(scored):
-    """Its calibration scores came from PyTorch; each calibration image has, by NumPy, the p-value that PyTorch gives."""
+    """An image whose parts differ by rounding from those of a calibration image has its p-value."""
     workspace = Workspace(scored / ".deltaoe")
     detector = Detector.load(workspace.current_detector())
     assert len(detector.calibration)
