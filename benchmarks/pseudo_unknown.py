@@ -24,9 +24,9 @@ from shown import show
 
 from deltaoe.functional.ebm import ebm_loss
 from deltaoe.functional.folds import shuffled_features
-from deltaoe.functional.label_sums import score_features
 from deltaoe.functional.metrics import auroc
 from deltaoe.functional.text_features import blend, mine
+from deltaoe.scoring.many_labels import AllLabels
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "clip-features"
 SCALE = 100.0
@@ -85,7 +85,7 @@ def main() -> int:
         prompts = blend(text, learned, share)
 
         inside, *outside = (
-            score_features(rows, prompts, background, temperature=temperature, top_c=top_c)[0]
+            AllLabels((prompts, background), temperature, top_c)(rows, top_c).values[:, 0]
             for rows in (images, near, *far, made)
         )
         beyond = [auroc(inside, rows) for rows in outside]

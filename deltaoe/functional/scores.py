@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from deltaoe.errors import ConfigError
-from deltaoe.functional.energy import at_least_single, delta_energy, delta_energy_from_top, energy
+from deltaoe.functional.arrays import at_least_single
+from deltaoe.functional.energy import delta_energy, delta_energy_from_top, energy
 from deltaoe.functional.gallery import Gallery
-from deltaoe.functional.limits import check_temperature, check_top_c
+from deltaoe.functional.limits import CLIP_TEMPERATURE, check_temperature, check_top_c
 
-CLIP_TEMPERATURE = 0.01
 # Weight of the Gaussian discriminants: the middle of Wang et al.'s grid, and the initial value in their code.
 GDA_WEIGHT = 0.1
 # Tip-Adapter's weight of the images and β: the best of the paper's ablation on ImageNet with 16 shots.
