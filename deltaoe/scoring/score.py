@@ -23,7 +23,13 @@ from deltaoe.scoring.resolve import saved_detector, zero_shot_detector_for
 from deltaoe.scoring.score_table import VERDICTS, ScoreTable, Verdict
 from deltaoe.scoring.sides import with_evidence
 from deltaoe.scoring.verdicts import decide, rows_to_score_exactly
-from deltaoe.scoring.vocabulary import Vocabulary, vocabulary_for, vocabulary_source, with_names
+from deltaoe.scoring.vocabulary import (
+    Vocabulary,
+    check_vocabulary,
+    vocabulary_for,
+    vocabulary_source,
+    with_names,
+)
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
@@ -146,6 +152,7 @@ def score(
         detector, origin, source, notes = zero_shot_detector_for(data, workspace, options, on)
         lacking += notes
 
+    check_vocabulary(vocabulary_source(detector, options))
     # Imported here: torch takes seconds, and a wrong option should be answered at once.
     from deltaoe.scoring.scorer import Scorer, score_stored, with_exact_scores
 

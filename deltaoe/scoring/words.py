@@ -11,10 +11,10 @@ from deltaoe.scoring.score_table import NONE_FITS
 
 # ScoreTable.reason → why an image is unknown.
 _REASONS = {
-    "text": "unlike the class names, though not unlike the class images",
-    "images": "unlike the class images, though not unlike the class names",
+    "text": "text says so, images do not",
+    "images": "images say so, text does not",
     "text and images": "text and images agree",
-    "together": "only text and images together say so",
+    "together": "text and images say so only together",
 }
 
 
@@ -62,7 +62,7 @@ def most_frequent(names: Iterable[str], shown: int = 3) -> str:
     unnamed = counts.pop(NONE_FITS, 0)
     listed = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     said = ", ".join(f"{name} {count:,}" for name, count in listed[:shown])
-    said += f" and {len(listed) - shown:,} other names" if len(listed) > shown else ""
+    said += f" and {len(listed) - shown:,} more" if len(listed) > shown else ""
     rest = f"{unnamed:,} {'fits' if unnamed == 1 else 'fit'} no name" if unnamed else ""
     return "; ".join(one for one in (said, rest) if one)
 
