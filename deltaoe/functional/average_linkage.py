@@ -55,7 +55,9 @@ def _none(count: int) -> npt.NDArray[np.int64]:
     return np.full(count, NO_GROUP, dtype=np.int64)
 
 
-def nearest_group(rows: Rows, means: Rows, limit: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+def nearest_group(
+    rows: Rows, means: Rows, limit: float
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """The group that each row has the smallest average distance to, if that is at most ``limit``.
 
     Args:
