@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from deltaoe.errors import DeltaoeError, StoreError
 
-from . import background, demo, evaluate, extract, score, store, tune
+from . import background, demo, discover, evaluate, extract, filing, score, store, tune
 
 INTERRUPTED = 130
 
@@ -91,6 +91,8 @@ def _deltaoe(
 extract.register(app)
 tune.register(app)
 score.register(app)
+discover.register(app)
+filing.register(app)
 evaluate.register(app)
 background.register(app)
 store.register(app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -96,11 +96,15 @@ class Screen:
             self.table(title, rows, columns)
 
     def table(
-        self, title: str, rows: Iterable[tuple[str, ...]], columns: tuple[str, ...] | None = None
+        self,
+        title: str,
+        rows: Iterable[tuple[str, ...]],
+        columns: tuple[str, ...] | None = None,
+        text: Collection[str] = (),
     ) -> None:
         """Print a table that is the result itself, unless in JSON mode; ``columns`` names them if there are not two.
 
-        With more than two columns, all but the first hold numbers and are aligned to the right.
+        With more than two columns, all but the first and those in ``text`` hold numbers and are aligned to the right.
         """
         if self.as_json:
             return
@@ -109,7 +113,8 @@ class Screen:
         )
         names = columns or ("", "")
         for place, name in enumerate(names):
-            table.add_column(name, overflow="fold", justify="right" if place and len(names) > 2 else "left")
+            number = place > 0 and len(names) > 2 and name not in text
+            table.add_column(name, overflow="fold", justify="right" if number else "left")
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
         self._out.print(table)
