@@ -66,6 +66,7 @@ def _content(report: Report, chart: Histogram | None, places: int) -> dict[str, 
         "calibration": calibration,
         "perClass": report.per_class,
         "places": places,
+        "leftOut": report.rows_left_out,
         "counts": report.counts,
         "stops": [
             {

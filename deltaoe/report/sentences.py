@@ -41,7 +41,7 @@ def familiarity(p: float | None, verdict: str, calibration: int, of: str = "") -
         >>> familiarity(0.01, "unknown", 199), familiarity(0.4, "known", 199)
         ('less familiar than 99 % of your images', 'more familiar than 39 % of your images')
     """
-    if p is None or verdict not in {"known", "unknown"}:
+    if p is None or not calibration or verdict not in {"known", "unknown"}:
         return ""
     yours = f"your images of {of}" if of else "your images"
     rank = round(p * (calibration + 1))

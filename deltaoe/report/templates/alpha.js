@@ -100,7 +100,8 @@ function alphaSays(stop) {
       + "so nothing can be called unknown, and no image has a verdict.";
   }
   return `${here}at most ${stop.text} of images like yours would be called unknown, on average. `
-    + `Here ${count(found.unknown)} of ${images(scored)} ${found.unknown === 1 ? "is" : "are"} unknown.`;
+    + `Here ${count(found.unknown)} of ${images(scored)}${data.leftOut ? " on this page" : ""} `
+    + `${found.unknown === 1 ? "is" : "are"} unknown.`;
 }
 
 function setAlpha(place) {

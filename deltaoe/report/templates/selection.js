@@ -7,7 +7,9 @@ function pick(some, on) {
   for (const entry of some) {
     if (on) picked.add(entry);
     else picked.delete(entry);
-    for (const box of document.querySelectorAll(`[data-row="${entry.number}"] .pick input`)) box.checked = on;
+  }
+  for (const box of document.querySelectorAll("[data-row] .pick input")) {
+    box.checked = picked.has(entries[box.closest("[data-row]").dataset.row]);
   }
   writeShown();
 }
