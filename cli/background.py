@@ -41,7 +41,10 @@ def register(app: typer.Typer) -> None:
 
 @with_options(BackgroundListOptions, only=OFFERED)
 def background(
-    chosen: BackgroundListOptions, workspace: options.Workspace = None, as_json: options.Json = False
+    chosen: BackgroundListOptions,
+    workspace: options.Workspace = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run ``deltaoe background``; the help text above says what it does."""
     from deltaoe.scoring.resolve import list_background
@@ -49,7 +52,7 @@ def background(
 
     from .output import Screen
 
-    screen = Screen(as_json=as_json)
+    screen = Screen(as_json=as_json, quiet=quiet)
     with screen.progress() as progress:
         found = list_background(Workspace.locate(workspace), chosen, on=progress.event)
     kept = sum(one.kept for one in found)

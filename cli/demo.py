@@ -74,6 +74,7 @@ def demo(
         typer.Option("--keep", help="Use the pictures that are there as they are, instead of drawing them."),
     ] = False,
     as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run ``deltaoe demo``; the help text above says what it does."""
     from deltaoe.demo.paint import paint, painted
@@ -84,7 +85,7 @@ def demo(
     from .output import Screen
     from .targets import check_folder
 
-    screen = Screen(as_json=as_json)
+    screen = Screen(as_json=as_json, quiet=quiet)
     if not 0 <= seed <= LARGEST_SEED:
         raise ConfigError(f"--seed must be at least 0 and at most {LARGEST_SEED}, not {seed}")
     check_folder(out)
@@ -163,7 +164,8 @@ def _run(arguments: Command, folder: Path, screen: Screen) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DELTAOE_")}
     environment |= {"DELTAOE_WORKSPACE": str(folder.resolve() / ".deltaoe"), "HF_HUB_OFFLINE": "1"}
     # -P: so that no module in the demo's folder is imported.
-    command = [sys.executable, "-P", "-m", "deltaoe_cli", *arguments]
+    quiet = ("--quiet",) if screen.quiet else ()
+    command = [sys.executable, "-P", "-m", "deltaoe_cli", *arguments, *quiet]
     out = sys.stderr if screen.as_json else None
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=out) as process:
         try:

@@ -71,11 +71,12 @@ def evaluate(
     out: Annotated[Path, typer.Option("--out", help="Folder for the files written.")] = Path("evaluation"),
     workspace: options.Workspace = None,
     as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run ``deltaoe evaluate``; the help text above says what it does."""
     from .output import Screen
 
-    screen = Screen(as_json=as_json)
+    screen = Screen(as_json=as_json, quiet=quiet)
     if protocol == "list":
         from deltaoe.evaluation.protocol import shipped
 
@@ -126,9 +127,9 @@ def evaluate(
     for sentence in result.notes:
         screen.warn(sentence)
     for table in (*evaluation_tables(result), *(theory_tables(theorems) if theorems else ())):
-        screen.table(table.title, [tuple(row) for row in table.texts()], tuple(table.headings))
+        screen.summary(table.title, [tuple(row) for row in table.texts()], tuple(table.headings))
     if theorems:
-        screen.table("What these data say", [(one.verdict, one.text) for one in theorems.conclusions])
-    screen.table("Written", [(kind, str(path)) for kind, path in paths.items()])
+        screen.summary("What these data say", [(one.verdict, one.text) for one in theorems.conclusions])
+    screen.summary("Written", [(kind, str(path)) for kind, path in paths.items()])
     if as_json:
         screen.json(result.to_dict() | ({"theory": theorems.to_dict()} if theorems else {}))

@@ -59,6 +59,7 @@ def extract(
     strict: options.Strict = False,
     workspace: options.Workspace = None,
     as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run ``deltaoe extract``; the help text above says what it does."""
     from deltaoe.extraction.extract import extract as run
@@ -66,7 +67,7 @@ def extract(
 
     from .output import Screen, titled
 
-    screen = Screen(as_json=as_json)
+    screen = Screen(as_json=as_json, quiet=quiet)
     place = Workspace.locate(workspace)
     with screen.progress() as progress:
         result = run(inputs, place, chosen, on=progress.event, stdin=sys.stdin.buffer)
@@ -75,7 +76,7 @@ def extract(
     screen.failures(result.failed)
     data = result.data
     by_content = len(data) - result.encoded - result.reused
-    screen.table(
+    screen.summary(
         "Extracted " + titled(inputs),
         [
             (
@@ -93,7 +94,9 @@ def extract(
         ],
     )
     if 0 < len(data.class_names) <= _MANY_CLASSES:
-        screen.table("", ((name, str(n)) for name, n in result.images_per_class.items()), ("class", "images"))
+        screen.summary(
+            "", ((name, str(n)) for name, n in result.images_per_class.items()), ("class", "images")
+        )
     screen.json(
         {
             "folder": data.root,

@@ -81,7 +81,8 @@ See it at work first, offline: [bold]deltaoe demo[/bold]
 )
 def _deltaoe(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option("--version", "-V", callback=_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
     pass

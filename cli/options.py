@@ -18,3 +18,5 @@ Workspace = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any file failed.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print details, too.")]

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column, Table
 from rich.text import Text
 
-from deltaoe.errors import DeltaoeError
+from deltaoe.errors import ConfigError, DeltaoeError
 from deltaoe.progress import Event
 
 _OFF_TERMINAL_SECONDS = 5.0
@@ -39,21 +39,37 @@ class Screen:
 
     Args:
         as_json: whether stdout is for one JSON document alone.
+        quiet: whether only results and errors are shown: no progress, notes, warnings or summaries.
+        verbose: whether details are shown that a report or a file also has.
+
+    Attributes:
+        as_json, quiet, verbose: as given.
+
+    Raises:
+        ConfigError: both quiet and verbose are asked for.
     """
 
-    def __init__(self, *, as_json: bool = False) -> None:
+    def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
+        if quiet and verbose:
+            raise ConfigError("--quiet and --verbose exclude each other", hint="leave one of them out")
         self.as_json = as_json
+        self.quiet = quiet
+        self.verbose = verbose
         self._out = Console(highlight=False, soft_wrap=True)
         if not self._out.is_terminal:
             self._out = Console(highlight=False, width=_OFF_TERMINAL_WIDTH)
         self._err = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def note(self, sentence: str, style: str = "") -> None:
-        """Print a message."""
+        """Print a message, unless quiet."""
+        if self.quiet:
+            return
         self._err.print(Text(printable(sentence), style=style))
 
     def warn(self, sentence: str) -> None:
-        """Print a warning."""
+        """Print a warning, unless quiet."""
+        if self.quiet:
+            return
         self._err.print(Text("warning: ", style="yellow") + Text(printable(sentence)))
 
     def error(self, error: DeltaoeError) -> None:
@@ -63,8 +79,8 @@ class Screen:
             self._err.print(Text("  try: ", style="bold") + Text(printable(error.hint)))
 
     def failures(self, failed: Sequence[tuple[str, str]]) -> None:
-        """Print a warning with the first few files that could not be used, (path, reason) each."""
-        if failed:
+        """Print a warning, unless quiet, with the first few files that could not be used, (path, reason) each."""
+        if failed and not self.quiet:
             files = "file" if len(failed) == 1 else "files"
             self.warn(f"{len(failed)} {files} could not be used (--retry-failed reads them again):")
             for path, reason in failed[:_LISTED]:
@@ -72,10 +88,17 @@ class Screen:
             if len(failed) > _LISTED:
                 self._err.print(Text(f"  … and {len(failed) - _LISTED} more"))
 
+    def summary(
+        self, title: str, rows: Iterable[tuple[str, ...]], columns: tuple[str, ...] | None = None
+    ) -> None:
+        """Print a table of what files hold as well, as :meth:`table` does, unless quiet."""
+        if not self.quiet:
+            self.table(title, rows, columns)
+
     def table(
         self, title: str, rows: Iterable[tuple[str, ...]], columns: tuple[str, ...] | None = None
     ) -> None:
-        """Print a table of results, unless in JSON mode; it has two columns unless ``columns`` names more.
+        """Print a table that is the result itself, unless in JSON mode; ``columns`` names them if there are not two.
 
         With more than two columns, all but the first hold numbers and are aligned to the right.
         """
@@ -91,6 +114,11 @@ class Screen:
             table.add_row(*(Text(printable(cell)) for cell in row))
         self._out.print(table)
 
+    def line(self, sentence: str) -> None:
+        """Print a sentence that is the result itself, unless in JSON mode."""
+        if not self.as_json:
+            self._out.print(Text(printable(sentence)))
+
     def json(self, value: Any) -> None:
         """Print the result as one JSON document, if in JSON mode."""
         if self.as_json:
@@ -103,13 +131,18 @@ class Screen:
 
     def progress(self) -> ProgressLine:
         """A progress line, to be used as a context manager; its ``event`` takes the progress of library functions."""
-        return ProgressLine(self.note)
+        return ProgressLine(self.note, hidden=self.quiet)
 
 
 class ProgressLine:
-    """Progress on stderr: one live line on a terminal, a plain line every few seconds elsewhere."""
+    """Progress on stderr: one live line on a terminal, a plain line every few seconds elsewhere.
 
-    def __init__(self, note: Callable[[str], None]) -> None:
+    Args:
+        note: prints a message, or one line of progress where there is no terminal.
+        hidden: whether there is no live line, either.
+    """
+
+    def __init__(self, note: Callable[[str], None], *, hidden: bool = False) -> None:
         # A console of its own, which cuts long lines: a wrapped one could not be redrawn in place.
         console = Console(stderr=True, highlight=False)
         self._note = note
@@ -122,7 +155,7 @@ class ProgressLine:
             TextColumn("{task.fields[info]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=console,
             transient=True,
-            disable=not self._live,
+            disable=hidden or not self._live,
         )
         self._stage = ""
         self._task: TaskID | None = None

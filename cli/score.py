@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deltaoe.scoring.options import ScoreOptions
 
-from . import options
+from . import exits, options
 from .derive import with_options
 from .targets import check_folder, check_replaceable
 
 if TYPE_CHECKING:
     from deltaoe.scoring.score import ScoreResult
+
+    from .output import Screen
 
 HELP = """Tell known from unknown images: class, score, p-value and verdict for each.
 
@@ -26,11 +29,16 @@ fused from both, and scores.csv and the report show the p-value of each.
 
 An image is unknown if its p-value is at most alpha: on average, no more than that share of images like the \
 calibration images is called unknown. Works before tuning, with the extracted class names as prompts.
+
+Folders and lists write scores.csv. Single image files, --json and --print0 write no file unless --out or --report is \
+given. With --fail-on-unknown, the exit code is 3 if an image is unknown and 4 if one is undecided.
 """
 
 EPILOG = """[bold]Examples[/bold]
 
 deltaoe score ./unknown --report html
+
+deltaoe score photo.jpg
 
 deltaoe score a.jpg b.jpg --json
 
@@ -43,6 +51,8 @@ deltaoe score data:flowers --text-features classes.npz   (imported features, no 
 deltaoe score ./inbox --alpha 0.01 --fail-on-unknown
 
 deltaoe score ./inbox --fdr 0.1   (at most a tenth of what is called unknown is a false alarm)
+
+deltaoe score ./inbox --print0 unknown | xargs -0 ls -l
 """
 
 
@@ -51,6 +61,14 @@ class ReportKind(StrEnum):
 
     html = "html"
     json = "json"
+
+
+class Printed(StrEnum):
+    """Verdicts whose files can be listed."""
+
+    known = "known"
+    unknown = "unknown"
+    undecided = "undecided"
 
 
 # Text near the start of each file that deltaoe writes; a file of that name without it is the user's.
@@ -78,99 +96,145 @@ def score(
             "--report", help="Also write report.html or scores.json; may be repeated.", show_default=False
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder for the files written.")] = Path(),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for the files written.", show_default="this folder"),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace result files of other inputs, or changed ones.")
+    ] = False,
+    print0: Annotated[
+        Printed | None,
+        typer.Option(
+            "--print0",
+            help="Print the paths of the images of this verdict, each ended by NUL, for xargs -0.",
+            show_default=False,
+        ),
+    ] = None,
     fail_on_unknown: Annotated[
-        bool, typer.Option("--fail-on-unknown", help="Exit with 1 if any image is unknown.")
+        bool,
+        typer.Option("--fail-on-unknown", help="Exit with 3 if any image is unknown, 4 if any is undecided."),
     ] = False,
     strict: options.Strict = False,
     workspace: options.Workspace = None,
     as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Run ``deltaoe score``; the help text above says what it does."""
     from deltaoe.scoring.score import score as run
     from deltaoe.scoring.score_table import CSV_START
+    from deltaoe.store.result_files import check_same_inputs, note_inputs
     from deltaoe.store.workspace import Workspace
 
     from .output import Screen, titled
 
-    screen = Screen(as_json=as_json)
-    reports = set(report or ())
-    targets = {"csv": out / "scores.csv"}
-    targets |= {"json": out / "scores.json"} if "json" in reports else {}
-    targets |= {"html": out / "report.html"} if "html" in reports else {}
-    check_folder(out)
+    silent = as_json or print0 is not None
+    screen = Screen(as_json=silent, quiet=quiet, verbose=verbose)
+    place = Workspace.locate(workspace)
+    singles = _are_single_images(inputs)
+    targets = _targets(out, set(report or ()), written=not (silent or singles))
+    check_folder(out or Path())
     for target in targets.values():
         check_replaceable(target, {**_MARKS, "scores.csv": CSV_START}[target.name])
+        if not force:
+            check_same_inputs(place, target, inputs)
     with screen.progress() as progress:
-        result = run(inputs, Workspace.locate(workspace), chosen, on=progress.event, stdin=sys.stdin.buffer)
-        head = _head(result)
-        result.table.write_csv(targets["csv"])
+        result = run(inputs, place, chosen, on=progress.event, stdin=sys.stdin.buffer)
+        if "csv" in targets:
+            result.table.write_csv(targets["csv"])
         if "json" in targets:
-            result.table.write_json(targets["json"], head)
+            result.table.write_json(targets["json"], result.head())
         if "html" in targets:
-            _write_html(targets["html"], result, titled(inputs), targets["csv"], progress.event)
+            from deltaoe.report.files import write_score_report
+
+            write_score_report(targets["html"], result, titled(inputs), targets["csv"], progress.event)
+        if targets:
+            note_inputs(place, list(targets.values()), inputs)
     for sentence in result.notes:
         screen.warn(sentence)
-    screen.failures(result.table.failed)
-    counts = result.table.counts
-    screen.table(
-        "Scored " + titled(inputs),
-        [
-            ("known", str(counts["known"])),
-            ("unknown", str(counts["unknown"])),
-            *([("undecided", str(counts["undecided"]))] if counts["undecided"] else []),
-            ("failed", str(counts["failed"])),
-            ("threshold", _threshold(result)),
-            ("score", result.detector.score_title),
-            ("detector", f"{result.origin}; {len(result.detector.calibration)} calibration images"),
-            *((name, str(path)) for name, path in targets.items()),
-        ],
-    )
+    if singles:
+        _say_each(screen, result)
+    else:
+        screen.failures(result.table.failed)
+        shown = screen.summary if targets else screen.table
+        shown("Scored " + titled(inputs), _summary(result, screen))
+    if targets:
+        screen.summary("", [(name, str(path)) for name, path in targets.items()])
     if as_json:
-        screen.raw(result.table.json_chunks(head))
-    if (strict and counts["failed"]) or (fail_on_unknown and counts["unknown"]):
-        raise typer.Exit(1)
+        screen.raw(result.table.json_chunks(result.head()))
+    elif print0 is not None:
+        sys.stdout.buffer.write(b"".join(os.fsencode(path) + b"\0" for path in result.files_of(print0.value)))
+        sys.stdout.buffer.flush()
+    code = exits.of_verdicts(result.table.counts, strict=strict, fail_on_unknown=fail_on_unknown)
+    if code:
+        raise typer.Exit(code)
 
 
-def _threshold(result: ScoreResult) -> str:
-    """The threshold in words, with α or the false discovery rate."""
-    rule, threshold = result.rule, result.table.threshold
-    level = f"α = {rule.alpha:g}" if rule.fdr is None else f"false discovery rate {rule.fdr:g}"
+def _are_single_images(inputs: Sequence[str]) -> bool:
+    """Whether all inputs are image files, and none a folder, a list or a glob."""
+    from deltaoe.images.lists import LIST_SUFFIXES
+
+    return all(
+        os.path.isfile(one) and os.path.splitext(one)[1].lower() not in LIST_SUFFIXES for one in inputs
+    )
+
+
+def _targets(out: Path | None, reports: set[ReportKind], *, written: bool) -> dict[str, Path]:
+    """The files to write, by kind; none if nobody asked for files and ``written`` is False."""
+    if not (written or reports or out is not None):
+        return {}
+    folder = out or Path()
+    names = {"csv": "scores.csv", "json": "scores.json", "html": "report.html"}
+    return {kind: folder / name for kind, name in names.items() if kind == "csv" or kind in reports}
+
+
+def _say_each(screen: Screen, result: ScoreResult) -> None:
+    """Print a line about each image, with --verbose its numbers as well."""
+    from deltaoe.scoring.words import verdict_line
+
+    for record in result.table.records():
+        screen.line(verdict_line(record, len(result.detector.calibration), per_class=result.rule.per_class))
+        if screen.verbose:
+            top = ", ".join(f"{pair['class']} {pair['cosine']:.3f}" for pair in record["top"])
+            numbers = ((name, value) for name, value in record.items() if isinstance(value, float))
+            screen.table("", [*((name, f"{value:.6g}") for name, value in numbers), ("top", top)])
+    if screen.verbose:
+        screen.table("", _details(result))
+
+
+def _summary(result: ScoreResult, screen: Screen) -> Iterable[tuple[str, str]]:
+    """Rows about all images: verdicts first, numbers of the detector only in a verbose run."""
+    from deltaoe.scoring.words import most_frequent
+
+    table, counts = result.table, result.table.counts
+    yield "known", f"{counts['known']:,}"
+    yield "unknown", f"{counts['unknown']:,}"
+    if table.looks_like and counts["unknown"]:
+        yield "look like", most_frequent(table.looks_like)
+    if counts["undecided"]:
+        yield "undecided", f"{counts['undecided']:,}"
+    yield "failed", f"{counts['failed']:,}"
+    yield "unknown if", _rule(result)
+    yield "detector", f"{result.origin}; {len(result.detector.calibration)} calibration images"
+    if screen.verbose:
+        yield from _details(result)
+
+
+def _rule(result: ScoreResult) -> str:
+    """The rule of the verdicts in words."""
+    rule = result.rule
+    among = " of its class" if rule.per_class else ""
+    if rule.fdr is None:
+        return f"p ≤ {rule.alpha:g} (α): at most {100 * rule.alpha:.6g} % of your images{among} are less familiar"
+    return f"p is small enough for a false discovery rate of {rule.fdr:g}{among}"
+
+
+def _details(result: ScoreResult) -> Iterable[tuple[str, str]]:
+    """Rows with the threshold and the score."""
+    threshold, name = result.table.threshold, result.detector.score_name.words
     if threshold is not None:
-        return f"{result.detector.score_name.words} ≥ {threshold:.6g} is known ({level})"
-    return f"one per class ({level})" if rule.per_class else "none"
-
-
-def _head(result: ScoreResult) -> dict[str, Any]:
-    """What the JSON output says of the run before it lists the images."""
-    from importlib.metadata import version
-
-    return {
-        "deltaoe": version("deltaoe"),
-        "score": result.detector.score_name.key,
-        "evidence": result.detector.evidence,
-        "parts": result.detector.weight_of_parts,
-        "temperature": result.detector.temperature,
-        "top_c": result.detector.top_c,
-        "background_labels": len(result.detector.background),
-        "alpha": result.table.alpha,
-        "fdr": result.rule.fdr,
-        "per_class": result.rule.per_class,
-        "threshold": result.table.threshold,
-        "calibration_images": len(result.detector.calibration),
-        "detector": result.origin,
-        "model": result.model,
-        "feature_space": result.detector.space.id,
-        "notes": result.notes,
-    }
-
-
-def _write_html(target: Path, result: ScoreResult, title: str, table: Path, on: Any) -> None:
-    from deltaoe.report.from_scores import build_report
-    from deltaoe.report.render import render
-    from deltaoe.store.atomic import replacing
-
-    now = datetime.now().astimezone()
-    html = render(build_report(result, title=title, full_table=str(table), now=now, on=on))
-    with replacing(target) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+        yield "threshold", f"{name} ≥ {threshold:.6g} is known"
+    else:
+        yield "threshold", "one per class" if result.rule.per_class else "none"
+    yield "score", result.detector.score_title

@@ -57,13 +57,15 @@ def register(app: typer.Typer) -> None:
     app.add_typer(store, name="store")
 
 
-def info(workspace: options.Workspace = None, as_json: options.Json = False) -> None:
+def info(
+    workspace: options.Workspace = None, as_json: options.Json = False, quiet: options.Quiet = False
+) -> None:
     """Run ``deltaoe store info``."""
     from deltaoe.store.maintenance import info as run
 
     from .output import Screen
 
-    screen, place = Screen(as_json=as_json), _workspace(workspace)
+    screen, place = Screen(as_json=as_json, quiet=quiet), _workspace(workspace)
     found, data_sets = run(place), place.datasets()
     for one in found:
         space = one.space
@@ -127,13 +129,14 @@ def verify(
     ] = False,
     workspace: options.Workspace = None,
     as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run ``deltaoe store verify``."""
     from deltaoe.store.maintenance import verify as run
 
     from .output import Screen
 
-    screen = Screen(as_json=as_json)
+    screen = Screen(as_json=as_json, quiet=quiet)
     with screen.progress() as progress:
         result = run(_workspace(workspace), repair=repair, on=progress.event)
     for path, reason in result.damage:
@@ -173,17 +176,18 @@ def compact(
     ] = False,
     workspace: options.Workspace = None,
     as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run ``deltaoe store compact``."""
     from deltaoe.store.maintenance import compact as run
 
     from .output import Screen
 
-    screen = Screen(as_json=as_json)
+    screen = Screen(as_json=as_json, quiet=quiet)
     with screen.progress() as progress:
         done = run(_workspace(workspace), drop_missing_folders=drop_missing_folders, on=progress.event)
     for space, result in done:
-        screen.table(
+        screen.summary(
             f"Compacted {space.model} ({space.id})",
             [
                 ("shards", f"{result.shards[0]} → {result.shards[1]}"),
@@ -220,6 +224,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     workspace: options.Workspace = None,
     as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run ``deltaoe store export``."""
     from deltaoe.errors import ConfigError
@@ -229,10 +234,10 @@ def export(
 
     if file.exists() and not force:
         raise ConfigError(f"{file} is there already", hint="choose another name, or --force")
-    screen = Screen(as_json=as_json)
+    screen = Screen(as_json=as_json, quiet=quiet)
     with screen.progress() as progress:
         result = export_features(file, _workspace(workspace), data, progress.event)
-    screen.table(
+    screen.summary(
         f"Exported {result.title}",
         [("images", str(len(result))), ("classes", str(len(result.class_names))), ("file", str(file))],
     )
@@ -249,6 +254,7 @@ def import_(
     ] = None,
     workspace: options.Workspace = None,
     as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run ``deltaoe store import``."""
     from deltaoe.clip.reference import ModelRef
@@ -256,7 +262,7 @@ def import_(
 
     from .output import Screen
 
-    screen, place = Screen(as_json=as_json), _workspace(workspace)
+    screen, place = Screen(as_json=as_json, quiet=quiet), _workspace(workspace)
     if chosen.model != UNNAMED:
         chosen = dataclasses.replace(chosen, model=str(ModelRef.parse(chosen.model, pretrained)))
     with screen.progress() as progress:
@@ -265,7 +271,7 @@ def import_(
         screen.warn(sentence)
     data = result.data
     texts = "none" if data.text_features is None else f"{len(data.text_features)}, one per class"
-    screen.table(
+    screen.summary(
         f"Imported {file}",
         [
             ("images", f"{len(data)}, {result.new} of them new"),

@@ -56,6 +56,7 @@ def tune(
     ] = "deltaoe",
     workspace: options.Workspace = None,
     as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run ``deltaoe tune``; the help text above says what it does."""
     from deltaoe.store.workspace import Workspace
@@ -63,7 +64,7 @@ def tune(
 
     from .output import Screen
 
-    screen = Screen(as_json=as_json)
+    screen = Screen(as_json=as_json, quiet=quiet)
     place = Workspace.locate(workspace)
     with screen.progress() as progress:
         result = tune_workspace(place, _by_method(chosen, method, given), on=progress.event)
@@ -72,7 +73,7 @@ def tune(
     detector = result.detector
     calibration, name = len(detector.calibration), detector.score_name.words
     thresholds = {alpha: detector.threshold(alpha) for alpha in (0.01, 0.05, 0.1)}
-    screen.table(
+    screen.summary(
         f"Tuned on {result.data.title}",
         [
             ("classes", str(len(detector.class_names))),

@@ -1,4 +1,4 @@
-"""The documents of an evaluation: Markdown, and one HTML page."""
+"""Reports as files: of scored images, and of an evaluation."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from datetime import datetime
 from pathlib import Path
 
 from deltaoe.evaluation.results import Evaluation
+from deltaoe.progress import OnEvent, silent
 from deltaoe.report.evaluation import render_evaluation
 from deltaoe.report.markdown import evaluation_markdown, theory_markdown
+from deltaoe.scoring.score import ScoreResult
 from deltaoe.store.atomic import replacing
 from deltaoe.theory.results import Theory
 
@@ -51,6 +53,28 @@ def write_theory_report(folder: Path, theory: Theory) -> dict[str, Path]:
     path = folder / "theory.md"
     _write(path, theory_markdown(theory))
     return {"theory, md": path}
+
+
+def write_score_report(
+    path: Path, result: ScoreResult, title: str, table: Path, on: OnEvent = silent
+) -> None:
+    """Write the report of a score result, atomically.
+
+    Args:
+        path: the HTML file.
+        result: what was scored.
+        title: the report's heading.
+        table: the CSV file that holds all rows; the report names it.
+        on: receives the progress of making thumbnails.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    from deltaoe.report.from_scores import build_report
+    from deltaoe.report.render import render
+
+    now = datetime.now().astimezone()
+    _write(path, render(build_report(result, title=title, full_table=str(table), now=now, on=on)))
 
 
 def _write(path: Path, text: str) -> None:

@@ -6,23 +6,30 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from importlib.metadata import version
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from deltaoe.clip.source import ModelSource
-from deltaoe.errors import ConfigError, MismatchError
+from deltaoe.errors import ConfigError, MismatchError, ModelError
 from deltaoe.extraction.ingest import ingest
 from deltaoe.images.inputs import find_files
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
-from deltaoe.scoring.options import Rule, ScoreOptions
+from deltaoe.scoring.options import NONE, Rule, ScoreOptions
 from deltaoe.scoring.resolve import saved_detector, zero_shot_detector_for
-from deltaoe.scoring.score_table import ScoreTable
+from deltaoe.scoring.score_table import VERDICTS, ScoreTable, Verdict
 from deltaoe.scoring.sides import with_evidence
 from deltaoe.scoring.verdicts import decide, rows_to_score_exactly
-from deltaoe.scoring.vocabulary import vocabulary_for, with_names
+from deltaoe.scoring.vocabulary import (
+    Vocabulary,
+    check_vocabulary,
+    vocabulary_for,
+    vocabulary_source,
+    with_names,
+)
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
@@ -53,6 +60,33 @@ class ScoreResult:
     encoded: int
     reused: int
     notes: list[str]
+
+    def files_of(self, verdict: Verdict) -> list[str]:
+        """Paths by which the images of a verdict can be opened, in the order of the table."""
+        wanted = self.table.verdict_numbers == VERDICTS.index(verdict)
+        return [self.files[row] for row in np.flatnonzero(wanted).tolist()]
+
+    def head(self) -> dict[str, Any]:
+        """What ``scores.json`` says of the run before it lists the images, JSON values."""
+        detector = self.detector
+        return {
+            "deltaoe": version("deltaoe"),
+            "score": detector.score_name.key,
+            "evidence": detector.evidence,
+            "parts": detector.weight_of_parts,
+            "temperature": detector.temperature,
+            "top_c": detector.top_c,
+            "background_labels": len(detector.background),
+            "alpha": self.table.alpha,
+            "fdr": self.rule.fdr,
+            "per_class": self.rule.per_class,
+            "threshold": self.table.threshold,
+            "calibration_images": len(detector.calibration),
+            "detector": self.origin,
+            "model": self.model,
+            "feature_space": detector.space.id,
+            "notes": self.notes,
+        }
 
 
 @dataclass(frozen=True)
@@ -118,6 +152,7 @@ def score(
         detector, origin, source, notes = zero_shot_detector_for(data, workspace, options, on)
         lacking += notes
 
+    check_vocabulary(vocabulary_source(detector, options))
     # Imported here: torch takes seconds, and a wrong option should be answered at once.
     from deltaoe.scoring.scorer import Scorer, score_stored, with_exact_scores
 
@@ -154,10 +189,18 @@ def score(
         else None,
     )
     said: list[str] = []
-    if table.counts["unknown"]:
-        vocabulary, said = vocabulary_for(detector, options, source, workspace, on)
-        if vocabulary is not None:
-            table = with_names(table, vocabulary, images.store, images.digests)
+    if vocabulary_source(detector, options) != NONE:
+
+        def vocabulary() -> Vocabulary | None:
+            try:
+                return vocabulary_for(detector, options, source, workspace, on)
+            except ModelError as cause:
+                if options.vocabulary is not None:
+                    raise
+                said.append(f"Unknown images get no names, because the model cannot be loaded: {cause}.")
+                return None
+
+        table = with_names(table, (images.store, images.digests), vocabulary)
     return ScoreResult(
         table=table,
         rule=options.rule,

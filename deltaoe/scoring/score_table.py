@@ -111,7 +111,8 @@ class ScoreTable:
 
     def verdict(self, row: int) -> Verdict:
         """Verdict on one image: ``undecided`` if the calibration allows no threshold."""
-        return VERDICTS[self.verdict_numbers[row].item()]
+        verdict: Verdict = VERDICTS[int(self.verdict_numbers[row])]
+        return verdict
 
     def reason(self, row: int) -> str:
         """Which sides call an unknown image unknown by themselves: ``text``, ``images``, ``text and images``.
@@ -249,8 +250,7 @@ def failed_record(path: str, reason: str, columns: Sequence[str]) -> dict[str, A
 
 def _rounded(cosines: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """Cosines with the decimals that are written."""
-    rounded: npt.NDArray[np.float64] = np.round(cosines.astype(np.float64), _DECIMALS)
-    return rounded
+    return cosines.astype(np.float64).round(_DECIMALS)
 
 
 def _finite(values: npt.NDArray[np.float64]) -> list[float | None]:

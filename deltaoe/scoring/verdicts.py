@@ -74,6 +74,7 @@ def decide(detector: Detector, scores: Floats, classes: npt.NDArray[np.int64], r
     if rule.fdr is not None:
         unknown = conformal.benjamini_hochberg(p, rule.fdr)
         if n >= needed and not unknown.any():
+            notes += _nothing_called_unknown(p, n, rule.fdr)
             return Decisions(p, np.full(len(scores), -np.inf), None, notes)
         alpha = float(p[unknown].max()) if unknown.any() else rule.fdr
     notes += _small_calibration_notes(n, needed, rule)
@@ -103,6 +104,21 @@ def rows_to_score_exactly(
         return np.zeros(0, dtype=np.int64)
     low, high = bounds.T
     return np.flatnonzero((low < thresholds) & (thresholds <= high) & ~exact)
+
+
+def _nothing_called_unknown(p: Floats, n: int, fdr: float) -> list[str]:
+    """One sentence on why Benjamini and Hochberg's procedure calls no image unknown; none if there are no images."""
+    if not len(p):
+        return []
+    smallest = float(p.min())
+    said = (
+        f"--fdr {fdr:g} calls no image unknown: among {len(p)} images the smallest p-value would have to be at most "
+        f"{fdr / len(p):.2g}, or the two smallest at most {2 * fdr / len(p):.2g}, and so on; the smallest is "
+        f"{smallest:.2g}."
+    )
+    if smallest <= 1.5 / (n + 1):
+        return [f"{said} {n} calibration images allow none below it: extract more images, or use --alpha."]
+    return [f"{said} Use --alpha, or a larger --fdr."]
 
 
 def _small_calibration_notes(n: int, needed: int, rule: Rule) -> list[str]:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from deltaoe.clip.source import ModelSource
-from deltaoe.errors import ModelError
 from deltaoe.functional.nearest_names import nearest_names
 from deltaoe.functional.unit_rows import Rows
 from deltaoe.progress import OnEvent
 from deltaoe.scoring.background import named_labels
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import IMAGENET, NONE, TEMPLATE, ScoreOptions
-from deltaoe.scoring.score_table import NONE_FITS, ScoreTable
+from deltaoe.scoring.score_table import NONE_FITS, VERDICTS, ScoreTable
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import Workspace
 
@@ -54,22 +53,39 @@ class Vocabulary:
         return names, found.cosine
 
 
-def vocabulary_for(
-    detector: Detector, options: ScoreOptions, source: ModelSource, workspace: Workspace, on: OnEvent
-) -> tuple[Vocabulary | None, list[str]]:
-    """The vocabulary that the options name, without the detector's classes; and sentences for the user.
+def vocabulary_source(detector: Detector, options: ScoreOptions) -> str:
+    """Where the names come from: what the options name, else the background's source, else ImageNet.
 
-    Unless they name one, it is that of the background labels, or ImageNet's names. Features that were imported have
-    none then, because no encoder is sure to fit them. A model that cannot be loaded costs the names, not the verdicts.
+    It is ``none`` for features that were imported unless the options name one: no encoder is sure to fit them.
+    """
+    if options.vocabulary is not None:
+        return options.vocabulary
+    background = options.prompts.background.source
+    if detector.space.is_imported:
+        return NONE
+    return IMAGENET if background in (None, NONE) else background
+
+
+def check_vocabulary(source: str) -> None:
+    """Read the file that names the vocabulary, if it is one, before hours of work rely on it.
 
     Raises:
-        ConfigError, DataError, MismatchError: the vocabulary that is named cannot be used.
+        ConfigError, DataError: the file cannot be read.
+    """
+    if source not in (IMAGENET, NONE):
+        named_labels(source, (), None, lambda names: np.zeros((len(names), 0), dtype=np.float32))
+
+
+def vocabulary_for(
+    detector: Detector, options: ScoreOptions, source: ModelSource, workspace: Workspace, on: OnEvent
+) -> Vocabulary | None:
+    """The vocabulary of :func:`vocabulary_source` without the detector's classes; None if no names are left.
+
+    Raises:
+        ConfigError, DataError, MismatchError: the vocabulary cannot be used.
+        ModelError: its names must be encoded, and the model cannot be loaded.
         StoreError: the workspace cannot be used.
     """
-    background = options.prompts.background.source
-    wanted = options.vocabulary or (background if background not in (None, NONE) else IMAGENET)
-    if options.vocabulary is None and detector.space.is_imported:
-        return None, []
 
     def encode(names: Sequence[str]) -> Rows:
         # Imported here: it loads torch, which cached text features do not need.
@@ -77,36 +93,36 @@ def vocabulary_for(
 
         return text_features(names, options.prompts.template or TEMPLATE, source, workspace, on)
 
-    try:
-        names, features = named_labels(
-            wanted, detector.class_names, detector.space.dim, encode, flag="--vocabulary"
-        )
-    except ModelError as cause:
-        if options.vocabulary is not None:
-            raise
-        return None, [f"Unknown images get no names, because the vocabulary cannot be encoded: {cause}."]
-    return (Vocabulary(names, features) if names else None), []
+    wanted = vocabulary_source(detector, options)
+    names, features = named_labels(
+        wanted, detector.class_names, detector.space.dim, encode, flag="--vocabulary"
+    )
+    return Vocabulary(names, features) if names else None
 
 
 def with_names(
-    table: ScoreTable, vocabulary: Vocabulary, store: FeatureStore, digests: Digests
+    table: ScoreTable,
+    images: tuple[FeatureStore, Digests],
+    vocabulary: Callable[[], Vocabulary | None],
 ) -> ScoreTable:
     """The table with the nearest name of each unknown image.
 
     Args:
         table: N scored images.
-        vocabulary: the names.
-        store: has the features.
-        digests: (N, 32) uint8, digests of the images.
+        images: the store that has their features, and their digests (N, 32) uint8.
+        vocabulary: makes the vocabulary; it is called only if there are unknown images.
 
     Raises:
         StoreError: a feature is missing or a shard cannot be read.
     """
-    unknown = np.flatnonzero(table.verdict_numbers == 1)
+    store, digests = images
+    unknown = np.flatnonzero(table.verdict_numbers == VERDICTS.index("unknown"))
     names = [""] * len(table)
     cosines = np.full(len(table), np.nan, dtype=np.float32)
-    for part, features in store.blocks(digests[unknown], rows=_ROWS):
-        found, cosines[unknown[part]] = vocabulary.resembling(features)
-        for row, name in zip(unknown[part].tolist(), found, strict=True):
-            names[row] = name
+    words = vocabulary() if len(unknown) else None
+    if words is not None:
+        for part, features in store.blocks(digests[unknown], rows=_ROWS):
+            found, cosines[unknown[part]] = words.resembling(features)
+            for row, name in zip(unknown[part].tolist(), found, strict=True):
+                names[row] = name
     return dataclasses.replace(table, looks_like=names, looks_like_cosines=cosines)

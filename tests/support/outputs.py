@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-COLUMNS = "path verdict class score p_value margin class_1 cosine_1 class_2 cosine_2 class_3 cosine_3 error"
+COLUMNS = (
+    "path verdict class score p_value margin looks_like looks_like_cosine "
+    "class_1 cosine_1 class_2 cosine_2 class_3 cosine_3 error"
+)
 PARTS = ["p_text", "p_joint", "p_images"]
 FUSED = COLUMNS.replace("margin", f"margin {' '.join(PARTS)} unknown_by")
 
@@ -46,6 +49,7 @@ def check_outputs(folder: Path, found: Path, alpha: float, *, fused: bool = Fals
             assert float(row[name]) == pytest.approx(record[name], rel=1e-8, abs=1e-12)
         assert record["margin"] == pytest.approx(record["score"] - told["threshold"], abs=1e-15)
         unknown = record["verdict"] == "unknown"
+        assert (row["looks_like"] or None) == record["looks_like"] and bool(row["looks_like"]) == unknown
         assert unknown == (record["p_value"] <= alpha) == (record["margin"] < 0)
         assert row["class"] == row["class_1"] == record["top"][0]["class"]
         cosines = [top["cosine"] for top in record["top"]]
