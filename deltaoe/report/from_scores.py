@@ -111,11 +111,11 @@ def _rows(
 def _pictured(table: ScoreTable, order: npt.NDArray[np.int64]) -> list[int]:
     """The images that get a thumbnail, of those in ``order``, lowest score first."""
     if len(order) <= MAX_THUMBNAILS:
-        return order.tolist()
+        return [int(i) for i in order]
     lowest, rest = np.split(order, [MAX_THUMBNAILS // 2])
     thresholds = np.array([table.threshold_of(int(i)) for i in rest])
     if not np.isfinite(thresholds).any():
-        return order[:MAX_THUMBNAILS].tolist()
+        return [int(i) for i in order[:MAX_THUMBNAILS]]
     distances = np.abs(table.scores[rest] - thresholds)  # NaN and ∞ come last
     closest = rest[np.argsort(distances, kind="stable")[: MAX_THUMBNAILS - len(lowest)]]
     return [*lowest.tolist(), *closest.tolist()]

@@ -13,7 +13,8 @@ from deltaoe.report.alpha_stops import alpha_stops
 from deltaoe.report.charts.histogram import Histogram
 from deltaoe.report.formats import folder_length, p_value
 from deltaoe.report.model import Report
-from deltaoe.report.sentences import REASONS, familiarity, percent
+from deltaoe.report.sentences import percent
+from deltaoe.scoring.words import REASONS, less_familiar, more_familiar
 
 Value = TypeVar("Value", bound=Hashable)
 
@@ -82,7 +83,13 @@ def _content(report: Report, chart: Histogram | None, places: int) -> dict[str, 
         "names": list(names),
         "folders": list(folders),
         "levels": [
-            [p, p_value(p), *(familiarity(p, verdict, calibration) for verdict in VERDICTS[:2])]
+            # The script adds of which class, where each has its own calibration images.
+            [
+                p,
+                p_value(p),
+                less_familiar(p, 0 if report.per_class else calibration, "your images"),
+                more_familiar(p, "your images"),
+            ]
             for p in levels
         ],
         "groups": sorted(groups.items()),

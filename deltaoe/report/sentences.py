@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from deltaoe.functional.conformal import images_needed
 from deltaoe.report.model import Report
-
-# ScoreTable.reason → why an image is unknown.
-REASONS = {
-    "text": "unlike the class names, though not unlike the class images",
-    "images": "unlike the class images, though not unlike the class names",
-    "text and images": "text and images agree",
-    "together": "only text and images together say so",
-}
+from deltaoe.scoring.words import REASONS, less_familiar, more_familiar
 
 
 def reason_words(reason: str) -> str:
@@ -39,19 +30,15 @@ def familiarity(p: float | None, verdict: str, calibration: int, of: str = "") -
 
     Example:
         >>> familiarity(0.01, "unknown", 199), familiarity(0.4, "known", 199)
-        ('less familiar than 99 % of your images', 'more familiar than 39 % of your images')
+        ('less familiar than 99 % of your images', 'more familiar than 40 % of your images')
     """
     if p is None or not calibration or verdict not in {"known", "unknown"}:
         return ""
     yours = f"your images of {of}" if of else "your images"
-    rank = round(p * (calibration + 1))
-    if verdict == "unknown":
-        return (
-            f"less familiar than {'any' if rank <= 1 else f'{math.floor(100 * (1 - p) + 1e-9)} %'} of {yours}"
-        )
-    if rank > calibration:
-        return f"as familiar as any of {yours}"
-    return f"more familiar than {math.floor(100 * (rank - 1) / calibration + 1e-9)} % of {yours}"
+    # Of a class there are fewer calibration images than n.
+    return (
+        less_familiar(p, 0 if of else calibration, yours) if verdict == "unknown" else more_familiar(p, yours)
+    )
 
 
 def no_verdict_sentence(report: Report) -> str:

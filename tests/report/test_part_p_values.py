@@ -32,10 +32,10 @@ VALUES = {
 }
 REASONS = {
     "ordinary": "",
-    "odd text": "unlike the class names, though not unlike the class images",
-    "odd images": "unlike the class images, though not unlike the class names",
+    "odd text": "text says so, images do not",
+    "odd images": "images say so, text does not",
     "both odd": "text and images agree",
-    "a little odd": "only text and images together say so",
+    "a little odd": "text and images say so only together",
 }
 
 
