@@ -33,9 +33,23 @@ def categorical(codes: Any, names: Sequence[str]) -> pd.Categorical:
     return _pandas().Categorical.from_codes(codes, categories=list(names))
 
 
+def texts(values: Sequence[str | None]) -> pd.Series:
+    """A column of texts, None where there is none; file names that are not UTF-8 keep their bytes.
+
+    Raises:
+        ConfigError: pandas is not installed.
+    """
+    series = _pandas().Series
+    try:
+        "".join(value for value in values if value is not None).encode()
+    except UnicodeEncodeError:  # pandas' own type for texts holds UTF-8 alone
+        return series(list(values), dtype=object)
+    return series(list(values), dtype=None if any(values) else object)
+
+
 def _pandas() -> Any:
     try:
         import pandas
     except ImportError:
-        raise ConfigError("pandas is not installed", hint="pip install pandas") from None
+        raise ConfigError("pandas is not installed", hint='pip install "deltaoe[pandas]"') from None
     return pandas

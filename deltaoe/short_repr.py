@@ -49,6 +49,11 @@ def of_classes(names: Sequence[str]) -> str:
     return f"{counted(len(names), 'class', 'classes')}: {listed(names)}" if names else "no classes"
 
 
+def number_of_notes(notes: Sequence[str]) -> str:
+    """How many sentences there are in ``notes``; empty without any."""
+    return f"{counted(len(notes), 'note')} in .notes" if notes else ""
+
+
 def _fitting(name: str) -> str:
     escaped = repr(name[:_NAME_LENGTH])[1:-1]
     return f"{escaped}…" if len(name) > _NAME_LENGTH else escaped

@@ -30,6 +30,7 @@ from deltaoe.scoring.vocabulary import (
     vocabulary_source,
     with_names,
 )
+from deltaoe.short_repr import number_of_notes, short_repr
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
@@ -60,6 +61,11 @@ class ScoreResult:
     encoded: int
     reused: int
     notes: list[str]
+
+    def __repr__(self) -> str:
+        """The table's numbers, the rule and the origin of the detector; the files would fill the screen."""
+        level = f"alpha = {self.rule.alpha:g}" if self.rule.fdr is None else f"fdr = {self.rule.fdr:g}"
+        return short_repr(self, repr(self.table), level, self.origin, number_of_notes(self.notes))
 
     def files_of(self, verdict: Verdict) -> list[str]:
         """Paths by which the images of a verdict can be opened, in the order of the table."""
