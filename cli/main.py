@@ -12,7 +12,8 @@ from typer.core import TyperGroup
 
 from deltaoe.errors import DeltaoeError, StoreError
 
-from . import background, demo, evaluate, extract, score, store, tune
+from . import background, demo, detectors, evaluate, extract, score, status, store, tune
+from .command import Command
 
 INTERRUPTED = 130
 
@@ -77,6 +78,10 @@ Three commands, one after the other, on your own folders (one folder per class):
 [bold]deltaoe score ./unknown --report html[/bold]
 
 See it at work first, offline: [bold]deltaoe demo[/bold]
+
+Each option can also be set by an environment variable (DELTAOE_SHOTS for --shots) or in a file beside the \
+workspace: deltaoe.toml, or \\[tool.deltaoe] in pyproject.toml. The command line comes first, then the environment, \
+the file, the default. A --no- in front undoes a switch, such as --no-json.
 """
 )
 def _deltaoe(
@@ -92,9 +97,23 @@ extract.register(app)
 tune.register(app)
 score.register(app)
 evaluate.register(app)
+status.register(app)
+detectors.register(app)
 background.register(app)
 store.register(app)
-demo.register(app)
+
+
+def _make_configurable(group: typer.Typer) -> None:
+    """Let the options of all commands of a group be set by the environment and the defaults file, too."""
+    for command in group.registered_commands:
+        command.cls = Command
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            _make_configurable(inner.typer_instance)
+
+
+_make_configurable(app)
+demo.register(app)  # the one command that nothing configures: it shows what deltaoe does as it comes
 
 
 def main() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,12 +19,46 @@ from deltaoe.progress_line import printable as printable
 _OFF_TERMINAL_WIDTH = 10_000  # a pipe has no edge to wrap at: paths stay whole
 _LISTED = 10
 _TITLED = 3
+_GAP = 2  # columns around a cell
 
 
 def titled(inputs: Sequence[str]) -> str:
     """The first inputs, and how many more there are."""
     more = f" and {len(inputs) - _TITLED} more" if len(inputs) > _TITLED else ""
     return ", ".join(inputs[:_TITLED]) + more
+
+
+def side_by_side(
+    rows: Sequence[tuple[str, ...]], columns: tuple[str, ...], words: int, width: int
+) -> Iterator[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
+    """A table cut into tables that fit a width; the first ``words`` columns come again in each, which may break them.
+
+    Example:
+        >>> rows = [("MCM", "0.9", "0.8", "0.7")]
+        >>> [headings for headings, _ in side_by_side(rows, ("score", "far", "near", "mean"), words=1, width=20)]
+        [('score', 'far', 'near'), ('score', 'mean')]
+    """
+    widths = [max(map(cell_len, cells)) + _GAP for cells in zip(columns, *rows, strict=True)]
+    # Columns of words may be broken between words, and within them before a column of numbers has no place.
+    longest = [
+        _longest_word([name, *(row[place] for row in rows)]) for place, name in enumerate(columns[:words])
+    ]
+    free = width - min(sum(longest) + words * _GAP, width // 2)
+    start = words
+    while start < len(columns):
+        end = start + 1
+        while end < len(columns) and sum(widths[start : end + 1]) <= free:
+            end += 1
+        yield (
+            (*columns[:words], *columns[start:end]),
+            [(*row[:words], *row[start:end]) for row in rows],
+        )
+        start = end
+
+
+def _longest_word(cells: Iterable[str]) -> int:
+    """Columns that the longest word of these cells takes."""
+    return max((cell_len(word) for cell in cells for word in cell.split()), default=0)
 
 
 class Screen:
@@ -81,18 +116,32 @@ class Screen:
                 self._err.print(Text(f"  … and {len(failed) - _LISTED} more"))
 
     def summary(
-        self, title: str, rows: Iterable[tuple[str, ...]], columns: tuple[str, ...] | None = None
+        self,
+        title: str,
+        rows: Iterable[tuple[str, ...]],
+        columns: tuple[str, ...] | None = None,
+        words: int = 1,
     ) -> None:
         """Print a table of what files hold as well, as :meth:`table` does, unless quiet."""
         if not self.quiet:
-            self.table(title, rows, columns)
+            self.table(title, rows, columns, words)
+
+    def say(self, sentences: Iterable[str]) -> None:
+        """Print sentences that are the result itself, broken between words on a terminal, unless in JSON mode."""
+        for sentence in () if self.as_json else sentences:
+            self._out.print(Text(printable(sentence)), soft_wrap=False)
 
     def table(
-        self, title: str, rows: Iterable[tuple[str, ...]], columns: tuple[str, ...] | None = None
+        self,
+        title: str,
+        rows: Iterable[tuple[str, ...]],
+        columns: tuple[str, ...] | None = None,
+        words: int = 1,
     ) -> None:
         """Print a table that is the result itself, unless in JSON mode; ``columns`` names them if there are not two.
 
-        With more than two columns, all but the first hold numbers and are aligned to the right.
+        With more than two columns, all but the first ``words`` hold numbers: they are aligned to the right, and never
+        broken.
         """
         if self.as_json:
             return
@@ -101,15 +150,25 @@ class Screen:
         )
         names = columns or ("", "")
         for place, name in enumerate(names):
-            table.add_column(name, overflow="fold", justify="right" if place and len(names) > 2 else "left")
+            number = place >= words and len(names) > 2
+            table.add_column(
+                printable(name), overflow="fold", justify="right" if number else "left", no_wrap=number
+            )
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
-        self._out.print(table)
+        self._out.print(table, soft_wrap=False)  # so that a long title is broken, too
 
     def line(self, sentence: str) -> None:
         """Print a sentence that is the result itself, unless in JSON mode."""
         if not self.as_json:
             self._out.print(Text(printable(sentence)))
+
+    def wide_table(
+        self, title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str, ...], words: int
+    ) -> None:
+        """Print a table as :meth:`table` does, in several where the columns of numbers do not fit side by side."""
+        for headings, part in side_by_side(rows, columns, words, self._out.width):
+            self.table(title, part, headings, words=words)
 
     def json(self, value: Any) -> None:
         """Print the result as one JSON document, if in JSON mode."""

@@ -9,7 +9,6 @@ import sys
 import pytest
 
 
-
 def printed(code: str, **environment: str) -> list[str]:
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")}
     done = subprocess.run(

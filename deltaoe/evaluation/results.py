@@ -67,6 +67,7 @@ class Evaluation:
         convention: the class that is positive in FPR@95: ``id`` or ``ood``.
         notes: sentences that the reader must know to judge the numbers, warnings among them.
         manifest: options, versions and inputs, as JSON values: everything needed to repeat it.
+        conclusions: what the measurements say, as sentences (:func:`deltaoe.evaluation.conclusions.conclude`).
     """
 
     title: str
@@ -77,6 +78,7 @@ class Evaluation:
     convention: str
     notes: Sequence[str] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    conclusions: Sequence[str] = ()
 
     def __repr__(self) -> str:
         """What was evaluated and how many numbers there are; the measurements would fill the screen."""
@@ -136,6 +138,7 @@ class Evaluation:
             "detectors": dict(self.detectors),
             "scores": dict(self.scores),
             "notes": list(self.notes),
+            "conclusions": list(self.conclusions),
             "manifest": dict(self.manifest),
             "rows": json_rows(COLUMNS, self.rows),
         }
