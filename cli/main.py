@@ -12,7 +12,19 @@ from typer.core import TyperGroup
 
 from deltaoe.errors import DeltaoeError, StoreError
 
-from . import background, demo, detectors, evaluate, extract, score, status, store, tune
+from . import (
+    background,
+    demo,
+    detectors,
+    discover,
+    evaluate,
+    extract,
+    filing,
+    score,
+    status,
+    store,
+    tune,
+)
 from .command import Command
 
 INTERRUPTED = 130
@@ -96,6 +108,8 @@ def _deltaoe(
 extract.register(app)
 tune.register(app)
 score.register(app)
+discover.register(app)
+filing.register(app)
 evaluate.register(app)
 status.register(app)
 detectors.register(app)

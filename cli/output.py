@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.cells import cell_len
@@ -121,15 +121,11 @@ class Screen:
         rows: Iterable[tuple[str, ...]],
         columns: tuple[str, ...] | None = None,
         words: int = 1,
+        text: Collection[str] = (),
     ) -> None:
         """Print a table of what files hold as well, as :meth:`table` does, unless quiet."""
         if not self.quiet:
-            self.table(title, rows, columns, words)
-
-    def say(self, sentences: Iterable[str]) -> None:
-        """Print sentences that are the result itself, broken between words on a terminal, unless in JSON mode."""
-        for sentence in () if self.as_json else sentences:
-            self._out.print(Text(printable(sentence)), soft_wrap=False)
+            self.table(title, rows, columns, words, text)
 
     def table(
         self,
@@ -137,11 +133,12 @@ class Screen:
         rows: Iterable[tuple[str, ...]],
         columns: tuple[str, ...] | None = None,
         words: int = 1,
+        text: Collection[str] = (),
     ) -> None:
         """Print a table that is the result itself, unless in JSON mode; ``columns`` names them if there are not two.
 
-        With more than two columns, all but the first ``words`` hold numbers: they are aligned to the right, and never
-        broken.
+        With more than two columns, all but the first ``words`` and those in ``text`` hold numbers: they are aligned to
+        the right, and never broken.
         """
         if self.as_json:
             return
@@ -150,7 +147,7 @@ class Screen:
         )
         names = columns or ("", "")
         for place, name in enumerate(names):
-            number = place >= words and len(names) > 2
+            number = place >= words and len(names) > 2 and name not in text
             table.add_column(
                 printable(name), overflow="fold", justify="right" if number else "left", no_wrap=number
             )

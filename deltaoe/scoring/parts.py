@@ -164,7 +164,7 @@ class SideTensors:
         return found
 
     def logits(self, features: Rows) -> npt.NDArray[np.float64]:
-        """The logits (N, K) that image features (N, D) are classified with; −∞ for classes without prompt and images."""
+        """The logits (N, K) that image features (N, D) are classified with; −∞ without prompt and images."""
         found = np.empty((len(features), self._classes))
         for part in self._blocks_of(len(features)):
             rows = self._array(features[part])

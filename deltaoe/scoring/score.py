@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,20 @@ from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
 
 
+class StoredFeatures(NamedTuple):
+    """Where the features of N scored images are.
+
+    Attributes:
+        store: has them.
+        digests: (N, 32) uint8, under which they are stored, in the order of the table.
+        source: where their model can be loaded from.
+    """
+
+    store: FeatureStore
+    digests: Digests
+    source: ModelSource
+
+
 @dataclass(frozen=True)
 class ScoreResult:
     """A table of scored images, and the detector, rule and model that it was made with.
@@ -45,6 +59,7 @@ class ScoreResult:
         encoded: number of images that were encoded now.
         reused: number of images whose features were in the store and whose files were not opened.
         notes: sentences for the user.
+        features: where the images' features are; None if the result was not made by :func:`score`.
     """
 
     table: ScoreTable
@@ -56,6 +71,7 @@ class ScoreResult:
     encoded: int
     reused: int
     notes: list[str]
+    features: StoredFeatures | None = None
 
     def __repr__(self) -> str:
         """The table's numbers, the rule and the origin of the detector; the files would fill the screen."""
@@ -189,6 +205,7 @@ def score(
         encoded=images.encoded,
         reused=images.reused,
         notes=stale + lacking + _notes(detector, data, scorer.recall, exact) + decisions.notes + said,
+        features=StoredFeatures(images.store, images.digests, source),
     )
 
 
