@@ -135,14 +135,4 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # an encoding without Δ must not end the run
             stream.reconfigure(errors="backslashreplace")
-    wait_passively()
     app()
-
-
-def wait_passively() -> None:
-    """Let OpenMP threads sleep while they wait; to be called before torch is imported.
-
-    Those that wait actively starve each other where cores are shared: with one of two cores busy, tuning took ten
-    times as long. Waiting passively costs nothing measurable otherwise.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -25,6 +25,7 @@ from deltaoe.scoring.scorer import IMAGE_BLOCK, Scorer, score_stored, with_exact
 from deltaoe.scoring.staleness import staleness
 from deltaoe.scoring.verdicts import decide, rows_to_score_exactly, tabulated
 from deltaoe.scoring.vocabulary import check_vocabulary, vocabulary_once, vocabulary_source, with_names
+from deltaoe.short_repr import number_of_notes, short_repr
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
@@ -71,6 +72,11 @@ class ScoreResult:
     reused: int
     notes: list[str]
     features: StoredFeatures | None = None
+
+    def __repr__(self) -> str:
+        """The table's numbers, the rule and the origin of the detector; the files would fill the screen."""
+        level = f"alpha = {self.rule.alpha:g}" if self.rule.fdr is None else f"fdr = {self.rule.fdr:g}"
+        return short_repr(self, repr(self.table), level, self.origin, number_of_notes(self.notes))
 
     def files_of(self, verdict: Verdict) -> list[str]:
         """Paths by which the images of a verdict can be opened, in the order of the table."""
