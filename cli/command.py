@@ -16,6 +16,7 @@ from deltaoe.errors import ConfigError, DeltaoeError
 from deltaoe.store.place import workspace_folder
 
 from .defaults_file import Defaults, read_defaults
+from .derive import NO_VARIABLE
 from .option_kinds import flag
 
 PREFIX = "DELTAOE_"
@@ -39,7 +40,8 @@ class Command(TyperCommand):
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         for option in self.options:
-            option.envvar = variable(option)
+            if option.envvar != NO_VARIABLE:
+                option.envvar = variable(option)
             option.show_envvar = False  # said once, in the help of deltaoe
 
     @property

@@ -82,7 +82,11 @@ class Defaults:
                     f"{entry} cannot be set here: the file is looked for beside the workspace",
                     hint="use --workspace or DELTAOE_WORKSPACE",
                 )
-            takers = {words: kinds[name] for words, kinds in options.items() if name in kinds}
+            takers = {
+                words: kinds[name]
+                for words, kinds in options.items()
+                if name in kinds and (words == place or not kinds[name].fact)
+            }
             if not takers:
                 others = [" ".join(words) for words, kinds in every.items() if name in kinds]
                 known = {one for kinds in options.values() for one in kinds} | tables
