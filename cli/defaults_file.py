@@ -116,11 +116,13 @@ def read_defaults(folder: Path) -> Defaults | None:
         ConfigError: the file cannot be read.
     """
     if (own := folder / OWN).is_file():
-        return Defaults(folder, os.path.relpath(own), (), _content(own))
+        return Defaults(folder, os.path.relpath(own), (), _parsed(own, _bytes(own)))
     if not (shared := folder / SHARED).is_file():
         return None
-    content: Any = _content(shared)
-    title = os.path.relpath(shared)
+    data, title = _bytes(shared), os.path.relpath(shared)
+    if _TABLE[-1].encode() not in data:  # a project's file that does not concern us need not even be TOML
+        return None
+    content: Any = _parsed(shared, data)
     for name in _TABLE:
         if name not in content:
             return None
@@ -130,16 +132,24 @@ def read_defaults(folder: Path) -> Defaults | None:
     return Defaults(folder, title, _TABLE, content)
 
 
-def _content(file: Path) -> dict[str, Any]:
+def _bytes(file: Path) -> bytes:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return file.read_bytes()
     except OSError as cause:
-        reason = os_reason(cause)
+        raise _unreadable(file, os_reason(cause)) from cause
+
+
+def _parsed(file: Path, data: bytes) -> dict[str, Any]:
+    try:
+        return tomllib.loads(data.decode())
     except ValueError as cause:  # UnicodeDecodeError and TOMLDecodeError
-        reason = first_line(cause)
-    except RecursionError:
-        reason = "its tables are nested too deeply"
-    raise ConfigError(f"cannot read {os.path.relpath(file)}: {reason}", hint="correct it, or move it away")
+        raise _unreadable(file, first_line(cause)) from cause
+    except RecursionError as cause:
+        raise _unreadable(file, "its tables are nested too deeply") from cause
+
+
+def _unreadable(file: Path, reason: str) -> ConfigError:
+    return ConfigError(f"cannot read {os.path.relpath(file)}: {reason}", hint="correct it, or move it away")
 
 
 def _of(place: Words) -> str:

@@ -219,6 +219,10 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, fails: Fails) -> None:
     Path("pyproject.toml").write_text("[tool.deltaoe.score]\nalfa = 1")
     says = ("pyproject.toml: [tool.deltaoe.score] alfa is no option of deltaoe score",)
     fails("tune", cwd=tmp_path, rc=2, says=says)
+    Path("pyproject.toml").write_text("[tool.deltaoe\nalpha = 1")
+    fails("tune", cwd=tmp_path, rc=2, says=("cannot read pyproject.toml: ",))
+    Path("pyproject.toml").write_text("{% a template %}")  # no business of ours
+    assert parsed(("score",))[0]["alpha"] == 0.05
     Path("pyproject.toml").write_text("[tool]\ndeltaoe = 1")
     fails("tune", cwd=tmp_path, rc=2, says=("pyproject.toml: deltaoe is not a table",))
 
