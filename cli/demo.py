@@ -80,7 +80,7 @@ def demo(
     """Run ``deltaoe demo``; the help text above says what it does."""
     from deltaoe.demo.paint import paint, painted
     from deltaoe.demo.shipped import unpack_model
-    from deltaoe.demo.summary import FALSE_ALARMS, summarise
+    from deltaoe.demo.summary import FALSE_ALARMS, gained, summarise
     from deltaoe.runtime import LARGEST_SEED
 
     from .output import Screen
@@ -112,14 +112,17 @@ def demo(
         _run(arguments, out, screen)
     outcomes = {name: summarise(out / path) for name, path in SCORES.items()}
     ours = outcomes[OURS]
-    screen.table(
+    screen.wide_table(
         "How good it was, on pictures that neither pretraining nor tuning has seen",
         [
             (number, *(_shown(number, outcome.numbers[number]) for outcome in outcomes.values()))
             for number in ours.numbers
         ],
         ("", *outcomes),
+        words=1,
     )
+    gains = gained({name: outcome.numbers for name, outcome in outcomes.items()}, OURS)
+    screen.say(gains)
     seconds = time.monotonic() - started
     screen.json(
         {
@@ -128,6 +131,7 @@ def demo(
             "seed": None if kept else seed,
             "alpha": ALPHA,
             "pictures": dict(ours.counts),
+            "gained": gains,
             "results": {name: dict(outcome.numbers) for name, outcome in outcomes.items()},
             "seconds": round(seconds, 1),
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import types
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -109,6 +110,8 @@ def _kind(field: OptionField) -> tuple[Any, Any]:
         if get_origin(field.kind) is Literal:
             return Literal[(AUTO, *get_args(field.kind))], AUTO
         return str, AUTO
+    if isinstance(field.kind, types.UnionType):  # of text and a path: what it is, the field's reader decides
+        return str | None, None
     if field.optional:
         return field.kind | None, None
     if field.kind is str and not field.default:

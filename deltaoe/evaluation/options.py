@@ -30,8 +30,8 @@ class EvaluateOptions(Options):
         known: the in-distribution images: a folder of class folders, a list, or ``data:NAME``.
         unknown: name → out-of-distribution images.
         shifts: name → in-distribution images of other domains, in class folders of the same names.
-        detectors: files, or ``zero-shot``; empty for zero-shot and the workspace's last tuned detector, if it has the
-            classes of ``known``.
+        detectors: names or files, or ``zero-shot``; empty for zero-shot and the workspace's last tuned detector, if it
+            has the classes of ``known``.
         scores: :data:`VERDICT`, and names in :data:`deltaoe.functional.scores.SCORES`; empty for all that can be
             computed.
         unknown_per_class: name → the most images of each class of that out-of-distribution set; all of the others.
@@ -71,7 +71,7 @@ class EvaluateOptions(Options):
     detectors: Annotated[
         tuple[str, ...],
         Option(
-            "A detector file, or zero-shot; may be repeated.",
+            "A detector, by name or file, or zero-shot; may be repeated.",
             flag="detector",
             path=True,
             unset="zero-shot and the last one tuned here",

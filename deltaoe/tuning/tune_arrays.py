@@ -99,7 +99,7 @@ def tune(
     fitted = fit_detector(clip, clip.space, data, options, digests[shots], on)
     if fitted.stopped:
         raise KeyboardInterrupt
-    detector, _ = with_image_side(fitted.detector, data, options)
+    detector = with_image_side(fitted.detector, data, options)
     found = detector.part_values(rows[drawn.calibration])
     return detector.calibrated(found.values, found.labels[:, 0])
 
