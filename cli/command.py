@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from deltaoe.errors import ConfigError, DeltaoeError
 from deltaoe.store.place import workspace_folder
 
-from .defaults_file import Defaults, read_defaults
+from .defaults_file import WORKSPACE, Defaults, read_defaults
 from .derive import NO_VARIABLE
 from .option_kinds import flag
 
@@ -69,6 +69,10 @@ class Command(TyperCommand):
         Raises:
             ConfigError: an entry of the defaults file is refused.
         """
+        if all(option.name != WORKSPACE for option in self.options) and not set(args) & set(
+            ctx.help_option_names
+        ):
+            load_defaults(ctx, None)  # for other commands, the callback of that option does it
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:

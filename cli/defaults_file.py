@@ -18,7 +18,7 @@ from .option_kinds import OptionKind, kinds_of, shown
 
 OWN, SHARED = "deltaoe.toml", "pyproject.toml"
 _TABLE = ("tool", "deltaoe")
-_PLACE = "workspace"  # the option that says where the file is
+WORKSPACE = "workspace"  # the option that says where the file is
 
 Words = tuple[str, ...]
 Kinds = Mapping[str, OptionKind]
@@ -77,7 +77,7 @@ class Defaults:
             if isinstance(value, dict) and name in tables:
                 inner |= self._read(value, every, running, (*place, name))
                 continue
-            if name == _PLACE:
+            if name == WORKSPACE:
                 raise ConfigError(
                     f"{entry} cannot be set here: the file is looked for beside the workspace",
                     hint="use --workspace or DELTAOE_WORKSPACE",
