@@ -58,7 +58,7 @@ def shops(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(shops: Path, run: Run) -> Path:
     """The folder that an undisturbed run has written."""
     told = run("evaluate", *COMMON, "--out", "whole", cwd=shops)
-    assert "AUROC, held-out against" in told.stdout
+    assert "On held-out" in told.stdout and "The shift to held-out (" in told.stdout
     assert "warning: not there, and left out: --ood absent (absent)" in told.stderr
     assert "Run 8/8  method deltaoe  split right  seed 3" in told.stderr
     return shops / "whole"
