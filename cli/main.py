@@ -12,7 +12,19 @@ from typer.core import TyperGroup
 
 from deltaoe.errors import DeltaoeError, StoreError
 
-from . import background, demo, detectors, evaluate, extract, score, status, store, tune
+from . import (
+    background,
+    demo,
+    detectors,
+    discover,
+    evaluate,
+    extract,
+    filing,
+    score,
+    status,
+    store,
+    tune,
+)
 from .command import Command
 
 INTERRUPTED = 130
@@ -96,6 +108,8 @@ def _deltaoe(
 extract.register(app)
 tune.register(app)
 score.register(app)
+discover.register(app)
+filing.register(app)
 evaluate.register(app)
 status.register(app)
 detectors.register(app)
@@ -121,14 +135,4 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # an encoding without Δ must not end the run
             stream.reconfigure(errors="backslashreplace")
-    wait_passively()
     app()
-
-
-def wait_passively() -> None:
-    """Let OpenMP threads sleep while they wait; to be called before torch is imported.
-
-    Those that wait actively starve each other where cores are shared: with one of two cores busy, tuning took ten
-    times as long. Waiting passively costs nothing measurable otherwise.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -24,6 +24,7 @@ from deltaoe.images.labels import (
 )
 from deltaoe.images.layout import Layout
 from deltaoe.progress import Event, OnEvent, silent
+from deltaoe.short_repr import number_of_notes, short_repr
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.sentences import current_before, replaced_current
 from deltaoe.store.workspace import Workspace
@@ -57,6 +58,17 @@ class ExtractResult:
     views: int
     precision: str
     notes: list[str]
+
+    def __repr__(self) -> str:
+        """The data set, and how many images were encoded, were there already, and failed."""
+        return short_repr(
+            self,
+            repr(self.data),
+            f"{self.encoded:,} encoded",
+            f"{self.reused:,} reused",
+            f"{len(self.failed):,} failed" if self.failed else "",
+            number_of_notes(self.notes),
+        )
 
 
 def extract(

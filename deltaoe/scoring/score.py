@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +25,24 @@ from deltaoe.scoring.scorer import IMAGE_BLOCK, Scorer, score_stored, with_exact
 from deltaoe.scoring.staleness import staleness
 from deltaoe.scoring.verdicts import decide, rows_to_score_exactly, tabulated
 from deltaoe.scoring.vocabulary import check_vocabulary, vocabulary_once, vocabulary_source, with_names
+from deltaoe.short_repr import number_of_notes, short_repr
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
+
+
+class StoredFeatures(NamedTuple):
+    """Where the features of N scored images are.
+
+    Attributes:
+        store: has them.
+        digests: (N, 32) uint8, under which they are stored, in the order of the table.
+        source: where their model can be loaded from.
+    """
+
+    store: FeatureStore
+    digests: Digests
+    source: ModelSource
 
 
 @dataclass(frozen=True)
@@ -44,6 +59,7 @@ class ScoreResult:
         encoded: number of images that were encoded now.
         reused: number of images whose features were in the store and whose files were not opened.
         notes: sentences for the user.
+        features: where the images' features are; None if the result was not made by :func:`score`.
     """
 
     table: ScoreTable
@@ -55,6 +71,12 @@ class ScoreResult:
     encoded: int
     reused: int
     notes: list[str]
+    features: StoredFeatures | None = None
+
+    def __repr__(self) -> str:
+        """The table's numbers, the rule and the origin of the detector; the files would fill the screen."""
+        level = f"alpha = {self.rule.alpha:g}" if self.rule.fdr is None else f"fdr = {self.rule.fdr:g}"
+        return short_repr(self, repr(self.table), level, self.origin, number_of_notes(self.notes))
 
     def files_of(self, verdict: Verdict) -> list[str]:
         """Paths by which the images of a verdict can be opened, in the order of the table."""
@@ -183,6 +205,7 @@ def score(
         encoded=images.encoded,
         reused=images.reused,
         notes=stale + lacking + _notes(detector, data, scorer.recall, exact) + decisions.notes + said,
+        features=StoredFeatures(images.store, images.digests, source),
     )
 
 

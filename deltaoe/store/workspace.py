@@ -39,6 +39,9 @@ class Workspace:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(os.path.abspath(folder))  # files are remembered by names relative to its parent
 
+    def __repr__(self) -> str:
+        return f"Workspace({str(self.folder)!r})"
+
     @classmethod
     def locate(cls, override: Path | None = None) -> Workspace:
         """The workspace to use: ``override``, else $DELTAOE_WORKSPACE, else ``.deltaoe`` here or above, else a new one.

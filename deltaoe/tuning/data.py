@@ -12,6 +12,7 @@ from deltaoe.errors import DataError
 from deltaoe.functional.sampling import FewShotSplit, few_shot_split
 from deltaoe.functional.unit_rows import Rows
 from deltaoe.scoring.options import ALPHA
+from deltaoe.short_repr import counted, number_of_notes, short_repr
 from deltaoe.tuning.plan import NEEDED, Plan, best_plan, plan
 
 Indices = npt.NDArray[np.int64]
@@ -39,6 +40,12 @@ class Draw:
     plan: Plan
     sizes: Sequence[int]
     notes: list[str]
+
+    def __repr__(self) -> str:
+        """The number of images by their use; the rows would fill the screen."""
+        counts = len(self.split.shots), len(self.validation), len(self.calibration)
+        uses = ("shot", "validation image", "calibration image")
+        return short_repr(self, *map(counted, counts, uses), number_of_notes(self.notes))
 
 
 @dataclass(frozen=True)

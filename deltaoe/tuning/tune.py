@@ -19,6 +19,7 @@ from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.detector_fields import COMPARISON
 from deltaoe.scoring.options import TEMPLATE, PromptOptions
 from deltaoe.scoring.saved_detectors import name_taken
+from deltaoe.short_repr import counted, number_of_notes, short_repr
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import UNNAMED, FeatureSpace
 from deltaoe.store.feature_store import Digests, FeatureStore
@@ -52,6 +53,16 @@ class TuneResult:
     fitted: FittedDetector | None
     said: tuple[str, ...] = ()
     path: Path | None = None
+
+    def __repr__(self) -> str:
+        """Detector, number of shots and file; rows and learned prompts would fill the screen."""
+        return short_repr(
+            self,
+            repr(self.detector),
+            f"{counted(len(self.drawn.split.shots), 'shot')} of {counted(len(self.data), 'image')}",
+            f"saved as {self.path}" if self.path else "not saved",
+            number_of_notes(self.notes),
+        )
 
     @property
     def notes(self) -> list[str]:
