@@ -44,7 +44,7 @@ def test_it_changes_with(name, root):
 def test_it_does_not_change_with(root):
     before = fingerprint([str(root)])
     (root / ".hidden" / "b.png").touch()
-    (root / "cats" / "a.png").write_bytes(b"other content")
+    (root / "cats" / "old" / "a.png").write_bytes(b"other content")
     assert fingerprint([str(root)]) == before
     assert fingerprint([str(root.rename(root.with_name("moved")))]) == before
 
