@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 
 def located(folder: Path | None, screen: Screen) -> Workspace:
     """The workspace to use; one that was found in a folder above is named in a line. Raises StoreError."""
-    from deltaoe.store.workspace import VARIABLE, Workspace
+    from deltaoe.store.workspace import Workspace
 
     place = Workspace.locate(folder)
-    found = folder is None and not os.environ.get(VARIABLE)
-    if found and place.folder.parent != Path.cwd():
+    if folder is None and place.folder.parent != Path.cwd():
         screen.note(f"workspace: {os.path.relpath(place.folder)}")
     return place

@@ -47,11 +47,17 @@ class EvaluateOptions(Options):
     """
 
     known: Annotated[
-        str, Option("DATA: in-distribution images, in class folders.", flag="id", unset="those of --protocol")
+        str,
+        Option(
+            "DATA: in-distribution images, in class folders.",
+            flag="id",
+            unset="those of --protocol",
+            path=True,
+        ),
     ] = ""
     unknown: Annotated[
         Mapping[str, str],
-        Option("NAME=DATA: out-of-distribution images; may be repeated.", flag="ood", named=True),
+        Option("NAME=DATA: out-of-distribution images; may be repeated.", flag="ood", named=True, path=True),
     ] = field(default_factory=dict)
     shifts: Annotated[
         Mapping[str, str],
@@ -59,6 +65,7 @@ class EvaluateOptions(Options):
             "NAME=DATA: the same classes in another style (covariate shift); may be repeated.",
             flag="shift",
             named=True,
+            path=True,
         ),
     ] = field(default_factory=dict)
     detectors: Annotated[
@@ -66,6 +73,7 @@ class EvaluateOptions(Options):
         Option(
             "A detector, by name or file, or zero-shot; may be repeated.",
             flag="detector",
+            path=True,
             unset="zero-shot and the last one tuned here",
         ),
     ] = ()
@@ -78,6 +86,7 @@ class EvaluateOptions(Options):
         Option(
             "DATA that KNN, Mahalanobis and the like compare with.",
             panel=EXPERT,
+            path=True,
             unset="16 images of each class, left out of the rest",
         ),
     ] = None

@@ -24,6 +24,7 @@ from deltaoe.images.labels import (
 )
 from deltaoe.images.layout import Layout
 from deltaoe.progress import Event, OnEvent, silent
+from deltaoe.short_repr import number_of_notes, short_repr
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.sentences import current_before, replaced_current
 from deltaoe.store.workspace import Workspace
@@ -58,6 +59,17 @@ class ExtractResult:
     precision: str
     notes: list[str]
 
+    def __repr__(self) -> str:
+        """The data set, and how many images were encoded, were there already, and failed."""
+        return short_repr(
+            self,
+            repr(self.data),
+            f"{self.encoded:,} encoded",
+            f"{self.reused:,} reused",
+            f"{len(self.failed):,} failed" if self.failed else "",
+            number_of_notes(self.notes),
+        )
+
 
 def extract(
     inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
@@ -91,19 +103,18 @@ def extract(
     check_name(options.name)
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     renames = read_classes_csv(options.classes) if options.classes else {}
-    ref = source.ref if source is not None else options.model.reference()
+    source = source or ModelSource(options.model, workspace, on=on, dtype=options.dtype)
     folders = fingerprint_of(given)  # before the walk: what comes later shows
     files = find_files(given, stdin=stdin, on_found=lambda n: on(Event("Listing files", n)))
     layout = options.layout or ("table" if files.classes is not None else detect_layout(files.relative))
     labelling = _label(files, layout, renames)  # fails on a wrong CSV before the hours of work
-    source = source or ModelSource(options.model, workspace, on=on, dtype=options.dtype)
     result = ingest(files, workspace, source, on, options.ingest)
     source.remember()  # also where all was cached, and only this note was lost
     usable = files
     if len(result.rows) < len(files):
         usable = files.part(result.rows)
         labelling = _label(usable, layout, _with_images(renames, files, usable, layout))
-    data = _data_set(given, usable, labelling, result, str(ref), options.name)
+    data = _data_set(given, usable, labelling, result, str(source.ref), options.name)
     notes = []
     if keep:
         before = current_before(workspace)

@@ -230,6 +230,21 @@ def is_passed_over(name: str) -> bool:
     return name[0] == "." or name in _SYSTEM
 
 
+def one_by_one(paths: Iterable[str]) -> FileList:
+    """These files, each a row of its own and below a root of its own, whatever they are; repetitions stay."""
+    collector = FileCollector(lambda number: None)
+    for row, path in enumerate(paths):
+        folder, name = os.path.split(path)
+        info = problem = None
+        try:
+            info = os.stat(path)
+        except (OSError, ValueError) as cause:
+            problem = reason(cause)
+        collector.files.roots.append(folder)
+        collector.add(row, name, info, problem)
+    return collector.files
+
+
 def is_image(name: str) -> bool:
     """Whether a file's name has the suffix of an image, in any case; ``.png`` alone has none.
 

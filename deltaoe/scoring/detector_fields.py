@@ -115,3 +115,8 @@ class DetectorFields:
     calibration_classes: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     settings: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_one_side(self) -> bool:
+        """Whether classes and score come from the same prompts alone, without image evidence."""
+        return not self.parts and not len(self.energy_features) and not len(self.means)

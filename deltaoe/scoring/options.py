@@ -90,6 +90,7 @@ class BackgroundOptions(Options):
             "Labels that are none of the classes: imagenet, none, a list of names, or .npz with their features.",
             flag="background",
             panel=BACKGROUND,
+            path=True,
         ),
     ] = None
     fraction: Annotated[
@@ -179,6 +180,7 @@ class ScoreOptions(Options):
         Option(
             "The classes of this extracted folder or data:NAME.",
             panel=ZERO_SHOT,
+            path=True,
             unset="the last one with classes",
         ),
     ] = None

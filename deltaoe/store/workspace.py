@@ -17,13 +17,12 @@ from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.hdf5 import encoded
 from deltaoe.store.lock import in_turn
+from deltaoe.store.place import workspace_folder
 
 if TYPE_CHECKING:
     from deltaoe.images.inputs import FileList
 
-NAME = ".deltaoe"
 DATA_PREFIX = "data:"
-VARIABLE = "DELTAOE_WORKSPACE"
 _FORMAT = 1
 _UNTIDY = ("..", "//", "./")
 
@@ -40,6 +39,9 @@ class Workspace:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(os.path.abspath(folder))  # files are remembered by names relative to its parent
 
+    def __repr__(self) -> str:
+        return f"Workspace({str(self.folder)!r})"
+
     @classmethod
     def locate(cls, override: Path | None = None) -> Workspace:
         """The workspace to use: ``override``, else $DELTAOE_WORKSPACE, else ``.deltaoe`` here or above, else a new one.
@@ -49,17 +51,7 @@ class Workspace:
         Raises:
             StoreError: a file is in the way.
         """
-        given = override or (Path(value) if (value := os.environ.get(VARIABLE)) else None)
-        if given is not None:
-            folder = given
-        else:
-            here = Path.cwd()
-            folder = next((p / NAME for p in (here, *here.parents) if (p / NAME).is_dir()), here / NAME)
-        if folder.exists() and not folder.is_dir():
-            raise StoreError(
-                f"{folder} is a file, not a workspace folder", hint="move it away or pass --workspace DIR"
-            )
-        return cls(folder)
+        return cls(workspace_folder(override))
 
     def check_writable(self) -> None:
         """Create the folder if need be and write a file into it, before hours of work rely on that.

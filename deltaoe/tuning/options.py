@@ -111,6 +111,8 @@ class TuneOptions(Options):
         data: the data set to tune on; None is the last one with classes.
         domains: names of the domains to use; all if empty.
         allow_fewer: whether classes with fewer images than shots may give all they have.
+        allow_undecided: whether to go on where so few images are left to calibrate that no image would have a verdict
+            at the usual α, 0.05.
         name: name to save the detector under in the workspace; empty is made of its shots and its content.
         out: file to save the detector to; None saves it in the workspace.
         model: the model, if it is to be loaded from another place than that of the data set.
@@ -118,12 +120,17 @@ class TuneOptions(Options):
 
     tuning: TuningOptions = field(default_factory=TuningOptions)
     data: Annotated[
-        str | None, Option("An extracted folder, or data:NAME.", unset="the last one with classes")
+        str | None,
+        Option("An extracted folder, or data:NAME.", unset="the last one with classes", path=True),
     ] = None
     domains: Annotated[
         tuple[str, ...], Option("Use this domain only; may be repeated.", flag="domain", unset="all")
     ] = ()
     allow_fewer: Annotated[bool, Option("Classes with fewer images than shots give all they have.")] = False
+    allow_undecided: Annotated[
+        bool,
+        Option("Go on with too few images left to calibrate: verdicts at alpha = 0.05 are undecided then."),
+    ] = False
     name: Annotated[
         str, Option("Name of the detector in the workspace.", unset="SHOTS-shots-DIGEST of its content")
     ] = ""

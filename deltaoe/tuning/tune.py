@@ -16,16 +16,19 @@ from deltaoe.extraction.changes import added_since_extract
 from deltaoe.images.labels import require_classes
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.detector_fields import COMPARISON
 from deltaoe.scoring.options import TEMPLATE, PromptOptions
 from deltaoe.scoring.saved_detectors import name_taken
+from deltaoe.short_repr import counted, number_of_notes, short_repr
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import UNNAMED, FeatureSpace
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import Workspace
-from deltaoe.tuning.data import Draw, Shots, TuningData, draw, remembering
+from deltaoe.tuning.data import Draw, Shots, TuningData, draw, remembering, require_calibration
 from deltaoe.tuning.naming import check_not_taken, is_other, remember
 from deltaoe.tuning.options import ContextOptions, TuneOptions
 from deltaoe.tuning.recipe import Recipe
+from deltaoe.tuning.sentences import outcome
 
 if TYPE_CHECKING:
     from deltaoe.tuning.fit_detector import FittedDetector
@@ -40,7 +43,7 @@ class TuneResult:
         data: the data set that it was tuned on.
         drawn: rows of the data set by their use.
         fitted: the detector before calibration, and the learned prompts; None if none were learned.
-        said: sentences about the image evidence.
+        said: sentences about prompts that were not learned.
         path: the file of the detector; None before :func:`save_detector`.
     """
 
@@ -51,10 +54,24 @@ class TuneResult:
     said: tuple[str, ...] = ()
     path: Path | None = None
 
+    def __repr__(self) -> str:
+        """Detector, number of shots and file; rows and learned prompts would fill the screen."""
+        return short_repr(
+            self,
+            repr(self.detector),
+            f"{counted(len(self.drawn.split.shots), 'shot')} of {counted(len(self.data), 'image')}",
+            f"saved as {self.path}" if self.path else "not saved",
+            number_of_notes(self.notes),
+        )
+
     @property
     def notes(self) -> list[str]:
         """Sentences for the user."""
         return [*self.drawn.notes, *(self.fitted.notes if self.fitted else ()), *self.said]
+
+    def outcome(self) -> list[str]:
+        """Sentences: accuracy on validation images, what tuning brought, and what the calibration allows."""
+        return outcome(self.detector.facts.get(COMPARISON, {}), len(self.detector.calibration))
 
 
 def tune_workspace(
@@ -111,6 +128,9 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
         seed=tuning.seed,
         allow_fewer=options.allow_fewer,
     )
+    if not options.allow_undecided:
+        require_calibration(drawn, allow_fewer=options.allow_fewer)
+    on(Event("Tuning", message=drawn.plan.sentence()))
     workspace.check_writable()
     if why:
         return _without_prompts(data, workspace, options, drawn, why, on)
@@ -164,9 +184,9 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
         checkpoints=workspace.folder / "tuning",
         about={"domains": list(options.domains), "allow_fewer": options.allow_fewer, "layout": data.layout},
     )
-    detector, said = with_image_side(fitted.detector, tuning_data, tuning)
+    detector = with_image_side(fitted.detector, tuning_data, tuning)
     detector = calibrate(detector, data, store, drawn.calibration, on)
-    return TuneResult(detector, data, drawn, fitted, tuple(said))
+    return TuneResult(detector, data, drawn, fitted)
 
 
 def _no_prompts(data: DataSet, workspace: Workspace, options: TuneOptions) -> str:
@@ -184,7 +204,7 @@ def _no_prompts(data: DataSet, workspace: Workspace, options: TuneOptions) -> st
     reason = ""
     if len(data.class_names) == 1:
         reason = f"{data.title} has one class, {data.class_names[0]}"
-    elif not _has_text_encoder(workspace.known_space(data.space_id), options.model.model):
+    elif not _has_text_encoder(workspace.known_space(data.space_id), options.model.asked):
         reason = f"{data.title} was imported without the name of a model that has a text encoder"
     if reason and evidence != "auto":
         raise ConfigError(
@@ -210,7 +230,7 @@ def _without_prompts(
     from deltaoe.scoring.image_evidence import with_image_evidence
     from deltaoe.scoring.zero_shot import calibrate, detector_of_text_features
     from deltaoe.scoring.zero_shot_images import image_detector
-    from deltaoe.tuning.image_side import drawn_images
+    from deltaoe.tuning.image_side import drawn_images, with_validation
 
     tuning, store = options.tuning, workspace.features_of(data)
     given = data.text_features if tuning.evidence == "auto" and len(data.class_names) > 1 else None
@@ -221,7 +241,7 @@ def _without_prompts(
         else detector_of_text_features(data.class_names, given, store.space, prompts)
     )
     images = drawn_images(data, store, drawn, tuning.seed)
-    detector = with_image_evidence(detector, images, tuning.evidence)
+    detector = with_validation(with_image_evidence(detector, images, tuning.evidence), images)
     detector = dataclasses.replace(
         detector,
         shots=data.digests[drawn.split.shots],
