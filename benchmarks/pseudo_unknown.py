@@ -1,7 +1,7 @@
 """How well shuffled features predict AUROC on far out-of-distribution images: rank correlation over many settings.
 
 On real CLIP features. Text features of the 52 classes are tuned directly (16 shots, cross-entropy + λ·EBM + an anchor,
-several λ and η), then scored with ΔEnergy at several α, τ and c, with background labels. For each setting: AUROC
+several λ and η), then scored with ΔEnergy at several blends, τ and c, with background labels. For each setting: AUROC
 against real far images (textures, flowers), against real near ones (48 other classes), and against in-distribution
 images whose components were shuffled. Spearman's correlation of the third with the first two says how good a guide it
 is.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.clip.choice import encodes_anew
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import DataError
 from deltaoe.extraction.options import IngestOptions
@@ -116,6 +117,8 @@ def ingest(
         if source.space().id != store.space.id:  # the weights behind the name have changed
             store = workspace.store(source.space())
             states, unknown = recorded_states(files, keys, store, options)
+        if len(unknown) and (sentence := encodes_anew(workspace, store.space)):
+            on(Event(_STAGE, message=sentence))
     reused = int(np.count_nonzero(states.usable))
     if len(unknown) or (reused and not described):
         with store.writer() as writer:

@@ -246,6 +246,19 @@ def images_needed(alpha: float) -> int:
     return n
 
 
+def smallest_alpha(images: int) -> float:
+    r"""The smallest α at which some image can be called unknown, 1/(n + 1), rounded up to four decimals **[derived]**.
+
+    Args:
+        images: n, number of calibration images, ≥ 0.
+
+    Example:
+        >>> smallest_alpha(19), smallest_alpha(21), smallest_alpha(0)
+        (0.05, 0.0455, 1.0)
+    """
+    return math.ceil(10_000 / (images + 1)) / 10_000
+
+
 def check_alpha(alpha: float) -> None:
     """Raise ConfigError unless α is in (0, 1)."""
     if not 0 < alpha < 1:

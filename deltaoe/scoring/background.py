@@ -138,14 +138,18 @@ def ranked_candidates(
 
 
 def named_labels(
-    source: str, class_names: Sequence[str], dim: int, encode: Encode | None, flag: str = "--background"
+    source: str,
+    class_names: Sequence[str],
+    dim: int | None,
+    encode: Encode | None,
+    flag: str = "--background",
 ) -> tuple[list[str], npt.NDArray[np.float32]]:
     """n names that are none of the classes, and their text features (n, D), unit rows.
 
     Args:
         source: as :attr:`BackgroundOptions.source`.
         class_names: K names; a label of the same name, in upper or lower case, is left out.
-        dim: D.
+        dim: D; None if any dimension will do.
         encode: maps n names to text features (n, D); None if there is no text tower.
         flag: the option that names the source, for messages.
 
@@ -154,7 +158,7 @@ def named_labels(
         MismatchError: the features in the file have not D numbers.
         DataError: the file cannot be read.
     """
-    none: tuple[list[str], Rows] = ([], np.zeros((0, dim), dtype=np.float32))
+    none: tuple[list[str], Rows] = ([], np.zeros((0, dim or 0), dtype=np.float32))
     if source == NONE:
         return none
     classes = {name.casefold() for name in class_names}
@@ -168,7 +172,7 @@ def named_labels(
         names = [name for name in dict.fromkeys(listed) if name.casefold() not in classes]
         return (names, encode(names)) if names else none
     named, rows = read_text_features(Path(source))
-    if rows.shape[1] != dim:
+    if dim is not None and rows.shape[1] != dim:
         raise MismatchError(
             f"the features of {flag} have {rows.shape[1]} numbers each, the classes' {dim}",
             hint="take both from the same model",

@@ -26,6 +26,7 @@ from deltaoe.scoring.detector_fields import (
     ScoreName,
 )
 from deltaoe.scoring.parts import PartValues, SideTensors, few
+from deltaoe.short_repr import counted, of_classes, short_repr
 from deltaoe.store.atomic import write_bytes
 
 if TYPE_CHECKING:
@@ -46,6 +47,17 @@ class Detector(DetectorFields):
         >>> detector.predict([[0.0, 2.0], [3.0, 0.0]]).tolist(), detector.threshold(0.05)
         ([1, 0], None)
     """
+
+    def __repr__(self) -> str:
+        """Classes, evidence, shots and calibration images; the arrays would fill the screen."""
+        return short_repr(
+            self,
+            of_classes(self.class_names),
+            self.evidence,
+            "tuned" if self.tuned else "",
+            f"{counted(len(self.calibration), 'calibration image')}",
+            f"features of {self.space.model}",
+        )
 
     @property
     def tuned(self) -> bool:

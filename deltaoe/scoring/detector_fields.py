@@ -17,6 +17,9 @@ PARTS = ("text", "joint", "images")
 PART_WORDS = {"text": "text", "joint": "both together", "images": "images"}
 # docs/explanation/evidence.md has the measurements behind it.
 JOINT_WEIGHT = 0.02
+# The fact that compares a detector with zero-shot prompts on validation images: ``tuned`` and ``zero_shot``, each with
+# ``accuracy``, ``near`` (AUROC against held-out classes) and ``far`` (against shuffled features).
+COMPARISON = "with_and_without_tuning"
 
 
 class ScoreName(NamedTuple):

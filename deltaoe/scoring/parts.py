@@ -163,6 +163,14 @@ class SideTensors:
                 found[i, part] = _numpy(logits.argmax(axis=-1))
         return found
 
+    def logits(self, features: Rows) -> npt.NDArray[np.float64]:
+        """The logits (N, K) that image features (N, D) are classified with; −∞ without prompt and images."""
+        found = np.empty((len(features), self._classes))
+        for part in self._blocks_of(len(features)):
+            rows = self._array(features[part])
+            found[part] = _numpy(self._logits(rows, self._compared(rows))[0])
+        return found
+
     def _blocks_of(self, count: int) -> Iterator[slice]:
         """So many images in blocks, whose cosines with all labels fit in memory."""
         size = max(16, min(_MOST_IMAGES, _BLOCK // max(1, self._classes + len(self._background))))
@@ -171,28 +179,8 @@ class SideTensors:
     def _block(self, features: Any, shown: int, logit_scale: float | None) -> tuple[Any, ...]:
         """Values (N, P), labels and cosines (N, ``shown``) of the largest logits, and confidence, of one block."""
         xp = library(features)
-        sides = _Block(
-            cosines=features @ self._energy.T,
-            others=features @ self._background.T,
-            discriminants=None,
-            placed=None,
-            whitened=None,
-        )
-        if self._has_images:
-            whitened = (features - self._middle) @ self._root
-            sides = sides._replace(
-                discriminants=whitened @ self._means.T - self._means_half,
-                placed=whitened @ self._placed.T - self._placed_half,
-                whitened=whitened,
-            )
-        if len(self._text):
-            cosines = sides.cosines if self._text is self._energy else features @ self._text.T
-            logits = cosines
-            if self._has_images and self._share:
-                logits = cosines + self._share * sides.discriminants
-        else:
-            cosines = features @ self._directions.T
-            logits = sides.discriminants + self._only_with_images
+        sides = self._compared(features)
+        logits, cosines = self._logits(features, sides)
         _, labels = largest(logits, min(shown, logits.shape[-1]))
         values = [self._part(name, sides) for name in self.parts]
         stacked = xp.stack(values, axis=-1) if values else double(features[:, :0])
@@ -201,6 +189,33 @@ class SideTensors:
             return found
         scaled = double(logits) * (logit_scale if len(self._text) else 1.0)
         return *found, xp.exp(xp.amax(scaled, axis=-1) - logsumexp(scaled))
+
+    def _compared(self, features: Any) -> _Block:
+        """One block of images, compared with all labels."""
+        sides = _Block(
+            cosines=features @ self._energy.T,
+            others=features @ self._background.T,
+            discriminants=None,
+            placed=None,
+            whitened=None,
+        )
+        if not self._has_images:
+            return sides
+        whitened = (features - self._middle) @ self._root
+        return sides._replace(
+            discriminants=whitened @ self._means.T - self._means_half,
+            placed=whitened @ self._placed.T - self._placed_half,
+            whitened=whitened,
+        )
+
+    def _logits(self, features: Any, sides: _Block) -> tuple[Any, Any]:
+        """Logits of the classes, and the cosines that are shown with them: (N, K) each."""
+        if not len(self._text):
+            return sides.discriminants + self._only_with_images, features @ self._directions.T
+        cosines = sides.cosines if self._text is self._energy else features @ self._text.T
+        if self._has_images and self._share:
+            return cosines + self._share * sides.discriminants, cosines
+        return cosines, cosines
 
     def _part(self, name: str, sides: _Block) -> Any:
         """The value (N,) float64 of one part."""

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.clip.reference import DEFAULT_MODEL
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.images.labels import read_labels
@@ -25,6 +24,7 @@ from deltaoe.scoring.options import (
     BackgroundListOptions,
     ScoreOptions,
 )
+from deltaoe.scoring.saved_detectors import detector_path
 from deltaoe.scoring.sides import with_evidence
 from deltaoe.scoring.zero_shot import (
     calibrate,
@@ -55,7 +55,7 @@ class Chosen(NamedTuple):
 
 
 def saved_detector(workspace: Workspace, options: ScoreOptions) -> tuple[Detector, str] | None:
-    """The detector file that the options name, or the last one tuned in the workspace; and its origin in words.
+    """The detector that the options name, or the last one tuned in the workspace; and its origin in words.
 
     None if there is neither, or if the options ask for other prompts than a saved detector's.
 
@@ -63,9 +63,12 @@ def saved_detector(workspace: Workspace, options: ScoreOptions) -> tuple[Detecto
         ConfigError: the options change a setting that a saved detector fixes.
         DataError: there is no such detector, or it cannot be read.
     """
-    path = options.detector or (None if options.prompt_flags else workspace.current_detector())
-    if path is None:
+    if options.detector:
+        path = detector_path(workspace, options.detector)
+    elif options.prompt_flags or (current := workspace.current_detector()) is None:
         return None
+    else:
+        path = current
     changed = [
         name
         for name, value in (
@@ -125,7 +128,7 @@ def zero_shot_detector_for(
         ModelError, StoreError: the model or the workspace cannot be used.
     """
     data = workspace.dataset(options.data)
-    default = data.model if data else scored.model if scored else DEFAULT_MODEL
+    default = data.model if data else scored.model if scored else None
     source = ModelSource(options.model, workspace, default, on=on)
     given = _given_text_features(options, data)
     names = given[0] if given is not None else _class_names(options, data)
@@ -301,7 +304,7 @@ def list_background(
     """
     options.check()
     data = workspace.dataset(options.data)
-    source = ModelSource(options.model, workspace, data.model if data else DEFAULT_MODEL, on=on)
+    source = ModelSource(options.model, workspace, data.model if data else None, on=on)
     given = _given_text_features(options, data)
     names = given[0] if given is not None else _class_names(options, data)
 

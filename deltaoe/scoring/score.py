@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +22,27 @@ from deltaoe.scoring.options import Rule, ScoreOptions
 from deltaoe.scoring.resolve import chosen_detector, saved_detector
 from deltaoe.scoring.score_table import VERDICTS, ScoreTable, Verdict
 from deltaoe.scoring.scorer import IMAGE_BLOCK, Scorer, score_stored, with_exact_scores
+from deltaoe.scoring.staleness import staleness
 from deltaoe.scoring.verdicts import decide, rows_to_score_exactly, tabulated
-from deltaoe.scoring.vocabulary import vocabulary_once, with_names
+from deltaoe.scoring.vocabulary import check_vocabulary, vocabulary_once, vocabulary_source, with_names
+from deltaoe.short_repr import number_of_notes, short_repr
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
+
+
+class StoredFeatures(NamedTuple):
+    """Where the features of N scored images are.
+
+    Attributes:
+        store: has them.
+        digests: (N, 32) uint8, under which they are stored, in the order of the table.
+        source: where their model can be loaded from.
+    """
+
+    store: FeatureStore
+    digests: Digests
+    source: ModelSource
 
 
 @dataclass(frozen=True)
@@ -43,6 +59,7 @@ class ScoreResult:
         encoded: number of images that were encoded now.
         reused: number of images whose features were in the store and whose files were not opened.
         notes: sentences for the user.
+        features: where the images' features are; None if the result was not made by :func:`score`.
     """
 
     table: ScoreTable
@@ -54,6 +71,12 @@ class ScoreResult:
     encoded: int
     reused: int
     notes: list[str]
+    features: StoredFeatures | None = None
+
+    def __repr__(self) -> str:
+        """The table's numbers, the rule and the origin of the detector; the files would fill the screen."""
+        level = f"alpha = {self.rule.alpha:g}" if self.rule.fdr is None else f"fdr = {self.rule.fdr:g}"
+        return short_repr(self, repr(self.table), level, self.origin, number_of_notes(self.notes))
 
     def files_of(self, verdict: Verdict) -> list[str]:
         """Paths by which the images of a verdict can be opened, in the order of the table."""
@@ -137,9 +160,11 @@ def score(
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     data = _requested_data(given, workspace)
     saved = saved_detector(workspace, options)
+    stale = staleness(workspace, options, saved[0] if saved else None, on)
     options, lacking = _for_neighbours(options, saved[0].fused if saved else bool(workspace.listings()))
     detector, origin, source, notes = chosen_detector(saved, data, workspace, options, on)
     lacking += notes
+    check_vocabulary(vocabulary_source(detector, options))
 
     images = (
         _ingested(given, workspace, source, options, on, stdin)
@@ -179,7 +204,8 @@ def score(
         model=str(source.ref) if data is None else detector.space.model,
         encoded=images.encoded,
         reused=images.reused,
-        notes=lacking + _notes(detector, data, scorer.recall, exact) + decisions.notes + said,
+        notes=stale + lacking + _notes(detector, data, scorer.recall, exact) + decisions.notes + said,
+        features=StoredFeatures(images.store, images.digests, source),
     )
 
 

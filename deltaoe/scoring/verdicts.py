@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -156,7 +155,7 @@ def _small_calibration_notes(n: int, needed: int, rule: Rule) -> list[str]:
     """One sentence if n calibration images are too few for the rule, with the smallest level that they allow."""
     if n >= needed:
         return []
-    smallest = math.ceil(10_000 / (n + 1)) / 10_000
+    smallest = conformal.smallest_alpha(n)
     name = "alpha" if rule.fdr is None else "fdr"
     return [
         f"Calibration has {n} images; {name} {rule.level:g} needs at least {needed}, so nothing is called known "

@@ -69,6 +69,16 @@ def vocabulary_source(detector: Detector, options: ScoreOptions) -> str:
     return IMAGENET if background in (None, NONE) else background
 
 
+def check_vocabulary(source: str) -> None:
+    """Read the file that names the vocabulary, if it is one, before hours of work rely on it.
+
+    Raises:
+        ConfigError, DataError: the file cannot be read.
+    """
+    if source not in (IMAGENET, NONE):
+        named_labels(source, (), None, lambda names: np.zeros((len(names), 0), dtype=np.float32))
+
+
 def vocabulary_for(
     detector: Detector, options: ScoreOptions, source: ModelSource, workspace: Workspace, on: OnEvent
 ) -> Vocabulary | None:

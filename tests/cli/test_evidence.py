@@ -11,6 +11,7 @@ from command import Fails, Run
 from outputs import COLUMNS, PARTS, check_outputs
 
 ALPHA = ("--alpha", "0.2")
+FILES = ("--json", "--out", ".")
 
 
 def header(folder: Path) -> list[str]:
@@ -61,13 +62,13 @@ def test_with_enough_images_every_part_has_a_column(extracted: Path, run: Run, e
 
 
 def test_prompts_alone_score_by_delta_energy(extracted: Path, run: Run) -> None:
-    told = run("score", "unknown", *ALPHA, "--evidence", "text", "--json", cwd=extracted).json
+    told = run("score", "unknown", *ALPHA, "--evidence", "text", *FILES, cwd=extracted).json
     assert header(extracted) == COLUMNS.split()
     assert told["calibration_images"] == 96
 
 
 def test_images_alone_know_their_classes(extracted: Path, run: Run) -> None:
-    told = run("score", "unknown", "images", *ALPHA, "--evidence", "images", "--json", cwd=extracted).json
+    told = run("score", "unknown", "images", *ALPHA, "--evidence", "images", *FILES, cwd=extracted).json
     assert header(extracted) == COLUMNS.split()
     assert told["calibration_images"] == 48
     known = [image for image in told["images"] if image["path"].startswith("images")]
@@ -78,7 +79,7 @@ def test_images_alone_know_their_classes(extracted: Path, run: Run) -> None:
 
 
 def test_with_few_images_prompts_are_the_evidence(of_few: Path, run: Run, fails: Fails) -> None:
-    told = run("score", "unknown", *ALPHA, "--json", cwd=of_few).json
+    told = run("score", "unknown", *ALPHA, *FILES, cwd=of_few).json
     assert header(of_few) == COLUMNS.split()
     assert told["calibration_images"] == 32
     for evidence in ("images", "both"):

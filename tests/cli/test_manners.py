@@ -91,7 +91,7 @@ def test_streams_and_exit_codes(project: Path, run: Run) -> None:
     assert re.search(
         r"^Tuning, class prompts 2/2  CE \S+  EBM \S+  E2≤E1 \S+  accuracy \S+$", tuned.stderr, re.MULTILINE
     )
-    scored = run("score", "unknown", "--alpha", "0.9", "--json", "--fail-on-unknown", cwd=project, rc=1)
+    scored = run("score", "unknown", "--alpha", "0.9", "--json", "--fail-on-unknown", cwd=project, rc=3)
     assert scored.json["counts"]["unknown"] > 0
     assert "Scoring 6/6" in scored.stderr
     people = run("score", "unknown", "--alpha", "0.02", "--fail-on-unknown", cwd=project)
@@ -107,7 +107,7 @@ def test_terminals_that_cannot_spell_it(project: Path, run: Run, encoding: str) 
     run("score", "--help", cwd=project, env=env)
     done = run("score", "unknown", "--zero-shot", "--labels", os.devnull, cwd=project, env=env, rc=2)
     assert "holds no labels" in done.stderr
-    done = run("score", "images", cwd=project, env=env)
+    done = run("score", "images", "--verbose", cwd=project, env=env)
     assert "\\u0394Energy \\u2265 " in done.stdout
 
 
@@ -189,6 +189,6 @@ def test_live_line_on_a_terminal(project: Path, tiny_model: Path) -> None:
     assert all(0 <= float(share) <= 1 and float(ce) > 0 and float(ebm) > 0 for _, ce, ebm, share in lines)
     assert drawn.count("\x1b[?25l") == drawn.count("\x1b[?25h") == 1  # the cursor comes back
 
-    rc, drawn = on_a_terminal(["score", "images"], project, env | {"NO_COLOR": "1"})
+    rc, drawn = on_a_terminal(["score", "images", "-v"], project, env | {"NO_COLOR": "1"})
     assert rc == 0 and "ΔEnergy" in drawn
     assert not re.search(r"\x1b\[(3|4|9|10)\d", drawn)  # no colours; cursor moves may stay

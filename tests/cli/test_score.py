@@ -15,7 +15,7 @@ from outputs import check_outputs, table
 def test_zero_shot_before_any_tuning(project: Path, run: Run) -> None:
     shutil.rmtree(project / ".deltaoe" / "detectors")
     plain = ("score", "unknown", "--alpha", "0.4", "--report", "json", "--report", "html")
-    done = run(*plain, "--fail-on-unknown", cwd=project, rc=1)
+    done = run(*plain, "--fail-on-unknown", "--verbose", cwd=project, rc=3)
     rows = check_outputs(project, project / "unknown", alpha=0.4, fused=True)
     assert {row["verdict"] for row in rows} == {"known", "unknown"}
     # Half of 24 images in each of four classes is fitted, the other half calibrates.
@@ -24,7 +24,8 @@ def test_zero_shot_before_any_tuning(project: Path, run: Run) -> None:
         done.stdout,
     )
     assert "48 calibration images" in done.stdout
-    assert re.search(r"threshold +fused score ≥ -\S+ is known \(α = 0.4\)", done.stdout)
+    assert re.search(r"threshold +fused score ≥ -\S+ is known", done.stdout)
+    assert re.search(r"unknown if +p ≤ 0.4 \(α\): at most 40 % of your images are less familiar", done.stdout)
 
     sketch = run(*plain, "--template", "a sketch of a {}.", "--json", cwd=project).json
     assert "a sketch of a {}." in sketch["detector"]
@@ -37,7 +38,7 @@ def test_zero_shot_before_any_tuning(project: Path, run: Run) -> None:
 
 def test_labels_without_any_extracted_data(template: Path, tmp_path: Path, run: Run) -> None:
     (tmp_path / "names.txt").write_text("\ufeffcat\n\n  red stripes \n", encoding="utf-8")
-    done = run("score", template / "unknown", "--labels", "names.txt", "--json", cwd=tmp_path)
+    done = run("score", template / "unknown", "--labels", "names.txt", "--json", "--out", ".", cwd=tmp_path)
     assert done.json["counts"] == {"known": 0, "unknown": 0, "undecided": 6, "failed": 0}
     assert done.json["threshold"] is None
     assert re.search("warning: There is no calibration, so nothing is called known or unknown", done.stderr)
@@ -168,5 +169,5 @@ def test_one_class_says_that_images_speak_alone(project: Path, run: Run) -> None
         told["detector"],
     )
     assert (told["score"], told["evidence"], told["parts"]) == ("mahalanobis", "images", {"images": 1.0})
-    done = run("score", "unknown", "--zero-shot", cwd=project)
+    done = run("score", "unknown", "--zero-shot", "--verbose", cwd=project)
     assert re.search(r"threshold +negative squared Mahalanobis distance ≥ -\S+ is known", done.stdout)
