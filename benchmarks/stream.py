@@ -90,10 +90,10 @@ def prepare(project: Path, photos: Path, model: str, count: int) -> list[str]:
         for file in sorted(folder.iterdir())[:PER_CLASS]:
             shutil.copy(file, project / "images" / folder.name / file.name)
             used.add(file)
-    command = [COMMAND, "extract", "images", "--model", model, "--quiet"]
+    command = [str(COMMAND), "extract", "images", "--model", model, "--quiet"]
     subprocess.run(command, cwd=project, check=True, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
     first = [project / "images" / folders[0].name / file.name for file in sorted(folders[0].iterdir())[:1]]
-    command = [COMMAND, "score", str(first[0]), "--model", model, "--quiet"]  # encodes the class names
+    command = [str(COMMAND), "score", str(first[0]), "--model", model, "--quiet"]  # encodes the class names
     subprocess.run(command, cwd=project, check=True, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
     others = [path for path in sorted(photos.rglob("*.jpg")) if path not in used]
     return [str(path) for path in others[:: max(1, len(others) // (count + 1))][: count + 1]]

@@ -52,6 +52,8 @@ deltaoe score ./inbox --alpha 0.01 --fail-on-unknown
 
 deltaoe score ./inbox --fdr 0.1   (at most a tenth of what is called unknown is a false alarm)
 
+deltaoe score ./inbox --watch   (a line of JSON for each image, as it comes)
+
 deltaoe score ./inbox --print0 unknown | xargs -0 ls -l
 
 deltaoe score ./inbox --move-to ./sorted --only unknown   (deltaoe undo puts them back)

@@ -105,44 +105,38 @@ def test_each_path_is_answered_before_the_next_is_asked(asked, project, run):
         assert again[name] == record[name]
 
 
-def test_a_broken_image_is_an_answer_and_not_the_end(asked, project):
-    (project / "broken.jpg").write_bytes(b"no picture")
-    stream = asked("--stream", "--quiet")
-    stream.ask("broken.jpg", "missing.jpg", "", "unknown")
-    for error in ("not an image", "no such file", "a folder"):
+def test_a_broken_image_is_an_answer_and_not_the_end(asked):
+    stream = asked("--stream", "--quiet", "-")
+    stream.ask("missing.jpg\r", "", "unknown")
+    for error in ("no such file", "a folder"):
         record = stream.answer()
         assert record["verdict"] == "failed" and error in record["error"]
-    stream.ask("unknown/noise/1.png")
+    stream.ask("images/red_stripes/00.png", end=b"")  # a last line without an end
+    stream.process.stdin.close()
     assert stream.answer()["verdict"] != "failed"
     assert stream.ended(0) == ""
 
 
 @pytest.mark.parametrize(("arguments", "rc"), [([], 0), (["--fail-on-unknown"], 3), (["--strict"], 1)])
-def test_the_exit_code_is_that_of_score(asked, arguments, rc):
-    stream = asked("--stream", "--alpha", "0.4", *arguments)
-    stream.ask("missing.jpg", *(f"unknown/noise/{i}.png" for i in range(3)))
-    records = [stream.answer() for _ in range(4)]
+def test_the_exit_code_is_that_of_score(asked, project, arguments, rc):
+    stream = asked("--stream", "--alpha", "0.6", *arguments)
+    names = ["missing.jpg", *(f"images/red_stripes/{i:02}.png" for i in range(24))]
+    stream.ask(*names)
+    records = [stream.answer() for _ in names]
     assert any(record["verdict"] == "unknown" for record in records)
-    stream.ended(rc)
+    assert "Loading model" not in stream.ended(rc)
 
 
 def test_names_of_any_bytes(asked, project):
     name = b"a\nb \xff.png"
     shutil.copy(project / "unknown/noise/0.png", os.fsencode(project) + b"/" + name)
+    (project / "broken.jpg").write_bytes(b"no picture")
     stream = asked("--stream", "-0")
-    stream.ask(name, "unknown/noise/0.png", end=b"\0")
-    first, second = stream.answer(), stream.answer()
+    stream.ask(name, "broken.jpg", "unknown/noise/0.png", end=b"\0")
+    first, broken, second = stream.answer(), stream.answer(), stream.answer()
     assert os.fsencode(first["path"]) == name
     assert first["p_value"] == second["p_value"]
-    stream.ended(0)
-
-
-def test_a_last_line_without_an_end_counts(asked):
-    stream = asked("--stream", "-")
-    stream.ask("missing.jpg\r")
-    stream.ask("unknown/noise/0.png", end=b"")
-    stream.process.stdin.close()
-    assert [stream.answer()["path"] for _ in range(2)] == ["missing.jpg", "unknown/noise/0.png"]
+    assert (broken["verdict"], broken["p_value"]) == ("failed", None) and "not an image" in broken["error"]
     stream.ended(0)
 
 
