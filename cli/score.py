@@ -157,8 +157,11 @@ def score(
     if stream or watch:
         from .stream import run_stream
 
-        given = {"--report": report, "--out": out, "--force": force, "--print0": print0}
-        given |= {"--copy-to": copy_to, "--move-to": move_to, "--link-to": link_to}
+        given: dict[str, object] = {
+            **{"--report": report, "--out": out, "--force": force, "--print0": print0},
+            **{"--copy-to": copy_to, "--move-to": move_to, "--link-to": link_to},
+            **{"--only": only, "--dry-run": dry_run},
+        }
         screen = Screen(as_json=True, quiet=quiet, verbose=verbose)
         run_stream(
             chosen,
