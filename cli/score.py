@@ -158,9 +158,15 @@ def score(
         from .stream import run_stream
 
         given: dict[str, object] = {
-            **{"--report": report, "--out": out, "--force": force, "--print0": print0},
-            **{"--copy-to": copy_to, "--move-to": move_to, "--link-to": link_to},
-            **{"--only": only, "--dry-run": dry_run},
+            "--report": report,
+            "--out": out,
+            "--force": force,
+            "--print0": print0,
+            "--copy-to": copy_to,
+            "--move-to": move_to,
+            "--link-to": link_to,
+            "--only": only,
+            "--dry-run": dry_run,
         }
         screen = Screen(as_json=True, quiet=quiet, verbose=verbose)
         run_stream(
