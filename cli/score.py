@@ -47,6 +47,8 @@ deltaoe score ./inbox --alpha 0.01 --fail-on-unknown
 
 deltaoe score ./inbox --fdr 0.1   (at most a tenth of what is called unknown is a false alarm)
 
+deltaoe score ./inbox --watch   (a line of JSON for each image, as it comes)
+
 deltaoe score ./inbox --print0 unknown | xargs -0 ls -l
 
 deltaoe score ./inbox --move-to ./sorted --only unknown   (deltaoe undo puts them back)
@@ -143,8 +145,17 @@ def score(
     if stream or watch:
         from .stream import run_stream
 
-        given = {"--report": report, "--out": out, "--force": force, "--print0": print0}
-        given |= {"--copy-to": copy_to, "--move-to": move_to, "--link-to": link_to}
+        given: dict[str, object] = {
+            "--report": report,
+            "--out": out,
+            "--force": force,
+            "--print0": print0,
+            "--copy-to": copy_to,
+            "--move-to": move_to,
+            "--link-to": link_to,
+            "--only": only,
+            "--dry-run": dry_run,
+        }
         screen = Screen(as_json=True, quiet=quiet, verbose=verbose)
         run_stream(
             chosen,
