@@ -77,9 +77,10 @@ def demo(
     quiet: options.Quiet = False,
 ) -> None:
     """Run ``deltaoe demo``; the help text above says what it does."""
+    from deltaoe.demo.names import write_vocabulary
     from deltaoe.demo.paint import paint, painted
     from deltaoe.demo.shipped import unpack_model
-    from deltaoe.demo.summary import FALSE_ALARMS, summarise
+    from deltaoe.demo.summary import FALSE_ALARMS, gained, summarise
     from deltaoe.runtime import LARGEST_SEED
 
     from .output import Screen
@@ -98,6 +99,7 @@ def demo(
             pictures = paint(out, seed, on=progress.event)
         screen.note(f"Pictures in {out}: {pictures.drawn} drawn, {pictures.there} there already.")
     unpack_model(out / MODEL)
+    write_vocabulary(out)
     screen.note(f"The CLIP in {out / MODEL} was trained on other pictures of this kind.")
     screen.note("")
     screen.note(f"$ cd {shlex.quote(str(out))}", style="bold")
@@ -111,14 +113,17 @@ def demo(
         _run(arguments, out, screen)
     outcomes = {name: summarise(out / path) for name, path in SCORES.items()}
     ours = outcomes[OURS]
-    screen.table(
+    screen.wide_table(
         "How good it was, on pictures that neither pretraining nor tuning has seen",
         [
             (number, *(_shown(number, outcome.numbers[number]) for outcome in outcomes.values()))
             for number in ours.numbers
         ],
         ("", *outcomes),
+        words=1,
     )
+    gains = gained({name: outcome.numbers for name, outcome in outcomes.items()}, OURS)
+    screen.say(gains)
     seconds = time.monotonic() - started
     screen.json(
         {
@@ -127,6 +132,7 @@ def demo(
             "seed": None if kept else seed,
             "alpha": ALPHA,
             "pictures": dict(ours.counts),
+            "gained": gains,
             "results": {name: dict(outcome.numbers) for name, outcome in outcomes.items()},
             "seconds": round(seconds, 1),
         }
@@ -147,7 +153,9 @@ def _say_what_next(screen: Screen, out: Path, seconds: float) -> None:
     report = (out / "report.html").resolve()
     screen.note(f"  {report}", style=f"link {report.as_uri()}")
     screen.note("Ask about one picture:", style="bold")
-    screen.note(f"  {cd} && deltaoe score {EXAMPLE} --json")
+    screen.note(f"  {cd} && deltaoe score {EXAMPLE}")
+    screen.note("See what the unknown pictures are, in groups:", style="bold")
+    screen.note(f"  {cd} && deltaoe discover ./unknown")
     screen.note(
         "Try it on your own pictures, one folder per class, with a real CLIP (downloaded once):", style="bold"
     )
@@ -160,9 +168,12 @@ def _run(arguments: Command, folder: Path, screen: Screen) -> None:
     screen.note("")
     screen.note(f"$ deltaoe {shlex.join(arguments)}", style="bold")
     sys.stdout.flush()
-    # The user's own defaults stay out of it, and so does a workspace in a folder above.
+    # The user's own defaults stay out of it, and so do a workspace and a defaults file in a folder above.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DELTAOE_")}
-    environment |= {"DELTAOE_WORKSPACE": str(folder.resolve() / ".deltaoe"), "HF_HUB_OFFLINE": "1"}
+    environment |= {
+        "DELTAOE_WORKSPACE": str(folder.resolve() / ".deltaoe"),
+        "HF_HUB_OFFLINE": "1",
+    }
     # -P: so that no module in the demo's folder is imported.
     quiet = ("--quiet",) if screen.quiet else ()
     command = [sys.executable, "-P", "-m", "deltaoe_cli", *arguments, *quiet]

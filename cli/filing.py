@@ -139,9 +139,7 @@ def carry_out(planned: Plan, root: Path, mode: Mode, screen: Screen, *, dry_run:
         ]
         for source, target in places:
             screen.line(f"{source} -> {target}")
-        screen.note(
-            f"dry run: {len(places):,} files would be {_PAST[mode].lower()}, none was"
-        )
+        screen.note(f"dry run: {len(places):,} files would be {_PAST[mode].lower()}, none was")
         return {**told, "files": [{"from": source, "to": target} for source, target in places]}
     with screen.progress() as progress:
         filed = execute(planned, root, mode, progress.event)

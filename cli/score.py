@@ -86,12 +86,12 @@ def register(app: typer.Typer) -> None:
 def score(
     chosen: ScoreOptions,
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             help="Folders, image files, globs, lists (.txt, .csv), - for a list on stdin; or one data:NAME.",
             show_default=False,
         ),
-    ],
+    ] = None,
     report: Annotated[
         list[ReportKind] | None,
         typer.Option(
@@ -117,6 +117,22 @@ def score(
         bool,
         typer.Option("--fail-on-unknown", help="Exit with 3 if any image is unknown, 4 if any is undecided."),
     ] = False,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream", help="Answer each path on stdin at once with a line of JSON; the model stays loaded."
+        ),
+    ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Answer each new or changed image in the folders likewise, until Ctrl-C."
+        ),
+    ] = False,
+    null: Annotated[
+        bool,
+        typer.Option("--null", "-0", help="With --stream: paths end with NUL, as find -print0 writes them."),
+    ] = False,
     copy_to: filing.CopyTo = None,
     move_to: filing.MoveTo = None,
     link_to: filing.LinkTo = None,
@@ -132,14 +148,35 @@ def score(
     from deltaoe.scoring.score import score as run
     from deltaoe.scoring.score_table import CSV_START
     from deltaoe.store.result_files import check_same_inputs, note_inputs
-    from deltaoe.store.workspace import Workspace
 
     from .output import Screen, titled
+    from .place import located
 
+    if stream or watch:
+        from .stream import run_stream
+
+        given = {"--report": report, "--out": out, "--force": force, "--print0": print0}
+        given |= {"--copy-to": copy_to, "--move-to": move_to, "--link-to": link_to}
+        screen = Screen(as_json=True, quiet=quiet, verbose=verbose)
+        run_stream(
+            chosen,
+            located(workspace, screen),
+            inputs or [],
+            watch=watch,
+            null=null,
+            unfit=[flag for flag, value in given.items() if value],
+            strict=strict,
+            fail_on_unknown=fail_on_unknown,
+            screen=screen,
+        )
+        return
+    if not inputs or null:
+        said = "is for --stream" if null else "folders or image files, or --stream"
+        raise typer.BadParameter(said, param_hint="--null" if null else "INPUTS")
     silent = as_json or print0 is not None
     screen = Screen(as_json=silent, quiet=quiet, verbose=verbose)
     wanted = filing.chosen_filing(copy_to, move_to, link_to, only, dry_run=dry_run)
-    place = Workspace.locate(workspace)
+    place = located(workspace, screen)
     singles = _are_single_images(inputs)
     targets = _targets(out, set(report or ()), written=not (silent or singles))
     check_folder(out or Path())

@@ -5,31 +5,38 @@ from __future__ import annotations
 import os
 import platform
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from deltaoe.images.decode import ImageError, read_bytes, thumbnail
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.report.model import Report, ReportRow
-from deltaoe.report.sentences import reason_sentence
 from deltaoe.runtime import usable_cpus
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.detector_fields import PART_WORDS
 from deltaoe.scoring.score import ScoreResult
 from deltaoe.scoring.score_table import ScoreTable
 
-MAX_ROWS = 1000  # about 2 MB of thumbnails; browsers stall on tens of megabytes
+MAX_ROWS = 100_000  # about 30 MB of text; docs/how-to/report.md says what browsers make of it
+MAX_THUMBNAILS = 2000
+# Number of thumbnails up to which they have this many pixels on the longer side; together 6 to 12 MB of text at most.
+_EDGES = ((300, 320), (1000, 192))
+_SMALLEST_EDGE = 128
 
 
 def build_report(
     result: ScoreResult, *, title: str, full_table: str, now: datetime, on: OnEvent = silent
 ) -> Report:
     """The report of a score result, with rows for the ``MAX_ROWS`` images of lowest score, in ascending order.
+
+    Up to ``MAX_THUMBNAILS`` have a thumbnail: all, or half of them those of lowest score and half those that are
+    closest to their threshold.
 
     Args:
         result: from :func:`deltaoe.scoring.score.score`.
@@ -40,25 +47,8 @@ def build_report(
     """
     table = result.table
     order = np.argsort(table.scores, kind="stable")[:MAX_ROWS]
-    pictures = _thumbnails([result.files[i] for i in order], on)
-    rows = [
-        ReportRow(
-            path=table.paths[i],
-            verdict=table.verdict(i),
-            label=table.class_names[table.labels[i, 0]],
-            score=float(table.scores[i]),
-            p_value=None if table.p_values is None else float(table.p_values[i]),
-            margin=table.margin(i),
-            top=[
-                (table.class_names[label], float(cosine))
-                for label, cosine in zip(table.labels[i], table.cosines[i], strict=True)
-            ],
-            thumbnail=picture,
-            parts=_part_p_values(table, i),
-            reason=reason_sentence(table.reason(i)),
-        )
-        for i, picture in zip(order, pictures, strict=True)
-    ]
+    pictures = _thumbnails(result.files, _pictured(table, order), on)
+    rows = _rows(table, order, pictures)
     counts = table.counts
     return Report(
         title=title,
@@ -74,7 +64,7 @@ def build_report(
         scores=table.scores,
         calibration=result.detector.calibration,
         rows=rows,
-        failed=table.failed,
+        failed=table.failed[:MAX_ROWS],
         manifest=_manifest(result, now),
         notes=tuple(result.notes),
         rows_left_out=len(table.paths) - len(rows),
@@ -85,34 +75,73 @@ def build_report(
     )
 
 
-def _part_p_values(table: ScoreTable, row: int) -> list[tuple[str, float]]:
-    """Words and p-value of each part of one image's score; empty for a score of one part."""
-    if table.part_p_values is None:
-        return []
-    return [
-        (PART_WORDS[part], float(p)) for part, p in zip(table.parts, table.part_p_values[row], strict=True)
-    ]
+def _rows(
+    table: ScoreTable, order: npt.NDArray[np.int64], pictures: Mapping[int, bytes | None]
+) -> list[ReportRow]:
+    """A row for each image in the order given; ``pictures`` is number of an image → thumbnail."""
+    columns = table.columns()
+    words = [PART_WORDS[part] for part in table.parts]
+    rows = []
+    for i in order.tolist():
+        reason = columns["unknown_by"][i] if "unknown_by" in columns else ""
+        looks, cosine = ("", None)
+        if "looks_like" in columns:
+            looks, cosine = columns["looks_like"][i] or "", columns["looks_like_cosine"][i]
+        top = zip(table.labels[i].tolist(), table.cosines[i].tolist(), strict=True)
+        parts = [] if table.part_p_values is None else table.part_p_values[i].tolist()
+        rows.append(
+            ReportRow(
+                path=columns["path"][i],
+                verdict=columns["verdict"][i],
+                label=columns["class"][i],
+                score=columns["score"][i],
+                p_value=columns["p_value"][i],
+                margin=columns["margin"][i],
+                top=[(table.class_names[label], value) for label, value in top],
+                thumbnail=pictures.get(i),
+                parts=list(zip(words, parts, strict=True)) if parts else (),
+                reason=reason,
+                looks_like=looks,
+                looks_like_cosine=cosine,
+            )
+        )
+    return rows
 
 
-def _thumbnails(files: Sequence[str], on: OnEvent) -> list[bytes | None]:
-    """A small WebP file for each image file; None where it cannot be made."""
+def _pictured(table: ScoreTable, order: npt.NDArray[np.int64]) -> list[int]:
+    """The images that get a thumbnail, of those in ``order``, lowest score first."""
+    if len(order) <= MAX_THUMBNAILS:
+        return [int(i) for i in order]
+    lowest, rest = np.split(order, [MAX_THUMBNAILS // 2])
+    thresholds = np.array([table.threshold_of(int(i)) for i in rest])
+    if not np.isfinite(thresholds).any():
+        return [int(i) for i in order[:MAX_THUMBNAILS]]
+    distances = np.abs(table.scores[rest] - thresholds)  # NaN and ∞ come last
+    closest = rest[np.argsort(distances, kind="stable")[: MAX_THUMBNAILS - len(lowest)]]
+    return [*lowest.tolist(), *closest.tolist()]
 
-    def draw(file: str) -> bytes | None:
+
+def _thumbnails(files: Sequence[str], chosen: Sequence[int], on: OnEvent) -> dict[int, bytes | None]:
+    """A small WebP file of each chosen image, by its number; None where it cannot be made."""
+    edge = next((edge for most, edge in _EDGES if len(chosen) <= most), _SMALLEST_EDGE)
+
+    def draw(number: int) -> bytes | None:
         """The thumbnail of one file."""
+        file = files[number]
         if not os.path.isfile(file):  # an imported list may name a device, which never ends
             return None
         try:
-            return thumbnail(read_bytes(Path(file)))
+            return thumbnail(read_bytes(Path(file)), edge)
         except ImageError:  # scored from the cache, and since then removed or changed: its row has no picture
             return None
 
-    pictures: list[bytes | None] = []
+    pictures: dict[int, bytes | None] = {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         with ThreadPoolExecutor(usable_cpus()) as pool:
-            for picture in pool.map(draw, files):
-                pictures.append(picture)
-                on(Event("Drawing thumbnails", len(pictures), len(files)))
+            for number, picture in zip(chosen, pool.map(draw, chosen), strict=True):
+                pictures[number] = picture
+                on(Event("Drawing thumbnails", len(pictures), len(chosen)))
     return pictures
 
 

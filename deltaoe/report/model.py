@@ -26,7 +26,12 @@ class ReportRow:
         top: (label, cosine) of the nearest labels, largest cosine first.
         thumbnail: a small WebP file; None if it could not be made.
         parts: (name, p-value) of each part of a fused score; empty for a score of one part.
-        reason: why a fused score calls it unknown, as a sentence; empty for other images.
+        reason: which evidence calls it unknown by itself, as :meth:`deltaoe.scoring.score_table.ScoreTable.reason` says
+            it; empty for other images.
+        looks_like: the nearest name of a vocabulary, or ``none fits``; empty for images not compared with one.
+        looks_like_cosine: cosine of the image with the nearest name; None for such images.
+        group: number of the group of similar unknown images that it is in; None if it is in none.
+        group_name: of its group; the same for all images of one group.
     """
 
     path: str
@@ -39,6 +44,10 @@ class ReportRow:
     thumbnail: bytes | None = None
     parts: Sequence[tuple[str, float]] = ()
     reason: str = ""
+    looks_like: str = ""
+    looks_like_cosine: float | None = None
+    group: int | None = None
+    group_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ class Report:
         counts: verdict → number of images, including those without a row; ``failed`` → number of files.
         scores: (N,), of all images, for the histogram.
         calibration: (n,), scores of the calibration images.
-        rows: the images shown, or the first of them.
+        rows: the images listed, or the first of them, in the order in which they are shown.
         failed: (path, reason) of each file that could not be used.
         manifest: (heading, ((name, value), …)): everything that is needed to repeat the run.
         notes: sentences that the reader must see first, warnings among them.
@@ -86,6 +95,16 @@ class Report:
     def fused(self) -> bool:
         """Whether the images have a p-value for each part of their score."""
         return any(row.parts for row in self.rows)
+
+    @property
+    def named(self) -> bool:
+        """Whether any image was compared with a vocabulary."""
+        return any(row.looks_like for row in self.rows)
+
+    @property
+    def grouped(self) -> bool:
+        """Whether any image is in a group."""
+        return any(row.group is not None for row in self.rows)
 
     @property
     def level(self) -> float:

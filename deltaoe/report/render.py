@@ -19,15 +19,29 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from deltaoe.report.alpha_stops import alpha_stops
 from deltaoe.report.charts.histogram import histogram
+from deltaoe.report.counting import by_class, by_folder, by_group
+from deltaoe.report.formats import data_url, decimal, folder_length, p_value, share, sort_key
 from deltaoe.report.model import Report
-from deltaoe.report.numbers import NOTHING, interval_text, number_text, value_text
-from deltaoe.report.sentences import images, no_threshold_sentence, no_verdict_sentence, percent
+from deltaoe.report.numbers import interval_text, number_text, value_text
+from deltaoe.report.page_data import page_data
+from deltaoe.report.sentences import (
+    familiarity,
+    images,
+    no_threshold_sentence,
+    no_verdict_sentence,
+    percent,
+    reason_words,
+)
 
 # What HTML text cannot carry: control characters but tab and newline, and the lone surrogates that
 # os.fsdecode makes of bytes that are not UTF-8. And the two direction overrides, which serve to disguise names:
 # <bdi> keeps them from reordering their surroundings, but not gpj.exe from reading exe.jpg.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202d\u202e\ud800-\udfff]")
+
+FULL_ROWS = 1000  # written in full for readers without JavaScript
+SCRIPTS = ("data.js", "alpha.js", "filters.js", "view.js", "lightbox.js", "selection.js", "start.js")
 
 _HUNDREDS = 200.0  # a spread of scores that needs fewer decimal places
 
@@ -35,25 +49,41 @@ _HUNDREDS = 200.0  # a spread of scores that needs fewer decimal places
 def render(report: Report) -> str:
     """The report as a complete HTML document that is readable without JavaScript.
 
-    Rows are written in the order given.
+    Rows are written in the order given: those with a thumbnail and the first ``FULL_ROWS`` with all that is known of
+    them, the others with the essentials. With JavaScript the page shows every row in full, from :func:`page_data`.
     """
-    classes = sorted({row.label for row in report.rows})
+    chart = histogram(report.scores, report.calibration, report.threshold)
+    full = [row.thumbnail is not None or number < FULL_ROWS for number, row in enumerate(report.rows)]
     return page(
         "report.html.j2",
-        asset("report.css"),
-        asset("report.js"),
+        asset("report.css") + asset("images.css"),
+        script(),
+        data=Markup(page_data(report, chart, places(report))),  # noqa: S704 -- has no character of markup
         report=report,
         title=report.title,
         manifest=report.manifest,
         manifest_open=True,
-        chart=histogram(report.scores, report.calibration, report.threshold),
+        chart=chart,
+        stops=alpha_stops(report, chart),
         number=partial(decimal, places=places(report)),
         signed=partial(decimal, places=places(report), sign=True),
         total=sum(report.counts.values()),
         no_verdict=no_verdict_sentence(report),
         no_threshold=no_threshold_sentence(report),
-        class_number={label: index for index, label in enumerate(classes, start=1)},
+        full_rows=[(number, row) for number, row in enumerate(report.rows) if full[number]],
+        short_rows=[row for number, row in enumerate(report.rows) if not full[number]],
+        full_failed=report.failed[:FULL_ROWS],
+        short_failed=report.failed[FULL_ROWS:],
+        calibration=int(np.size(report.calibration)),
+        folders=by_folder(report),
+        classes=by_class(report),
+        groups=by_group(report),
     )
+
+
+def script() -> str:
+    """The page's script: its files as one block, in which their names are known to each other only."""
+    return '\n"use strict";\n{\n' + "".join(map(asset, SCRIPTS)) + "}\n"
 
 
 def page(template: str, style: str, script: str, **values: Any) -> str:
@@ -119,68 +149,6 @@ def _three_digits(size: float) -> int:
     return 2 - math.floor(math.log10(size)) if 0 < size < math.inf else 0
 
 
-def decimal(value: float | None, *, places: int = 4, sign: bool = False) -> str:
-    """``value`` with fixed decimals and a minus sign (U+2212); what would round to zero keeps one digit.
-
-    Example:
-        >>> decimal(0.25), decimal(-0.25, places=2), decimal(2e-7), decimal(None)
-        ('0.2500', '−0.25', '2e−07', '—')
-    """
-    if value is None or math.isnan(value):
-        return NOTHING if value is None else "NaN"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    plus = "+" if sign and value > 0 else ""
-    text = f"{value + 0.0:.{places}f}"  # −0.0 + 0.0 is 0.0
-    if value and not text.strip("-0."):
-        text = f"{value:.0e}"
-    return plus + text.replace("-", "−")
-
-
-def p_value(value: float | None) -> str:
-    """Three significant digits without exponents, so that the numbers of a column are easy to compare.
-
-    Example:
-        >>> p_value(0.5), p_value(0.00123), p_value(None)
-        ('0.500', '0.00123', '—')
-    """
-    if value is None or not 0 < value < math.inf:
-        return NOTHING
-    return f"{value:.{max(2, 2 - math.floor(math.log10(value)))}f}"
-
-
-def share(part: int, whole: int) -> str:
-    """``part`` of ``whole`` in percent with one decimal; 0% and 100% only where they are exact.
-
-    Example:
-        >>> share(1, 3), share(1, 10_000), share(9_999, 10_000), share(3, 3)
-        ('33.3%', 'under 0.1%', 'over 99.9%', '100%')
-    """
-    if not whole:
-        return NOTHING
-    value = 100 * part / whole
-    if 0 < value < 0.05:
-        return "under 0.1%"
-    if 99.95 <= value < 100:
-        return "over 99.9%"
-    return f"{value:.1f}%" if 0 < part < whole else f"{value:.0f}%"
-
-
-def sort_key(value: float | None) -> str:
-    """The full value, by which the page's script sorts rows; "" where it is not finite (such rows are last)."""
-    return repr(float(value)) if value is not None and math.isfinite(value) else ""
-
-
-def folder_length(path: str) -> int:
-    """How many leading characters of ``path`` name the folder, its last separator included."""
-    return max(path.rfind("/"), path.rfind("\\")) + 1
-
-
-def data_url(thumbnail: bytes) -> str:
-    """The WebP file as a URL that needs no request."""
-    return "data:image/webp;base64," + base64.b64encode(thumbnail).decode("ascii")
-
-
 @lru_cache(maxsize=1)
 def environment() -> Environment:
     """The template engine: every value is escaped, and an undefined name is an error."""
@@ -200,6 +168,8 @@ def environment() -> Environment:
         folder_length=folder_length,
         data_url=data_url,
         images=images,
+        familiarity=familiarity,
+        reason_words=reason_words,
         value_text=value_text,
         interval_text=interval_text,
         number_text=number_text,

@@ -1,4 +1,4 @@
-"""Sentences of a report: what its verdicts guarantee, and why there is no verdict or no threshold."""
+"""Sentences of a report: what its verdicts guarantee, what they rest on, and why there is no verdict or threshold."""
 
 from __future__ import annotations
 
@@ -6,25 +6,39 @@ import numpy as np
 
 from deltaoe.functional.conformal import images_needed
 from deltaoe.report.model import Report
-
-# Which sides find an image unusual (ScoreTable.reason) → the same as a sentence.
-_REASONS = {
-    "": "",
-    "text": "Unlike the class names; the class images do not rule it out.",
-    "images": "Unlike the class images; the class names do not rule it out.",
-    "text and images": "Unlike the class names and the class images.",
-    "together": "Only names and images together rule it out.",
-}
+from deltaoe.scoring.words import REASONS, less_familiar, more_familiar
 
 
-def reason_sentence(reason: str) -> str:
+def reason_words(reason: str) -> str:
     """Why an image is unknown, from :meth:`deltaoe.scoring.score_table.ScoreTable.reason`; "" if there is no reason.
 
     Example:
-        >>> reason_sentence("text and images")
-        'Unlike the class names and the class images.'
+        >>> reason_words("text and images")
+        'text and images agree'
     """
-    return _REASONS[reason]
+    return REASONS.get(reason, reason)
+
+
+def familiarity(p: float | None, verdict: str, calibration: int, of: str = "") -> str:
+    """What a p-value says, in words; "" without one, and for images without verdict.
+
+    Args:
+        p: (1 + number of calibration images that are no more familiar)/(n + 1).
+        verdict: of the image: an unknown one is called less familiar than others, a known one more familiar.
+        calibration: n, the number of calibration images.
+        of: the class whose images it is compared with; "" for all.
+
+    Example:
+        >>> familiarity(0.01, "unknown", 199), familiarity(0.4, "known", 199)
+        ('less familiar than 99 % of your images', 'more familiar than 40 % of your images')
+    """
+    if p is None or not calibration or verdict not in {"known", "unknown"}:
+        return ""
+    yours = f"your images of {of}" if of else "your images"
+    # Of a class there are fewer calibration images than n.
+    return (
+        less_familiar(p, 0 if of else calibration, yours) if verdict == "unknown" else more_familiar(p, yours)
+    )
 
 
 def no_verdict_sentence(report: Report) -> str:
@@ -55,9 +69,9 @@ def percent(value: float) -> str:
 
     Example:
         >>> percent(0.05), percent(0.0125)
-        ('5%', '1.25%')
+        ('5 %', '1.25 %')
     """
-    return f"{100 * value:.6g}%"
+    return f"{100 * value:.6g} %"
 
 
 def images(count: int) -> str:

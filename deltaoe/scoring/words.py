@@ -10,7 +10,7 @@ from typing import Any
 from deltaoe.scoring.score_table import NONE_FITS
 
 # ScoreTable.reason → why an image is unknown.
-_REASONS = {
+REASONS = {
     "text": "text says so, images do not",
     "images": "images say so, text does not",
     "text and images": "text and images agree",
@@ -41,11 +41,11 @@ def verdict_line(record: Mapping[str, Any], calibration: int, *, per_class: bool
     p = record["p_value"]
     yours = "your images" + (f" of {record['class']}" if per_class else "")
     if verdict == "known":
-        said = "" if p is None else f"; {_more_familiar(p, yours)}"
+        said = "" if p is None else f"; {more_familiar(p, yours)}"
         return f"{path}: {record['class']} (known{said})"
     reasons = [
-        "" if p is None else _less_familiar(p, 0 if per_class else calibration, yours),
-        _REASONS.get(record.get("unknown_by") or "", ""),
+        "" if p is None else less_familiar(p, 0 if per_class else calibration, yours),
+        REASONS.get(record.get("unknown_by") or "", ""),
         _looks_like(record.get("looks_like") or ""),
     ]
     return f"{path}: unknown ({'; '.join(one for one in reasons if one)})"
@@ -67,14 +67,15 @@ def most_frequent(names: Iterable[str], shown: int = 3) -> str:
     return "; ".join(one for one in (said, rest) if one)
 
 
-def _less_familiar(p: float, calibration: int, yours: str) -> str:
+def less_familiar(p: float, calibration: int, yours: str) -> str:
     """What the p-value of an unknown image says: p = (1 + number of images that are no more familiar)/(n + 1)."""
     if round(p * (calibration + 1)) <= 1 and calibration:
         return f"less familiar than all of {yours}"
     return f"less familiar than {_percent(1 - p)} of {yours}"
 
 
-def _more_familiar(p: float, yours: str) -> str:
+def more_familiar(p: float, yours: str) -> str:
+    """What the p-value of a known image says."""
     return f"as familiar as any of {yours}" if p >= 1 else f"more familiar than {_percent(p)} of {yours}"
 
 

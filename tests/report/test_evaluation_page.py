@@ -100,7 +100,7 @@ def test_small_pictures_have_words_for_those_who_do_not_see_them():
 def test_false_alarms_stand_beside_their_promise():
     found = page()
     text = words(found.find("section", **{"aria-labelledby": "alarms"})[0][1])
-    assert "calibration at α = 0.05 on one half of id" in text and "at most 5% on average" in text
+    assert "calibration at α = 0.05 on one half of id" in text and "at most 5 % on average" in text
     assert len(found.find("figure", class_="promised")) == 1
     over = make_evaluation(rows=[measured("false_alarms", 0.2, 0.01, unknown="")])
     assert [words(text) for _, text in page(over).find("td", class_="over")] == ["▲ 0.200 [0.190, 0.210]"]

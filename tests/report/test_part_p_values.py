@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from datetime import UTC, datetime
 
 import numpy as np
@@ -21,7 +20,6 @@ from deltaoe.scoring.score_table import ScoreTable
 from deltaoe.scoring.verdicts import decide
 
 N = 100
-LAST_HEADING = "closest labels, cosine"
 PARTS = ("text", "joint", "images")
 WEIGHTS = np.array([0.25, 0.25, 0.5])
 # Values of each part for five images, where the calibration has 1, 2, …, 100: rank of each among them.
@@ -34,10 +32,10 @@ VALUES = {
 }
 REASONS = {
     "ordinary": "",
-    "odd text": "Unlike the class names; the class images do not rule it out.",
-    "odd images": "Unlike the class images; the class names do not rule it out.",
-    "both odd": "Unlike the class names and the class images.",
-    "a little odd": "Only names and images together rule it out.",
+    "odd text": "text says so, images do not",
+    "odd images": "images say so, text does not",
+    "both odd": "text and images agree",
+    "a little odd": "text and images say so only together",
 }
 
 
@@ -91,19 +89,21 @@ def fused() -> Page:
 
 def test_each_image_has_the_p_value_of_each_part_and_its_reason(fused):
     paths = [text for _, text in fused.find("td", class_="path")]
-    cells = dict(zip(paths, (text for _, text in fused.find("td", class_="parts")), strict=True))
+    cells = dict(zip(paths, (text for _, text in fused.find("ul", class_="parts")), strict=True))
+    reasons = dict(zip(paths, (text for _, text in fused.find("td", class_="why")), strict=True))
     assert set(cells) == set(VALUES)
     for name, values in VALUES.items():
         words = cells[name].split()
         # p = (1 + number of 1 … 100 that are not higher)/101
         text, joint, images = (p_value((1 + int(value)) / (N + 1)) for value in values)
-        assert words[:7] == ["text", text, "both", "together", joint, "images", images], name
-        assert " ".join(words[7:]) == REASONS[name]
+        assert words == ["text", text, "both", "together", joint, "images", images], name
+        assert reasons[name] == REASONS[name]
     verdicts = dict(zip(paths, (text for _, text in fused.find("td", class_="verdict")), strict=True))
     assert {name: verdict == "unknown" for name, verdict in verdicts.items()} == {
         name: bool(reason) for name, reason in REASONS.items()
     }
-    assert fused.find("p", id="parts") and "p-value of each part" in fused.text("thead")
+    assert fused.find("p", id="parts")
+    assert {"p-value of each part", "likeliest classes, cosine"} == {text for _, text in fused.find("h3")}
 
 
 def test_p_values_of_at_most_alpha_are_marked(fused):
@@ -139,10 +139,15 @@ def test_delta_energy_alone_has_nothing_of_it():
     page = Page(html)
     assert page.text("p", class_="promise").startswith("An image is known if its ΔEnergy is at least 5.0000;")
     assert "Across: ΔEnergy, cosine units. Up:" in page.text("figcaption")
-    headings = [text for _, text in page.find("th")]
-    assert headings == ["preview", "path", "verdict", "class", "score", "p-value", "margin", LAST_HEADING]
-    assert not page.find("td", class_="parts") and not page.find("p", id="parts")
-    assert not re.search("both together|weight of text", html)
+    headings = [text for attrs, text in page.find("th") if "data-sort" in attrs]
+    assert headings == ["path", "verdict", "class", "p-value", "numbers"]
+    assert {text for _, text in page.find("h3")} == {"likeliest classes, cosine"}
+    assert (
+        not page.find("ul", class_="parts")
+        and not page.find("td", class_="why")
+        and not page.find("p", id="parts")
+    )
+    assert "weight of text" not in html
 
 
 def test_images_alone_are_called_a_distance_and_have_two_decimals():
@@ -155,12 +160,13 @@ def test_images_alone_are_called_a_distance_and_have_two_decimals():
     assert page.text("p", class_="promise").startswith(
         "An image is known if its negative squared Mahalanobis distance is at least −950.00;"
     )
-    assert [text for _, text in page.find("td", class_="score")] == ["−1234.50", "−50.50"]
-    assert not page.find("td", class_="parts")
+    assert [text for _, text in page.find("dd", class_="score")] == ["−1234.50", "−50.50"]
+    assert not page.find("ul", class_="parts")
 
 
 def test_names_of_parts_are_escaped_like_everything_else():
     attack = "<script>document.title='pwned'</script>"
     page = Page(render(make_report(rows=[row(parts=[(attack, 0.5)], reason=attack)])))
-    assert len(page.find("script")) == 1
-    assert page.text("td", class_="parts").split() == [attack, "0.500", attack]
+    assert len(page.find("script")) == 2
+    assert page.text("ul", class_="parts").split() == [attack, "0.500"]
+    assert page.find("td", class_="why")[0][1] == attack

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import re
 from dataclasses import replace
@@ -14,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pages import HOSTILE, Page, hostile_report, make_report, row
 
-from deltaoe.report.render import decimal, p_value, render, share
+from deltaoe.report.formats import decimal, p_value, share
+from deltaoe.report.render import render
 
 # --- what it says
 
@@ -30,7 +32,7 @@ def test_first_come_the_counts_the_threshold_and_its_meaning():
     ]  # fmt: skip
     assert page.text("p", class_="promise") == (
         f"An image is known if its delta_energy is at least {report.threshold:.4f}; "
-        "at most 5% of your own images are called unknown on average."
+        "at most 5 % of your own images are called unknown on average."
     )
     assert page.text("aside") == "Only 200 calibration images. Second note."
 
@@ -38,39 +40,84 @@ def test_first_come_the_counts_the_threshold_and_its_meaning():
 def test_shares_are_of_all_images():
     page = Page(render(make_report(counts={"known": 3, "unknown": 1, "undecided": 0, "failed": 4})))
     shares = [
-        page.text("div", id=f"count-{n}").split()[2] for n in ("known", "unknown", "undecided", "failed")
+        " ".join(page.text("div", id=f"count-{n}").split()[2:])
+        for n in ("known", "unknown", "undecided", "failed")
     ]
-    assert shares == ["37.5%", "12.5%", "0%", "50.0%"]
+    assert shares == ["37.5 %", "12.5 %", "0 %", "50.0 %"]
 
 
 def test_rows_come_in_the_order_given_with_all_their_values():
     first = row("z/é.jpg", "dog", -0.03125, verdict="unknown", p_value=1 / 201, margin=-0.25)
     page = Page(render(make_report(rows=[first, row("a.jpg", thumbnail=None)])))
     assert [text for _, text in page.find("td", class_="path")][:2] == ["z/é.jpg", "a.jpg"]
-    cells = [page.find("td", class_=name)[0][1] for name in ("verdict", "class", "score")]
-    assert cells == ["unknown", "dog", "−0.0312"]
-    assert [page.find("td", class_=n)[0][1] for n in ("p", "margin")] == ["0.00498", "−0.2500"]
-    assert page.find("td", class_="top")[0][1].split() == ["dog", "0.3100", "cat", "0.2200"]
-    assert page.find("td", class_="score")[0][0]["data-v"] == "-0.03125"
-    [(image, _)] = page.find("img")
+    cells = [page.find("td", class_=name)[0][1] for name in ("verdict", "class", "p")]
+    assert cells == ["unknown", "dog", "0.00498 less familiar than all of your images"]
+    assert page.find("td", class_="p")[1][1] == "0.500 more familiar than 50 % of your images"
+    assert [page.find("dd", class_=n)[0][1] for n in ("score", "margin")] == ["−0.0312", "−0.2500"]
+    assert page.find("ol", class_="top")[0][1].split() == ["dog", "0.3100", "cat", "0.2200"]
+    assert "likeliest classes, cosine" in [text for _, text in page.find("h3")]
+    [(image, _)] = [found for found in page.find("img") if "src" in found[0]]
     assert image["src"] == "data:image/webp;base64," + base64.b64encode(b"RIFF0000WEBP").decode()
     assert (image["loading"], image["decoding"], image["alt"]) == ("lazy", "async", "preview of z/é.jpg")
     assert image["width"] == image["height"] == "72"
 
 
-def test_what_is_missing_is_a_dash_and_sorts_last():
+def test_what_is_missing_is_a_dash():
     page = Page(render(make_report(rows=[row(p_value=None, margin=None), row(score=float("nan"))])))
-    assert [page.find("td", class_=n)[0] for n in ("p", "margin")] == [
-        ({"class": "num p", "data-v": ""}, "—"),
-        ({"class": "num margin", "data-v": ""}, "—"),
+    assert page.find("td", class_="p")[0][1].strip() == "—"
+    assert page.find("dd", class_="margin")[0][1] == "—"
+    assert page.find("dd", class_="score")[1][1] == "NaN"
+
+
+def test_an_unknown_image_says_what_it_looks_like_and_why():
+    rows = [
+        row("a", verdict="unknown", reason="text", looks_like="airliner", looks_like_cosine=0.274),
+        row("b", verdict="unknown", looks_like="none fits", looks_like_cosine=0.1, parts=[("text", 0.1)]),
+        row("c"),
     ]
-    assert page.find("td", class_="score")[1] == ({"class": "num score", "data-v": ""}, "NaN")
+    page = Page(render(make_report(rows=rows)))
+    assert [" ".join(text.split()) for _, text in page.find("td", class_="looks")] == [
+        "looks like airliner cosine 0.27",
+        "no name fits cosine 0.10",
+        "",
+    ]
+    assert page.find("td", class_="why")[0][1] == "text says so, images do not"
+    plain = Page(render(make_report()))
+    assert not plain.find("td", class_="looks") and not plain.find("td", class_="why")
+
+
+def test_folders_classes_and_groups_are_counted():
+    rows = [
+        row("a/1", "dog", verdict="unknown", group=4, group_name="tulips"),
+        row("a/2", "cat", verdict="unknown", group=4, group_name="tulips"),
+        row("b/3", "cat"),
+    ]
+    page = Page(render(make_report(rows=rows, failed=[("b/broken", "truncated")])))
+    names = [text for attrs, text in page.find("th") if attrs["scope"] == "row"]
+    numbers = [text for attrs, text in page.find("td") if attrs.get("class") == "num"]
+    assert names == ["a/", "b/", "cat", "dog"]
+    assert numbers == ["2", "2", "0", "2", "0", "1", "2", "1", "1", "1"]  # of folders with those that failed
+    assert page.text("ol", id="groups") == "tulips 2 images"
+    assert not Page(render(make_report())).find("ol", id="groups")
+
+
+def test_every_image_of_many_is_on_the_page_without_scripts(monkeypatch):
+    monkeypatch.setattr("deltaoe.report.render.FULL_ROWS", 2)
+    rows = [row(f"{i}.jpg", score=i / 10, thumbnail=b"RIFF" if i == 5 else None) for i in range(8)]
+    failed = [(f"broken-{i}", "truncated") for i in range(4)]
+    page = Page(render(make_report(rows=rows, failed=failed)))
+    told = [text for _, text in page.find("td", class_="path")]
+    assert told == ["0.jpg", "1.jpg", "5.jpg", "broken-0", "broken-1"]
+    cells = [text for attrs, text in page.find("td") if not attrs]
+    assert [word for word in cells if word.endswith(".jpg")] == [f"{i}.jpg" for i in (2, 3, 4, 6, 7)]
+    assert cells.count("broken-2") == cells.count("broken-3") == 1 and "broken-1" not in cells
+    assert not Page(render(make_report())).find("noscript")
 
 
 def test_rows_left_out_are_announced():
     page = Page(render(make_report(rows_left_out=1198, full_table="out/scores.csv")))
     assert page.text("p", id="left-out") == (
-        "The table holds the first 2 of 1,200 images; 1,198 are left out. All of them are in out/scores.csv."
+        "This page has the first 2 of 1,200 images; 1,198 are left out. All of them are in out/scores.csv."
     )
     assert Page(render(make_report())).find("p", id="left-out") == []
 
@@ -78,7 +125,8 @@ def test_rows_left_out_are_announced():
 def test_failed_files_and_manifest_are_listed():
     page = Page(render(make_report()))
     assert [text for _, text in page.find("td", class_="reason")] == ["truncated", "not an image"]
-    assert page.text("summary") == "Model"
+    assert [text for _, text in page.find("td", class_="path")][2:] == ["broken.jpg", "odd.png"]
+    assert page.find("summary")[-1][1] == "Model"
     assert [text for _, text in page.find("dt")][-2:] == ["tag", "seed"]
     assert [text for _, text in page.find("dd")][-2:] == ["ViT-B-16", "0"]
     more = Page(render(make_report(counts={"known": 0, "unknown": 0, "undecided": 0, "failed": 5})))
@@ -99,7 +147,7 @@ def test_without_threshold_the_sentence_says_why(calibration, sentence):
     page = Page(html)
     assert sentence in page.text("p", class_="promise")
     assert page.text("div", id="threshold") == "threshold — none"
-    assert page.find("line", id="threshold-line") == []
+    assert [attrs for attrs, _ in page.find("g", id="threshold-group") if "visibility" not in attrs] == []
     assert {attrs["class"] for attrs, _ in page.find("rect")} <= {"scored", "calibration"}
 
 
@@ -107,10 +155,8 @@ def test_nothing_scored():
     counts = {"known": 0, "unknown": 0, "undecided": 0, "failed": 2}
     nothing = make_report(rows=[], scores=np.array([]), counts=counts)
     page = Page(render(nothing))
-    assert page.find("table", id="images") == []
-    assert page.text("p", class_="empty") == "No image was scored."
     assert {attrs["class"] for attrs, _ in page.find("rect")} == {"calibration"}
-    assert len(page.find("td", class_="reason")) == 2
+    assert len(page.find("td", class_="reason")) == 2  # the failed files are listed
     bare = replace(
         nothing, calibration=np.array([]), threshold=None, failed=[], counts={}, manifest=[], notes=[]
     )
@@ -121,6 +167,7 @@ def test_nothing_scored():
     ]
     assert page.find("svg") == []
     assert [text for _, text in page.find("small")] == ["—", "—", "—", "—", "none"]
+    assert page.find("table", id="images") == []
 
 
 @pytest.mark.parametrize(
@@ -141,7 +188,7 @@ def test_decimals(value, text):
 def test_decimals_grow_where_scores_lie_close_together():
     close = np.array([0.143011, 0.143042, 0.143097])
     report = make_report(scores=close, calibration=close, threshold=0.143042, rows=[row(score=0.143042)])
-    assert Page(render(report)).find("td", class_="score")[0][1] == "0.1430420"
+    assert Page(render(report)).find("dd", class_="score")[0][1] == "0.1430420"
 
 
 @pytest.mark.parametrize(
@@ -162,11 +209,11 @@ def test_p_values_have_three_significant_digits_and_no_exponent(value, text):
 @pytest.mark.parametrize(
     ("part", "whole", "text"),
     [
-        (0, 9, "0%"),
-        (9, 9, "100%"),
-        (1, 9, "11.1%"),
-        (1, 99999, "under 0.1%"),
-        (99998, 99999, "over 99.9%"),
+        (0, 9, "0 %"),
+        (9, 9, "100 %"),
+        (1, 9, "11.1 %"),
+        (1, 99999, "under 0.1 %"),
+        (99998, 99999, "over 99.9 %"),
         (0, 0, "—"),
     ],
 )
@@ -179,25 +226,48 @@ def test_shares_never_hide_a_single_image(part, whole, text):
 
 def test_hostile_text_stays_text_and_round_trips():
     page = Page(render(hostile_report()))
-    assert len(page.find("script")) == len(page.find("style")) == 1
-    assert len(page.find("img")) == len(HOSTILE)
-    assert all(attrs["src"].startswith("data:image/webp;base64,") for attrs, _ in page.find("img"))
+    assert len(page.find("script")) == 2 and len(page.find("style")) == 1
+    images = [attrs for attrs, _ in page.find("img") if "src" in attrs]
+    assert len(images) == len(HOSTILE)
+    assert all(attrs["src"].startswith("data:image/webp;base64,") for attrs in images)
     names = {name for _, attrs, _ in page.elements for name in attrs}
     assert not [name for name in names if name.startswith("on") or name in ("style", "srcset", "action")]
     assert page.find("title")[0][1] == HOSTILE[3]
-    for cell in ("path", "class"):
-        assert [text for _, text in page.find("td", class_=cell)][: len(HOSTILE)] == HOSTILE
-    assert [attrs["alt"] for attrs, _ in page.find("img")] == [f"preview of {text}" for text in HOSTILE]
+    assert [text for _, text in page.find("td", class_="path")] == [
+        *HOSTILE,
+        *HOSTILE,
+    ]  # and the failed files
+    assert [text for _, text in page.find("td", class_="class")] == HOSTILE
+    assert [text for _, text in page.find("td", class_="looks")] == [f"looks like {text}" for text in HOSTILE]
+    assert [attrs["alt"] for attrs in images] == [f"preview of {text}" for text in HOSTILE]
     assert [text for _, text in page.find("td", class_="reason")] == HOSTILE
-    assert [text for _, text in page.find("summary")] == HOSTILE
+    assert [text for _, text in page.find("summary")][-len(HOSTILE) :] == HOSTILE
     assert [text for _, text in page.find("dt") if "\n" in text or text in HOSTILE] == HOSTILE
-    assert sorted(text for _, text in page.find("option")) == sorted(["all", *HOSTILE])
+    assert sorted(
+        text.rsplit(" ", 2)[0] for _, text in page.find("li") if text.endswith(" 1 image")
+    ) == sorted(HOSTILE)
 
 
 def test_user_text_never_reaches_script_or_style():
     plain, hostile = Page(render(make_report())), Page(render(hostile_report()))
-    for tag in ("script", "style"):
-        assert plain.find(tag) == hostile.find(tag)
+    assert plain.find("style") == hostile.find("style")
+    assert plain.find("script")[1] == hostile.find("script")[1]
+
+
+def test_the_data_of_the_page_cannot_end_its_element_and_say_the_same_texts():
+    [(attrs, text), (code, _)] = Page(render(hostile_report())).find("script")
+    assert attrs == {"type": "application/json", "id": "data"} and code == {}
+    assert text.isascii() and not set("<>&") & set(text)
+    data = json.loads(text)
+    told = [
+        data["folders"][i] + name
+        for i, name in zip(data["rows"]["folder"], data["rows"]["name"], strict=True)
+    ]
+    assert told == HOSTILE
+    assert [data["names"][i] for i in data["rows"]["label"]] == HOSTILE
+    assert [data["names"][i] for i in data["rows"]["looks"]] == HOSTILE
+    assert [path for path, _ in data["failed"]] == HOSTILE
+    assert [name for _, name in data["groups"]] == HOSTILE
 
 
 @settings(max_examples=60, deadline=None)
@@ -206,7 +276,7 @@ def test_any_other_text_round_trips(text):
     page = Page(render(make_report(rows=[row(text, text)], notes=[text], failed=[(text, text)])))
     assert page.find("td", class_="path")[0][1] == text
     assert page.find("td", class_="class") == [({"class": "class"}, text)]
-    assert page.find("td", class_="reason") == [({"class": "reason"}, text)]
+    assert [found for _, found in page.find("td", class_="reason")] == [text]
 
 
 def test_what_html_cannot_carry_is_visible_and_the_file_is_utf8():
@@ -242,7 +312,9 @@ def test_the_policy_names_the_hashes_of_exactly_the_inline_blocks():
     [(meta, _)] = page.find("meta", **{"http-equiv": "Content-Security-Policy"})
     policy = dict(part.strip().split(" ", 1) for part in meta["content"].split(";"))
     for tag in ("script", "style"):
-        [(_, text)] = page.find(tag)
+        [text] = [
+            text for attrs, text in page.find(tag) if not attrs
+        ]  # the other one is data, and never runs
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         assert policy[f"{tag}-src"] == f"'sha256-{digest}'"
     assert policy["default-src"] == policy["base-uri"] == policy["form-action"] == "'none'"

@@ -19,7 +19,7 @@ from deltaoe.scoring.score_table import ScoreTable
 from deltaoe.scoring.verdicts import decide
 from deltaoe.store.feature_space import FeatureSpace
 
-FDR = "on average at most 10% of the images called unknown are false alarms (Benjamini–Hochberg over these images)."
+FDR = "on average at most 10 % of the images called unknown are false alarms (Benjamini–Hochberg over these images)."
 ALL_KNOWN = {"known": 300, "unknown": 0, "undecided": 0, "failed": 2}
 SOME = {"known": 250, "unknown": 50, "undecided": 0, "failed": 2}
 
@@ -38,7 +38,7 @@ def test_a_share_of_the_images_called_unknown():
     assert promise(found) == (
         f"Images are called unknown so that {FDR} Here these are the images whose delta_energy is below {line}."
     )
-    assert "5%" not in promise(found)
+    assert "5 %" not in promise(found)
     assert found.find("line", id="threshold-line")
 
 
@@ -58,13 +58,13 @@ def test_a_threshold_for_each_class():
     found = page(per_class=True, threshold=None, counts=SOME)
     assert promise(found) == (
         "An image is known if its delta_energy is at least the threshold of the class it was taken for: each "
-        "class has its own. In each class at most 5% of your own images are called unknown on average."
+        "class has its own. In each class at most 5 % of your own images are called unknown on average."
     )
     assert found.text("div", id="threshold") == "threshold — each class has its own threshold"
     assert "Each class has its own threshold, so no line is drawn." in found.text("figcaption")
     assert not found.find("line", id="threshold-line")
     assert found.text("p", id="own-class").startswith("The p-value and the margin compare an image with")
-    assert found.find("td", class_="margin")[0][1] == "+0.0100"  # of its own class, as given
+    assert found.find("dd", class_="margin")[0][1] == "+0.0100"  # of its own class, as given
     assert not page().find("p", id="own-class")
 
 

@@ -95,7 +95,20 @@ def make_report(**changes) -> Report:
 
 
 def hostile_report() -> Report:
-    rows = [row(text, text, 0.2 + i / 1000, top=[(text, 0.3)]) for i, text in enumerate(HOSTILE)]
+    rows = [
+        row(
+            text,
+            text,
+            0.2 + i / 1000,
+            top=[(text, 0.3)],
+            verdict="unknown",
+            p_value=1 / 201,
+            looks_like=text,
+            group=i,
+            group_name=text,
+        )
+        for i, text in enumerate(HOSTILE)
+    ]
     return make_report(
         title=HOSTILE[3],
         score_name=HOSTILE[0],

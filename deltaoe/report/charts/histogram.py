@@ -71,6 +71,7 @@ class Histogram:
         shared_scale: whether both halves have one vertical scale.
         scored, calibration: numbers of images that are drawn.
         left_out: number of scores that cannot be drawn.
+        low, high: the scores at the ends of the horizontal axis.
     """
 
     bars: tuple[Bar, ...]
@@ -83,6 +84,12 @@ class Histogram:
     scored: int
     calibration: int
     left_out: int
+    low: float
+    high: float
+
+    def place(self, value: float) -> float | None:
+        """Where a score lies on the horizontal axis, in percent of the picture's width; None if it is not on it."""
+        return position(value, self.low, self.high) if self.low <= value <= self.high else None
 
 
 def histogram(scores: Floats, calibration: Floats, threshold: float | None) -> Histogram | None:
@@ -100,6 +107,7 @@ def histogram(scores: Floats, calibration: Floats, threshold: float | None) -> H
     line = threshold if threshold is not None and abs(threshold) < LARGEST else None
     edges = bin_edges(values, line)
     upper, lower = bin_counts(scored, edges), bin_counts(calibrated, edges)
+    low, high = float(edges[0]), float(edges[-1])
     peaks = _peak(upper), _peak(lower)
     shared = max(peaks) <= UNEQUAL * min(peaks) or min(peaks) == 0
     up, down = peaks if shared else (0.5, 0.5)
@@ -114,18 +122,20 @@ def histogram(scores: Floats, calibration: Floats, threshold: float | None) -> H
             *_bars(upper, edges, line, baseline, -scales[0]),
             *_bars(lower, edges, None, baseline, scales[1]),
         ),
-        ticks=tuple(Tick(position(v, edges), label) for v, label in nice_ticks(edges[0], edges[-1])),
+        ticks=tuple(Tick(position(v, low, high), label) for v, label in nice_ticks(low, high)),
         shares=(
             *_share_ticks(peaks[0], steps[0], baseline, -scales[0]),
             *_share_ticks(peaks[1], steps[1], baseline, scales[1])[1 if peaks[0] else 0 :],
         ),
-        threshold=None if line is None else position(line, edges),
+        threshold=None if line is None else position(line, low, high),
         baseline=baseline,
         height=top + BAR_SPACE + BOTTOM,
         shared_scale=shared,
         scored=len(scored),
         calibration=len(calibrated),
         left_out=np.size(scores) + np.size(calibration) - len(values),
+        low=low,
+        high=high,
     )
 
 
@@ -158,9 +168,9 @@ def bin_counts(values: Floats, edges: Floats) -> npt.NDArray[np.int64]:
     return np.asarray(np.histogram(values, bins=edges)[0], dtype=np.int64)
 
 
-def position(value: float, edges: Floats) -> float:
-    """Where ``value`` lies on the horizontal axis, in percent of the picture's width."""
-    return float(LEFT + (RIGHT - LEFT) * (value - edges[0]) / (edges[-1] - edges[0]))
+def position(value: float, low: float, high: float) -> float:
+    """Where ``value`` lies on an axis from ``low`` to ``high``, in percent of the picture's width."""
+    return float(LEFT + (RIGHT - LEFT) * (value - low) / (high - low))
 
 
 def nice_step(rough: float) -> tuple[float, int]:
@@ -199,7 +209,7 @@ def _bars(
         kind: Kind = "calibration" if scale > 0 else "scored"
         if threshold is not None:
             kind = "known" if lower >= threshold else "unknown"
-        left, right = position(lower, edges), position(upper, edges)
+        left, right = (position(edge, float(edges[0]), float(edges[-1])) for edge in (lower, upper))
         gap = GAP * (right - left)
         height = max(LOWEST_BAR, abs(scale) * count / total)
         y = baseline if scale > 0 else baseline - height
@@ -211,6 +221,6 @@ def _share_ticks(peak: float, step_for: float, baseline: float, scale: float) ->
     """Ticks in percent of a half's images up to ``peak``, the baseline's 0 first; none for an empty half."""
     step, decimals = nice_step(100 * step_for / 3)
     return [
-        Tick(baseline + scale * i * step / 100, f"{i * step:.{decimals}f}%")
+        Tick(baseline + scale * i * step / 100, f"{i * step:.{decimals}f} %")
         for i in range(math.floor(100 * peak / step + 1e-9) + 1 if peak else 0)
     ]

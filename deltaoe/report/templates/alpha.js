@@ -1,0 +1,132 @@
+// α: p ≤ α is unknown. Moving it gives every image its verdict anew, exactly as another run would.
+const chosen = { alpha: data.alpha, threshold: data.threshold };
+const movable = data.stops.length > 0;
+const listeners = [];  // called when verdicts have changed
+
+// Which sides call the image unknown by themselves.
+function reasonAt(entry, alpha) {
+  if (!entry.parts.length) return "";
+  const p = new Map(data.parts.map((name, place) => [name, data.levels[entry.parts[place]][0]]));
+  return ["text", "images"].filter((side) => p.get(side) <= alpha).join(" and ") || "together";
+}
+
+function judge(stop) {
+  for (const entry of entries.slice(0, scored)) {
+    const unknown = pOf(entry) <= stop.alpha;
+    entry.verdict = stop.threshold === null ? "undecided" : unknown ? "unknown" : "known";
+    entry.reason = entry.verdict === "unknown" ? reasonAt(entry, stop.alpha) : "";
+  }
+}
+
+// At the run's own threshold the margin may be given, because classes can have a threshold each.
+function marginOf(entry) {
+  if (entry.score === null) return null;
+  return chosen.threshold === null ? entry.margin : entry.score - chosen.threshold;
+}
+
+function verdictCounts(some) {
+  const found = { known: 0, unknown: 0, undecided: 0, failed: 0 };
+  for (const entry of some) found[entry.verdict] += 1;
+  return found;
+}
+
+function writeTiles(moved) {
+  // The counts of the run are of all images, also of those that are not on this page.
+  const found = moved ? verdictCounts(entries) : data.counts;
+  const total = Object.values(found).reduce((sum, one) => sum + one, 0);
+  for (const name of [...VERDICTS, "failed"]) {
+    const tile = byId(`count-${name}`), number = found[name] || 0;
+    tile.querySelector("strong").textContent = count(number);
+    tile.querySelector("small").textContent = share(number, total);
+    tile.classList.toggle("zero", !number);
+  }
+  const tile = byId("threshold");
+  tile.querySelector("strong").textContent = decimal(chosen.threshold);
+  tile.querySelector("small").textContent = chosen.threshold === null ? "none" : `exactly ${chosen.threshold}`;
+  tile.classList.toggle("zero", chosen.threshold === null);
+  tellPromise(moved);
+  const level = byId("parts-level");
+  if (level) level.textContent = data.stops.find((stop) => stop.alpha === chosen.alpha).text;
+}
+
+// What the page promises of the run holds at the α of the run.
+const promise = Array.from(byId("promise").childNodes);
+
+function tellPromise(moved) {
+  const place = byId("promise");
+  // Or the slider would move away under the pointer.
+  if (!place.style.minHeight) place.style.minHeight = `${place.offsetHeight}px`;
+  const at = (alpha) => data.stops.find((stop) => stop.alpha === alpha).text;
+  place.replaceChildren(...(moved
+    ? [`These are the verdicts at α = ${at(chosen.alpha)}. The files of the run have those at α = ${at(data.alpha)}; `
+      + "for others, run ", make("code", {}, `deltaoe score --alpha ${chosen.alpha}`), "."]
+    : promise));
+}
+
+function drawThreshold(stop) {
+  const group = byId("threshold-group");
+  if (!group) return;
+  const drawn = stop.place !== null;
+  group.setAttribute("visibility", drawn ? "inherit" : "hidden");
+  for (const old of document.querySelectorAll(".bars .split")) old.remove();
+  for (const bar of document.querySelectorAll(".bars rect:not(.calibration)")) {
+    const x = parseFloat(bar.getAttribute("x")), width = parseFloat(bar.getAttribute("width"));
+    const inside = drawn && x < stop.place && stop.place < x + width;
+    bar.setAttribute("class", !drawn ? "scored" : x + width <= stop.place ? "unknown" : "known");
+    if (inside) {  // the bar has images of both sides
+      const left = bar.cloneNode(true);
+      left.setAttribute("class", "unknown split");
+      left.setAttribute("width", `${stop.place - x}%`);
+      bar.after(left);
+    }
+  }
+  for (const item of document.querySelectorAll(".legend li:not(.calibration)")) {
+    item.hidden = item.classList.contains("scored") === drawn;
+  }
+  if (!drawn) return;
+  for (const mark of group.querySelectorAll("text")) mark.setAttribute("x", `${stop.place}%`);
+  for (const end of ["x1", "x2"]) byId("threshold-line").setAttribute(end, `${stop.place}%`);
+  byId("threshold-text").textContent = `threshold ${decimal(stop.threshold)}`;
+  byId("threshold-text").setAttribute("text-anchor", stop.place > 60 ? "end" : "start");
+  byId("unknown-side").setAttribute("visibility", stop.place > 24 ? "inherit" : "hidden");
+  byId("known-side").setAttribute("visibility", stop.place < 80 ? "inherit" : "hidden");
+}
+
+function alphaSays(stop) {
+  const found = verdictCounts(entries);
+  const here = `α = ${stop.text}: `;
+  if (stop.threshold === null) {
+    return `${here}with ${images(data.calibration)} for calibration no p-value is below 1/${count(data.calibration + 1)}, `
+      + "so nothing can be called unknown, and no image has a verdict.";
+  }
+  return `${here}at most ${stop.text} of images like yours would be called unknown, on average. `
+    + `Here ${count(found.unknown)} of ${images(scored)}${data.leftOut ? " on this page" : ""} `
+    + `${found.unknown === 1 ? "is" : "are"} unknown.`;
+}
+
+function setAlpha(place) {
+  const stop = data.stops[place], moved = stop.alpha !== data.alpha;
+  chosen.alpha = stop.alpha;
+  chosen.threshold = stop.threshold;
+  judge(stop);
+  byId("alpha-slider").setAttribute("aria-valuetext", `α = ${stop.text}`);
+  byId("alpha-says").textContent = alphaSays(stop);
+  byId("alpha-reset").hidden = !moved;
+  writeTiles(moved);
+  drawThreshold(stop);
+  for (const tell of listeners) tell();
+}
+
+function startAlpha() {
+  const fixed = byId("alpha-fixed");
+  if (fixed) fixed.hidden = false;
+  if (!movable) return;
+  const slider = byId("alpha-slider"), own = data.stops.findIndex((stop) => stop.alpha === data.alpha);
+  const back = () => { slider.value = own; setAlpha(own); slider.focus(); };
+  slider.value = own;
+  slider.addEventListener("input", () => setAlpha(Number(slider.value)));
+  byId("alpha-reset").addEventListener("click", back);
+  slider.setAttribute("aria-valuetext", `α = ${data.stops[own].text}`);
+  byId("alpha-says").textContent = alphaSays(data.stops[own]);
+  byId("alpha").hidden = false;
+}
