@@ -275,12 +275,18 @@ def main() -> int:
     parser.add_argument(
         "--shared", type=Path, default=Path("../shared"), help="folder of photographs and features"
     )
-    parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument(
+        "--images", type=int, default=100_000, help="number for the table of costs; 0 for none"
+    )
     parser.add_argument("--markdown", type=Path, help="folder for the tables")
+    parser.add_argument(
+        "--work", type=Path, help="folder that keeps the photographs' features for another run"
+    )
     options = parser.parse_args()
-    print_cost(options.shared, options.images, options.markdown)
+    if options.images:
+        print_cost(options.shared, options.images, options.markdown)
     with tempfile.TemporaryDirectory() as folder:
-        photos = extract_photos(options.shared, Path(folder))
+        photos = extract_photos(options.shared, options.work or Path(folder))
     print_methods(options.shared, photos, options.markdown)
     print_cases(photos, options.markdown)
     print_duplicates(options.shared, photos, options.markdown)

@@ -57,7 +57,7 @@ def extract_photos(shared: Path, folder: Path) -> Photos:
         *sorted((photos / "ood-mini").glob("*/*.jpg"))[::6],
     ]
     for name, change in changes.items():
-        (folder / "copies" / name).mkdir(parents=True)
+        (folder / "copies" / name).mkdir(parents=True, exist_ok=True)
         for number, source in enumerate(sources):
             with Image.open(source) as opened:
                 changed = change(opened.convert("RGB"))

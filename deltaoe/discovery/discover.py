@@ -92,6 +92,12 @@ class Discovery:
         """Number of images that repeat others."""
         return int((self.duplicate_of >= 0).sum())
 
+    @property
+    def group_of_row(self) -> dict[int, tuple[int, str]]:
+        """Index into the table → number and name of the group, for images in one."""
+        rows, numbers = self.rows.tolist(), self.group_of.tolist()
+        return {row: (n, self.groups[n - 1].name) for row, n in zip(rows, numbers, strict=True) if n}
+
     def __repr__(self) -> str:
         """Numbers; the values of all images would fill the screen."""
         return f"Discovery({len(self.groups)} groups, {self.singles} single images of {len(self.rows)})"

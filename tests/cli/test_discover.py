@@ -163,7 +163,9 @@ def test_no_unknown_images_and_no_calibration(inbox: Path, run: Run, fails: Fail
     done = run("discover", "images", "--alpha", "0.05", cwd=inbox)
     assert re.search(r"^\d+ unknown images of 48: 0 in 0 groups, \d+ single", done.stdout, re.MULTILINE)
     (inbox / "names.txt").write_text("cat\ndog\n")
-    fails("discover", "inbox", "--labels", "names.txt", "--out", "new", cwd=inbox, says=("--all",), writes=True)
+    fails(
+        "discover", "inbox", "--labels", "names.txt", "--out", "new", cwd=inbox, says=("--all",), writes=True
+    )
     assert not (inbox / "new").exists()
     done = run("discover", "inbox", "--labels", "names.txt", "--all", "--json", cwd=inbox)
     assert "compared with the mean of these images" in done.stderr
