@@ -15,7 +15,7 @@ from deltaoe.scoring.options import ScoreOptions
 
 from . import exits, filing, options
 from .derive import with_options
-from .targets import check_folder, check_replaceable
+from .targets import HTML_MARK, check_folder, check_replaceable
 
 HELP = """Tell known from unknown images: class, score, p-value and verdict for each.
 
@@ -63,7 +63,7 @@ class ReportKind(StrEnum):
 
 
 # Text near the start of each file that deltaoe writes; a file of that name without it is the user's.
-_MARKS = {"scores.json": '{\n "deltaoe":', "report.html": '<meta name="generator" content="deltaoe'}
+_MARKS = {"scores.json": '{\n "deltaoe":', "report.html": HTML_MARK}
 
 
 def register(app: typer.Typer) -> None:
