@@ -1,7 +1,7 @@
 """How well shuffled features predict AUROC on far out-of-distribution images: rank correlation over many settings.
 
 On real CLIP features. Text features of the 52 classes are tuned directly (16 shots, cross-entropy + λ·EBM + an anchor,
-several λ and η), then scored with ΔEnergy at several α, τ and c, with background labels. For each setting: AUROC
+several λ and η), then scored with ΔEnergy at several blends, τ and c, with background labels. For each setting: AUROC
 against real far images (textures, flowers), against real near ones (48 other classes), and against in-distribution
 images whose components were shuffled. Spearman's correlation of the third with the first two says how good a guide it
 is.
@@ -24,9 +24,9 @@ from shown import show
 
 from deltaoe.functional.ebm import ebm_loss
 from deltaoe.functional.folds import shuffled_features
-from deltaoe.functional.label_sums import score_features
 from deltaoe.functional.metrics import auroc
 from deltaoe.functional.text_features import blend, mine
+from deltaoe.scoring.many_labels import AllLabels
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "clip-features"
 SCALE = 100.0
@@ -85,7 +85,7 @@ def main() -> int:
         prompts = blend(text, learned, share)
 
         inside, *outside = (
-            score_features(rows, prompts, background, temperature=temperature, top_c=top_c)[0]
+            AllLabels((prompts, background), temperature, top_c)(rows, top_c).values[:, 0]
             for rows in (images, near, *far, made)
         )
         beyond = [auroc(inside, rows) for rows in outside]

@@ -109,7 +109,7 @@ class Tuner:
         fitted = fit_detector(
             self._clip, self._clip.space, data, options, np.zeros((0, 32), np.uint8), lambda event: None
         )
-        detector, _ = with_image_side(fitted.detector, data, options)
+        detector = with_image_side(fitted.detector, data, options)
         self.seconds.append(time.perf_counter() - start)
         return detector
 

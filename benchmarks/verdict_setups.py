@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from defaults import PHOTOGRAPHS, Bed, Rows, photographs, real_features
 
-from deltaoe.tuning.data import MIN_CALIBRATION
+from deltaoe.tuning.plan import MIN_CALIBRATION
 
 Indices = npt.NDArray[np.int64]
 

@@ -15,6 +15,7 @@ import typer
 from deltaoe.errors import ConfigError, DataError
 
 from . import options
+from .command import NO_FILE
 
 if TYPE_CHECKING:
     from .output import Screen
@@ -79,7 +80,7 @@ def demo(
     """Run ``deltaoe demo``; the help text above says what it does."""
     from deltaoe.demo.paint import paint, painted
     from deltaoe.demo.shipped import unpack_model
-    from deltaoe.demo.summary import FALSE_ALARMS, summarise
+    from deltaoe.demo.summary import FALSE_ALARMS, gained, summarise
     from deltaoe.runtime import LARGEST_SEED
 
     from .output import Screen
@@ -111,14 +112,17 @@ def demo(
         _run(arguments, out, screen)
     outcomes = {name: summarise(out / path) for name, path in SCORES.items()}
     ours = outcomes[OURS]
-    screen.table(
+    screen.wide_table(
         "How good it was, on pictures that neither pretraining nor tuning has seen",
         [
             (number, *(_shown(number, outcome.numbers[number]) for outcome in outcomes.values()))
             for number in ours.numbers
         ],
         ("", *outcomes),
+        words=1,
     )
+    gains = gained({name: outcome.numbers for name, outcome in outcomes.items()}, OURS)
+    screen.say(gains)
     seconds = time.monotonic() - started
     screen.json(
         {
@@ -127,6 +131,7 @@ def demo(
             "seed": None if kept else seed,
             "alpha": ALPHA,
             "pictures": dict(ours.counts),
+            "gained": gains,
             "results": {name: dict(outcome.numbers) for name, outcome in outcomes.items()},
             "seconds": round(seconds, 1),
         }
@@ -160,9 +165,13 @@ def _run(arguments: Command, folder: Path, screen: Screen) -> None:
     screen.note("")
     screen.note(f"$ deltaoe {shlex.join(arguments)}", style="bold")
     sys.stdout.flush()
-    # The user's own defaults stay out of it, and so does a workspace in a folder above.
+    # The user's own defaults stay out of it, those of a file, too, and so does a workspace in a folder above.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DELTAOE_")}
-    environment |= {"DELTAOE_WORKSPACE": str(folder.resolve() / ".deltaoe"), "HF_HUB_OFFLINE": "1"}
+    environment |= {
+        "DELTAOE_WORKSPACE": str(folder.resolve() / ".deltaoe"),
+        "HF_HUB_OFFLINE": "1",
+        NO_FILE: "1",
+    }
     # -P: so that no module in the demo's folder is imported.
     quiet = ("--quiet",) if screen.quiet else ()
     command = [sys.executable, "-P", "-m", "deltaoe_cli", *arguments, *quiet]

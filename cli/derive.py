@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import types
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -23,8 +24,8 @@ def with_options(
     """Decorate a command so that its first parameter, a group of options, is filled from flags.
 
     The command's other parameters stay what they are. One named ``given`` gets the paths of the fields that the user
-    has set, by a flag or by an environment variable. Everything else has the dataclass's own default, which ``--help``
-    prints.
+    has set, by a flag, an environment variable or the defaults file. Everything else has the dataclass's own default,
+    which ``--help`` prints. The function's attribute ``option_fields`` has the fields by parameter.
 
     Args:
         group: the dataclass.
@@ -43,7 +44,7 @@ def with_options(
             told = {
                 field.path: _value(field, values[name])
                 for name, field in fields.items()
-                if str(ctx.get_parameter_source(name)).rpartition(".")[2] not in {"DEFAULT", "DEFAULT_MAP"}
+                if str(ctx.get_parameter_source(name)).rpartition(".")[2] != "DEFAULT"
             }
             rest = {name: value for name, value in values.items() if name not in fields}
             if wants_given:
@@ -53,6 +54,7 @@ def with_options(
         parameters = [*_arranged(own, fields.values())]
         context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
         run.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
+        run.option_fields = fields  # type: ignore[attr-defined]
         run.__annotations__ = {one.name: one.annotation for one in (context, *parameters)}
         del run.__wrapped__  # whose signature is not the command line's
         return run
@@ -89,7 +91,6 @@ def _parameter(field: OptionField) -> inspect.Parameter:
     said = typer.Option(
         f"--{field.flag}",
         help=option.help,
-        envvar=option.environment or None,
         show_default=shown,
         rich_help_panel=option.panel or None,
         metavar="<auto|int>" if kind is str and option.auto else None,
@@ -107,6 +108,8 @@ def _kind(field: OptionField) -> tuple[Any, Any]:
         if get_origin(field.kind) is Literal:
             return Literal[(AUTO, *get_args(field.kind))], AUTO
         return str, AUTO
+    if isinstance(field.kind, types.UnionType):  # of text and a path: what it is, the field's reader decides
+        return str | None, None
     if field.optional:
         return field.kind | None, None
     if field.kind is str and not field.default:

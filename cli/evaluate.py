@@ -72,11 +72,13 @@ def evaluate(
     workspace: options.Workspace = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Run ``deltaoe evaluate``; the help text above says what it does."""
     from .output import Screen
+    from .place import located
 
-    screen = Screen(as_json=as_json, quiet=quiet)
+    screen = Screen(as_json=as_json, quiet=quiet, verbose=verbose)
     if protocol == "list":
         from deltaoe.evaluation.protocol import shipped
 
@@ -85,7 +87,6 @@ def evaluate(
         return
     from deltaoe.evaluation import results
     from deltaoe.evaluation.evaluate import measure, prepare
-    from deltaoe.store.workspace import Workspace
     from deltaoe.theory import results as theory_results
 
     if theory and protocol is not None:
@@ -102,9 +103,9 @@ def evaluate(
             "no in-distribution images are named", hint="--id DIR, or --protocol NAME --root DIR"
         )
     from deltaoe.report.files import write_evaluation_report, write_theory_report
-    from deltaoe.report.tables import evaluation_tables, theory_tables
+    from deltaoe.report.tables import evaluation_tables, summary_rows, theory_tables
 
-    place = Workspace.locate(workspace)
+    place = located(workspace, screen)
     with screen.progress() as progress:
         theorems: Theory | None = None
         if protocol is None:
@@ -126,10 +127,17 @@ def evaluate(
             paths |= theorems.write(out) | write_theory_report(out, theorems)
     for sentence in result.notes:
         screen.warn(sentence)
-    for table in (*evaluation_tables(result), *(theory_tables(theorems) if theorems else ())):
-        screen.summary(table.title, [tuple(row) for row in table.texts()], tuple(table.headings))
+    if screen.verbose:
+        for table in (*evaluation_tables(result), *(theory_tables(theorems) if theorems else ())):
+            rows = [tuple(row) for row in table.texts()]
+            screen.wide_table(table.title, rows, tuple(table.headings), words=len(table.labels))
+    else:
+        for known in [name for name in result.names("known") if "/" not in name]:
+            headings = ("detector", "score", "AUROC", "accuracy")
+            screen.summary(f"On {known}", summary_rows(result, known), headings, words=2)
     if theorems:
         screen.summary("What these data say", [(one.verdict, one.text) for one in theorems.conclusions])
     screen.summary("Written", [(kind, str(path)) for kind, path in paths.items()])
+    screen.say(result.conclusions)
     if as_json:
         screen.json(result.to_dict() | ({"theory": theorems.to_dict()} if theorems else {}))

@@ -63,12 +63,14 @@ def extract(
 ) -> None:
     """Run ``deltaoe extract``; the help text above says what it does."""
     from deltaoe.extraction.extract import extract as run
-    from deltaoe.store.workspace import Workspace
+    from deltaoe.tuning.data import class_sizes
+    from deltaoe.tuning.sentences import after_extraction
 
     from .output import Screen, titled
+    from .place import located
 
     screen = Screen(as_json=as_json, quiet=quiet)
-    place = Workspace.locate(workspace)
+    place = located(workspace, screen)
     with screen.progress() as progress:
         result = run(inputs, place, chosen, on=progress.event, stdin=sys.stdin.buffer)
     for sentence in result.notes:
@@ -97,6 +99,10 @@ def extract(
         screen.summary(
             "", ((name, str(n)) for name, n in result.images_per_class.items()), ("class", "images")
         )
+    following = None
+    if data.class_names:
+        sizes = class_sizes(data.class_of.tolist(), data.keys(), len(data.class_names))
+        following = after_extraction(dict(zip(data.class_names, sizes, strict=True)))
     screen.json(
         {
             "folder": data.root,
@@ -116,10 +122,13 @@ def extract(
             "unlabelled": result.unlabelled,
             "passed_over": {"hidden": result.ignored.hidden, "other_files": result.ignored.other_files},
             "failed": [{"path": path, "error": reason} for path, reason in result.failed],
+            "usable_shots": following.shots if following else None,
             "notes": result.notes,
         }
     )
     if strict and result.failed:
         raise typer.Exit(1)
-    if data.class_names:
-        screen.note("next: deltaoe tune --shots 16", style="dim")
+    if following and following.reason:
+        screen.note(following.reason)
+    if following and following.command:
+        screen.note(f"next: {following.command}", style="dim")

@@ -12,7 +12,20 @@ from typer.core import TyperGroup
 
 from deltaoe.errors import DeltaoeError, StoreError
 
-from . import background, demo, evaluate, extract, score, store, tune
+from . import (
+    background,
+    demo,
+    detectors,
+    discover,
+    evaluate,
+    extract,
+    filing,
+    score,
+    status,
+    store,
+    tune,
+)
+from .command import Command
 
 INTERRUPTED = 130
 
@@ -77,6 +90,10 @@ Three commands, one after the other, on your own folders (one folder per class):
 [bold]deltaoe score ./unknown --report html[/bold]
 
 See it at work first, offline: [bold]deltaoe demo[/bold]
+
+Each option can also be set by an environment variable (DELTAOE_SHOTS for --shots) or in a file beside the \
+workspace: deltaoe.toml, or \\[tool.deltaoe] in pyproject.toml. The command line comes first, then the environment, \
+the file, the default. A --no- in front undoes a switch, such as --no-json.
 """
 )
 def _deltaoe(
@@ -91,10 +108,26 @@ def _deltaoe(
 extract.register(app)
 tune.register(app)
 score.register(app)
+discover.register(app)
+filing.register(app)
 evaluate.register(app)
+status.register(app)
+detectors.register(app)
 background.register(app)
 store.register(app)
-demo.register(app)
+
+
+def _make_configurable(group: typer.Typer) -> None:
+    """Let the options of all commands of a group be set by the environment and the defaults file, too."""
+    for command in group.registered_commands:
+        command.cls = Command
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            _make_configurable(inner.typer_instance)
+
+
+_make_configurable(app)
+demo.register(app)  # the one command that nothing configures: it shows what deltaoe does as it comes
 
 
 def main() -> None:
@@ -102,14 +135,4 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # an encoding without Δ must not end the run
             stream.reconfigure(errors="backslashreplace")
-    wait_passively()
     app()
-
-
-def wait_passively() -> None:
-    """Let OpenMP threads sleep while they wait; to be called before torch is imported.
-
-    Those that wait actively starve each other where cores are shared: with one of two cores busy, tuning took ten
-    times as long. Waiting passively costs nothing measurable otherwise.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -7,11 +7,20 @@ from typing import Annotated
 
 import typer
 
+from .command import load_defaults
+
+
+def _read_defaults(ctx: typer.Context, value: Path | None) -> Path | None:
+    load_defaults(ctx, value)
+    return value
+
+
 Workspace = Annotated[
     Path | None,
     typer.Option(
         "--workspace",
-        envvar="DELTAOE_WORKSPACE",
+        is_eager=True,  # it says where the other options' defaults file is
+        callback=_read_defaults,
         help="Workspace folder.",
         show_default=".deltaoe here or in a folder above, else a new one here",
     ),

@@ -4,34 +4,61 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
-from types import TracebackType
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from deltaoe.errors import ConfigError, DeltaoeError
-from deltaoe.progress import Event
+from deltaoe.progress_line import ProgressLine
+from deltaoe.progress_line import printable as printable
 
-_OFF_TERMINAL_SECONDS = 5.0
 _OFF_TERMINAL_WIDTH = 10_000  # a pipe has no edge to wrap at: paths stay whole
 _LISTED = 10
 _TITLED = 3
-
-
-def printable(text: str) -> str:
-    """Text from users' files, fit for a terminal: control characters and stray bytes are shown, not sent."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
+_GAP = 2  # columns around a cell
 
 
 def titled(inputs: Sequence[str]) -> str:
     """The first inputs, and how many more there are."""
     more = f" and {len(inputs) - _TITLED} more" if len(inputs) > _TITLED else ""
     return ", ".join(inputs[:_TITLED]) + more
+
+
+def side_by_side(
+    rows: Sequence[tuple[str, ...]], columns: tuple[str, ...], words: int, width: int
+) -> Iterator[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
+    """A table cut into tables that fit a width; the first ``words`` columns come again in each, which may break them.
+
+    Example:
+        >>> rows = [("MCM", "0.9", "0.8", "0.7")]
+        >>> [headings for headings, _ in side_by_side(rows, ("score", "far", "near", "mean"), words=1, width=20)]
+        [('score', 'far', 'near'), ('score', 'mean')]
+    """
+    widths = [max(map(cell_len, cells)) + _GAP for cells in zip(columns, *rows, strict=True)]
+    # Columns of words may be broken between words, and within them before a column of numbers has no place.
+    longest = [
+        _longest_word([name, *(row[place] for row in rows)]) for place, name in enumerate(columns[:words])
+    ]
+    free = width - min(sum(longest) + words * _GAP, width // 2)
+    start = words
+    while start < len(columns):
+        end = start + 1
+        while end < len(columns) and sum(widths[start : end + 1]) <= free:
+            end += 1
+        yield (
+            (*columns[:words], *columns[start:end]),
+            [(*row[:words], *row[start:end]) for row in rows],
+        )
+        start = end
+
+
+def _longest_word(cells: Iterable[str]) -> int:
+    """Columns that the longest word of these cells takes."""
+    return max((cell_len(word) for cell in cells for word in cell.split()), default=0)
 
 
 class Screen:
@@ -89,18 +116,29 @@ class Screen:
                 self._err.print(Text(f"  … and {len(failed) - _LISTED} more"))
 
     def summary(
-        self, title: str, rows: Iterable[tuple[str, ...]], columns: tuple[str, ...] | None = None
+        self,
+        title: str,
+        rows: Iterable[tuple[str, ...]],
+        columns: tuple[str, ...] | None = None,
+        words: int = 1,
+        text: Collection[str] = (),
     ) -> None:
         """Print a table of what files hold as well, as :meth:`table` does, unless quiet."""
         if not self.quiet:
-            self.table(title, rows, columns)
+            self.table(title, rows, columns, words, text)
 
     def table(
-        self, title: str, rows: Iterable[tuple[str, ...]], columns: tuple[str, ...] | None = None
+        self,
+        title: str,
+        rows: Iterable[tuple[str, ...]],
+        columns: tuple[str, ...] | None = None,
+        words: int = 1,
+        text: Collection[str] = (),
     ) -> None:
         """Print a table that is the result itself, unless in JSON mode; ``columns`` names them if there are not two.
 
-        With more than two columns, all but the first hold numbers and are aligned to the right.
+        With more than two columns, all but the first ``words`` and those in ``text`` hold numbers: they are aligned to
+        the right, and never broken.
         """
         if self.as_json:
             return
@@ -109,15 +147,30 @@ class Screen:
         )
         names = columns or ("", "")
         for place, name in enumerate(names):
-            table.add_column(name, overflow="fold", justify="right" if place and len(names) > 2 else "left")
+            number = place >= words and len(names) > 2 and name not in text
+            table.add_column(
+                printable(name), overflow="fold", justify="right" if number else "left", no_wrap=number
+            )
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
-        self._out.print(table)
+        self._out.print(table, soft_wrap=False)  # so that a long title is broken, too
+
+    def say(self, sentences: Iterable[str]) -> None:
+        """Print sentences that are the result itself, broken between words on a terminal, unless in JSON mode."""
+        for sentence in () if self.as_json else sentences:
+            self._out.print(Text(printable(sentence)), soft_wrap=False)
 
     def line(self, sentence: str) -> None:
         """Print a sentence that is the result itself, unless in JSON mode."""
         if not self.as_json:
             self._out.print(Text(printable(sentence)))
+
+    def wide_table(
+        self, title: str, rows: Sequence[tuple[str, ...]], columns: tuple[str, ...], words: int
+    ) -> None:
+        """Print a table as :meth:`table` does, in several where the columns of numbers do not fit side by side."""
+        for headings, part in side_by_side(rows, columns, words, self._out.width):
+            self.table(title, part, headings, words=words)
 
     def json(self, value: Any) -> None:
         """Print the result as one JSON document, if in JSON mode."""
@@ -132,66 +185,3 @@ class Screen:
     def progress(self) -> ProgressLine:
         """A progress line, to be used as a context manager; its ``event`` takes the progress of library functions."""
         return ProgressLine(self.note, hidden=self.quiet)
-
-
-class ProgressLine:
-    """Progress on stderr: one live line on a terminal, a plain line every few seconds elsewhere.
-
-    Args:
-        note: prints a message, or one line of progress where there is no terminal.
-        hidden: whether there is no live line, either.
-    """
-
-    def __init__(self, note: Callable[[str], None], *, hidden: bool = False) -> None:
-        # A console of its own, which cuts long lines: a wrapped one could not be redrawn in place.
-        console = Console(stderr=True, highlight=False)
-        self._note = note
-        self._live = console.is_terminal
-        self._progress = Progress(
-            TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=13)),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=5)),
-            TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
-            TextColumn("{task.fields[info]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
-            console=console,
-            transient=True,
-            disable=hidden or not self._live,
-        )
-        self._stage = ""
-        self._task: TaskID | None = None
-        self._printed = time.monotonic()
-
-    def __enter__(self) -> ProgressLine:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def event(self, event: Event) -> None:
-        """Show one event."""
-        if event.message:
-            self._note(event.message)
-            return
-        info = "  ".join(
-            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {printable(str(value))}"
-            for name, value in event.info.items()
-        )
-        if self._live:
-            if event.stage != self._stage:
-                if self._task is not None:
-                    self._progress.remove_task(self._task)
-                self._task = self._progress.add_task(event.stage, total=event.total, info="")
-            assert self._task is not None  # noqa: S101 - for the type checker
-            self._progress.update(self._task, completed=event.done, total=event.total, info=info)
-        elif (
-            event.stage != self._stage
-            or event.done == event.total
-            or time.monotonic() - self._printed > _OFF_TERMINAL_SECONDS
-        ):
-            amount = f" {event.done}" + (f"/{event.total}" if event.total else "") if event.done else ""
-            self._note(f"{event.stage}{amount}  {info}".rstrip())
-            self._printed = time.monotonic()
-        self._stage = event.stage

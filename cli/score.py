@@ -13,7 +13,7 @@ import typer
 
 from deltaoe.scoring.options import ScoreOptions
 
-from . import exits, options
+from . import exits, filing, options
 from .derive import with_options
 from .targets import check_folder, check_replaceable
 
@@ -53,6 +53,8 @@ deltaoe score ./inbox --alpha 0.01 --fail-on-unknown
 deltaoe score ./inbox --fdr 0.1   (at most a tenth of what is called unknown is a false alarm)
 
 deltaoe score ./inbox --print0 unknown | xargs -0 ls -l
+
+deltaoe score ./inbox --move-to ./sorted --only unknown   (deltaoe undo puts them back)
 """
 
 
@@ -84,12 +86,12 @@ def register(app: typer.Typer) -> None:
 def score(
     chosen: ScoreOptions,
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             help="Folders, image files, globs, lists (.txt, .csv), - for a list on stdin; or one data:NAME.",
             show_default=False,
         ),
-    ],
+    ] = None,
     report: Annotated[
         list[ReportKind] | None,
         typer.Option(
@@ -115,6 +117,27 @@ def score(
         bool,
         typer.Option("--fail-on-unknown", help="Exit with 3 if any image is unknown, 4 if any is undecided."),
     ] = False,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream", help="Answer each path on stdin at once with a line of JSON; the model stays loaded."
+        ),
+    ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Answer each new or changed image in the folders likewise, until Ctrl-C."
+        ),
+    ] = False,
+    null: Annotated[
+        bool,
+        typer.Option("--null", "-0", help="With --stream: paths end with NUL, as find -print0 writes them."),
+    ] = False,
+    copy_to: filing.CopyTo = None,
+    move_to: filing.MoveTo = None,
+    link_to: filing.LinkTo = None,
+    only: filing.Only = None,
+    dry_run: filing.DryRun = False,
     strict: options.Strict = False,
     workspace: options.Workspace = None,
     as_json: options.Json = False,
@@ -125,13 +148,35 @@ def score(
     from deltaoe.scoring.score import score as run
     from deltaoe.scoring.score_table import CSV_START
     from deltaoe.store.result_files import check_same_inputs, note_inputs
-    from deltaoe.store.workspace import Workspace
 
     from .output import Screen, titled
+    from .place import located
 
+    if stream or watch:
+        from .stream import run_stream
+
+        given = {"--report": report, "--out": out, "--force": force, "--print0": print0}
+        given |= {"--copy-to": copy_to, "--move-to": move_to, "--link-to": link_to}
+        screen = Screen(as_json=True, quiet=quiet, verbose=verbose)
+        run_stream(
+            chosen,
+            located(workspace, screen),
+            inputs or [],
+            watch=watch,
+            null=null,
+            unfit=[flag for flag, value in given.items() if value],
+            strict=strict,
+            fail_on_unknown=fail_on_unknown,
+            screen=screen,
+        )
+        return
+    if not inputs or null:
+        said = "is for --stream" if null else "folders or image files, or --stream"
+        raise typer.BadParameter(said, param_hint="--null" if null else "INPUTS")
     silent = as_json or print0 is not None
     screen = Screen(as_json=silent, quiet=quiet, verbose=verbose)
-    place = Workspace.locate(workspace)
+    wanted = filing.chosen_filing(copy_to, move_to, link_to, only, dry_run=dry_run)
+    place = located(workspace, screen)
     singles = _are_single_images(inputs)
     targets = _targets(out, set(report or ()), written=not (silent or singles))
     check_folder(out or Path())
@@ -161,11 +206,14 @@ def score(
         shown("Scored " + titled(inputs), _summary(result, screen))
     if targets:
         screen.summary("", [(name, str(path)) for name, path in targets.items()])
+    filed = filing.file_scored(wanted, result, screen) if wanted is not None else {}
     if as_json:
-        screen.raw(result.table.json_chunks(result.head()))
+        screen.raw(result.table.json_chunks({**result.head(), **({"filed": filed} if filed else {})}))
     elif print0 is not None:
         sys.stdout.buffer.write(b"".join(os.fsencode(path) + b"\0" for path in result.files_of(print0.value)))
         sys.stdout.buffer.flush()
+    if filed.get("failed"):
+        raise typer.Exit(exits.FAILED)
     code = exits.of_verdicts(result.table.counts, strict=strict, fail_on_unknown=fail_on_unknown)
     if code:
         raise typer.Exit(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -16,6 +17,7 @@ from .derive import with_options
 if TYPE_CHECKING:
     from deltaoe.scoring.detector import Detector
     from deltaoe.tuning.fit_detector import FittedDetector, LearnedPrompts
+    from deltaoe.tuning.tune import TuneResult
 
 HELP = """Learn prompt context vectors from a few cached images per class, and calibrate a threshold.
 
@@ -57,48 +59,36 @@ def tune(
     workspace: options.Workspace = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Run ``deltaoe tune``; the help text above says what it does."""
-    from deltaoe.store.workspace import Workspace
     from deltaoe.tuning.tune import tune_workspace
 
     from .output import Screen
+    from .place import located
 
-    screen = Screen(as_json=as_json, quiet=quiet)
-    place = Workspace.locate(workspace)
+    screen = Screen(as_json=as_json, quiet=quiet, verbose=verbose)
+    place = located(workspace, screen)
     with screen.progress() as progress:
         result = tune_workspace(place, _by_method(chosen, method, given), on=progress.event)
     for sentence in result.notes:
         screen.warn(sentence)
-    detector = result.detector
-    calibration, name = len(detector.calibration), detector.score_name.words
+    detector, planned = result.detector, result.drawn.plan
     thresholds = {alpha: detector.threshold(alpha) for alpha in (0.01, 0.05, 0.1)}
-    screen.summary(
-        f"Tuned on {result.data.title}",
-        [
-            ("classes", str(len(detector.class_names))),
-            ("shots", str(len(result.drawn.split.shots))),
-            *(_prompts(result.fitted, detector) if result.fitted else ()),
-            *_comparison(detector),
-            ("score", detector.score_title),
-            ("calibration", f"{calibration} images that nothing was learned from"),
-            *(
-                (
-                    f"threshold at α = {alpha:g}",
-                    "needs more images" if value is None else f"{name} ≥ {value:.6g}",
-                )
-                for alpha, value in thresholds.items()
-            ),
-            ("detector", str(result.path)),
-        ],
-    )
+    if screen.verbose:
+        screen.summary(f"Tuned on {result.data.title}", _details(result, thresholds))
+    outcome = result.outcome()
+    screen.say(outcome)
+    screen.line(f"The detector: {result.path}")
     screen.json(
         {
             "detector": str(result.path),
             "data": result.data.title,
             "classes": list(detector.class_names),
             "shots": len(result.drawn.split.shots),
-            "calibration_images": calibration,
+            "validation_images": planned.validation,
+            "calibration_images": planned.calibration,
+            "smallest_alpha": planned.smallest_alpha,
             "temperature": detector.temperature,
             "top_c": detector.top_c,
             "score": detector.score_name.key,
@@ -107,10 +97,32 @@ def tune(
             "thresholds": {f"{alpha:g}": value for alpha, value in thresholds.items()},
             "settings": dict(detector.settings),
             "facts": dict(detector.facts),
+            "outcome": outcome,
             "notes": result.notes,
         }
     )
     screen.note("next: deltaoe score ./unknown --report html", style="dim")
+
+
+def _details(result: TuneResult, thresholds: Mapping[float, float | None]) -> list[tuple[str, str]]:
+    """Rows about the tuning and the detector."""
+    detector = result.detector
+    name = detector.score_name.words
+    return [
+        ("classes", str(len(detector.class_names))),
+        ("shots", str(len(result.drawn.split.shots))),
+        ("validation", f"{result.drawn.plan.validation} images"),
+        *(_prompts(result.fitted, detector) if result.fitted else ()),
+        ("score", detector.score_title),
+        ("calibration", f"{len(detector.calibration)} images that nothing was learned from"),
+        *(
+            (
+                f"threshold at α = {alpha:g}",
+                "needs more images" if value is None else f"{name} ≥ {value:.6g}",
+            )
+            for alpha, value in thresholds.items()
+        ),
+    ]
 
 
 def _prompts(fitted: FittedDetector, detector: Detector) -> list[tuple[str, str]]:
@@ -121,28 +133,6 @@ def _prompts(fitted: FittedDetector, detector: Detector) -> list[tuple[str, str]
         ("energy prompts", _learned(energy) if energy else "the class prompts"),
         ("blend", f"{detector.settings['blend']:.0%} learned prompts, the rest zero-shot"),
     ]
-
-
-def _comparison(detector: Detector) -> list[tuple[str, str]]:
-    """Rows about tuned and zero-shot prompts, both with image evidence, on validation images."""
-    from deltaoe.tuning.image_side import COMPARISON  # it loads torch, which tuning has loaded by now
-
-    measured = detector.facts.get(COMPARISON, {})
-
-    def row(name: str) -> str:
-        cells = [
-            f"{words} {value:.3f}"
-            for key, words in (
-                ("accuracy", "accuracy"),
-                ("near", "AUROC held-out classes"),
-                ("far", "shuffled features"),
-            )
-            if (value := measured[name][key]) is not None
-        ]
-        return ", ".join(cells)
-
-    names = (("tuned", "with these prompts"), ("zero_shot", "with zero-shot ones"))
-    return [(words, row(name)) for name, words in names if name in measured]
 
 
 def _by_method(

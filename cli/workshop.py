@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from .main import wait_passively
 from .output import Screen
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, rich_markup_mode=None)
@@ -81,11 +80,5 @@ def sheet(
     make(names or ()).save(out)
 
 
-def main() -> None:
-    """Entry point of ``python -m deltaoe_cli.workshop``."""
-    wait_passively()
-    app()
-
-
 if __name__ == "__main__":
-    main()
+    app()

@@ -1,12 +1,15 @@
 """deltaoe: out-of-distribution detection with CLIP by ΔEnergy, and few-shot tuning of its prompts.
 
-The names below are imported on first use: ``import deltaoe`` loads neither torch nor faiss nor open_clip.
+The names below are imported on first use: ``import deltaoe`` loads neither torch nor faiss nor open_clip. What it
+does is to ask OpenMP for threads that sleep while they wait (:mod:`deltaoe.threads`).
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from deltaoe.threads import wait_passively as _wait_passively
 
 if TYPE_CHECKING:
     from deltaoe.clip.frozen import FrozenClip as FrozenClip
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from deltaoe.extraction.options import IngestOptions as IngestOptions
     from deltaoe.functional.energy import delta_energy as delta_energy
     from deltaoe.functional.energy import energy as energy
+    from deltaoe.progress_line import rich_progress as rich_progress
     from deltaoe.scoring.detector import Detector as Detector
     from deltaoe.scoring.options import BackgroundOptions as BackgroundOptions
     from deltaoe.scoring.options import PromptOptions as PromptOptions
@@ -58,11 +62,14 @@ _HOMES = {
     "energy": "functional.energy",
     "evaluate": "evaluation.evaluate",
     "extract": "extraction.extract",
+    "rich_progress": "progress_line",
     "score": "scoring.score",
     "tune": "tuning.tune_arrays",
     "tune_workspace": "tuning.tune",
 }
 __all__ = sorted(_HOMES)
+
+_wait_passively()
 
 
 def __getattr__(name: str) -> Any:

@@ -44,7 +44,7 @@ class Option:
         auto: whether ``None`` is spelled ``auto`` on the command line.
         named: whether the field maps names to values, given as ``NAME=VALUE`` by a flag that may be repeated.
         listed: whether the field is a tuple given as one word, ``A,B,C``, where ``all`` stands for an empty tuple.
-        environment: name of the environment variable that sets the option if the flag is not given.
+        path: whether the text may name a file or folder.
         hidden: whether the option has no flag, so that only Python code sets it.
         at_least, above, at_most, below: ends of the range of a number.
         hint: hint of the error for a number out of range.
@@ -62,7 +62,7 @@ class Option:
     auto: bool = False
     named: bool = False
     listed: bool = False
-    environment: str = ""
+    path: bool = False
     hidden: bool = False
     at_least: float | None = None
     above: float | None = None
@@ -214,7 +214,7 @@ def _direct_fields(group: type[Options]) -> tuple[OptionField, ...]:
         metadata = get_args(hint)[1:] if _is_annotated(hint) else ()
         option = next((one for one in metadata if isinstance(one, Option)), None)
         if option is not None:
-            kind, optional = _without_none(get_args(hint)[0])
+            kind, optional = without_none(get_args(hint)[0])
             default = field.default if field.default is not dataclasses.MISSING else _factory_default(field)
             found.append(OptionField((field.name,), kind, optional, option, default))
     return tuple(found)
@@ -234,7 +234,7 @@ def _is_annotated(hint: Any) -> bool:
     return get_origin(hint) is Annotated
 
 
-def _without_none(kind: Any) -> tuple[Any, bool]:
+def without_none(kind: Any) -> tuple[Any, bool]:
     """A type without ``None``, and whether ``None`` was among its alternatives."""
     if get_origin(kind) in {Union, types.UnionType}:
         rest = [one for one in get_args(kind) if one is not type(None)]

@@ -167,6 +167,7 @@ def _check_reach(ref: ModelRef, *, offline: bool, notify: Callable[[str], None])
     import open_clip
     from huggingface_hub import constants
 
+    asked, variable = offline, _offline_variable()
     offline = offline or bool(constants.HF_HUB_OFFLINE)
     if offline:
         constants.HF_HUB_OFFLINE = True  # a local folder's configuration may name parts that live on the hub
@@ -194,13 +195,22 @@ def _check_reach(ref: ModelRef, *, offline: bool, notify: Callable[[str], None])
         ).is_file()
     reachable = not offline and _reachable(address)
     if not cached and not reachable:
-        why = "--offline was asked for" if offline else "the model hub can't be reached"
+        why = "the model hub can't be reached"
+        if asked or variable:
+            why = "--offline was asked for" if asked else f"{variable} is set"
         raise ModelError(f"the weights of {ref} are not on this machine, and {why}", hint=WAYS_OUT)
     if not reachable:
         # The files are cached, and asking a hub that does not answer for newer ones would cost most of a minute.
         constants.HF_HUB_OFFLINE = True
     elif not cached:
         notify(f"Downloading the weights of {ref}, once")
+
+
+def _offline_variable() -> str:
+    """The environment variable that keeps huggingface_hub from using a network; empty without one."""
+    yes = {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads it
+    names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    return next((name for name in names if os.environ.get(name, "").upper() in yes), "")
 
 
 def _reachable(address: str) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.options import EXPERT, MODEL, Option, Options
+
+MODEL_VARIABLE, PRETRAINED_VARIABLE = "DELTAOE_MODEL", "DELTAOE_PRETRAINED"
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -16,8 +19,8 @@ class ModelOptions(Options):
     """The model, and where and how it computes.
 
     Attributes:
-        model: what to load; None for the model of the data or of the detector at hand.
-        pretrained: open_clip's tag of the weights, or a weight file.
+        model: what to load; None for $DELTAOE_MODEL, else the model of the detector or of the features at hand.
+        pretrained: open_clip's tag of the weights, or a weight file; if both are None, $DELTAOE_PRETRAINED.
         precision: arithmetic of the image tower; ``auto`` for that of the cache or detector at hand, else the device's
             fastest.
         device: where to compute.
@@ -29,8 +32,7 @@ class ModelOptions(Options):
         Option(
             "open_clip model (ViT-B-16, ViT-L-14, …), hf-hub:ORG/REPO, or local-dir:DIR.",
             panel=MODEL,
-            environment="DELTAOE_MODEL",
-            unset=f"that of the data or detector at hand, else {DEFAULT_MODEL}",
+            unset=f"that of the detector or features at hand, else {DEFAULT_MODEL}",
         ),
     ] = None
     pretrained: Annotated[
@@ -38,7 +40,7 @@ class ModelOptions(Options):
         Option(
             "open_clip's tag of the weights, or a weight file.",
             panel=MODEL,
-            environment="DELTAOE_PRETRAINED",
+            path=True,
             unset="openai",
         ),
     ] = None
@@ -54,6 +56,14 @@ class ModelOptions(Options):
         ),
     ] = "auto"
 
+    @property
+    def asked(self) -> str | None:
+        """The model asked for, by :attr:`model` or else by the environment; None if none is."""
+        return self.model or os.environ.get(MODEL_VARIABLE) or None
+
     def reference(self, default: str = DEFAULT_MODEL) -> ModelRef:
         """The model asked for, else ``default``. Raises ConfigError for a name that cannot be one."""
-        return ModelRef.parse(self.model or default, self.pretrained)
+        pretrained = self.pretrained
+        if pretrained is None and self.model is None:  # a model that was named has weights of its own
+            pretrained = os.environ.get(PRETRAINED_VARIABLE) or None
+        return ModelRef.parse(self.asked or default, pretrained)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Literal
 
+from deltaoe.clip.choice import model_here, moved, remember_place
 from deltaoe.clip.options import ModelOptions
-from deltaoe.clip.reference import DEFAULT_MODEL
 from deltaoe.errors import ConfigError, MismatchError, ModelError
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import PRECISIONS, keep_freed_memory, native_precision, resolve_device
@@ -28,7 +28,7 @@ class ModelSource:
         options: the model asked for, and where and how it computes. ``auto`` precision is the expected space's, else
             that of the workspace's cache of this model, so that nothing is computed twice, else the device's fastest.
         workspace: remembers which space a model had, so that a run that finds everything cached loads nothing.
-        default: the model where the options name none.
+        default: the model where the options name none; None for that of the features in the workspace.
         on: told when a model is loaded or downloaded.
         dtype: how features are kept; None for the expected space's type, else that of the cache, else ``float16``.
         expected: the space that results must live in (a detector's); any other is refused. If it was imported, only
@@ -39,21 +39,22 @@ class ModelSource:
         ref: the model's name.
 
     Raises:
-        ConfigError: the model's name cannot be one.
+        ConfigError: the model's name cannot be one, or none is named and there are features of several.
     """
 
     def __init__(
         self,
         options: ModelOptions,
         workspace: Workspace,
-        default: str = DEFAULT_MODEL,
+        default: str | None = None,
         *,
         on: OnEvent,
         dtype: str | None = None,
         expected: FeatureSpace | None = None,
         owner: str = "the detector",
     ) -> None:
-        self.ref = options.reference(default)
+        self._named = options.reference(default or ("" if options.asked else model_here(workspace, on)))
+        self.ref = self._named if options.asked else moved(self._named, workspace)
         self._workspace = workspace
         self._device = options.device
         self._offline = options.offline
@@ -79,7 +80,7 @@ class ModelSource:
             if self._expected.is_imported:
                 return None
             # The expected space's own model is taken at its word until it is loaded; another one must prove itself.
-            return self._expected if str(self.ref) == self._expected.model else None
+            return self._expected if str(self._named) == self._expected.model else None
         self._compare(space)
         return space
 
@@ -144,6 +145,8 @@ class ModelSource:
                     info={"model": str(self.ref), "device": str(device), "precision": precision},
                 )
             )
+            if self.ref != self._named:
+                self._on(Event("Loading model", message=f"{self._named} has moved: using {self.ref}"))
             try:
                 clip = FrozenClip.load(
                     self.ref,
@@ -166,12 +169,13 @@ class ModelSource:
         return self._clip
 
     def remember(self) -> None:
-        """Note the loaded model's space in the workspace, for runs that need not load it."""
+        """Note the model's folder in the workspace, and its space if it is loaded, for runs that need not load it."""
         if self._clip is not None:
             space, place = self.space(), self.ref.fingerprint()
             spaces = dict(self._workspace.state().get("spaces", {}))
             spaces |= {place: space.id, f"{place} {space.precision} {space.dtype}": space.id}
             self._workspace.remember(spaces=spaces)
+        remember_place(self.ref, self.known_space(), self._workspace)
 
     def _check_named(self, model: str) -> None:
         if model == UNNAMED:  # no model can be right then, whatever --model says
@@ -182,7 +186,7 @@ class ModelSource:
 
     def _way_back(self, model: str, hint: str) -> str:
         made = f"{self._owner} was made with {model}"
-        if str(self.ref) != model:
+        if str(self._named) != model:
             return f"{made}: leave --model out to use it"
         moved = "; if that folder moved, say where: --model local-dir:DIR"
         return made + moved if self.ref.local_folder is not None else hint
@@ -192,7 +196,7 @@ class ModelSource:
         if self._expected.is_imported:
             self._compare_imported(found, self._expected)
         elif found.id != self._expected.id:
-            same = str(self.ref) == self._expected.model
+            same = str(self._named) == self._expected.model
             raise MismatchError(
                 f"{self._owner} was made with {self._expected.model}, not with {self.ref}: "
                 + "; ".join(found.differences(self._expected)),
@@ -202,7 +206,7 @@ class ModelSource:
             )
 
     def _compare_imported(self, found: FeatureSpace, expected: FeatureSpace) -> None:
-        if str(self.ref) != expected.model or found.dim != expected.dim:
+        if str(self._named) != expected.model or found.dim != expected.dim:
             raise MismatchError(
                 f"{self._owner} was made with features imported as {expected.model}, {expected.dim} numbers each; "
                 f"{self.ref} makes {found.dim}",

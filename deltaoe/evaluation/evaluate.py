@@ -6,15 +6,14 @@ import functools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.clip.reference import DEFAULT_MODEL
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError, MismatchError
+from deltaoe.evaluation.conclusions import with_conclusions
 from deltaoe.evaluation.galleries import GalleryImages, choose_gallery, gallery_scores
 from deltaoe.evaluation.image_sets import (
     ImageSet,
@@ -44,6 +43,7 @@ from deltaoe.evaluation.zero_shot_detectors import (
 from deltaoe.functional.gallery import Gallery
 from deltaoe.progress import OnEvent, silent
 from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.saved_detectors import detector_path
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import Digests
@@ -187,7 +187,7 @@ def measure(data: EvaluationData, options: EvaluateOptions, on: OnEvent = silent
             for set_name, image_set in data.ood_sets.items()
         }
         rows += measurements(name, id_scores, ood_scores, settings)
-    return Evaluation(
+    evaluation = Evaluation(
         title=f"{data.id_sets[KNOWN].data.title} against {', '.join(data.ood_sets) or 'nothing'}",
         rows=rows,
         detectors={name: detector.score_title for name, detector in data.detectors.items()},
@@ -197,6 +197,7 @@ def measure(data: EvaluationData, options: EvaluateOptions, on: OnEvent = silent
         notes=notes,
         manifest=_manifest(options, data.detectors, [*data.id_sets.values(), *data.ood_sets.values()]),
     )
+    return with_conclusions(evaluation)
 
 
 def _score(
@@ -213,8 +214,8 @@ def _score(
 
 
 def _saved_detectors(workspace: Workspace, options: EvaluateOptions) -> dict[str, Detector]:
-    """Name → detector of the files named, or the workspace's last tuned one where nothing is named."""
-    paths = [Path(name) for name in options.detectors if name != ZERO_SHOT]
+    """Name → detector of those named, or the workspace's last tuned one where nothing is named."""
+    paths = [detector_path(workspace, name) for name in options.detectors if name != ZERO_SHOT]
     if not options.detectors and (current := workspace.current_detector()) is not None:
         paths = [current]
     detectors: dict[str, Detector] = {}
@@ -239,9 +240,7 @@ def source_for(
     if model is None and options.known.startswith(DATA_PREFIX) and not os.path.lexists(options.known):
         data = workspace.dataset(options.known)
         model = data.model if data is not None else None
-    if model is None and (last := workspace.dataset()) is not None:
-        model = last.model
-    return ModelSource(options.model, workspace, model or DEFAULT_MODEL, on=on, expected=expected)
+    return ModelSource(options.model, workspace, model, on=on, expected=expected)
 
 
 def _usable(saved: dict[str, Detector], options: EvaluateOptions, data: DataSet) -> dict[str, Detector]:

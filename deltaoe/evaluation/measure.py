@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,9 +15,9 @@ from deltaoe.evaluation.results import MEAN, Measurement
 from deltaoe.functional import conformal
 from deltaoe.functional.bootstrap import detection_intervals
 from deltaoe.functional.gallery import Gallery
-from deltaoe.functional.limits import Positive
+from deltaoe.functional.limits import CLIP_TEMPERATURE, Positive
 from deltaoe.functional.metrics import expected_calibration_error, proportion_interval
-from deltaoe.functional.scores import CLIP_TEMPERATURE, SCORES, Evidence
+from deltaoe.functional.scores import SCORES, Evidence
 from deltaoe.progress import Event, OnEvent
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.parts import SideTensors
@@ -113,10 +112,7 @@ def score_images(
         torch.from_numpy(np.ascontiguousarray(rows))
         for rows in (own, detector.background.reshape(-1, own.shape[1]), *detector.prompts)
     )
-    # A detector of version 0.1.0 may be centred; it classifies with the centred prompts.
-    centred = detector.has_one_side and len(detector.centre) > 0
-    classifier = dataclasses.replace(detector, text_features=detector.prompts[0]) if centred else detector
-    sides = SideTensors(classifier, detector.parts if VERDICT in names else (), detector.prompts)
+    sides = SideTensors(detector, detector.parts if VERDICT in names else (), detector.prompts)
     scale = detector.logit_scale or 1 / CLIP_TEMPERATURE
     n = len(digests)
     scores = {name: np.empty(n) for name in names}

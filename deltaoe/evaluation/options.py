@@ -30,8 +30,8 @@ class EvaluateOptions(Options):
         known: the in-distribution images: a folder of class folders, a list, or ``data:NAME``.
         unknown: name → out-of-distribution images.
         shifts: name → in-distribution images of other domains, in class folders of the same names.
-        detectors: files, or ``zero-shot``; empty for zero-shot and the workspace's last tuned detector, if it has the
-            classes of ``known``.
+        detectors: names or files, or ``zero-shot``; empty for zero-shot and the workspace's last tuned detector, if it
+            has the classes of ``known``.
         scores: :data:`VERDICT`, and names in :data:`deltaoe.functional.scores.SCORES`; empty for all that can be
             computed.
         unknown_per_class: name → the most images of each class of that out-of-distribution set; all of the others.
@@ -47,11 +47,17 @@ class EvaluateOptions(Options):
     """
 
     known: Annotated[
-        str, Option("DATA: in-distribution images, in class folders.", flag="id", unset="those of --protocol")
+        str,
+        Option(
+            "DATA: in-distribution images, in class folders.",
+            flag="id",
+            unset="those of --protocol",
+            path=True,
+        ),
     ] = ""
     unknown: Annotated[
         Mapping[str, str],
-        Option("NAME=DATA: out-of-distribution images; may be repeated.", flag="ood", named=True),
+        Option("NAME=DATA: out-of-distribution images; may be repeated.", flag="ood", named=True, path=True),
     ] = field(default_factory=dict)
     shifts: Annotated[
         Mapping[str, str],
@@ -59,13 +65,15 @@ class EvaluateOptions(Options):
             "NAME=DATA: the same classes in another style (covariate shift); may be repeated.",
             flag="shift",
             named=True,
+            path=True,
         ),
     ] = field(default_factory=dict)
     detectors: Annotated[
         tuple[str, ...],
         Option(
-            "A detector file, or zero-shot; may be repeated.",
+            "A detector, by name or file, or zero-shot; may be repeated.",
             flag="detector",
+            path=True,
             unset="zero-shot and the last one tuned here",
         ),
     ] = ()
@@ -78,6 +86,7 @@ class EvaluateOptions(Options):
         Option(
             "DATA that KNN, Mahalanobis and the like compare with.",
             panel=EXPERT,
+            path=True,
             unset="16 images of each class, left out of the rest",
         ),
     ] = None

@@ -8,9 +8,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from deltaoe.data_frame import categorical, data_frame
+from deltaoe.short_repr import counted, listed, number_of_notes, short_repr
 from deltaoe.store.atomic import replacing
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = ("detector", "score", "known", "unknown", "metric", "value", "low", "high", "n_known", "n_unknown")
 CSV_START = ",".join(COLUMNS[:5])
@@ -62,6 +67,7 @@ class Evaluation:
         convention: the class that is positive in FPR@95: ``id`` or ``ood``.
         notes: sentences that the reader must know to judge the numbers, warnings among them.
         manifest: options, versions and inputs, as JSON values: everything needed to repeat it.
+        conclusions: what the measurements say, as sentences (:func:`deltaoe.evaluation.conclusions.conclude`).
     """
 
     title: str
@@ -72,6 +78,18 @@ class Evaluation:
     convention: str
     notes: Sequence[str] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    conclusions: Sequence[str] = ()
+
+    def __repr__(self) -> str:
+        """What was evaluated and how many numbers there are; the measurements would fill the screen."""
+        return short_repr(
+            self,
+            listed([self.title]),
+            counted(len(self.rows), "measurement"),
+            f"{counted(len(self.detectors), 'detector')}: {listed([*self.detectors])}",
+            counted(len(self.scores), "score"),
+            number_of_notes(self.notes),
+        )
 
     def find(self, **wanted: str) -> list[Measurement]:
         """The measurements whose attributes have these values, in their order.
@@ -99,6 +117,18 @@ class Evaluation:
         write_document(paths["json"], self.to_dict())
         return paths
 
+    def to_pandas(self) -> pd.DataFrame:
+        """The measurements as a data frame with the columns of ``evaluation.csv``; all names are categorical.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        frame: dict[str, Any] = {name: [getattr(row, name) for row in self.rows] for name in COLUMNS}
+        for name in COLUMNS[: COLUMNS.index("value")]:
+            found = {value: place for place, value in enumerate(dict.fromkeys(frame[name]))}
+            frame[name] = categorical([found[value] for value in frame[name]], [*found])
+        return data_frame(frame)
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values; NaN is null."""
         return {
@@ -108,6 +138,7 @@ class Evaluation:
             "detectors": dict(self.detectors),
             "scores": dict(self.scores),
             "notes": list(self.notes),
+            "conclusions": list(self.conclusions),
             "manifest": dict(self.manifest),
             "rows": json_rows(COLUMNS, self.rows),
         }

@@ -13,6 +13,7 @@ from typing import Any
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError
 from deltaoe.evaluation.averaging import mean_measurements
+from deltaoe.evaluation.conclusions import with_conclusions
 from deltaoe.evaluation.evaluate import source_for
 from deltaoe.evaluation.image_sets import load_image_sets, unknown_rows
 from deltaoe.evaluation.measure import (
@@ -98,7 +99,7 @@ def run_tuned(
             notes += result.notes
     means, partial_notes = mean_measurements([(split, result.rows) for split, result in results])
     order, measured = list(METHODS), {row.score for row in means}
-    return Evaluation(
+    evaluation = Evaluation(
         title=protocol.title,
         rows=sorted(means, key=lambda row: order.index(row.detector)),
         detectors=titles,
@@ -112,6 +113,7 @@ def run_tuned(
             "feature_space": known.store.space.to_dict(),
         },
     )
+    return with_conclusions(evaluation)
 
 
 def _check(protocol: Protocol, options: EvaluateOptions) -> None:
@@ -245,6 +247,7 @@ class MethodRun:
             ),
             domains=self.split.domains,
             allow_fewer=True,
+            allow_undecided=True,
             model=self.options.model,
         )
 

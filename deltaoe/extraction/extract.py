@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError
+from deltaoe.extraction.changes import fingerprint_of, remember_folders
 from deltaoe.extraction.ingest import Ingested, ingest
 from deltaoe.extraction.options import ExtractOptions
 from deltaoe.images.inputs import FileList, Ignored, find_files
@@ -23,7 +24,9 @@ from deltaoe.images.labels import (
 )
 from deltaoe.images.layout import Layout
 from deltaoe.progress import Event, OnEvent, silent
+from deltaoe.short_repr import number_of_notes, short_repr
 from deltaoe.store.dataset import DataSet
+from deltaoe.store.sentences import current_before, replaced_current
 from deltaoe.store.workspace import Workspace
 
 
@@ -55,6 +58,17 @@ class ExtractResult:
     views: int
     precision: str
     notes: list[str]
+
+    def __repr__(self) -> str:
+        """The data set, and how many images were encoded, were there already, and failed."""
+        return short_repr(
+            self,
+            repr(self.data),
+            f"{self.encoded:,} encoded",
+            f"{self.reused:,} reused",
+            f"{len(self.failed):,} failed" if self.failed else "",
+            number_of_notes(self.notes),
+        )
 
 
 def extract(
@@ -89,20 +103,24 @@ def extract(
     check_name(options.name)
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     renames = read_classes_csv(options.classes) if options.classes else {}
-    ref = source.ref if source is not None else options.model.reference()
+    source = source or ModelSource(options.model, workspace, on=on, dtype=options.dtype)
+    folders = fingerprint_of(given)  # before the walk: what comes later shows
     files = find_files(given, stdin=stdin, on_found=lambda n: on(Event("Listing files", n)))
     layout = options.layout or ("table" if files.classes is not None else detect_layout(files.relative))
     labelling = _label(files, layout, renames)  # fails on a wrong CSV before the hours of work
-    source = source or ModelSource(options.model, workspace, on=on, dtype=options.dtype)
     result = ingest(files, workspace, source, on, options.ingest)
     source.remember()  # also where all was cached, and only this note was lost
     usable = files
     if len(result.rows) < len(files):
         usable = files.part(result.rows)
         labelling = _label(usable, layout, _with_images(renames, files, usable, layout))
-    data = _data_set(given, usable, labelling, result, str(ref), options.name)
+    data = _data_set(given, usable, labelling, result, str(source.ref), options.name)
+    notes = []
     if keep:
+        before = current_before(workspace)
         workspace.save_dataset(data)
+        remember_folders(workspace, data, folders)
+        notes = replaced_current(before, data, workspace)
     counts = Counter(labelling.class_of.tolist())
     return ExtractResult(
         data=data,
@@ -114,7 +132,7 @@ def extract(
         unlabelled=counts[-1],
         views=result.store.views(result.digests),
         precision=result.store.space.precision,
-        notes=_notes(data, counts[-1], files.ignored),
+        notes=_notes(data, counts[-1], files.ignored) + notes,
     )
 
 

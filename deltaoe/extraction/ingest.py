@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.clip.choice import encodes_anew
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import DataError
 from deltaoe.extraction.options import IngestOptions
@@ -59,7 +60,7 @@ class Ingested:
 
 
 @dataclass
-class _FileStates:
+class FileStates:
     """What is known of each of N files so far.
 
     Attributes:
@@ -75,6 +76,7 @@ class _FileStates:
     encoded: int = 0
 
     def set_usable(self, i: int, digest: bytes) -> None:
+        """Note that the features of a file's content are stored, or about to be."""
         self.digests[i] = np.frombuffer(digest, dtype=np.uint8)
         self.usable[i] = True
 
@@ -107,18 +109,20 @@ def ingest(
     options.check()
     store = source.store()
     keys = workspace.file_keys(files)
-    states, unknown = _recorded_states(files, keys, store, options)
+    states, unknown = recorded_states(files, keys, store, options)
     described = workspace.known_space(store.space.id) is not None
     if len(unknown) or (states.usable.any() and not described):  # the writer restores a lost description
         workspace.check_writable()
         source.clip()
         if source.space().id != store.space.id:  # the weights behind the name have changed
             store = workspace.store(source.space())
-            states, unknown = _recorded_states(files, keys, store, options)
+            states, unknown = recorded_states(files, keys, store, options)
+        if len(unknown) and (sentence := encodes_anew(workspace, store.space)):
+            on(Event(_STAGE, message=sentence))
     reused = int(np.count_nonzero(states.usable))
     if len(unknown) or (reused and not described):
         with store.writer() as writer:
-            _EncodingRun(files, keys, writer, states, on, options).encode(unknown, source.clip())
+            EncodingRun(files, keys, writer, states, on, options).encode(unknown, source.clip())
         source.remember()
     if len(files) and not states.usable.any():
         examples = "; ".join(
@@ -139,10 +143,17 @@ def ingest(
     )
 
 
-def _recorded_states(
+def recorded_states(
     files: FileList, keys: Sequence[bytes], store: FeatureStore, options: IngestOptions
-) -> tuple[_FileStates, npt.NDArray[np.int64]]:
-    """The files' states by the store's records, and the indices of files that must be read."""
+) -> tuple[FileStates, npt.NDArray[np.int64]]:
+    """The files' states by the store's records, and the indices of files that must be read.
+
+    Args:
+        files: N files.
+        keys: N names that they are recorded under.
+        store: has the records.
+        options: which views are needed, and whether files that failed are read again.
+    """
     recorded = store.files(keys)
     unchanged = (
         recorded.known
@@ -163,18 +174,27 @@ def _recorded_states(
     digests = np.zeros((len(files), 32), dtype=np.uint8)
     digests[usable] = recorded.digest[usable]
     problems = dict(files.problems) | {int(i): recorded.problem[int(i)] for i in np.flatnonzero(failed)}
-    return _FileStates(digests, usable, problems), np.flatnonzero(~usable & ~failed & ~unreadable)
+    return FileStates(digests, usable, problems), np.flatnonzero(~usable & ~failed & ~unreadable)
 
 
-class _EncodingRun:
-    """One run of the model over the files that need it; writes features and records, and updates the states."""
+class EncodingRun:
+    """One run of the model over the files that need it; writes features and records, and updates the states.
+
+    Args:
+        files: N files.
+        keys: N names that they are recorded under.
+        writer: takes features and records.
+        states: of the N files.
+        on: receives progress.
+        options: of decoding and encoding.
+    """
 
     def __init__(
         self,
         files: FileList,
         keys: Sequence[bytes],
         writer: StoreWriter,
-        states: _FileStates,
+        states: FileStates,
         on: OnEvent,
         options: IngestOptions,
     ) -> None:

@@ -78,7 +78,9 @@ class ExtractOptions(Options):
     ] = None
     classes: Annotated[Path | None, Option("CSV with rows folder,name: class names for folders.")] = None
     name: Annotated[str, Option("Name the data set, to find it as data:NAME.")] = ""
-    model: Annotated[ModelOptions, Unset("model", DEFAULT_MODEL)] = field(default_factory=ModelOptions)
+    model: Annotated[ModelOptions, Unset("model", f"that of the features here, else {DEFAULT_MODEL}")] = (
+        field(default_factory=ModelOptions)
+    )
     ingest: IngestOptions = field(default_factory=IngestOptions)
     dtype: Annotated[
         Literal["float16", "float32"] | None,

@@ -20,6 +20,9 @@ from deltaoe.errors import ConfigError, DataError
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
+# Difference of two computations of one score, as a share of it, beyond which they are two scores.
+_ROUNDING = 2e-5
+
 
 def p_values(scores: npt.ArrayLike, calibration: npt.ArrayLike) -> Floats:
     r"""p = (1 + #{cal ≤ s})/(n + 1) of each score s **[source]**; small means unlike the calibration images.
@@ -41,6 +44,36 @@ def p_values(scores: npt.ArrayLike, calibration: npt.ArrayLike) -> Floats:
     ordered = np.sort(_without_nan(calibration))
     below = np.searchsorted(ordered, _without_nan(scores), side="right")
     return np.asarray((1 + below) / (len(ordered) + 1), dtype=np.float64)
+
+
+def with_ties(scores: npt.ArrayLike, calibration: npt.ArrayLike) -> Floats:
+    r"""Scores, those set to the nearest calibration score that differ from it by rounding alone **[derived]**.
+
+    The same image computed anew, in another batch, by another library or on another device, differs in its last
+    digits; without this, one that *is* a calibration image could lie just below itself and have another rank. No
+    p-value becomes smaller, so they keep their promise: a score that is set down keeps its rank, one that is set up
+    gains one.
+
+    Args:
+        scores: (N,), higher = more in-distribution; NaN stays what it is.
+        calibration: (n,), scores of held-out in-distribution images, in any order.
+
+    Returns:
+        (N,). Rounding is a difference of at most 2e-5 times the calibration score, or times the mean size of all of
+        them if that is larger: single precision stays well below.
+
+    Example:
+        >>> with_ties([0.2999999, 0.25], calibration=[0.1, 0.3]).tolist()
+        [0.3, 0.25]
+    """
+    values, ordered = np.array(scores, dtype=np.float64), np.sort(_without_nan(calibration))
+    if not len(ordered):
+        return values
+    above = np.searchsorted(ordered, values)
+    low, high = ordered[np.maximum(above - 1, 0)], ordered[np.minimum(above, len(ordered) - 1)]
+    nearest = np.where(np.abs(values - low) <= np.abs(high - values), low, high)
+    size = np.maximum(np.abs(nearest), np.abs(ordered).mean())
+    return np.where(np.abs(values - nearest) <= _ROUNDING * size, nearest, values)
 
 
 def threshold(calibration: npt.ArrayLike, alpha: float) -> float | None:
@@ -211,6 +244,19 @@ def images_needed(alpha: float) -> int:
     while 1 / (n + 1) > alpha:  # the smallest number that p_values() returns
         n += 1
     return n
+
+
+def smallest_alpha(images: int) -> float:
+    r"""The smallest α at which some image can be called unknown, 1/(n + 1), rounded up to four decimals **[derived]**.
+
+    Args:
+        images: n, number of calibration images, ≥ 0.
+
+    Example:
+        >>> smallest_alpha(19), smallest_alpha(21), smallest_alpha(0)
+        (0.05, 0.0455, 1.0)
+    """
+    return math.ceil(10_000 / (images + 1)) / 10_000
 
 
 def check_alpha(alpha: float) -> None:

@@ -2,16 +2,16 @@ r"""Energies of cosine similarities, and ΔEnergy: their change when the largest
 
 Notation: ``s`` are the cosines between one image and the K class prompts; ``τ`` is the temperature in cosine units
 (CLIP's own is 0.01); ``T_c`` are the indices of the c largest cosines; the *floor* is log Σ_{j∉T_c} exp(s_j/τ), the
-log-sum-exp of all others. Higher scores mean "more in-distribution" everywhere in this package.
+log-sum-exp of all others. Higher scores mean "more in-distribution" everywhere in this package. Every function takes
+tensors of PyTorch or arrays of NumPy, and gives back the same kind.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
-import torch
-from torch import Tensor
-
+from deltaoe.functional.arrays import Array, at_least_single, double, largest, library, logsumexp, replaced
 from deltaoe.functional.limits import check_temperature, check_top_c
 
 # From here on, exponents of cosines stay below e^20: they can be summed in single precision without taking their
@@ -19,7 +19,7 @@ from deltaoe.functional.limits import check_temperature, check_top_c
 DIRECT_FROM_TEMPERATURE = 0.05
 
 
-def energy(cosines: Tensor, temperature: float) -> Tensor:
+def energy(cosines: Array, temperature: float) -> Array:
     r"""Energy E_0 = −τ log Σ_j exp(s_j/τ) (Liu et al., NeurIPS 2020) **[source]**.
 
     Args:
@@ -33,14 +33,16 @@ def energy(cosines: Tensor, temperature: float) -> Tensor:
         ConfigError: τ is not a positive finite number.
 
     Example:
+        >>> import torch
         >>> round(energy(torch.tensor([0.3, 0.2, 0.1]), 0.01).item(), 3)
         -0.3
     """
     check_temperature(temperature)
-    return -temperature * torch.logsumexp(at_least_single(cosines) / temperature, dim=-1)
+    given: Any = at_least_single(cosines)
+    return cast("Array", -temperature * logsumexp(given / temperature))
 
 
-def crop(cosines: Tensor, top_c: int) -> Tensor:
+def crop(cosines: Array, top_c: int) -> Array:
     r"""Cosines with the c largest of each row set to zero **[source]**: "reset the top-c cosine similarities".
 
     Args:
@@ -55,14 +57,15 @@ def crop(cosines: Tensor, top_c: int) -> Tensor:
         ConfigError: c is outside 1..K.
 
     Example:
+        >>> import torch
         >>> crop(torch.tensor([[0.5, 0.25, 0.125], [0.0, -0.5, 0.75]]), top_c=1).tolist()
         [[0.0, 0.25, 0.125], [0.0, -0.5, 0.0]]
     """
-    check_top_c(top_c, cosines.shape[-1])
-    return cosines.scatter(-1, cosines.topk(top_c, dim=-1).indices, 0.0)
+    check_top_c(top_c, _width(cosines))
+    return cast("Array", replaced(cosines, largest(cosines, top_c)[1], 0.0))
 
 
-def delta_energy(cosines: Tensor, temperature: float, top_c: int) -> Tensor:
+def delta_energy(cosines: Array, temperature: float, top_c: int) -> Array:
     r"""ΔEnergy: E_1 − E_0, the energy gained when the c largest cosines are cropped to zero **[source]**.
 
     E_0 and E_1 are :func:`energy` before and after :func:`crop`. At large τ it is computed as
@@ -82,21 +85,22 @@ def delta_energy(cosines: Tensor, temperature: float, top_c: int) -> Tensor:
         ConfigError: τ or c is out of range.
 
     Example:
+        >>> import torch
         >>> known, unknown = [0.35, 0.15, 0.15], [0.25, 0.25, 0.25]
         >>> delta_energy(torch.tensor([known, unknown], dtype=torch.float64), 0.01, 1).round(decimals=2).tolist()
         [0.19, 0.0]
     """
     check_temperature(temperature)
-    check_top_c(top_c, cosines.shape[-1])
-    cosines = at_least_single(cosines)
+    check_top_c(top_c, _width(cosines))
+    given: Any = at_least_single(cosines)
     if temperature < DIRECT_FROM_TEMPERATURE:
-        return energy(crop(cosines, top_c), temperature) - energy(cosines, temperature)
-    top = cosines.topk(top_c, dim=-1)
-    rest = torch.exp(cosines.scatter(-1, top.indices, -torch.inf) / temperature).sum(dim=-1)
-    return temperature * _direct_change(top.values / temperature, rest)
+        return cast("Array", energy(crop(given, top_c), temperature) - energy(given, temperature))
+    top, places = largest(given, top_c)
+    rest = library(given).exp(replaced(given, places, -math.inf) / temperature).sum(axis=-1)
+    return cast("Array", temperature * _direct_change(top / temperature, rest))
 
 
-def delta_energy_from_top(top_cosines: Tensor, floor: Tensor, temperature: float) -> Tensor:
+def delta_energy_from_top(top_cosines: Array, floor: Array, temperature: float) -> Array:
     r"""ΔEnergy from the c largest cosines and the log-sum-exp of all others **[derived]**.
 
     The same number as :func:`delta_energy`, for label sets too large to hold all cosines at once.
@@ -114,6 +118,7 @@ def delta_energy_from_top(top_cosines: Tensor, floor: Tensor, temperature: float
         ConfigError: τ is not a positive finite number.
 
     Example:
+        >>> import torch
         >>> cosines = torch.tensor([[0.35, 0.20, 0.15]], dtype=torch.float64)
         >>> floor = torch.logsumexp(cosines[:, 1:] / 0.1, dim=-1)
         >>> change = delta_energy_from_top(cosines[:, :1], floor, 0.1)
@@ -121,23 +126,28 @@ def delta_energy_from_top(top_cosines: Tensor, floor: Tensor, temperature: float
         True
     """
     check_temperature(temperature)
-    scaled, floor = top_cosines.double() / temperature, floor.double()
+    scaled, others = double(top_cosines) / temperature, double(floor)
+    xp = library(scaled)
     if temperature >= DIRECT_FROM_TEMPERATURE:
-        return temperature * _direct_change(scaled, torch.exp(floor))
-    cropped = torch.logaddexp(floor, torch.full_like(floor, math.log(scaled.shape[-1])))
-    return temperature * (torch.logaddexp(torch.logsumexp(scaled, dim=-1), floor) - cropped)
+        change = _direct_change(scaled, xp.exp(others))
+    else:
+        cropped = xp.logaddexp(others, xp.full_like(others, math.log(_width(scaled))))
+        change = xp.logaddexp(logsumexp(scaled), others) - cropped
+    return cast("Array", temperature * change)
 
 
-def at_least_single(values: Tensor) -> Tensor:
-    """The same numbers, float16 and bfloat16 as float32: they hold too few digits for a difference of energies."""
-    return values if values.dtype in (torch.float32, torch.float64) else values.float()
-
-
-def _direct_change(top: Tensor, rest: Tensor) -> Tensor:
+def _direct_change(top: Any, rest: Any) -> Any:
     r"""log( (Σ exp(top) + rest) / (c + rest) ) without cancellation; top (..., c), rest (...)."""
-    rise = torch.expm1(top).sum(dim=-1)
+    xp = library(top)
+    rise = xp.expm1(top).sum(axis=-1)
     falls = rise < 0
     # A fall is minus the rise that undoes it: near −1, log1p has no digits.
-    sign = 1 - 2 * falls.to(rise.dtype)
-    start = torch.where(falls, torch.exp(top).sum(dim=-1), top.shape[-1])
-    return sign * torch.log1p(sign * rise / (start + rest))
+    one = xp.ones_like(rise)
+    sign = xp.where(falls, -one, one)
+    start = xp.where(falls, xp.exp(top).sum(axis=-1), top.shape[-1])
+    return sign * xp.log1p(sign * rise / (start + rest))
+
+
+def _width(values: Any) -> int:
+    """Length of the last axis."""
+    return int(values.shape[-1])

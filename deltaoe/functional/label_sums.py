@@ -2,20 +2,13 @@ r"""ΔEnergy over label sets too large to hold all cosines: streamed exactly, or
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from deltaoe.errors import ConfigError
-from deltaoe.functional.energy import DIRECT_FROM_TEMPERATURE, at_least_single, delta_energy_from_top
-from deltaoe.functional.limits import check_temperature, check_top_c
-from deltaoe.functional.unit_rows import Rows
-
-# Images scored at a time by score_features.
-_IMAGES = 2048
-# Cosines are rounded to single precision: bounds are widened by more than that can change them.
-ROUNDING = 2e-6
+from deltaoe.functional.arrays import at_least_single
+from deltaoe.functional.energy import DIRECT_FROM_TEMPERATURE, delta_energy_from_top
+from deltaoe.functional.limits import ROUNDING, check_temperature, check_top_c
 
 
 class _LogSumExp:
@@ -106,42 +99,6 @@ def nearest_and_floor(
     for start in range(0, len(background), block):
         others.add(features @ background[start : start + block].to(features.dtype).T)
     return nearest, indices, others.value()
-
-
-def score_features(
-    features: Rows, prompts: Rows, background: Rows, *, temperature: float, top_c: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """ΔEnergy and the nearest class of image features, in memory that does not grow with their number.
-
-    Args:
-        features: (N, D) float32, unit rows.
-        prompts: (K, D) float32, unit rows, the classes' prompts.
-        background: (M, D) float32, unit rows, over which the energies run as well; M may be 0.
-        temperature: τ > 0, cosine units.
-        top_c: c, from 1 to K.
-
-    Returns:
-        ΔEnergy (N,) float64, cosine units; index of the nearest class (N,) int64.
-
-    Raises:
-        ConfigError: τ or c is out of range.
-
-    Example:
-        >>> images, prompts = np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32)[:1]
-        >>> scores, classes = score_features(images, prompts, prompts[:0], temperature=0.01, top_c=1)
-        >>> scores.round(3).tolist(), classes.tolist()
-        ([1.0, 0.0], [0, 0])
-    """
-    labels, others = (torch.from_numpy(np.ascontiguousarray(rows)) for rows in (prompts, background))
-    scores, classes = [np.empty(0)], [np.empty(0, dtype=np.int64)]
-    for start in range(0, len(features), _IMAGES):
-        part = torch.from_numpy(features[start : start + _IMAGES])
-        top, indices, floor = nearest_and_floor(
-            part, labels, others, shown=top_c, top_c=top_c, temperature=temperature
-        )
-        scores.append(delta_energy_from_top(top, floor, temperature).numpy())
-        classes.append(indices[:, 0].numpy())
-    return np.concatenate(scores), np.concatenate(classes)
 
 
 def tail_bounds(count: Tensor, mean: Tensor, largest: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The ranges of τ and c, and the positive class of FPR@95; apart from what computes with them, which loads torch."""
+"""The ranges of τ and c, CLIP's own τ, and the positive class of FPR@95; apart from what computes with them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import Literal
 
 from deltaoe.errors import ConfigError
 
+# CLIP divides cosines by it.
+CLIP_TEMPERATURE = 0.01
+# Cosines are rounded to single precision: bounds are widened by more than that can change them.
+ROUNDING = 2e-6
 # Which images are the positive class of FPR@95.
 Positive = Literal["id", "ood"]
 

@@ -81,3 +81,35 @@ def few_shot_split(labels: Sequence[int], keys: Sequence[bytes], k: int, seed: i
         available={label: len(members[label]) for label in sorted(members)},
         conflicting=np.asarray([r for r, key in enumerate(keys) if key in conflicting], dtype=np.int64),
     )
+
+
+def share_of_each_class(
+    labels: Sequence[int], keys: Sequence[bytes], share: float, seed: int, at_least: int = 0
+) -> tuple[Indices, Indices]:
+    """A share of the distinct images of each class, rounded down, drawn as by :func:`few_shot_split`; and the rest.
+
+    Args:
+        labels, keys, seed: as for :func:`few_shot_split`.
+        share: in [0, 1].
+        at_least: number of images that are drawn of each class that has so many.
+
+    Returns:
+        Rows of the images drawn, class by class; and of all other distinct images with one class, ascending.
+
+    Example:
+        >>> drawn, rest = share_of_each_class([0, 0, 0, 0, 1], [b"a", b"b", b"c", b"d", b"e"], 0.5, seed=0)
+        >>> len(drawn), len(rest)
+        (2, 3)
+    """
+    ranked = few_shot_split(labels, keys, len(keys), seed)
+    sizes = np.array([*ranked.available.values()], dtype=np.int64)
+    drawn = np.maximum((sizes * share).astype(np.int64), np.minimum(sizes, at_least))
+    place = np.arange(len(ranked.shots)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    first = place < np.repeat(drawn, sizes)
+    return ranked.shots[first], np.sort(ranked.shots[~first])
+
+
+def feature_keys(stored: npt.NDArray[np.floating]) -> list[bytes]:
+    """Digests of images of which nothing is known but their features (n, D), as they are stored: SHA-256, 32 bytes."""
+    rows = np.ascontiguousarray(stored)
+    return [hashlib.sha256(b"deltaoe import\0" + row.tobytes()).digest() for row in rows]

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 from deltaoe.errors import ConfigError
-from deltaoe.functional.energy import at_least_single, delta_energy, delta_energy_from_top, energy
+from deltaoe.functional.arrays import at_least_single
+from deltaoe.functional.energy import delta_energy, delta_energy_from_top, energy
 from deltaoe.functional.gallery import Gallery
-from deltaoe.functional.limits import check_temperature, check_top_c
+from deltaoe.functional.limits import CLIP_TEMPERATURE, check_temperature, check_top_c
 
-CLIP_TEMPERATURE = 0.01
 # Weight of the Gaussian discriminants: the middle of Wang et al.'s grid, and the initial value in their code.
 GDA_WEIGHT = 0.1
-# Tip-Adapter's α and β: the best of the paper's ablation on ImageNet with 16 shots.
-TIP_ALPHA = 1.0
+# Tip-Adapter's weight of the images and β: the best of the paper's ablation on ImageNet with 16 shots.
+TIP_WEIGHT = 1.0
 TIP_BETA = 5.5
 # Prompts closer than this are one prompt, and have no boundary between them.
 _SAME_PROMPT = 1e-6
@@ -209,10 +209,10 @@ def relative_mahalanobis(evidence: Evidence, temperature: float, top_c: int = 1)
 
 
 def gda(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
-    r"""Largest fused logit, max_j (s_j/0.01 + α d_j), of the gallery's discriminants d (Wang et al., ICLR 2024).
+    r"""Largest fused logit, max_j (s_j/0.01 + w d_j), of the gallery's discriminants d (Wang et al., ICLR 2024).
 
     The discriminants, and adding them to CLIP's logits, are the paper's **[source]**. It classifies by them, and
-    chooses α from 0.0001 to 100 on a validation set. α = 0.1, the middle of that grid, and the largest logit as the
+    chooses w from 0.0001 to 100 on a validation set. w = 0.1, the middle of that grid, and the largest logit as the
     score are ours **[reading]**. With one image of each class d is 0, and the score is that of :func:`max_logit`.
     """
     logits = at_least_single(evidence.cosines) / CLIP_TEMPERATURE
@@ -223,13 +223,13 @@ def gda(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
 def tip_adapter(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
     r"""Largest fused logit of Tip-Adapter without training (Zhang et al., ECCV 2022).
 
-    The logit of a class is s_j/0.01 + α Σ exp(−β (1 − <h, f>)), summed over the class's images f in the gallery, with
-    α = 1 and β = 5.5 **[source]**. The paper classifies by it; the largest one as the score is ours **[reading]**.
+    The logit of a class is s_j/0.01 + w Σ exp(−β (1 − <h, f>)), summed over the class's images f in the gallery, with
+    w = 1 and β = 5.5 **[source]**. The paper classifies by it; the largest one as the score is ours **[reading]**.
     """
     logits = at_least_single(evidence.cosines) / CLIP_TEMPERATURE
     features = at_least_single(evidence.features)
     cached = _gallery(evidence).affinities(features, logits.shape[-1], TIP_BETA)
-    return (logits + TIP_ALPHA * cached).amax(dim=-1)
+    return (logits + TIP_WEIGHT * cached).amax(dim=-1)
 
 
 def fdbd(evidence: Evidence, temperature: float, top_c: int = 1) -> Tensor:
@@ -277,11 +277,11 @@ _ALL = (
         relative_mahalanobis,
         needs=_GALLERY,
     ),
-    Score("gda", "GDA", "Wang et al., ICLR 2024; α = 0.1, largest logit: our reading", gda, needs=_BOTH),
+    Score("gda", "GDA", "Wang et al., ICLR 2024; weight 0.1, largest logit: our reading", gda, needs=_BOTH),
     Score(
         "tip_adapter",
         "Tip-Adapter",
-        "Zhang et al., ECCV 2022; α = 1, β = 5.5; largest logit: our reading",
+        "Zhang et al., ECCV 2022; weight 1, β = 5.5; largest logit: our reading",
         tip_adapter,
         needs=_BOTH,
     ),

@@ -126,14 +126,14 @@ def centred(prompts: Rows, centre: Rows) -> Rows:
 
 
 def blend(zero_shot: Rows, tuned: Rows, share: float) -> Rows:
-    r"""Tuned and zero-shot text features mixed, z = normalise((1 − α) z_0 + α z_tuned) **[derived]**.
+    r"""Tuned and zero-shot text features mixed, z = normalise((1 − b) z_0 + b z_tuned) **[derived]**.
 
     Tuning costs accuracy in domains that it was not trained on; the zero-shot features give it back.
 
     Args:
         zero_shot: (K, D) unit rows z_0.
         tuned: (K, D) unit rows.
-        share: α, from 0 (zero-shot) to 1 (tuned).
+        share: b, from 0 (zero-shot) to 1 (tuned).
 
     Returns:
         (K, D) float32, unit rows; where the two cancel out, the tuned row.

@@ -189,11 +189,11 @@ class FileCollector:
                     below = rest.below(name)
                     if below is None:
                         continue
-                if (name[0] == "." or name in _SYSTEM) and not (rest is not None and rest.asks_for(name)):
+                if is_passed_over(name) and not (rest is not None and rest.asks_for(name)):
                     ignored.hidden += 1
                     continue
                 if below is not None and not below.takes_files:
-                    if not _is_folder(entry):
+                    if not is_folder(entry):
                         continue
                     matched = matched or below.complete
                     if enter(entry.path, f"{prefix}{name}/", None if below.complete else below):
@@ -209,7 +209,7 @@ class FileCollector:
                     if not stat.S_ISDIR(info.st_mode):
                         add(root, prefix + name, info)
                         continue
-                elif not _is_folder(entry):
+                elif not is_folder(entry):
                     ignored.other_files += 1
                     continue
                 if enter(entry.path, f"{prefix}{name}/", None):
@@ -218,6 +218,31 @@ class FileCollector:
                 trail.pop()
                 inside.discard(inode)
         return matched
+
+
+def is_passed_over(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or a folder of the system's own.
+
+    Example:
+        >>> [is_passed_over(name) for name in ("cats", ".thumbnails", "__MACOSX")]
+        [False, True, True]
+    """
+    return name[0] == "." or name in _SYSTEM
+
+
+def one_by_one(paths: Iterable[str]) -> FileList:
+    """These files, each a row of its own and below a root of its own, whatever they are; repetitions stay."""
+    collector = FileCollector(lambda number: None)
+    for row, path in enumerate(paths):
+        folder, name = os.path.split(path)
+        info = problem = None
+        try:
+            info = os.stat(path)
+        except (OSError, ValueError) as cause:
+            problem = reason(cause)
+        collector.files.roots.append(folder)
+        collector.add(row, name, info, problem)
+    return collector.files
 
 
 def is_image(name: str) -> bool:
@@ -236,7 +261,8 @@ def reason(cause: OSError | ValueError) -> str:
     return "not a possible file name" if isinstance(cause, ValueError) else os_reason(cause)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # a link to nowhere, or to itself

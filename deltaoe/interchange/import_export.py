@@ -24,6 +24,7 @@ from deltaoe.store.archive import archive_rows, is_archive, read_archive, write_
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import BLOCK_ROWS, Digests, FeatureStore
+from deltaoe.store.sentences import current_before, replaced_current
 from deltaoe.store.workspace import Workspace
 
 _WRITERS = {".npz": write_npz, ".npy": write_npy, ".parquet": write_parquet}
@@ -92,8 +93,15 @@ def import_features(
             if writer.pending >= BLOCK_ROWS:
                 writer.flush()
     data = _data_set(path, table, digests, space, options)
+    notes = _notes(table, digests) + _saved(data, workspace)
+    return Imported(data, space, store.feature_rows - before, notes)
+
+
+def _saved(data: DataSet, workspace: Workspace) -> list[str]:
+    """Save a data set; a sentence if it takes the place of another one."""
+    last = current_before(workspace)
     workspace.save_dataset(data)
-    return Imported(data, space, store.feature_rows - before, _notes(table, digests))
+    return replaced_current(last, data, workspace)
 
 
 def _data_set(
@@ -155,8 +163,7 @@ def _import_archive(path: Path, workspace: Workspace, options: ImportOptions, on
     data = dataclasses.replace(data, name=name, inputs=() if name else (os.path.abspath(path),))
     if not bool(store.has(data.digests).all()):
         raise DataError(f"{path} lists images whose features are not in it", hint="export it again")
-    workspace.save_dataset(data)
-    return Imported(data, space, store.feature_rows - before, [])
+    return Imported(data, space, store.feature_rows - before, _saved(data, workspace))
 
 
 def export_features(

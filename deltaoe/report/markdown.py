@@ -10,8 +10,12 @@ from deltaoe.theory.results import Finding, Theory
 
 
 def evaluation_markdown(evaluation: Evaluation) -> str:
-    """The title, notes and tables of an evaluation."""
-    return _joined(_document(evaluation.title, evaluation.notes, evaluation_tables(evaluation)))
+    """The title, notes, conclusions and tables of an evaluation."""
+    title, *rest = _document(evaluation.title, evaluation.notes, evaluation_tables(evaluation))
+    tables = next((i for i, line in enumerate(rest) if line.startswith("\n## ")), len(rest))
+    said = [f"- {escaped(one)}" for one in evaluation.conclusions]
+    said = ["\n## Conclusions\n", *said] if said else []
+    return _joined([title, *rest[:tables], *said, *rest[tables:]])
 
 
 def theory_markdown(theory: Theory) -> str:

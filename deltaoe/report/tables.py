@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from deltaoe.evaluation.conclusions import accuracy_of, auroc_of, deciding_score
 from deltaoe.evaluation.results import Evaluation, Measurement
-from deltaoe.report.numbers import number_text
+from deltaoe.report.numbers import PLACES, number_text
 from deltaoe.report.quantities import QUANTITIES
 from deltaoe.theory.results import Finding, Part, Theory
 
@@ -84,6 +85,18 @@ def evaluation_tables(evaluation: Evaluation) -> list[Table[Measurement]]:
     ]
     tables += [_classification(evaluation), _false_alarms(evaluation)]
     return [table for table in tables if table.rows]
+
+
+def summary_rows(evaluation: Evaluation, known: str) -> list[tuple[str, ...]]:
+    """For each detector its name, the score that it decides by, its AUROC and its accuracy on some images, as text."""
+    rows = []
+    for name in evaluation.detectors:
+        score = deciding_score(evaluation, name)
+        auroc = None if score is None else auroc_of(evaluation, name, score, known)
+        accuracy = accuracy_of(evaluation, name, known)
+        numbers = ("" if one is None else f"{one.value:.{PLACES}f}" for one in (auroc, accuracy))
+        rows.append((name, "" if score is None else evaluation.scores[score], *numbers))
+    return rows
 
 
 def theory_tables(theory: Theory) -> list[Table[Finding]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,10 +25,12 @@ from deltaoe.scoring.detector_fields import (
     DetectorFields,
     ScoreName,
 )
+from deltaoe.scoring.parts import PartValues, SideTensors, few
+from deltaoe.short_repr import counted, of_classes, short_repr
 from deltaoe.store.atomic import write_bytes
 
 if TYPE_CHECKING:
-    from deltaoe.scoring.parts import PartValues
+    import torch
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,17 @@ class Detector(DetectorFields):
         >>> detector.predict([[0.0, 2.0], [3.0, 0.0]]).tolist(), detector.threshold(0.05)
         ([1, 0], None)
     """
+
+    def __repr__(self) -> str:
+        """Classes, evidence, shots and calibration images; the arrays would fill the screen."""
+        return short_repr(
+            self,
+            of_classes(self.class_names),
+            self.evidence,
+            "tuned" if self.tuned else "",
+            f"{counted(len(self.calibration), 'calibration image')}",
+            f"features of {self.space.model}",
+        )
 
     @property
     def tuned(self) -> bool:
@@ -144,25 +158,30 @@ class Detector(DetectorFields):
 
     def _scored(self, features: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
         """Score and predicted class of each image, both (N,)."""
-        rows = unit_rows(features, dim=self.space.dim)
-        if self.has_one_side:
-            # Imported here: it loads torch, which reading a detector does not need.
-            from deltaoe.functional.label_sums import score_features
-
-            return score_features(rows, *self.prompts, temperature=self.temperature, top_c=self.top_c)
-        found = self.part_values(rows)
+        found = self.part_values(unit_rows(features, dim=self.space.dim))
         return self.fused_scores(found.values), found.labels[:, 0]
-
-    @property
-    def has_one_side(self) -> bool:
-        """Whether classes and score come from the same prompts alone, without image evidence."""
-        return not self.parts and not len(self.energy_features) and not len(self.means)
 
     def part_values(self, features: Rows, shown: int = 1) -> PartValues:
         """Values of its parts, and the classes with the largest logits, of image features (N, D), unit rows."""
-        from deltaoe.scoring.parts import SideTensors  # it loads torch
+        return self.computing(len(features))(features, shown)
 
-        return SideTensors(self, self.parts or ("text",), self.prompts)(features, shown)
+    def computing(
+        self, images: int | None, device: torch.device | str = "cpu"
+    ) -> Callable[[Rows, int], PartValues]:
+        """The function of :meth:`part_values`, for any number of calls.
+
+        Args:
+            images: number of images in all calls; None for many. Few are computed by NumPy, many by PyTorch.
+            device: where PyTorch computes.
+        """
+        names, prompts = self.parts or ("text",), self.prompts
+        if images is not None and few(images, self):
+            return SideTensors(self, names, prompts, device=None)
+        if not self.has_one_side:
+            return SideTensors(self, names, prompts, device)
+        from deltaoe.scoring.many_labels import AllLabels  # it loads PyTorch
+
+        return AllLabels(prompts, self.temperature, self.top_c, device)
 
     def fused_scores(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """The score (N,) of values (N, P) of its parts: their fused ranks, or the one value there is.
@@ -170,15 +189,20 @@ class Detector(DetectorFields):
         Without calibration images there are no ranks, and fused scores are NaN.
         """
         if not self.fused:
-            return values[:, 0]
+            return conformal.with_ties(values[:, 0], self.calibration)
         if not len(self.part_calibration):
             return np.full(len(values), np.nan)
-        return fusion.fused_scores(values, self.part_calibration, self.part_weights)
+        return fusion.fused_scores(self._tied(values), self.part_calibration, self.part_weights)
 
     def part_p_values(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Conformal p-value (N, P) of each part by itself, from values (N, P)."""
-        columns = zip(values.T, self.part_calibration.T, strict=True)
+        columns = zip(self._tied(values).T, self.part_calibration.T, strict=True)
         return np.stack([conformal.p_values(column, own) for column, own in columns], axis=1)
+
+    def _tied(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Values (N, P) of its parts; those that equal a calibration image's but for rounding, exactly equal."""
+        columns = zip(values.T, self.part_calibration.T, strict=True)
+        return np.stack([conformal.with_ties(column, own) for column, own in columns], axis=1)
 
     def p_values(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Conformal p-values (N,) of scores (N,), by :func:`deltaoe.functional.conformal.p_values`."""

@@ -17,6 +17,9 @@ PARTS = ("text", "joint", "images")
 PART_WORDS = {"text": "text", "joint": "both together", "images": "images"}
 # docs/explanation/evidence.md has the measurements behind it.
 JOINT_WEIGHT = 0.02
+# The fact that compares a detector with zero-shot prompts on validation images: ``tuned`` and ``zero_shot``, each with
+# ``accuracy``, ``near`` (AUROC against held-out classes) and ``far`` (against shuffled features).
+COMPARISON = "with_and_without_tuning"
 
 
 class ScoreName(NamedTuple):
@@ -112,3 +115,8 @@ class DetectorFields:
     calibration_classes: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     settings: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_one_side(self) -> bool:
+        """Whether classes and score come from the same prompts alone, without image evidence."""
+        return not self.parts and not len(self.energy_features) and not len(self.means)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from deltaoe.functional.folds import Fold, make_folds, shuffled_features
 from deltaoe.functional.fusion import calibration_log_p_values, fusion_weights, log_p_values
 from deltaoe.functional.gaussians import ClassGaussians
+from deltaoe.functional.paired import placements
 from deltaoe.functional.unit_rows import Rows
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import Evidence
@@ -35,6 +36,8 @@ _FEWEST_SHIFTED = 4
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
+# Rows of the known and of the unknown images of a fold, and their placements.
+_Placed = tuple[tuple[Indices, Indices], tuple[Floats, Floats]]
 
 
 @dataclass(frozen=True)
@@ -83,17 +86,18 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the folds say of the fused parts; NaN where no fold has such images.
+    """AUROC of the fused score on the folds; NaN where no fold has such images.
 
     Attributes:
-        accuracy: share of held-out images that are classified right.
-        near: AUROC of the fused score against images of held-out classes, mean over the folds.
+        near: AUROC against images of held-out classes, mean over the folds.
         far: AUROC against shuffled features.
+        influences: (n + m,), by how much each of n labelled images and m shuffled features moves :attr:`auroc`, to
+            first order: two detectors' differ image by image (:mod:`deltaoe.functional.paired`).
     """
 
-    accuracy: float
     near: float
     far: float
+    influences: Floats
 
     @property
     def auroc(self) -> float:
@@ -227,30 +231,38 @@ def _pairs(
 
 
 def measured_on_folds(detector: Detector, images: LabelledImages) -> Measured:
-    """Accuracy, and AUROC against pseudo-out-of-distribution images, of a detector with image evidence.
+    """AUROC against pseudo-out-of-distribution images of a detector with image evidence.
 
     Args:
         detector: its prompts, weights and parts are used; its Gaussians are fitted anew in every fold.
         images: as for :func:`with_image_evidence`.
     """
-    from deltaoe.functional.metrics import auroc
-
-    accuracies: list[float] = []
-    near: list[float] = []
-    far: list[float] = []
+    # For near and for far: the rows of both sides among all images, and their placements, fold by fold.
+    found: tuple[list[_Placed], list[_Placed]] = ([], [])
     generator = np.random.default_rng(images.seed)
+    count = len(images.features)
     for fold, fitted in images.folds:
         one = _of_fold(detector, fold, fitted)
         sides = SideTensors(one, one.parts, one.prompts)
-        known, unknown = images.features[fold.known], images.features[fold.unknown]
-        found = sides(known)
-        accuracies.append(float(np.mean(found.labels[:, 0] == images.truth(fold, fold.known))))
-        score = calibration_log_p_values(found.values) @ one.part_weights
-        for target, rows in ((near, unknown), (far, shuffled_features(known, generator))):
+        known = images.features[fold.known]
+        values = sides(known).values
+        score = calibration_log_p_values(values) @ one.part_weights
+        shuffled = shuffled_features(known, generator)
+        rows_of_shuffled = np.arange(count, count + len(shuffled))
+        count += len(shuffled)
+        outside = ((fold.unknown, images.features[fold.unknown]), (rows_of_shuffled, shuffled))
+        for target, (rows, features) in zip(found, outside, strict=True):
             if len(rows):
-                others = log_p_values(sides(rows).values, found.values) @ one.part_weights
-                target.append(float(auroc(score, others)))
-    return Measured(_mean(accuracies), _mean(near), _mean(far))
+                others = log_p_values(sides(features).values, values) @ one.part_weights
+                target.append(((fold.known, rows), placements(score, others)))
+    near, far = ([float(np.mean(inside)) for _, (inside, _) in target] for target in found)
+    influences = np.zeros(count)
+    kinds = [target for target in found if target]
+    for target in kinds:
+        for rows_of_sides, placed in target:
+            for where, share in zip(rows_of_sides, placed, strict=True):
+                influences[where] += (share - share.mean()) / (len(share) * len(target) * len(kinds))
+    return Measured(_mean(near), _mean(far), influences)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -90,6 +90,7 @@ class BackgroundOptions(Options):
             "Labels that are none of the classes: imagenet, none, a list of names, or .npz with their features.",
             flag="background",
             panel=BACKGROUND,
+            path=True,
         ),
     ] = None
     fraction: Annotated[
@@ -146,7 +147,8 @@ class ScoreOptions(Options):
         evidence: ``auto`` for prompts and labelled images where there are enough of these; ``text`` for prompts alone;
             ``images`` for labelled images alone, which takes no class names that the model understands; ``both`` for
             both or an error.
-        detector: a detector file; None is the last detector tuned in the workspace.
+        detector: a detector: the path of its file, or its name in the workspace
+            (:func:`deltaoe.scoring.saved_detectors.detector_path`); None is the workspace's current one.
         zero_shot: whether zero-shot prompts are used even if there is a tuned detector.
         labels: a file of class names, one per line, used instead of those of a data set.
         data: the data set whose classes become prompts and whose images calibrate; None is the last with classes.
@@ -163,7 +165,9 @@ class ScoreOptions(Options):
 
     rule: Rule = field(default_factory=Rule)
     evidence: Annotated[Evidence, EVIDENCE] = "auto"
-    detector: Annotated[Path | None, Option("A detector file.", unset="the last one tuned here")] = None
+    detector: Annotated[
+        str | Path | None, Option("A detector: its name or its file.", unset="the current one")
+    ] = None
     zero_shot: Annotated[bool, Option("Use plain prompts even if there is a detector.", panel=ZERO_SHOT)] = (
         False
     )
@@ -176,6 +180,7 @@ class ScoreOptions(Options):
         Option(
             "The classes of this extracted folder or data:NAME.",
             panel=ZERO_SHOT,
+            path=True,
             unset="the last one with classes",
         ),
     ] = None

@@ -16,20 +16,27 @@ discriminant of equal priors but for a constant of the image. A label without im
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
+from deltaoe.functional.arrays import double, largest, library, logsumexp, replaced, taken
 from deltaoe.functional.energy import delta_energy_from_top
 from deltaoe.functional.gaussians import ClassGaussians, placed_labels
-from deltaoe.functional.scores import CLIP_TEMPERATURE
+from deltaoe.functional.limits import CLIP_TEMPERATURE
 from deltaoe.functional.unit_rows import Rows
 from deltaoe.scoring.detector_fields import PARTS, DetectorFields
 
+if TYPE_CHECKING:
+    import torch
+
+# Cosines of images and labels, images × labels, that NumPy computes before PyTorch has been imported:
+# benchmarks/cached_score.py measures both.
+FEW_COSINES = 4_000_000
+# Labels whose prompts fit into memory a second time, in float64.
+_FEW_LABELS = 20_000
 # Cosines held at a time: images × labels.
 _BLOCK = 1 << 23
 _MOST_IMAGES = 2048
@@ -55,13 +62,13 @@ class PartValues(NamedTuple):
 
 
 class SideTensors:
-    """The prompts and Gaussians of a detector on a device, ready to compute parts of many images.
+    """The prompts and Gaussians of a detector, ready to compute parts of many images.
 
     Args:
         detector: its prompts, background, means, covariance, τ, c and image weight are used.
         parts: names of the parts to compute, in :data:`~deltaoe.scoring.detector_fields.PARTS`.
         energy: text features (K, D) and (M, D) of classes and background that energies are computed with.
-        device: where to compute.
+        device: where PyTorch computes, in float32; None for NumPy, in float64, which imports no PyTorch.
     """
 
     def __init__(
@@ -69,29 +76,32 @@ class SideTensors:
         detector: DetectorFields,
         parts: tuple[str, ...],
         energy: tuple[Rows, Rows],
-        device: torch.device | str = "cpu",
+        device: torch.device | str | None = "cpu",
     ) -> None:
         self.parts = parts
+        self._device = device
         self._temperature, self._top_c = detector.temperature, detector.top_c
         self._classes = len(detector.class_names)
-
-        def tensor(rows: npt.ArrayLike) -> Tensor:
-            return torch.from_numpy(np.array(rows, dtype=np.float32)).to(device)
-
-        self._text = tensor(detector.text_features)
-        same = energy[0] is detector.text_features
-        self._energy = self._text if same else tensor(energy[0])
-        self._background = tensor(energy[1])
+        # A detector of version 0.1.0 may be centred; it classifies with the centred prompts.
+        text = energy[0] if detector.has_one_side else detector.text_features
+        self._text = self._array(text)
+        self._energy = self._text if energy[0] is text else self._array(energy[0])
+        self._background = self._array(energy[1])
         self._share = detector.image_weight * CLIP_TEMPERATURE
         self._joint_share = detector.joint_weight * CLIP_TEMPERATURE
         self._has_images = len(detector.means) > 0
         if self._has_images:
-            self._place(detector, energy, tensor)
-        self.device = self._text.device
+            self._place(detector, energy)
 
-    def _place(
-        self, detector: DetectorFields, energy: tuple[Rows, Rows], tensor: Callable[[npt.ArrayLike], Tensor]
-    ) -> None:
+    def _array(self, rows: npt.ArrayLike) -> Any:
+        """Rows in the precision and at the place where this computes."""
+        if self._device is None:
+            return np.asarray(rows, dtype=np.float64)
+        import torch
+
+        return torch.from_numpy(np.array(rows, dtype=np.float32)).to(self._device)
+
+    def _place(self, detector: DetectorFields, energy: tuple[Rows, Rows]) -> None:
         """Means of all labels, centred and multiplied by W."""
         fitted = ClassGaussians(detector.mean_classes, detector.means, detector.root)
         root, middle = fitted.root.astype(np.float64), fitted.means.mean(axis=0, dtype=np.float64)
@@ -101,18 +111,21 @@ class SideTensors:
             means = placed_labels(detector.text_features, fitted, detector.text_features).astype(np.float64)
             others = placed_labels(energy[0], fitted, energy[1]).astype(np.float64)
         means[fitted.classes] = fitted.means
-        self._directions = tensor(
+        self._directions = self._array(
             means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), _NO_LENGTH)
         )
         whitened, background = (means - middle) @ root, (others - middle) @ root
-        self._middle, self._root = tensor(middle), tensor(root)
-        self._means, self._means_half = tensor(whitened), tensor((whitened**2).sum(axis=1) / 2)
-        self._placed, self._placed_half = tensor(background), tensor((background**2).sum(axis=1) / 2)
-        rows = np.zeros(self._classes, dtype=bool)
-        rows[fitted.classes] = True
-        self._with_images = torch.from_numpy(rows).to(self._means.device)
+        self._middle, self._root = self._array(middle), self._array(root)
+        self._means, self._means_half = self._array(whitened), self._array((whitened**2).sum(axis=1) / 2)
+        self._placed, self._placed_half = (
+            self._array(background),
+            self._array((background**2).sum(axis=1) / 2),
+        )
+        # Added to discriminants, it leaves the classes with images alone.
+        without_images = np.full(self._classes, -np.inf)
+        without_images[fitted.classes] = 0
+        self._only_with_images = self._array(without_images)
 
-    @torch.inference_mode()
     def __call__(self, features: Rows, shown: int = 1, logit_scale: float | None = None) -> PartValues:
         """Parts and largest logits of image features (N, D), unit rows, in blocks of images.
 
@@ -123,7 +136,7 @@ class SideTensors:
                 Gaussians, whose softmax is the posterior, and have no factor. None for no confidence.
         """
         pieces = [
-            self._block(torch.from_numpy(features[part]).to(self.device), shown, logit_scale)
+            self._block(self._array(features[part]), shown, logit_scale)
             for part in self._blocks_of(len(features))
         ]
         if not pieces:
@@ -133,19 +146,29 @@ class SideTensors:
                 np.empty((0, shown), dtype=np.float32),
                 None if logit_scale is None else np.empty(0),
             )
-        return PartValues(*(torch.cat(column).cpu().numpy() for column in zip(*pieces, strict=True)))
+        values, labels, cosines, *confidence = (
+            np.concatenate([_numpy(piece) for piece in column]) for column in zip(*pieces, strict=True)
+        )
+        return PartValues(values, labels, cosines.astype(np.float32), *confidence)
 
-    @torch.inference_mode()
     def predicted(self, features: Rows, image_weights: Sequence[float]) -> npt.NDArray[np.int64]:
         """The classes (W, N) of image features (N, D) if the discriminants had each of W weights w."""
         found = np.empty((len(image_weights), len(features)), dtype=np.int64)
         for part in self._blocks_of(len(features)):
-            rows = torch.from_numpy(features[part]).to(self.device)
+            rows = self._array(features[part])
             cosines = rows @ self._text.T
             discriminants = (rows - self._middle) @ self._root @ self._means.T - self._means_half
             for i, weight in enumerate(image_weights):
                 logits = cosines + weight * CLIP_TEMPERATURE * discriminants
-                found[i, part] = logits.argmax(dim=-1).cpu().numpy()
+                found[i, part] = _numpy(logits.argmax(axis=-1))
+        return found
+
+    def logits(self, features: Rows) -> npt.NDArray[np.float64]:
+        """The logits (N, K) that image features (N, D) are classified with; −∞ without prompt and images."""
+        found = np.empty((len(features), self._classes))
+        for part in self._blocks_of(len(features)):
+            rows = self._array(features[part])
+            found[part] = _numpy(self._logits(rows, self._compared(rows))[0])
         return found
 
     def _blocks_of(self, count: int) -> Iterator[slice]:
@@ -153,8 +176,22 @@ class SideTensors:
         size = max(16, min(_MOST_IMAGES, _BLOCK // max(1, self._classes + len(self._background))))
         return (slice(start, start + size) for start in range(0, count, size))
 
-    def _block(self, features: Tensor, shown: int, logit_scale: float | None) -> tuple[Tensor, ...]:
+    def _block(self, features: Any, shown: int, logit_scale: float | None) -> tuple[Any, ...]:
         """Values (N, P), labels and cosines (N, ``shown``) of the largest logits, and confidence, of one block."""
+        xp = library(features)
+        sides = self._compared(features)
+        logits, cosines = self._logits(features, sides)
+        _, labels = largest(logits, min(shown, logits.shape[-1]))
+        values = [self._part(name, sides) for name in self.parts]
+        stacked = xp.stack(values, axis=-1) if values else double(features[:, :0])
+        found = stacked, labels, taken(cosines, labels)
+        if logit_scale is None:
+            return found
+        scaled = double(logits) * (logit_scale if len(self._text) else 1.0)
+        return *found, xp.exp(xp.amax(scaled, axis=-1) - logsumexp(scaled))
+
+    def _compared(self, features: Any) -> _Block:
+        """One block of images, compared with all labels."""
         sides = _Block(
             cosines=features @ self._energy.T,
             others=features @ self._background.T,
@@ -162,53 +199,47 @@ class SideTensors:
             placed=None,
             whitened=None,
         )
-        if self._has_images:
-            whitened = (features - self._middle) @ self._root
-            sides = sides._replace(
-                discriminants=whitened @ self._means.T - self._means_half,
-                placed=whitened @ self._placed.T - self._placed_half,
-                whitened=whitened,
-            )
-        if len(self._text):
-            cosines = sides.cosines if self._text is self._energy else features @ self._text.T
-            logits = cosines
-            if sides.discriminants is not None and self._share:
-                logits = cosines + self._share * sides.discriminants
-        else:
-            assert sides.discriminants is not None  # noqa: S101 - a detector has prompts or means
-            cosines = features @ self._directions.T
-            logits = sides.discriminants.where(self._with_images, -torch.inf)
-        labels = logits.topk(min(shown, logits.shape[-1]), dim=-1).indices
-        values = [self._part(name, sides) for name in self.parts]
-        stacked = torch.stack(values, dim=-1) if values else features.new_empty((len(features), 0)).double()
-        found = stacked, labels, cosines.gather(-1, labels)
-        if logit_scale is None:
-            return found
-        scale = logit_scale if len(self._text) else 1.0
-        return *found, torch.softmax(scale * logits.double(), dim=-1).amax(dim=-1)
+        if not self._has_images:
+            return sides
+        whitened = (features - self._middle) @ self._root
+        return sides._replace(
+            discriminants=whitened @ self._means.T - self._means_half,
+            placed=whitened @ self._placed.T - self._placed_half,
+            whitened=whitened,
+        )
 
-    def _part(self, name: str, sides: _Block) -> Tensor:
+    def _logits(self, features: Any, sides: _Block) -> tuple[Any, Any]:
+        """Logits of the classes, and the cosines that are shown with them: (N, K) each."""
+        if not len(self._text):
+            return sides.discriminants + self._only_with_images, features @ self._directions.T
+        cosines = sides.cosines if self._text is self._energy else features @ self._text.T
+        if self._has_images and self._share:
+            return cosines + self._share * sides.discriminants, cosines
+        return cosines, cosines
+
+    def _part(self, name: str, sides: _Block) -> Any:
         """The value (N,) float64 of one part."""
+        xp = library(sides.cosines)
         if name == "text":
-            top = sides.cosines.topk(self._top_c, dim=-1)
-            rest = sides.cosines.scatter(-1, top.indices, -torch.inf)
-            floor = torch.logsumexp(torch.cat([rest, sides.others], dim=-1) / self._temperature, dim=-1)
-            return delta_energy_from_top(top.values, floor, self._temperature)
-        assert sides.discriminants is not None and sides.placed is not None  # noqa: S101
-        assert sides.whitened is not None  # noqa: S101 - for the type checker: it has class means
+            top, places = largest(sides.cosines, self._top_c)
+            rest = replaced(sides.cosines, places, -np.inf)
+            floor = logsumexp(xp.concatenate([rest, sides.others], axis=-1) / self._temperature)
+            return delta_energy_from_top(top, floor, self._temperature)
         if name == "images":
-            nearest = sides.discriminants.where(self._with_images, -torch.inf).argmax(dim=-1)
+            nearest = (sides.discriminants + self._only_with_images).argmax(axis=-1)
             # Not from the discriminants: as a difference of large numbers it would lose digits.
-            return -(sides.whitened - self._means[nearest]).square().sum(dim=-1).double()
-        both = torch.cat(
+            return -double(xp.square(sides.whitened - self._means[nearest]).sum(axis=-1))
+        both = xp.concatenate(
             [
                 sides.cosines + self._joint_share * sides.discriminants,
                 sides.others + self._joint_share * sides.placed,
             ],
-            dim=-1,
+            axis=-1,
         )
-        scaled = both.div_(self._temperature)
-        return (scaled[:, : self._classes].amax(dim=-1) - torch.logsumexp(scaled, dim=-1)).double()
+        top, place = largest(both[:, : self._classes], 1)
+        others = double(logsumexp((replaced(both, place, -np.inf) - top) / self._temperature))
+        # −log(1 + Σ): of a class that is nearly certain, the difference of two logarithms would keep no digits.
+        return -xp.logaddexp(xp.zeros_like(others), others)
 
 
 class _Block(NamedTuple):
@@ -220,11 +251,22 @@ class _Block(NamedTuple):
         whitened: (N, D), deviations from the mean of the class means, multiplied by W.
     """
 
-    cosines: Tensor
-    others: Tensor
-    discriminants: Tensor | None
-    placed: Tensor | None
-    whitened: Tensor | None
+    cosines: Any
+    others: Any
+    discriminants: Any
+    placed: Any
+    whitened: Any
+
+
+def few(images: int, detector: DetectorFields) -> bool:
+    """Whether NumPy has so few cosines to compute that it is not worth while to import PyTorch."""
+    labels = max(len(detector.class_names), 1) + len(detector.background)
+    return labels <= _FEW_LABELS and images * labels <= FEW_COSINES
+
+
+def _numpy(values: Any) -> Any:
+    """An array of NumPy with these values."""
+    return values if isinstance(values, np.ndarray) else values.cpu().numpy()
 
 
 def possible_parts(detector: DetectorFields) -> tuple[str, ...]:

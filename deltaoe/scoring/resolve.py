@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.clip.reference import DEFAULT_MODEL
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.images.labels import read_labels
@@ -25,15 +24,25 @@ from deltaoe.scoring.options import (
     BackgroundListOptions,
     ScoreOptions,
 )
+from deltaoe.scoring.saved_detectors import detector_path
+from deltaoe.scoring.sides import with_evidence
+from deltaoe.scoring.zero_shot import (
+    calibrate,
+    detector_of_text_features,
+    text_features,
+    with_selected_settings,
+    zero_shot_detector,
+)
+from deltaoe.scoring.zero_shot_images import fitting_rows, image_detector, why_not_fitted, with_images_of
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
 
 
-class ZeroShot(NamedTuple):
-    """A detector that was not tuned.
+class Chosen(NamedTuple):
+    """The detector that images are scored with.
 
     Attributes:
-        detector: of zero-shot prompts, given text features, images, or prompts and images.
+        detector: a saved one; or one of zero-shot prompts, given text features, images, or prompts and images.
         origin: where it comes from, in words.
         source: where its model can be loaded from.
         notes: sentences for the user: which evidence it lacks, and what would be needed.
@@ -46,7 +55,7 @@ class ZeroShot(NamedTuple):
 
 
 def saved_detector(workspace: Workspace, options: ScoreOptions) -> tuple[Detector, str] | None:
-    """The detector file that the options name, or the last one tuned in the workspace; and its origin in words.
+    """The detector that the options name, or the last one tuned in the workspace; and its origin in words.
 
     None if there is neither, or if the options ask for other prompts than a saved detector's.
 
@@ -54,9 +63,12 @@ def saved_detector(workspace: Workspace, options: ScoreOptions) -> tuple[Detecto
         ConfigError: the options change a setting that a saved detector fixes.
         DataError: there is no such detector, or it cannot be read.
     """
-    path = options.detector or (None if options.prompt_flags else workspace.current_detector())
-    if path is None:
+    if options.detector:
+        path = detector_path(workspace, options.detector)
+    elif options.prompt_flags or (current := workspace.current_detector()) is None:
         return None
+    else:
+        path = current
     changed = [
         name
         for name, value in (
@@ -74,9 +86,33 @@ def saved_detector(workspace: Workspace, options: ScoreOptions) -> tuple[Detecto
     return Detector.load(path), f"tuned detector {os.path.relpath(path)}"
 
 
+def chosen_detector(
+    saved: tuple[Detector, str] | None,
+    scored: DataSet | None,
+    workspace: Workspace,
+    options: ScoreOptions,
+    on: OnEvent,
+) -> Chosen:
+    """The saved detector with the evidence that is asked for, or else a zero-shot one.
+
+    Args:
+        saved: what :func:`saved_detector` has found.
+        scored, workspace, options, on: as for :func:`zero_shot_detector_for`.
+
+    Raises:
+        ConfigError: the saved detector has not that evidence; and as for :func:`zero_shot_detector_for`.
+        DataError, MismatchError, ModelError, StoreError: likewise.
+    """
+    if saved is None:
+        return zero_shot_detector_for(scored, workspace, options, on)
+    detector, origin = saved
+    source = ModelSource(options.model, workspace, detector.space.model, on=on, expected=detector.space)
+    return Chosen(with_evidence(detector, options.evidence), origin, source, [])
+
+
 def zero_shot_detector_for(
     scored: DataSet | None, workspace: Workspace, options: ScoreOptions, on: OnEvent
-) -> ZeroShot:
+) -> Chosen:
     """A detector of zero-shot prompts or given text features, calibrated if there are in-distribution images.
 
     Args:
@@ -92,7 +128,7 @@ def zero_shot_detector_for(
         ModelError, StoreError: the model or the workspace cannot be used.
     """
     data = workspace.dataset(options.data)
-    default = data.model if data else scored.model if scored else DEFAULT_MODEL
+    default = data.model if data else scored.model if scored else None
     source = ModelSource(options.model, workspace, default, on=on)
     given = _given_text_features(options, data)
     names = given[0] if given is not None else _class_names(options, data)
@@ -105,15 +141,6 @@ def zero_shot_detector_for(
                 hint="pass --text-features FILE, or import the classes' text features with the images'",
             )
     fitted = _fitting_rows(data, names, options, alone)
-
-    # Imported here: torch takes seconds, and a wrong option should be answered at once.
-    from deltaoe.scoring.zero_shot import (
-        calibrate,
-        detector_of_text_features,
-        with_selected_settings,
-        zero_shot_detector,
-    )
-    from deltaoe.scoring.zero_shot_images import image_detector, why_not_fitted, with_images_of
 
     notes = []
     one_class = fitted is not None and len(names) == 1
@@ -154,7 +181,7 @@ def zero_shot_detector_for(
             "there are no images of known classes to select with",
             hint="extract them first: deltaoe extract DIR   (DIR holds one folder per class)",
         )
-    return ZeroShot(detector, origin, source, notes)
+    return Chosen(detector, origin, source, notes)
 
 
 def _images_alone(data: DataSet | None, workspace: Workspace, options: ScoreOptions, has_text: bool) -> bool:
@@ -203,8 +230,6 @@ def _fitting_rows(
     Raises:
         DataError: ``images`` or ``both`` asks for more images than there are.
     """
-    from deltaoe.scoring.zero_shot_images import fitting_rows
-
     usable = data is not None and data.labelled and set(data.class_names) <= set(names)
     if data is None or not usable:
         if options.evidence == "both" or alone:
@@ -279,12 +304,9 @@ def list_background(
     """
     options.check()
     data = workspace.dataset(options.data)
-    source = ModelSource(options.model, workspace, data.model if data else DEFAULT_MODEL, on=on)
+    source = ModelSource(options.model, workspace, data.model if data else None, on=on)
     given = _given_text_features(options, data)
     names = given[0] if given is not None else _class_names(options, data)
-
-    # Imported here: torch takes seconds, and a wrong option should be answered at once.
-    from deltaoe.scoring.zero_shot import text_features
 
     if given is not None:
         return ranked_candidates(options.prompts.background, names, given[1], None, default=NONE)

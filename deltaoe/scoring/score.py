@@ -7,32 +7,42 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from deltaoe.clip.source import ModelSource
-from deltaoe.errors import ConfigError, MismatchError, ModelError
+from deltaoe.errors import ConfigError, MismatchError
 from deltaoe.extraction.ingest import ingest
 from deltaoe.images.inputs import find_files
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
-from deltaoe.scoring.options import NONE, Rule, ScoreOptions
-from deltaoe.scoring.resolve import saved_detector, zero_shot_detector_for
+from deltaoe.scoring.options import Rule, ScoreOptions
+from deltaoe.scoring.resolve import chosen_detector, saved_detector
 from deltaoe.scoring.score_table import VERDICTS, ScoreTable, Verdict
-from deltaoe.scoring.sides import with_evidence
-from deltaoe.scoring.verdicts import decide, rows_to_score_exactly
-from deltaoe.scoring.vocabulary import (
-    Vocabulary,
-    check_vocabulary,
-    vocabulary_for,
-    vocabulary_source,
-    with_names,
-)
+from deltaoe.scoring.scorer import IMAGE_BLOCK, Scorer, score_stored, with_exact_scores
+from deltaoe.scoring.staleness import staleness
+from deltaoe.scoring.verdicts import decide, rows_to_score_exactly, tabulated
+from deltaoe.scoring.vocabulary import check_vocabulary, vocabulary_once, vocabulary_source, with_names
+from deltaoe.short_repr import number_of_notes, short_repr
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
+
+
+class StoredFeatures(NamedTuple):
+    """Where the features of N scored images are.
+
+    Attributes:
+        store: has them.
+        digests: (N, 32) uint8, under which they are stored, in the order of the table.
+        source: where their model can be loaded from.
+    """
+
+    store: FeatureStore
+    digests: Digests
+    source: ModelSource
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,7 @@ class ScoreResult:
         encoded: number of images that were encoded now.
         reused: number of images whose features were in the store and whose files were not opened.
         notes: sentences for the user.
+        features: where the images' features are; None if the result was not made by :func:`score`.
     """
 
     table: ScoreTable
@@ -60,6 +71,12 @@ class ScoreResult:
     encoded: int
     reused: int
     notes: list[str]
+    features: StoredFeatures | None = None
+
+    def __repr__(self) -> str:
+        """The table's numbers, the rule and the origin of the detector; the files would fill the screen."""
+        level = f"alpha = {self.rule.alpha:g}" if self.rule.fdr is None else f"fdr = {self.rule.fdr:g}"
+        return short_repr(self, repr(self.table), level, self.origin, number_of_notes(self.notes))
 
     def files_of(self, verdict: Verdict) -> list[str]:
         """Paths by which the images of a verdict can be opened, in the order of the table."""
@@ -142,26 +159,25 @@ def score(
     options.check()
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     data = _requested_data(given, workspace)
-    chosen = saved_detector(workspace, options)
-    options, lacking = _for_neighbours(options, chosen[0].fused if chosen else bool(workspace.listings()))
-    if chosen is not None:
-        detector, origin = chosen
-        detector = with_evidence(detector, options.evidence)
-        source = ModelSource(options.model, workspace, detector.space.model, on=on, expected=detector.space)
-    else:
-        detector, origin, source, notes = zero_shot_detector_for(data, workspace, options, on)
-        lacking += notes
-
+    saved = saved_detector(workspace, options)
+    stale = staleness(workspace, options, saved[0] if saved else None, on)
+    options, lacking = _for_neighbours(options, saved[0].fused if saved else bool(workspace.listings()))
+    detector, origin, source, notes = chosen_detector(saved, data, workspace, options, on)
+    lacking += notes
     check_vocabulary(vocabulary_source(detector, options))
-    # Imported here: torch takes seconds, and a wrong option should be answered at once.
-    from deltaoe.scoring.scorer import Scorer, score_stored, with_exact_scores
 
     images = (
         _ingested(given, workspace, source, options, on, stdin)
         if data is None
         else _of_data_set(data, workspace, detector)
     )
-    scorer = Scorer(detector, device=options.model.device, neighbours=options.neighbours, index=options.index)
+    scorer = Scorer(
+        detector,
+        device=options.model.device,
+        neighbours=options.neighbours,
+        index=options.index,
+        images=len(images.digests),
+    )
     scored = score_stored(scorer, images.store, images.digests, on)
     decisions = decide(detector, scored.scores, scored.labels[:, 0], options.rule)
     # Where the threshold lies between the bounds of a score, the score is computed exactly, so that no verdict depends
@@ -171,36 +187,13 @@ def score(
         scored = with_exact_scores(scored, rows, scorer, images.store, images.digests)
         decisions = decide(detector, scored.scores, scored.labels[:, 0], options.rule)
         exact[rows] = True
-    table = ScoreTable(
-        class_names=detector.class_names,
-        paths=images.names,
-        scores=scored.scores,
-        labels=scored.labels,
-        cosines=scored.cosines,
-        p_values=decisions.p_values,
-        threshold=decisions.threshold,
-        alpha=options.rule.alpha,
-        failed=images.failed,
-        thresholds=decisions.thresholds,
-        bounds=scored.bounds,
-        parts=detector.parts if detector.fused else (),
-        part_p_values=detector.part_p_values(scored.parts)
-        if detector.fused and scored.parts is not None
-        else None,
-    )
+    table = tabulated(detector, options.rule, scored, decisions, images.names, images.failed)
     said: list[str] = []
-    if vocabulary_source(detector, options) != NONE:
-
-        def vocabulary() -> Vocabulary | None:
-            try:
-                return vocabulary_for(detector, options, source, workspace, on)
-            except ModelError as cause:
-                if options.vocabulary is not None:
-                    raise
-                said.append(f"Unknown images get no names, because the model cannot be loaded: {cause}.")
-                return None
-
-        table = with_names(table, (images.store, images.digests), vocabulary)
+    vocabulary = vocabulary_once(detector, options, source, workspace, on, said.append)
+    if vocabulary is not None:
+        table = with_names(
+            table, lambda rows: images.store.blocks(images.digests[rows], rows=IMAGE_BLOCK), vocabulary
+        )
     return ScoreResult(
         table=table,
         rule=options.rule,
@@ -211,7 +204,8 @@ def score(
         model=str(source.ref) if data is None else detector.space.model,
         encoded=images.encoded,
         reused=images.reused,
-        notes=lacking + _notes(detector, data, scorer.recall, exact) + decisions.notes + said,
+        notes=stale + lacking + _notes(detector, data, scorer.recall, exact) + decisions.notes + said,
+        features=StoredFeatures(images.store, images.digests, source),
     )
 
 

@@ -9,13 +9,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.data_frame import categorical, data_frame, texts
 from deltaoe.store.atomic import replacing
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = npt.NDArray[np.float64]
 Verdict = Literal["known", "unknown", "undecided"]
 VERDICTS: tuple[Verdict, ...] = ("known", "unknown", "undecided")
 CSV_START = "path,verdict,class,score,p_value,margin"
@@ -23,6 +28,8 @@ CSV_START = "path,verdict,class,score,p_value,margin"
 NONE_FITS = "none fits"
 _BOUNDS = ("score_low", "score_high")
 _REASON = "unknown_by"
+# Those of :meth:`ScoreTable.reason`.
+_PLACE_OF_REASON = {"text": 0, "images": 1, "text and images": 2, "together": 3}
 _NAMES = ("looks_like", "looks_like_cosine")
 _DECIMALS = 6  # of cosines
 _ROWS = 65_536  # of which the columns are held as Python values at a time
@@ -200,6 +207,42 @@ class ScoreTable:
                     "error": None,
                 }
         yield from (failed_record(path, reason, self.column_names) for path, reason in self.failed)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The columns of ``scores.csv`` as a data frame: the images in order, then the failed files.
+
+        Verdicts (``known``, ``unknown``, ``undecided``, ``failed``), classes, and which parts call an image unknown are
+        categorical. A number or name that there is not, such as the score of a failed file, is missing.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        n, failed = len(self), len(self.failed)
+        columns = self.columns()
+
+        def numbers(values: npt.ArrayLike) -> Floats:
+            return np.append(np.asarray(values, dtype=np.float64), np.full(failed, np.nan))
+
+        def names(places: npt.ArrayLike, among: Sequence[str], of_failed: int = -1) -> Any:
+            return categorical(np.append(places, np.full(failed, of_failed)).astype(np.int64), among)
+
+        frame: dict[str, Any] = {
+            "path": texts([*self.paths, *(path for path, _ in self.failed)]),
+            "verdict": names(self.verdict_numbers, (*VERDICTS, "failed"), of_failed=len(VERDICTS)),
+            "class": names(self.labels[:, 0], self.class_names),
+        }
+        for name, values in columns.items():
+            if name == _REASON:
+                frame[name] = names([_PLACE_OF_REASON.get(one, -1) for one in values], [*_PLACE_OF_REASON])
+            elif name == _NAMES[0]:
+                frame[name] = texts([*values, *[None] * failed])
+            elif name not in frame:
+                frame[name] = numbers(values)
+        for rank in range(self.labels.shape[1]):
+            frame[f"class_{rank + 1}"] = names(self.labels[:, rank], self.class_names)
+            frame[f"cosine_{rank + 1}"] = numbers(_rounded(self.cosines[:, rank]))
+        frame["error"] = texts([None] * n + [reason for _, reason in self.failed])
+        return data_frame(frame)
 
     def write_csv(self, path: Path) -> None:
         """Write the columns as CSV, atomically; file names that are not UTF-8 keep their bytes.

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from deltaoe.errors import ConfigError
-from deltaoe.functional.energy import delta_energy_from_top
-from deltaoe.functional.label_sums import ROUNDING, delta_energy_bounds, nearest_and_floor, tail_bounds
+from deltaoe.functional.limits import ROUNDING
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.runtime import float64_device, resolve_device
 from deltaoe.scoring.detector import Detector
-from deltaoe.scoring.label_index import LabelIndex
 from deltaoe.scoring.options import IndexKind
-from deltaoe.scoring.parts import SideTensors
+from deltaoe.scoring.parts import few
 from deltaoe.store.feature_store import Digests, Features, FeatureStore
+
+if TYPE_CHECKING:
+    from deltaoe.scoring.many_labels import NearestLabels
 
 IMAGE_BLOCK = 2048
 _REPORTED = 3  # labels reported per image: c of them, but at least this many
 _NEIGHBOURS = 64  # labels that an approximate index looks up per image by default
-_RECALL_IMAGES = 256  # on which the recall of an approximate index is measured
 
 Floats = npt.NDArray[np.float64]
 
@@ -53,16 +52,20 @@ class Scorer:
     many labels per image; the sum over the others is bounded from both sides **[derived]**, and the score is the
     middle of its bounds (docs/explanation/method.md, "Computation").
 
+    Few exact scores on a CPU are computed by NumPy, which takes less time than to import PyTorch; all others by
+    PyTorch. The two differ by rounding; an image that is a calibration image has the same p-value by both
+    (:func:`deltaoe.functional.conformal.with_ties`).
+
     Args:
         detector: its prompts, background, τ and c are used.
         device: device of the exact pass, as in ``--device``.
+        images: number of images that will be scored, if that is known: so many decide whether NumPy does it. None for
+            many.
         neighbours: number of labels to look up per image; None for all.
         index: kind of FAISS index. ``hnsw`` and ``ivf`` are approximate: scores then have no bounds.
 
     Attributes:
         shown: number of nearest labels that are returned per image.
-        recall: share of the true nearest labels that an approximate index finds, measured on the first images that
-            are scored; None before that, or if the index is exact.
 
     Raises:
         ConfigError: ``neighbours`` is smaller than c, or the detector has image evidence, which has no bounds; or there
@@ -83,110 +86,52 @@ class Scorer:
         device: str = "cpu",
         neighbours: int | None = None,
         index: IndexKind = "flat",
+        images: int | None = None,
     ) -> None:
         self.detector = detector
         self.shown = max(detector.top_c, min(_REPORTED, len(detector.class_names)))
-        self.recall: float | None = None
-        self._device = float64_device(resolve_device(device))
-        labels, background = detector.prompts
-        self._labels, self._background = (
-            torch.from_numpy(np.ascontiguousarray(rows)).to(self._device) for rows in (labels, background)
-        )
-        self._sides = (
-            None
-            if detector.has_one_side
-            else SideTensors(detector, detector.parts or ("text",), (labels, background), self._device)
-        )
         if neighbours is not None and neighbours < detector.top_c:
             raise ConfigError(
                 f"--neighbours {neighbours} is fewer than top-c, {detector.top_c}",
                 hint="64 is a good number; leave it out for exact scores",
             )
-        self._neighbours = neighbours or (_NEIGHBOURS if index != "flat" else None)
-        if self._neighbours is not None:
-            if len(detector.means):
-                raise ConfigError(
-                    "image evidence compares with every class, so --neighbours can't be used with it",
-                    hint="leave --neighbours out, or use --evidence text",
-                )
-            gpu = self._device.type != "cpu"
-            # Classes are predicted by prompts of their own, if the energies have others.
-            own = len(detector.energy_features) > 0
-            self._class_index = LabelIndex(detector.text_features, index, gpu=gpu) if own else None
-            self._indexes = [
-                (LabelIndex(rows, index, gpu=gpu), rows.sum(axis=0, dtype=np.float64))
-                for rows in (labels, background)
-                if len(rows)
-            ]
+        wanted = neighbours or (_NEIGHBOURS if index != "flat" else None)
+        if wanted is not None and len(detector.means):
+            raise ConfigError(
+                "image evidence compares with every class, so --neighbours can't be used with it",
+                hint="leave --neighbours out, or use --evidence text",
+            )
+        self._neighbours: NearestLabels | None = None
+        if wanted is None and device in {"auto", "cpu"} and images is not None and few(images, detector):
+            self._exact = detector.computing(images)
+            return
+        place = float64_device(resolve_device(device))
+        self._exact = detector.computing(None, place)
+        if wanted is not None:
+            from deltaoe.scoring.many_labels import NearestLabels  # it loads PyTorch
 
-    @torch.inference_mode()
+            gpu = place.type != "cpu"
+            self._neighbours = NearestLabels(detector, detector.prompts, wanted, index, self.shown, gpu=gpu)
+
+    @property
+    def recall(self) -> float | None:
+        """Share of the true nearest labels that an approximate index finds, on the first images that were scored.
+
+        None before that, or if the index is exact.
+        """
+        return self._neighbours.recall if self._neighbours is not None else None
+
     def __call__(self, features: Features) -> ImageScores:
         """Scores of image features (N, D), unit rows; exact unless ``neighbours`` or an index was given."""
-        return self.exact(features) if self._neighbours is None else self._by_neighbours(features)
+        if self._neighbours is None:
+            return self.exact(features)
+        return ImageScores(*self._neighbours(features))
 
-    @torch.inference_mode()
     def exact(self, features: Features) -> ImageScores:
         """Exact scores of image features (N, D), unit rows, by one pass over all labels, whatever ``neighbours`` is."""
-        if self._sides is not None:
-            found = self._sides(features, self.shown)
-            parts = found.values if self.detector.parts else None
-            return ImageScores(
-                self.detector.fused_scores(found.values), found.labels, found.cosines, None, parts
-            )
-        cosines, labels, floor = nearest_and_floor(
-            torch.from_numpy(features).to(self._device),
-            self._labels,
-            self._background,
-            shown=self.shown,
-            top_c=self.detector.top_c,
-            temperature=self.detector.temperature,
-        )
-        scores = delta_energy_from_top(cosines[:, : self.detector.top_c], floor, self.detector.temperature)
-        return ImageScores(scores.cpu().numpy(), labels.cpu().numpy(), cosines.cpu().numpy(), None)
-
-    def _by_neighbours(self, features: Features) -> ImageScores:
-        """Scores from the nearest labels, and bounds on what the labels that were not looked up add."""
-        temperature, top_c = self.detector.temperature, self.detector.top_c
-        class_index = self._indexes[0][0]
-        if not class_index.exact and self.recall is None:
-            self.recall = class_index.recall(features[:_RECALL_IMAGES], self.shown)
-        # Terms of the log-sum-exp outside the c largest cosines: (N,) each, once as lower and once as upper bounds.
-        lower: list[torch.Tensor] = []
-        upper: list[torch.Tensor] = []
-        nearest: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]] = []
-        for number, (index, label_sum) in enumerate(self._indexes):
-            cosines, labels = index.search(features, self._neighbours_in(index))
-            nearest.append((cosines, labels))
-            values = torch.from_numpy(cosines).double()
-            outside = values[:, top_c:] if number == 0 else values
-            known_term = torch.logsumexp(outside / temperature, dim=-1)
-            lower.append(known_term)
-            upper.append(known_term)
-            others = torch.tensor(float(len(index) - values.shape[1]))
-            if others > 0:
-                all_cosines = torch.from_numpy(features.astype(np.float64) @ label_sum)
-                mean = (all_cosines - values.sum(dim=-1)) / others
-                low_term, high_term = tail_bounds(others, mean, values[:, -1], temperature)
-                lower.append(low_term)
-                upper.append(high_term)
-        cosines, labels = nearest[0]
-        low, high = (torch.logsumexp(torch.stack(terms), dim=0) for terms in (lower, upper))
-        bounds = torch.stack(
-            delta_energy_bounds(torch.from_numpy(cosines[:, :top_c]), low, high, temperature), dim=1
-        ).numpy()
-        if self._class_index is not None:
-            cosines, labels = self._class_index.search(features, self.shown)
-        return ImageScores(
-            bounds.mean(axis=1),
-            labels[:, : self.shown],
-            cosines[:, : self.shown],
-            bounds if class_index.exact else None,
-        )
-
-    def _neighbours_in(self, index: LabelIndex) -> int:
-        """Number of labels to look up in this index: at most all, at least as many as are shown."""
-        assert self._neighbours is not None  # noqa: S101 - for the type checker
-        return min(len(index), max(self._neighbours, self.shown))
+        found = self._exact(features, self.shown)
+        parts = found.values if self.detector.parts else None
+        return ImageScores(self.detector.fused_scores(found.values), found.labels, found.cosines, None, parts)
 
 
 def score_stored(scorer: Scorer, store: FeatureStore, digests: Digests, on: OnEvent = silent) -> ImageScores:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,8 @@ from deltaoe.errors import ConfigError
 from deltaoe.functional import conformal
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import Rule
+from deltaoe.scoring.score_table import ScoreTable
+from deltaoe.scoring.scorer import ImageScores
 
 Floats = npt.NDArray[np.float64]
 
@@ -87,6 +89,34 @@ def decide(detector: Detector, scores: Floats, classes: npt.NDArray[np.int64], r
     return Decisions(p, np.full(len(scores), np.nan if threshold is None else threshold), threshold, notes)
 
 
+def tabulated(
+    detector: Detector,
+    rule: Rule,
+    scored: ImageScores,
+    decisions: Decisions,
+    paths: Sequence[str],
+    failed: Sequence[tuple[str, str]],
+) -> ScoreTable:
+    """The table of N scored images with these paths, and of the files that failed."""
+    return ScoreTable(
+        class_names=detector.class_names,
+        paths=paths,
+        scores=scored.scores,
+        labels=scored.labels,
+        cosines=scored.cosines,
+        p_values=decisions.p_values,
+        threshold=decisions.threshold,
+        alpha=rule.alpha,
+        failed=failed,
+        thresholds=decisions.thresholds,
+        bounds=scored.bounds,
+        parts=detector.parts if detector.fused else (),
+        part_p_values=detector.part_p_values(scored.parts)
+        if detector.fused and scored.parts is not None
+        else None,
+    )
+
+
 def rows_to_score_exactly(
     bounds: Floats | None, thresholds: Floats | None, exact: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int64]:
@@ -125,7 +155,7 @@ def _small_calibration_notes(n: int, needed: int, rule: Rule) -> list[str]:
     """One sentence if n calibration images are too few for the rule, with the smallest level that they allow."""
     if n >= needed:
         return []
-    smallest = math.ceil(10_000 / (n + 1)) / 10_000
+    smallest = conformal.smallest_alpha(n)
     name = "alpha" if rule.fdr is None else "fdr"
     return [
         f"Calibration has {n} images; {name} {rule.level:g} needs at least {needed}, so nothing is called known "

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from deltaoe.clip.source import ModelSource
+from deltaoe.errors import ModelError
 from deltaoe.functional.nearest_names import nearest_names
 from deltaoe.functional.unit_rows import Rows
 from deltaoe.progress import OnEvent
@@ -17,12 +19,13 @@ from deltaoe.scoring.background import named_labels
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import IMAGENET, NONE, TEMPLATE, ScoreOptions
 from deltaoe.scoring.score_table import NONE_FITS, VERDICTS, ScoreTable
-from deltaoe.store.feature_store import Digests, FeatureStore
+from deltaoe.scoring.zero_shot import text_features
 from deltaoe.store.workspace import Workspace
 
 # A name fits if CLIP gives it at least this probability among all names; `benchmarks/looks_like.py` measures it.
 FITTING = 0.2
-_ROWS = 2048  # images that are read at a time
+
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,6 @@ def vocabulary_for(
     """
 
     def encode(names: Sequence[str]) -> Rows:
-        # Imported here: it loads torch, which cached text features do not need.
-        from deltaoe.scoring.zero_shot import text_features
-
         return text_features(names, options.prompts.template or TEMPLATE, source, workspace, on)
 
     wanted = vocabulary_source(detector, options)
@@ -100,28 +100,57 @@ def vocabulary_for(
     return Vocabulary(names, features) if names else None
 
 
+def vocabulary_once(
+    detector: Detector,
+    options: ScoreOptions,
+    source: ModelSource,
+    workspace: Workspace,
+    on: OnEvent,
+    say: Callable[[str], None],
+) -> Callable[[], Vocabulary | None] | None:
+    """Makes the vocabulary when it is first called; None if unknown images get no names.
+
+    Args:
+        detector, options, source, workspace, on: as for :func:`vocabulary_for`.
+        say: called with a sentence if the model of a vocabulary that nobody asked for cannot be loaded.
+    """
+    if vocabulary_source(detector, options) == NONE:
+        return None
+
+    @functools.cache
+    def make() -> Vocabulary | None:
+        try:
+            return vocabulary_for(detector, options, source, workspace, on)
+        except ModelError as cause:
+            if options.vocabulary is not None:
+                raise
+            say(f"Unknown images get no names, because the model cannot be loaded: {cause}.")
+            return None
+
+    return make
+
+
 def with_names(
     table: ScoreTable,
-    images: tuple[FeatureStore, Digests],
+    features_of: Callable[[Indices], Iterable[tuple[Indices, Rows]]],
     vocabulary: Callable[[], Vocabulary | None],
 ) -> ScoreTable:
     """The table with the nearest name of each unknown image.
 
     Args:
         table: N scored images.
-        images: the store that has their features, and their digests (N, 32) uint8.
+        features_of: of some rows (n,) of the table: positions (b,) in them, and their features (b, D), in blocks.
         vocabulary: makes the vocabulary; it is called only if there are unknown images.
 
     Raises:
         StoreError: a feature is missing or a shard cannot be read.
     """
-    store, digests = images
     unknown = np.flatnonzero(table.verdict_numbers == VERDICTS.index("unknown"))
     names = [""] * len(table)
     cosines = np.full(len(table), np.nan, dtype=np.float32)
     words = vocabulary() if len(unknown) else None
     if words is not None:
-        for part, features in store.blocks(digests[unknown], rows=_ROWS):
+        for part, features in features_of(unknown):
             found, cosines[unknown[part]] = words.resembling(features)
             for row, name in zip(unknown[part].tolist(), found, strict=True):
                 names[row] = name

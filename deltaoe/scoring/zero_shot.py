@@ -18,7 +18,6 @@ from deltaoe.scoring.background import Background, choose_background
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import TEMPERATURE, TEMPLATE, TOP_C, ZERO_SHOT_BACKGROUND, PromptOptions
 from deltaoe.scoring.scorer import Scorer, score_stored
-from deltaoe.scoring.selection import TEMPERATURES, TOP_CS, select_settings
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import FeatureStore
@@ -174,6 +173,8 @@ def with_selected_settings(
         DataError: fewer than three classes have images.
         StoreError: a feature is missing or a shard cannot be read.
     """
+    from deltaoe.scoring.selection import TEMPERATURES, TOP_CS, select_settings  # it loads PyTorch
+
     index_of = {name: i for i, name in enumerate(detector.class_names)}
     class_of = np.array([index_of[name] for name in data.class_names], dtype=np.int64)[data.class_of]
     rows = np.random.default_rng(_SELECTION_SEED).permutation(rows)[:_SELECTION_IMAGES]
@@ -205,6 +206,6 @@ def calibrate(
     Raises:
         StoreError: a feature is missing or a shard cannot be read.
     """
-    scored = score_stored(Scorer(detector), store, data.digests[rows], on)
+    scored = score_stored(Scorer(detector, images=len(rows)), store, data.digests[rows], on)
     values = scored.scores if scored.parts is None else scored.parts
     return detector.calibrated(values, scored.labels[:, 0])

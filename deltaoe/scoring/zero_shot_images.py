@@ -95,7 +95,7 @@ def with_images_of(
     Raises:
         StoreError: a feature is missing or a shard cannot be read.
     """
-    # Imported here: it loads torch, which the rows do not need.
+    # Imported here: it loads SciPy, which the rows do not need.
     from deltaoe.scoring.image_evidence import LabelledImages, with_image_evidence
     from deltaoe.scoring.zero_shot import calibrate
 

@@ -7,16 +7,21 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.data_frame import categorical, data_frame, texts
 from deltaoe.errors import ConfigError, StoreError
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.images.layout import Layout
+from deltaoe.short_repr import counted, listed, of_classes, short_repr
 from deltaoe.store.atomic import replacing
 from deltaoe.store.hdf5 import created, encoded, get_digests, get_strings, opened, put_digests, put_strings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,17 @@ class DataSet:
     inputs: tuple[str, ...] = ()
     name: str = ""
     text_features: npt.NDArray[np.float32] | None = None
+
+    def __repr__(self) -> str:
+        """Its name or inputs, and numbers of images and classes; the paths would fill the screen."""
+        return short_repr(
+            self,
+            f"data:{self.name}" if self.name else listed(self.inputs or (self.root,)),
+            counted(len(self), "image"),
+            of_classes(self.class_names),
+            counted(len(self.domain_names), "domain") if self.domain_names else "",
+            f"features of {self.model}",
+        )
 
     def __len__(self) -> int:
         """Number of images."""
@@ -103,6 +119,24 @@ class DataSet:
         """
         classes = self.class_of if class_of is None else class_of
         return few_shot_split(classes.tolist(), self.keys(), 0, 0).rest
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Path, class, domain and digest (hexadecimal) of each image as a data frame.
+
+        Classes and domains are categorical, and missing where an image has none.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        raw = self.digests.tobytes().hex()
+        return data_frame(
+            {
+                "path": texts(self.paths),
+                "class": categorical(self.class_of, self.class_names),
+                "domain": categorical(self.domain_of, self.domain_names),
+                "digest": texts([raw[i : i + 64] for i in range(0, len(raw), 64)]),
+            }
+        )
 
     def save(self, path: Path) -> None:
         """Write it as one HDF5 file, atomically. Raises StoreError."""

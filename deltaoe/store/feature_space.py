@@ -73,6 +73,11 @@ class FeatureSpace:
         # Version 1 did not name the normalisation, and had none other than l2: its stores keep their ids.
         return {"model", "normalisation"} if self.normalisation == "l2" else {"model"}
 
+    def is_same_model(self, other: FeatureSpace) -> bool:
+        """Whether the same weights made both, whatever their names and in whatever arithmetic."""
+        mine, theirs = ((one.weights, one.config, one.preprocess) for one in (self, other))
+        return mine == theirs
+
     def to_dict(self) -> dict[str, Any]:
         """The attributes as plain values, for JSON."""
         return dataclasses.asdict(self)

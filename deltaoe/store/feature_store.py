@@ -20,7 +20,7 @@ from deltaoe.store.feature_writer import StoreWriter
 from deltaoe.store.hdf5 import Digests
 from deltaoe.store.key_table import Rows
 from deltaoe.store.lock import writing
-from deltaoe.store.shards import Shard, content_keys, read_vectors
+from deltaoe.store.shards import Shard, as_read, content_keys, read_vectors
 from deltaoe.store.store_index import StoreIndex, as_digests
 
 __all__ = ["BLOCK_ROWS", "Digests", "FeatureStore", "Features"]
@@ -112,16 +112,15 @@ class FeatureStore(StoreIndex):
         order = np.lexsort((row, shard))  # as it comes, but after a compaction
         for positions in np.split(order, np.flatnonzero(np.diff(shard[order])) + 1):
             if len(positions):
-                out[positions] = read_vectors(shards[int(shard[positions[0]])].path, row[positions])
-        if self.space.dtype == "float16":
-            # Rounding to half precision moves the length by about 1e-4; cosines are meant between unit vectors.
-            length = np.sqrt(np.einsum("ij,ij->i", out, out))
-            out /= np.maximum(length, np.finfo(np.float32).tiny)[:, None]
+                out[positions] = as_read(read_vectors(shards[int(shard[positions[0]])].path, row[positions]))
         return out
 
     @contextlib.contextmanager
-    def writer(self) -> Iterator[StoreWriter]:
+    def writer(self, collected: StoreWriter | None = None) -> Iterator[StoreWriter]:
         """Become the one writer. What was added is flushed at the end, also on Ctrl-C or an error.
+
+        Args:
+            collected: a writer of this store that has collected features; None for a new one.
 
         Raises:
             StoreError: another process is writing, or the folder cannot be written.
@@ -130,7 +129,7 @@ class FeatureStore(StoreIndex):
             self.refresh()  # another writer may have finished between our reading and our lock
             if not (self.folder / "space.json").exists():
                 write_json(self.folder / "space.json", self.space.to_dict())
-            writer = StoreWriter(self)
+            writer = StoreWriter(self) if collected is None else collected
             try:
                 yield writer
             finally:

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.store.shards import write_shard
+from deltaoe.store.hdf5 import Digests
+from deltaoe.store.shards import as_read, write_shard
 from deltaoe.store.store_index import FileRecord, StoreIndex, as_digests
 
 
 class StoreWriter:
     """Collects features and observations of files until they are written as one shard.
 
-    Made by :meth:`deltaoe.store.feature_store.FeatureStore.writer`, which sees to it that there is one at a time.
+    Of those that :meth:`deltaoe.store.feature_store.FeatureStore.writer` makes there is one at a time. One made
+    otherwise may collect for long, and must be handed to that method to be flushed.
 
     Args:
         index: of the folder to write into; takes in each shard that is written.
@@ -29,6 +31,12 @@ class StoreWriter:
     def pending(self) -> int:
         """Number of rows that are not written yet: features or files, whichever are more."""
         return max(len(self._files), len(self._features))
+
+    def pending_features(self, digests: Digests) -> dict[int, npt.NDArray[np.float32]]:
+        """Features of n images, (n, 32) digests, that are not written yet: position → (D,) as they will be read."""
+        wanted = {i: self._features.get((digest.tobytes(), 0)) for i, digest in enumerate(digests)}
+        dtype = self._index.space.dtype
+        return {i: as_read(one[None].astype(dtype))[0] for i, one in wanted.items() if one is not None}
 
     def has(self, digest: bytes, view: int) -> bool:
         """Whether this feature is in the store or about to be written."""

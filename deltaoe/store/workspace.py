@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +17,18 @@ from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.hdf5 import encoded
 from deltaoe.store.lock import in_turn
+from deltaoe.store.place import workspace_folder
 
 if TYPE_CHECKING:
     from deltaoe.images.inputs import FileList
 
-NAME = ".deltaoe"
 DATA_PREFIX = "data:"
-VARIABLE = "DELTAOE_WORKSPACE"
 _FORMAT = 1
 _UNTIDY = ("..", "//", "./")
 
 
 class Workspace:
-    """The files of one workspace, and its state: the last data set, the last detector, models' feature spaces.
+    """The files of one workspace, and its state: the last data set and detector, and what belongs to what.
 
     The state file is a convenience: losing it loses no features.
 
@@ -40,6 +39,9 @@ class Workspace:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(os.path.abspath(folder))  # files are remembered by names relative to its parent
 
+    def __repr__(self) -> str:
+        return f"Workspace({str(self.folder)!r})"
+
     @classmethod
     def locate(cls, override: Path | None = None) -> Workspace:
         """The workspace to use: ``override``, else $DELTAOE_WORKSPACE, else ``.deltaoe`` here or above, else a new one.
@@ -49,17 +51,7 @@ class Workspace:
         Raises:
             StoreError: a file is in the way.
         """
-        given = override or (Path(value) if (value := os.environ.get(VARIABLE)) else None)
-        if given is not None:
-            folder = given
-        else:
-            here = Path.cwd()
-            folder = next((p / NAME for p in (here, *here.parents) if (p / NAME).is_dir()), here / NAME)
-        if folder.exists() and not folder.is_dir():
-            raise StoreError(
-                f"{folder} is a file, not a workspace folder", hint="move it away or pass --workspace DIR"
-            )
-        return cls(folder)
+        return cls(workspace_folder(override))
 
     def check_writable(self) -> None:
         """Create the folder if need be and write a file into it, before hours of work rely on that.
@@ -159,11 +151,16 @@ class Workspace:
             root=self.file_key(data.root) if data.root else "",
             inputs=tuple(self.file_key(given) for given in data.inputs),
         )
-        name = _dataset_name(stored.inputs, stored.name, stored.space_id)
-        with in_turn(self.folder / "datasets"):
-            stored.save(self.folder / "datasets" / name)
+        path = self.listing(data)
+        with in_turn(path.parent):
+            stored.save(path)
         if data.labelled and current:
-            self.remember(dataset=name)
+            self.remember(dataset=path.name)
+
+    def listing(self, data: DataSet) -> Path:
+        """The file that lists a data set; it need not exist."""
+        name = _dataset_name([self.file_key(given) for given in data.inputs], data.name, data.space_id)
+        return self.folder / "datasets" / name
 
     def dataset(self, wanted: str | Path | None = None) -> DataSet | None:
         """A data set of this workspace.
@@ -178,11 +175,8 @@ class Workspace:
             DataError: there is no such data set here.
             StoreError: it cannot be read.
         """
-        state = self.state()
         if wanted is None:
-            name = state.get("dataset")
-            path = self.folder / "datasets" / str(name)
-            return self._load(path) if name and os.path.isfile(path) else None
+            return self._listed(self.state().get("dataset"))
         text = os.fspath(wanted)
         named = text.removeprefix(DATA_PREFIX)
         spaces = [folder.name for folder in (self.folder / "features").glob("*")]
@@ -198,11 +192,11 @@ class Workspace:
                 f"{text} has not been extracted or imported in {self.folder}",
                 hint=f"run: deltaoe extract {text}" + (f"; named data sets are {names}" if names else ""),
             )
-        return self._load(latest)
+        return self.load_listing(latest)
 
     def datasets(self) -> list[DataSet]:
         """All data sets. Raises StoreError if one cannot be read."""
-        return [self._load(path) for path in self.listings()]
+        return [self.load_listing(path) for path in self.listings()]
 
     def listings(self) -> list[Path]:
         """The files of all data sets, without the temporary files of writers."""
@@ -212,7 +206,13 @@ class Workspace:
         """The names that users gave to data sets, sorted. Raises StoreError if a data set cannot be read."""
         return sorted({data.name for data in self.datasets() if data.name})
 
-    def _load(self, path: Path) -> DataSet:
+    def _listed(self, name: object) -> DataSet | None:
+        """The data set that the state names by its file; None if there is no such file any more."""
+        path = self.folder / "datasets" / str(name)
+        return self.load_listing(path) if name and os.path.isfile(path) else None
+
+    def load_listing(self, path: Path) -> DataSet:
+        """The data set that a file of :meth:`listings` lists. Raises StoreError if it cannot be read."""
         data, base = DataSet.load(path), os.path.dirname(self.folder)
         return dataclasses.replace(
             data,
@@ -224,11 +224,37 @@ class Workspace:
         """The file of the detector of this name."""
         return self.folder / "detectors" / f"{name}.safetensors"
 
+    def detector_names(self) -> list[str]:
+        """The names of all detectors, sorted."""
+        return sorted(path.stem for path in (self.folder / "detectors").glob("[!.]*.safetensors"))
+
     def current_detector(self) -> Path | None:
         """The file of the last tuned detector; None if there is none any more."""
         name = self.state().get("detector")
         path = self.detector_file(str(name))
         return path if name and os.path.isfile(path) else None
+
+    def lost_detector(self) -> str | None:
+        """The name of the last tuned detector if its file is gone, though nobody has asked deltaoe to delete it."""
+        name = self.state().get("detector")
+        return name if isinstance(name, str) and name and self.current_detector() is None else None
+
+    def tuned_on(self, name: str) -> DataSet | None:
+        """The data set that the detector of this name was tuned on, as it is now; None if that is not known any more.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        return self._listed(self.state().get("tuned_on", {}).get(name))
+
+    def is_noted(self, name: str) -> bool:
+        """Whether it was noted which data set the detector of this name was tuned on."""
+        return name in self.state().get("tuned_on", {})
+
+    def folders_seen(self, data: DataSet) -> str | None:
+        """The :func:`deltaoe.images.folders.fingerprint` of a data set's folders when it was extracted, if known."""
+        seen = self.state().get("folders", {}).get(self.listing(data).name)
+        return seen if isinstance(seen, str) else None
 
     def state(self) -> dict[str, Any]:
         """The state file's content; empty if there is no file. Raises StoreError if it is damaged."""
@@ -240,16 +266,23 @@ class Workspace:
             raise StoreError(
                 f"{path} was written by another version of deltaoe", hint="use --workspace for a new one"
             )
-        if not isinstance(state.get("spaces", {}), dict):
+        if not all(isinstance(state.get(name, {}), dict) for name in ("spaces", "tuned_on", "folders")):
             raise _damaged(path)
         return state
 
     def remember(self, **values: Any) -> None:
         """Change entries of the state file, atomically. Raises StoreError if that fails."""
-        state = self.state()
-        if {**state, **values, "format": _FORMAT} != state:
+        self.change_state(lambda state: {**state, **values})
+
+    def change_state(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Write what ``change`` makes of the state, if that differs from it. Raises StoreError if that fails.
+
+        Args:
+            change: called with the state as it is while no other process changes it; must not modify its argument.
+        """
+        if {**change(state := self.state()), "format": _FORMAT} != state:
             with in_turn(self.folder):
-                write_json(self.folder / "workspace.json", {**self.state(), **values, "format": _FORMAT})
+                write_json(self.folder / "workspace.json", {**change(self.state()), "format": _FORMAT})
 
 
 def _dataset_name(inputs: Sequence[str], name: str, space_id: str) -> str:

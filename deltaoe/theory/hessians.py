@@ -22,7 +22,7 @@ from deltaoe.errors import ConfigError, DeltaoeError
 from deltaoe.evaluation.evaluate import EvaluationData
 from deltaoe.evaluation.image_sets import domain_groups
 from deltaoe.evaluation.options import EvaluateOptions
-from deltaoe.functional.scores import CLIP_TEMPERATURE
+from deltaoe.functional.limits import CLIP_TEMPERATURE
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import generator
 from deltaoe.scoring.detector import Detector

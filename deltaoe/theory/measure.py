@@ -17,7 +17,8 @@ from deltaoe.evaluation.zero_shot_detectors import WITH_IMAGES
 from deltaoe.functional.bootstrap import Interval
 from deltaoe.functional.ebm import ebm_terms
 from deltaoe.functional.energy import delta_energy
-from deltaoe.functional.scores import CLIP_TEMPERATURE, SCORES, Evidence
+from deltaoe.functional.limits import CLIP_TEMPERATURE
+from deltaoe.functional.scores import SCORES, Evidence
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
 from deltaoe.store.feature_store import Digests, FeatureStore

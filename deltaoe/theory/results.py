@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deltaoe.evaluation.results import json_rows, rows_with, write_csv, write_document
+from deltaoe.short_repr import counted, listed, number_of_notes, short_repr
 
 Part = Literal["bound", "separation", "hessian", "distance"]
 # What the files hold of a finding.
@@ -93,6 +94,16 @@ class Theory:
     conclusions: Sequence[Conclusion]
     notes: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """What was measured and how many findings there are; the findings would fill the screen."""
+        return short_repr(
+            self,
+            listed([self.title]),
+            counted(len(self.findings), "finding"),
+            counted(len(self.conclusions), "conclusion"),
+            number_of_notes(self.notes),
+        )
 
     def find(self, **wanted: str) -> list[Finding]:
         """The findings whose attributes have these values, such as ``part="bound"``, in their order."""

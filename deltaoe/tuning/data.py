@@ -11,10 +11,12 @@ import numpy.typing as npt
 from deltaoe.errors import DataError
 from deltaoe.functional.sampling import FewShotSplit, few_shot_split
 from deltaoe.functional.unit_rows import Rows
+from deltaoe.scoring.options import ALPHA
+from deltaoe.short_repr import counted, number_of_notes, short_repr
+from deltaoe.tuning.plan import NEEDED, Plan, best_plan, plan
 
 Indices = npt.NDArray[np.int64]
 
-MIN_CALIBRATION = 100  # images that must be left for calibration before any are set aside for validation
 _LISTED = 8  # classes that a message lists
 
 
@@ -27,13 +29,23 @@ class Draw:
         validation: (m,) rows of the validation images, which no prompts are learned from; m = 0 if there are too few
             images.
         calibration: (n,) rows of the images that calibrate the detector.
+        plan: numbers of images by their use.
+        sizes: number of distinct images of each class.
         notes: sentences for the user.
     """
 
     split: FewShotSplit
     validation: Indices
     calibration: Indices
+    plan: Plan
+    sizes: Sequence[int]
     notes: list[str]
+
+    def __repr__(self) -> str:
+        """The number of images by their use; the rows would fill the screen."""
+        counts = len(self.split.shots), len(self.validation), len(self.calibration)
+        uses = ("shot", "validation image", "calibration image")
+        return short_repr(self, *map(counted, counts, uses), number_of_notes(self.notes))
 
 
 @dataclass(frozen=True)
@@ -110,8 +122,9 @@ def draw(
     split = few_shot_split(classes, keys, shots, seed)
     counts = {name: split.available.get(i, 0) for i, name in enumerate(class_names)}
     too_small = {name: n for name, n in counts.items() if n < shots}
-    if too_small and not (allow_fewer and min(counts.values()) >= 1):
-        raise _too_few_images(too_small, len(counts), shots)
+    sizes = list(counts.values())
+    if too_small and not (allow_fewer and min(sizes) >= 1):
+        raise _too_few_images(too_small, sizes, shots)
     notes = []
     if too_small:
         notes.append(
@@ -126,11 +139,45 @@ def draw(
             "no images are left to calibrate with, so there is no threshold, and text and images are not fused: add "
             "images or use fewer --shots"
         )
+    planned = plan(sizes, shots)
     validation = np.zeros(0, dtype=np.int64)
-    twice_as_many = few_shot_split(classes, keys, 2 * shots, seed)
-    if len(twice_as_many.rest) >= MIN_CALIBRATION:
-        validation = np.setdiff1d(twice_as_many.shots, split.shots)
-    return Draw(split, validation, np.setdiff1d(split.rest, validation), notes)
+    if planned.validation:
+        validation = np.setdiff1d(few_shot_split(classes, keys, 2 * shots, seed).shots, split.shots)
+    return Draw(split, validation, np.setdiff1d(split.rest, validation), planned, sizes, notes)
+
+
+def class_sizes(classes: Sequence[int], keys: Sequence[bytes], count: int) -> list[int]:
+    """Number of distinct images of each class, those under two classes left out; arguments are those of :func:`draw`.
+
+    Example:
+        >>> class_sizes([0, 0, 1, 1], [b"a", b"a", b"b", b"c"], count=3)
+        [1, 2, 0]
+    """
+    available = few_shot_split(classes, keys, 0, 0).available
+    return [available.get(i, 0) for i in range(count)]
+
+
+def require_calibration(drawn: Draw, *, allow_fewer: bool) -> None:
+    """Raise DataError, with the number of shots that would do, if too few images calibrate for the usual α."""
+    planned = drawn.plan
+    if planned.enough:
+        return
+    better = best_plan(drawn.sizes, planned.shots, allow_fewer=allow_fewer)
+    total = sum(drawn.sizes)
+    # One shot per class leaves the most; where even that is too few, images are missing.
+    hint = f"extract at least {len(drawn.sizes) + NEEDED - total} more distinct images"
+    if better is not None:
+        hint = f"use {would_do(better)}"
+    raise DataError(
+        f"--shots {planned.shots} leaves {planned.calibration} of {total} distinct images to calibrate; α = {ALPHA:g} "
+        f"needs {NEEDED}, so every image would be undecided",
+        hint=f"{hint}, or --allow-undecided",
+    )
+
+
+def would_do(better: Plan) -> str:
+    """The number of shots of a plan, and why it would do."""
+    return f"--shots {better.shots}: it leaves {better.calibration} images, enough for α = {ALPHA:g}"
 
 
 def remembering(encode: Callable[[Sequence[str]], Rows]) -> Callable[[Sequence[str]], Rows]:
@@ -153,16 +200,18 @@ def remembering(encode: Callable[[Sequence[str]], Rows]) -> Callable[[Sequence[s
     return encoded
 
 
-def _too_few_images(too_small: dict[str, int], classes: int, shots: int) -> DataError:
+def _too_few_images(too_small: dict[str, int], sizes: Sequence[int], shots: int) -> DataError:
     """The error for classes with fewer images than shots, given by name and number of images."""
     fewest = sorted(too_small.items(), key=lambda item: item[1])
     listed = ", ".join(f"{name} {n}" for name, n in fewest[:_LISTED])
     listed += " …" if len(too_small) > _LISTED else ""
-    smallest = fewest[0][1]
+    better = best_plan(sizes, shots)
     hint = "add images, or remove the empty classes and extract again"
-    if smallest:
-        half = max(1, smallest // 2)
-        hint = f"use --shots {half} (the rest calibrates the threshold), or --allow-fewer"
+    if better is not None:
+        hint = f"use {would_do(better)}; or --allow-fewer"
+    elif fewest[0][1]:
+        hint = "add images, or use --allow-fewer"
     return DataError(
-        f"{len(too_small)} of {classes} classes have fewer than {shots} distinct images: {listed}", hint=hint
+        f"{len(too_small)} of {len(sizes)} classes have fewer than {shots} distinct images: {listed}",
+        hint=hint,
     )

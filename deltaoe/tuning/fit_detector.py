@@ -26,6 +26,7 @@ from deltaoe.scoring.background import choose_background
 from deltaoe.scoring.detector import Detector
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import Digests
+from deltaoe.threads import spinning_little
 from deltaoe.tuning.checkpoint import Checkpoint
 from deltaoe.tuning.data import Shots, TuningData
 from deltaoe.tuning.learn import learn, new_learner, text_features_of
@@ -107,6 +108,7 @@ class FittedDetector:
         return self.energy_prompts or self.class_prompts
 
 
+@spinning_little()
 def fit_detector(
     clip: FrozenClip,
     space: FeatureSpace,

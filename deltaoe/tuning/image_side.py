@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
+from deltaoe.functional.paired import accuracy_difference, interval_of_influences
 from deltaoe.functional.unit_rows import Rows
 from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.detector_fields import COMPARISON
 from deltaoe.scoring.image_evidence import LabelledImages, measured_on_folds, with_image_evidence
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import FeatureStore
 from deltaoe.tuning.data import Draw, TuningData
 from deltaoe.tuning.options import TuningOptions
-
-COMPARISON = "with_and_without_tuning"
 
 
 def labelled_images(data: TuningData, seed: int) -> LabelledImages:
@@ -42,49 +43,75 @@ def drawn_images(data: DataSet, store: FeatureStore, drawn: Draw, seed: int) -> 
     )
 
 
-def with_image_side(
-    detector: Detector, data: TuningData, options: TuningOptions
-) -> tuple[Detector, list[str]]:
-    """A tuned detector with image evidence; and a sentence if tuning has brought nothing beside it.
+def with_image_side(detector: Detector, data: TuningData, options: TuningOptions) -> Detector:
+    """A tuned detector with image evidence, and with the comparison to zero-shot prompts among its facts.
 
     Args:
         detector: of the learned prompts, not calibrated.
         data: the images that it was tuned on.
         options: evidence and seed.
     """
-    if options.evidence == "text":
-        return detector, []
     images = labelled_images(data, options.seed)
     tuned = with_image_evidence(detector, images, options.evidence, untuned=data.zero_shot)
-    if not len(data.validation) or not tuned.fused:
-        return tuned, []
-    plain = with_image_evidence(_untuned(detector, data), images, options.evidence)
-    with_it, without = (measured_on_folds(one, images) for one in (tuned, plain))
-    facts = {"tuned": dataclasses.asdict(with_it), "zero_shot": dataclasses.asdict(without)}
-    shown = {
-        name: {key: None if math.isnan(value) else round(value, 4) for key, value in one.items()}
-        for name, one in facts.items()
-    }
-    tuned = dataclasses.replace(tuned, facts={**tuned.facts, COMPARISON: shown})
-    if with_it.accuracy > without.accuracy or with_it.auroc > without.auroc:
-        return tuned, []
-    return tuned, [
-        f"learned prompts bring nothing on these images: {with_it.accuracy:.1%} of the validation images are "
-        f"classified right with them, {without.accuracy:.1%} with zero-shot prompts, and the AUROC against held-out "
-        f"classes and shuffled features is {with_it.auroc:.3f} and {without.auroc:.3f}; "
-        "deltaoe score --zero-shot does without them"
-    ]
+    if not len(data.validation):
+        return tuned
+    if tuned.fused:
+        plain = with_image_evidence(_untuned(detector, data), images, options.evidence)
+    else:  # only accuracy can be compared, which does not depend on the background
+        plain = _with_text(tuned, data.zero_shot)
+    return dataclasses.replace(tuned, facts={**tuned.facts, COMPARISON: _comparison(images, tuned, plain)})
+
+
+def with_validation(detector: Detector, images: LabelledImages) -> Detector:
+    """A detector without learned prompts, with what validation images say of it among its facts, if there are any."""
+    if not images.validation.any():
+        return detector
+    return dataclasses.replace(
+        detector, facts={**detector.facts, COMPARISON: _comparison(images, detector, None)}
+    )
+
+
+def _comparison(images: LabelledImages, tuned: Detector, plain: Detector | None) -> dict[str, Any]:
+    """What validation images say of a detector, beside one with zero-shot prompts if that is given, as JSON values.
+
+    ``images`` is their number. ``tuned`` and ``zero_shot`` have the accuracy on them, and the AUROCs ``near`` and
+    ``far`` of the folds, null where they are not measured. ``accuracy_difference`` and ``auroc_difference`` are
+    [difference, low, high], tuned minus zero-shot, on the same images.
+    """
+    detectors = {"tuned": tuned} | ({} if plain is None else {"zero_shot": plain})
+    rows, classes = images.features[images.validation], images.classes[images.validation]
+    right = {name: one.part_values(rows).labels[:, 0] == classes for name, one in detectors.items()}
+    # Ranks among the folds' images are of fused scores.
+    folds = {name: measured_on_folds(one, images) for name, one in detectors.items() if one.fused}
+    found: dict[str, Any] = {"images": len(rows)}
+    for name in detectors:
+        near, far = (folds[name].near, folds[name].far) if name in folds else (math.nan, math.nan)
+        found[name] = {"accuracy": _rounded(right[name].mean()), "near": _rounded(near), "far": _rounded(far)}
+    if plain is not None:
+        difference = accuracy_difference(right["tuned"], right["zero_shot"])
+        found["accuracy_difference"] = [_rounded(end) for end in difference]
+        if len(folds) == len(detectors) and not math.isnan(folds["tuned"].auroc):
+            one, other = folds["tuned"], folds["zero_shot"]
+            between = interval_of_influences(one.auroc - other.auroc, one.influences - other.influences)
+            found["auroc_difference"] = [_rounded(end) for end in between]
+    return found
+
+
+def _rounded(value: float) -> float | None:
+    """A number with six decimals; None for NaN."""
+    return None if math.isnan(value) else round(float(value), 6)
 
 
 def _untuned(detector: Detector, data: TuningData) -> Detector:
     """The detector with zero-shot prompts of the same classes and background labels."""
     names = detector.background_names
     background: Rows = data.encode(names) if names else detector.background
+    plain = _with_text(detector, data.zero_shot)
+    return dataclasses.replace(plain, background=background)
+
+
+def _with_text(detector: Detector, text: Rows) -> Detector:
+    """The detector with other prompts, which were not learned."""
     return dataclasses.replace(
-        detector,
-        text_features=data.zero_shot,
-        energy_features=data.zero_shot[:0],
-        background=background,
-        context=None,
-        class_context=None,
+        detector, text_features=text, energy_features=text[:0], context=None, class_context=None
     )

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from deltaoe.clip.options import ModelOptions, Precision
+from deltaoe.errors import ConfigError
 from deltaoe.options import EXPERT, Option, Options, Unset, Without
 from deltaoe.runtime import LARGEST_SEED
+from deltaoe.scoring.detector_names import check_detector_name
 from deltaoe.scoring.options import EVIDENCE, IMAGENET, BackgroundOptions, Evidence
 from deltaoe.tuning.recipe import Recipe
 
@@ -109,19 +111,41 @@ class TuneOptions(Options):
         data: the data set to tune on; None is the last one with classes.
         domains: names of the domains to use; all if empty.
         allow_fewer: whether classes with fewer images than shots may give all they have.
+        allow_undecided: whether to go on where so few images are left to calibrate that no image would have a verdict
+            at the usual α, 0.05.
+        name: name to save the detector under in the workspace; empty is made of its shots and its content.
         out: file to save the detector to; None saves it in the workspace.
         model: the model, if it is to be loaded from another place than that of the data set.
     """
 
     tuning: TuningOptions = field(default_factory=TuningOptions)
     data: Annotated[
-        str | None, Option("An extracted folder, or data:NAME.", unset="the last one with classes")
+        str | None,
+        Option("An extracted folder, or data:NAME.", unset="the last one with classes", path=True),
     ] = None
     domains: Annotated[
         tuple[str, ...], Option("Use this domain only; may be repeated.", flag="domain", unset="all")
     ] = ()
     allow_fewer: Annotated[bool, Option("Classes with fewer images than shots give all they have.")] = False
+    allow_undecided: Annotated[
+        bool,
+        Option("Go on with too few images left to calibrate: verdicts at alpha = 0.05 are undecided then."),
+    ] = False
+    name: Annotated[
+        str, Option("Name of the detector in the workspace.", unset="SHOTS-shots-DIGEST of its content")
+    ] = ""
     out: Annotated[
         Path | None, Option("Save the detector here instead of in the workspace.", unset="the workspace")
     ] = None
     model: Annotated[ModelOptions, Without("precision")] = field(default_factory=ModelOptions)
+
+    def check(self) -> None:
+        """Raise ConfigError if a value is out of range, the name cannot be one, or a name and a file are given."""
+        super().check()
+        if self.name:
+            check_detector_name(self.name)
+        if self.name and self.out is not None:
+            raise ConfigError(
+                "--name and --out exclude each other",
+                hint="--name saves the detector in the workspace, --out in a file of its own",
+            )

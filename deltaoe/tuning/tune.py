@@ -12,17 +12,23 @@ import numpy.typing as npt
 
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.extraction.changes import added_since_extract
 from deltaoe.images.labels import require_classes
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.detector_fields import COMPARISON
 from deltaoe.scoring.options import TEMPLATE, PromptOptions
+from deltaoe.scoring.saved_detectors import name_taken
+from deltaoe.short_repr import counted, number_of_notes, short_repr
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import UNNAMED, FeatureSpace
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.workspace import Workspace
-from deltaoe.tuning.data import Draw, Shots, TuningData, draw, remembering
+from deltaoe.tuning.data import Draw, Shots, TuningData, draw, remembering, require_calibration
+from deltaoe.tuning.naming import check_not_taken, is_other, remember
 from deltaoe.tuning.options import ContextOptions, TuneOptions
 from deltaoe.tuning.recipe import Recipe
+from deltaoe.tuning.sentences import outcome
 
 if TYPE_CHECKING:
     from deltaoe.tuning.fit_detector import FittedDetector
@@ -37,7 +43,7 @@ class TuneResult:
         data: the data set that it was tuned on.
         drawn: rows of the data set by their use.
         fitted: the detector before calibration, and the learned prompts; None if none were learned.
-        said: sentences about the image evidence.
+        said: sentences about prompts that were not learned.
         path: the file of the detector; None before :func:`save_detector`.
     """
 
@@ -48,10 +54,24 @@ class TuneResult:
     said: tuple[str, ...] = ()
     path: Path | None = None
 
+    def __repr__(self) -> str:
+        """Detector, number of shots and file; rows and learned prompts would fill the screen."""
+        return short_repr(
+            self,
+            repr(self.detector),
+            f"{counted(len(self.drawn.split.shots), 'shot')} of {counted(len(self.data), 'image')}",
+            f"saved as {self.path}" if self.path else "not saved",
+            number_of_notes(self.notes),
+        )
+
     @property
     def notes(self) -> list[str]:
         """Sentences for the user."""
         return [*self.drawn.notes, *(self.fitted.notes if self.fitted else ()), *self.said]
+
+    def outcome(self) -> list[str]:
+        """Sentences: accuracy on validation images, what tuning brought, and what the calibration allows."""
+        return outcome(self.detector.facts.get(COMPARISON, {}), len(self.detector.calibration))
 
 
 def tune_workspace(
@@ -76,8 +96,13 @@ def tune_workspace(
             from finished ones.
     """
     options = options or TuneOptions()
-    result = tune_data(current_data(workspace, options.data), workspace, options, on)
-    return save_detector(result, workspace, options.out, on)
+    options.check()
+    data = current_data(workspace, options.data)
+    check_not_taken(options, data, workspace)
+    result = tune_data(data, workspace, options, on)
+    stale = added_since_extract(data, workspace, on)
+    result = dataclasses.replace(result, said=(*result.said, *stale))
+    return save_detector(result, workspace, options.out, on, options.name)
 
 
 def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnEvent = silent) -> TuneResult:
@@ -86,7 +111,7 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
     Prompts are learned unless images are the only evidence: by ``options``, of a single class, or where the features
     have no text encoder.
 
-    ``options.data`` and ``options.out`` have no effect. Errors are those of :func:`tune_workspace`.
+    ``options.data``, ``options.name`` and ``options.out`` have no effect. Errors are those of :func:`tune_workspace`.
     """
     tuning = options.tuning
     options.check()
@@ -103,6 +128,9 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
         seed=tuning.seed,
         allow_fewer=options.allow_fewer,
     )
+    if not options.allow_undecided:
+        require_calibration(drawn, allow_fewer=options.allow_fewer)
+    on(Event("Tuning", message=drawn.plan.sentence()))
     workspace.check_writable()
     if why:
         return _without_prompts(data, workspace, options, drawn, why, on)
@@ -156,9 +184,9 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
         checkpoints=workspace.folder / "tuning",
         about={"domains": list(options.domains), "allow_fewer": options.allow_fewer, "layout": data.layout},
     )
-    detector, said = with_image_side(fitted.detector, tuning_data, tuning)
+    detector = with_image_side(fitted.detector, tuning_data, tuning)
     detector = calibrate(detector, data, store, drawn.calibration, on)
-    return TuneResult(detector, data, drawn, fitted, tuple(said))
+    return TuneResult(detector, data, drawn, fitted)
 
 
 def _no_prompts(data: DataSet, workspace: Workspace, options: TuneOptions) -> str:
@@ -176,7 +204,7 @@ def _no_prompts(data: DataSet, workspace: Workspace, options: TuneOptions) -> st
     reason = ""
     if len(data.class_names) == 1:
         reason = f"{data.title} has one class, {data.class_names[0]}"
-    elif not _has_text_encoder(workspace.known_space(data.space_id), options.model.model):
+    elif not _has_text_encoder(workspace.known_space(data.space_id), options.model.asked):
         reason = f"{data.title} was imported without the name of a model that has a text encoder"
     if reason and evidence != "auto":
         raise ConfigError(
@@ -202,7 +230,7 @@ def _without_prompts(
     from deltaoe.scoring.image_evidence import with_image_evidence
     from deltaoe.scoring.zero_shot import calibrate, detector_of_text_features
     from deltaoe.scoring.zero_shot_images import image_detector
-    from deltaoe.tuning.image_side import drawn_images
+    from deltaoe.tuning.image_side import drawn_images, with_validation
 
     tuning, store = options.tuning, workspace.features_of(data)
     given = data.text_features if tuning.evidence == "auto" and len(data.class_names) > 1 else None
@@ -213,7 +241,7 @@ def _without_prompts(
         else detector_of_text_features(data.class_names, given, store.space, prompts)
     )
     images = drawn_images(data, store, drawn, tuning.seed)
-    detector = with_image_evidence(detector, images, tuning.evidence)
+    detector = with_validation(with_image_evidence(detector, images, tuning.evidence), images)
     detector = dataclasses.replace(
         detector,
         shots=data.digests[drawn.split.shots],
@@ -235,7 +263,9 @@ def _without_prompts(
     return TuneResult(detector, data, drawn, None, (said,))
 
 
-def save_detector(result: TuneResult, workspace: Workspace, out: Path | None, on: OnEvent) -> TuneResult:
+def save_detector(
+    result: TuneResult, workspace: Workspace, out: Path | None, on: OnEvent, name: str = ""
+) -> TuneResult:
     """Save a tuned detector, and delete the checkpoints of its tuning.
 
     Args:
@@ -243,11 +273,13 @@ def save_detector(result: TuneResult, workspace: Workspace, out: Path | None, on
         workspace: if ``out`` is None, the detector is saved here and becomes the one that ``score`` uses.
         out: file to save the detector to instead.
         on: receives a message with the path if Ctrl-C has ended the tuning.
+        name: name to save it under here; empty is made of its shots and its content.
 
     Returns:
         The result with the path.
 
     Raises:
+        ConfigError: another detector has this name; it stays, and this one is saved without it.
         StoreError: the file cannot be written.
         KeyboardInterrupt: Ctrl-C has ended the tuning. The detector has been saved apart from finished ones, and the
             checkpoints are still there.
@@ -265,12 +297,18 @@ def save_detector(result: TuneResult, workspace: Workspace, out: Path | None, on
         )
         on(Event("Tuning", message=f"{said}; the same command goes on"))
         raise KeyboardInterrupt
-    path = out or workspace.detector_file(f"{detector.settings['shots']}-shots-{detector.digest[:12]}")
+    own = f"{detector.settings['shots']}-shots-{detector.digest[:12]}"
+    taken = out is None and bool(name) and is_other(workspace.detector_file(name), detector)
+    path = out or workspace.detector_file(own if taken or not name else name)
     detector.save(path)
     if out is None:
-        workspace.remember(detector=path.stem)
+        remember(path.stem, result.data, workspace, current=not taken)
     for checkpoint in fitted.checkpoints if fitted is not None else ():
         checkpoint.delete()
+    if taken:
+        error = name_taken(name)
+        error.hint = f"this one is saved as {own}; to name it: deltaoe detectors rename {own} NEW"
+        raise error
     return dataclasses.replace(result, path=path)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.clip.frozen import FrozenClip
-from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
+from deltaoe.clip.options import ModelOptions
 from deltaoe.errors import DataError, MismatchError
 from deltaoe.functional.unit_rows import Rows, unit_rows
 from deltaoe.progress import OnEvent, silent
@@ -27,7 +27,7 @@ def tune(
     labels: npt.ArrayLike,
     class_names: Sequence[str],
     *,
-    model: FrozenClip | str = DEFAULT_MODEL,
+    model: FrozenClip | str | None = None,
     domains: npt.ArrayLike | None = None,
     options: TuningOptions | None = None,
     device: str = "auto",
@@ -40,7 +40,8 @@ def tune(
         features: (n, D) image features of ``model``; scaled to unit length here.
         labels: (n,) class indices from 0 to K − 1.
         class_names: K names.
-        model: a loaded model, or the name of one, such as ``ViT-B-16/openai`` or ``local-dir:DIR``.
+        model: a loaded model, or the name of one, such as ``ViT-B-16/openai`` or ``local-dir:DIR``; None for
+            $DELTAOE_MODEL, else ``ViT-B-16/openai``.
         domains: (n,) domain indices, −1 for none.
         options: shots, seed, context, recipe and background; None for the defaults.
         device: device for a model that is loaded here.
@@ -71,7 +72,7 @@ def tune(
     clip = (
         model
         if isinstance(model, FrozenClip)
-        else FrozenClip.load(ModelRef.parse(str(model)), resolve_device(device), offline=offline)
+        else FrozenClip.load(ModelOptions(model=model).reference(), resolve_device(device), offline=offline)
     )
     if rows.shape[1] != clip.space.dim:
         raise MismatchError(
@@ -98,7 +99,7 @@ def tune(
     fitted = fit_detector(clip, clip.space, data, options, digests[shots], on)
     if fitted.stopped:
         raise KeyboardInterrupt
-    detector, _ = with_image_side(fitted.detector, data, options)
+    detector = with_image_side(fitted.detector, data, options)
     found = detector.part_values(rows[drawn.calibration])
     return detector.calibrated(found.values, found.labels[:, 0])
 

@@ -96,7 +96,7 @@ def test_missing_or_a_folder(judged: Path, fails: Fails) -> None:
     says = ("there is no detector nope.safetensors", "deltaoe tune")
     fails("score", "unknown", "--detector", "nope.safetensors", cwd=judged, says=says)
     fails(
-        "score", "unknown", "--detector", "images", cwd=judged, says=("images is a folder, not a detector",)
+        "score", "unknown", "--detector", "./images", cwd=judged, says=("images is a folder, not a detector",)
     )
 
 

@@ -27,6 +27,7 @@ from deltaoe.scoring.options import (
 from deltaoe.tuning.options import TUNED_BACKGROUND, TuneOptions
 from deltaoe.tuning.recipe import Recipe
 from deltaoe_cli import background, evaluate, extract, score, store, tune
+from deltaoe_cli.command import Command
 from deltaoe_cli.derive import with_options
 from deltaoe_cli.main import app
 
@@ -59,7 +60,8 @@ def test_every_option_is_offered_with_the_default_that_the_code_uses(name: str) 
         assert f"--{one.flag}" in offered.opts
         assert offered.help.startswith(one.option.help)
         assert offered.rich_help_panel == (one.option.panel or None)
-        assert (offered.envvar or "") == one.option.environment
+        assert offered.envvar == "DELTAOE_" + one.flag.upper().replace("-", "_")
+        assert not offered.show_envvar
         shown = offered.show_default
         if one.default in (None, (), "", {}):
             nothing = "auto" if one.option.auto else "all" if one.option.listed else None
@@ -81,7 +83,7 @@ def caught(options: type[Options], *words: str, env: dict[str, str] | None = Non
         told.extend([chosen, given, more])
 
     one = typer.Typer()
-    one.command()(command)
+    one.command(cls=Command)(command)
     result = CliRunner().invoke(one, list(words), env=env or {}, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert told[2] == 7

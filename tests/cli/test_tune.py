@@ -60,7 +60,8 @@ def test_domains_and_a_second_folder(project: Path, run: Run) -> None:
     assert (extracted["layout"], extracted["domains"]) == ("domain/class", ["photo", "sketch"])
     assert (extracted["encoded"], extracted["known_by_content"]) == (0, 40)
 
-    told = run("tune", *QUICK, "--domain", "photo", "--json", cwd=project).json  # the last folder extracted
+    asked = ("--domain", "photo", "--allow-undecided", "--json")  # of the last folder extracted
+    told = run("tune", *QUICK, *asked, cwd=project).json
     assert told["classes"] == ["blue waves", "green checks"]
     assert told["settings"]["domains"] == ["photo"]
     assert (told["shots"], told["calibration_images"]) == (8, 12)

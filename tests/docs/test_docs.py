@@ -51,7 +51,7 @@ def test_commands_named_in_the_documentation_exist(reference: str) -> None:
     for page, line in lines:
         words = line.split()
         command = words[1] if not words[1].startswith("-") else ""
-        if command == "store" and len(words) > 2:
+        if command in ("store", "detectors") and len(words) > 2:
             command += f" {words[2]}"
         assert command in sections, f"{page}: {line}"
         for option in re.findall(r"--[a-z][a-z-]*", line):
@@ -62,7 +62,7 @@ def test_every_command_is_documented(reference: str) -> None:
     prose = "".join(page.read_text(encoding="utf-8") for page in PAGES if page.name != "cli.md")
     for option in set(re.findall(r"│ \*?\s*(--[a-z-]+)", reference)):
         assert option in reference
-    commands = ("extract", "tune", "score", "evaluate", "background", "demo")
+    commands = ("extract", "tune", "score", "evaluate", "background", "demo", "status", "detectors")
     for command in (*commands, "store verify", "store export", "store import"):
         assert f"deltaoe {command}" in prose
 

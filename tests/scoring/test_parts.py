@@ -13,12 +13,13 @@ from deltaoe.functional.gaussians import ClassGaussians
 from deltaoe.scoring import parts as parts_module
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.detector_fields import PARTS
-from deltaoe.scoring.parts import PartValues, SideTensors, possible_parts
+from deltaoe.scoring.parts import PartValues, SideTensors, few, possible_parts
 from deltaoe.scoring.sides import without_prompts
 
 DIM = 12
-# Sums of a dozen products of single precision; the whitened ones are a few tens.
+# Sums of a dozen products of single precision; the whitened ones are a few tens. NumPy computes in double precision.
 COSINE, LOGIT, DISTANCE = 1e-6, 2e-4, 2e-3
+WAYS = {"PyTorch": "cpu", "NumPy": None}
 
 
 def towards(direction: np.ndarray, rows: np.ndarray, share: float) -> np.ndarray:
@@ -55,9 +56,13 @@ def images(count: int = 30) -> np.ndarray:
 
 
 def computed(
-    detector: Detector, features: np.ndarray, shown: int = 1, parts: tuple[str, ...] = PARTS
+    detector: Detector,
+    features: np.ndarray,
+    shown: int = 1,
+    parts: tuple[str, ...] = PARTS,
+    way: str = "PyTorch",
 ) -> PartValues:
-    return SideTensors(detector, parts, detector.prompts)(features, shown)
+    return SideTensors(detector, parts, detector.prompts, WAYS[way])(features, shown)
 
 
 class Dense:
@@ -135,16 +140,19 @@ DETECTORS = {
 }
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", DETECTORS)
-def test_parts_and_classes_are_those_of_their_definitions(name):
+def test_parts_and_classes_are_those_of_their_definitions(name, way):
     detector, features = DETECTORS[name], images()
-    dense, found = Dense(detector), computed(detector, features, shown=3)
+    dense, found = Dense(detector), computed(detector, features, shown=3, way=way)
     rows = features.astype(np.float64)
     assert found.values.dtype == np.float64 and found.values.shape == (30, 3)
     scale = max(1.0, 0.1 / detector.temperature)
     for column, (part, within) in enumerate(zip(PARTS, (COSINE, LOGIT * scale, DISTANCE), strict=True)):
         wanted = np.array([getattr(dense, f"part_{part}")(h) for h in rows])
         assert found.values[:, column] == pytest.approx(wanted, abs=within, rel=1e-4), part
+        if way == "NumPy" and part != "joint":  # which has placed labels, kept in single precision
+            assert found.values[:, column] == pytest.approx(wanted, abs=1e-9, rel=1e-9), part
     for row, h in enumerate(rows):
         logits = dense.logits(h)
         # Largest first; of two that single precision cannot tell apart, either.
@@ -173,11 +181,12 @@ def test_without_weight_the_classes_are_those_of_the_class_prompts():
     assert computed(detector, features).labels[:, 0].tolist() != wanted.tolist()
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("with_images", [(0, 1, 2, 3), (1, 3)])
-def test_images_alone_take_the_nearest_class_that_has_images(with_images):
+def test_images_alone_take_the_nearest_class_that_has_images(with_images, way):
     detector = without_prompts(fitted_detector(4, with_images, parts=("images",), part_weights=np.ones(1)))
     features, precision = images(), detector.root.astype(np.float64) @ detector.root.T.astype(np.float64)
-    found = computed(detector, features, shown=2, parts=("images",))
+    found = computed(detector, features, shown=2, parts=("images",), way=way)
     off = features[:, None].astype(np.float64) - detector.means.astype(np.float64)
     squares = np.einsum("ncd,de,nce->nc", off, precision, off)
     nearest = np.argsort(squares, axis=1)[:, :2]
@@ -230,10 +239,51 @@ def test_blocks_of_images_equal_one_block(monkeypatch, name):
     assert pieces.cosines == pytest.approx(whole.cosines, abs=1e-6)
 
 
-def test_no_images_and_no_parts():
-    found = computed(fitted_detector(), images(0), shown=3)
+@pytest.mark.parametrize("way", WAYS)
+def test_no_images_and_no_parts(way):
+    found = computed(fitted_detector(), images(0), shown=3, way=way)
     assert (found.values.shape, found.labels.shape, found.cosines.shape) == ((0, 3), (0, 3), (0, 3))
-    assert computed(fitted_detector(), images(), parts=()).values.shape == (30, 0)
+    assert computed(fitted_detector(), images(), parts=(), way=way).values.shape == (30, 0)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_both_ways_give_the_same_types_and_confidence(name):
+    detector = DETECTORS[name]
+    found = [
+        SideTensors(detector, PARTS, detector.prompts, device)(images(), 2, logit_scale=100.0)
+        for device in WAYS.values()
+    ]
+    for one, other in zip(*found, strict=True):
+        assert (one.dtype, one.shape) == (other.dtype, other.shape)
+    assert found[0].labels.tolist() == found[1].labels.tolist()
+    assert found[0].confidence == pytest.approx(found[1].confidence, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_calibration_image_has_the_same_p_values_by_both_ways(name):
+    """Whichever of the two has calibrated, and whether an image is scored alone or among others."""
+    detector, features = DETECTORS[name], images(200)
+    values = {way: computed(detector, features, way=way).values for way in WAYS}
+    alone = np.concatenate([computed(detector, one[None], way="NumPy").values for one in features])
+    differs = False
+    for own in values.values():
+        judge = detector.calibrated(own)
+        wanted = judge.part_p_values(own)
+        for other in (*values.values(), alone):
+            differs |= bool((other != own).any())
+            assert np.array_equal(judge.part_p_values(other), wanted)
+            scores = judge.fused_scores(other)
+            assert np.array_equal(judge.p_values(scores), judge.p_values(judge.fused_scores(own)))
+            assert np.array_equal(scores < judge.threshold(0.1), judge.p_values(scores) <= 0.1)
+    assert differs
+
+
+def test_few_is_few_images_of_few_labels(monkeypatch):
+    detector = fitted_detector(background=unit_rows(5, DIM, seed=7))
+    monkeypatch.setattr(parts_module, "FEW_COSINES", 90)
+    assert few(10, detector) and not few(11, detector)
+    monkeypatch.setattr(parts_module, "_FEW_LABELS", 8)
+    assert not few(1, detector)
 
 
 def test_classes_that_lie_close_together_lose_no_digits():

@@ -15,7 +15,8 @@ from samples import make_space
 from deltaoe.errors import DataError, MismatchError, StoreError
 from deltaoe.images.inputs import find_files
 from deltaoe.store.dataset import DataSet
-from deltaoe.store.workspace import NAME, VARIABLE, Workspace
+from deltaoe.store.place import NAME, VARIABLE
+from deltaoe.store.workspace import Workspace
 
 ONE = np.zeros(1, dtype=np.int64)
 

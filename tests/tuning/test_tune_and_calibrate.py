@@ -140,10 +140,25 @@ def test_two_workspaces_give_the_same_detector(project, tuned, tmp_path):
 
 
 def test_all_images_as_shots_leave_nothing_to_calibrate(project):
-    result = tune_workspace(project[0], options(shots=12, allow_fewer=True))
+    result = tune_workspace(project[0], options(shots=12, allow_fewer=True, allow_undecided=True))
     assert len(result.detector.calibration) == 0
     assert result.detector.threshold(0.5) is None
     assert any("no images are left to calibrate" in note for note in result.notes)
+
+
+def test_too_few_calibration_images_are_found_before_anything_is_loaded(project):
+    events = []
+    with pytest.raises(DataError, match="--shots 6 leaves 17 of 35 distinct images to calibrate") as caught:
+        tune_workspace(project[0], options(shots=6), events.append)
+    assert caught.value.hint == (
+        "use --shots 5: it leaves 20 images, enough for α = 0.05, or --allow-undecided"
+    )
+    assert events == []
+    result = tune_workspace(project[0], options(shots=6, allow_undecided=True), events.append)
+    assert events[0].message == (
+        "Of 35 distinct images, 18 are learned from and 17 calibrate; the smallest usable α is 0.0556."
+    )
+    assert "Only 17 images calibrate" in result.outcome()[-1]
 
 
 def test_more_shots_than_images(project):

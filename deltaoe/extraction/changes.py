@@ -1,0 +1,151 @@
+"""What has happened to the files of a data set since it was extracted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from deltaoe.errors import DataError, MismatchError, StoreError
+from deltaoe.images.folders import fingerprint
+from deltaoe.images.walk import FileCollector, FileList
+from deltaoe.progress import Event, OnEvent, silent
+from deltaoe.store.dataset import DataSet
+from deltaoe.store.sentences import extract_command, short_title
+from deltaoe.store.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Numbers of image files that a data set does not know, or knows otherwise.
+
+    Attributes:
+        added: files that it does not list, without those that are known to be no usable images.
+        removed: files that it lists and that are not there.
+        changed: files with another size or modification time than when they were read; counted on request.
+        problem: why the folders could not be looked at; empty if they could.
+    """
+
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
+    problem: str = ""
+
+
+def fingerprint_of(inputs: Sequence[str]) -> str:
+    """The fingerprint of the folders among inputs; empty unless all of them are folders."""
+    folders = [os.path.abspath(one) for one in inputs]
+    return fingerprint(folders) if folders and all(map(os.path.isdir, folders)) else ""
+
+
+def remember_folders(workspace: Workspace, data: DataSet, seen: str) -> None:
+    """Keep the fingerprint that a data set's folders had before they were walked. Raises StoreError."""
+    if seen:
+        name = workspace.listing(data).name
+        workspace.change_state(lambda state: {**state, "folders": {**state.get("folders", {}), name: seen}})
+
+
+def changes(
+    data: DataSet, workspace: Workspace, *, thorough: bool = False, on: OnEvent = silent
+) -> Changes | None:
+    """What has happened to the files of a data set's folders since they were extracted.
+
+    Cheap if nothing was added or removed: then only folders are looked at, whose fingerprint the workspace keeps.
+
+    Args:
+        data: a data set of the workspace.
+        workspace: has the data set and the records of its files.
+        thorough: look at every file, and count the changed ones, too.
+        on: receives progress.
+
+    Returns:
+        None if the inputs are not all folders (lists, globs and imported features are left alone), or if nothing was
+        added or removed by the fingerprint.
+
+    Raises:
+        StoreError: the state of the workspace is damaged.
+    """
+    if not data.root or not data.inputs:
+        return None
+    if data.inputs == (data.root,) and not os.path.lexists(data.root):
+        return Changes(problem=f"{short_title(data)} is not there")
+    below = os.path.join(data.root, "")
+    if not all(os.path.join(one, "").startswith(below) and os.path.isdir(one) for one in data.inputs):
+        return None
+    seen = fingerprint_of(data.inputs)
+    if not thorough and seen == workspace.folders_seen(data):
+        return None
+    collector = FileCollector(lambda found: on(Event("Listing files", found)))
+    for number, folder in enumerate(data.inputs):
+        collector.files.roots.append(folder)
+        try:
+            collector.walk(number, folder)
+        except DataError as error:
+            return Changes(problem=str(error))
+    found = _compared(data, workspace, collector.files, thorough)
+    if not found.added and not found.removed:
+        with contextlib.suppress(StoreError):  # the next time it would take longer, and nothing else
+            remember_folders(workspace, data, seen)
+    return found
+
+
+def _compared(data: DataSet, workspace: Workspace, files: FileList, thorough: bool) -> Changes:
+    """Numbers of added and removed files, and of changed ones if asked for."""
+    start = os.path.join(data.root, "")
+    listed = {start + path for path in data.paths}
+    starts = [os.path.join(root, "") for root in files.roots]
+    pairs = zip(files.root_of, files.relative, strict=True)
+    rows = {starts[root] + relative: row for row, (root, relative) in enumerate(pairs)}
+    unknown = (rows[path] for path in rows.keys() - listed)
+    new = [row for row in unknown if row not in files.problems and os.access(files.path(row), os.R_OK)]
+    old = [rows[path] for path in rows.keys() & listed] if thorough else []
+    removed = len(listed - rows.keys())
+    if not new and not old:
+        return Changes(removed=removed)
+    part = files.part([*new, *old])
+    try:
+        records = workspace.features_of(data).files(workspace.file_keys(part))
+    except (
+        MismatchError,
+        StoreError,
+    ):  # what the records would say is not known: commands that need them say what is wrong
+        return Changes(added=len(new), removed=removed)
+    same = (
+        records.known
+        & (records.size == np.asarray(part.size))
+        & (records.mtime_ns == np.asarray(part.mtime_ns))
+    )
+    failed = np.zeros(len(part), dtype=bool)
+    failed[list(records.problem)] = True
+    added = int(np.count_nonzero(~(failed & same)[: len(new)]))
+    return Changes(added, removed, int(np.count_nonzero(~same[len(new) :])))
+
+
+def added_since_extract(data: DataSet, workspace: Workspace, on: OnEvent = silent) -> list[str]:
+    """A sentence, with the next command, if files were added to a data set's folders or removed since extraction."""
+    found = changes(data, workspace, on=on)
+    return [] if found is None or found.problem else changes_in_words(found, data, workspace)
+
+
+def changes_in_words(found: Changes, data: DataSet, workspace: Workspace) -> list[str]:
+    """A sentence with the next command; none if nothing has changed."""
+    title = short_title(data)
+    parts = [
+        f"{_files(number)} {what}"
+        for number, what in (
+            (found.added, f"added to {title}"),
+            (found.removed, f"removed from {title}"),
+            (found.changed, f"changed in {title}"),
+        )
+        if number
+    ]
+    if not parts:
+        return []
+    return [f"{', '.join(parts)} since extract: run {extract_command(data, workspace)}"]
+
+
+def _files(number: int) -> str:
+    return "1 file was" if number == 1 else f"{number} files were"

@@ -1,0 +1,1 @@
+"""Files copied, moved or linked into folders, and put back."""

@@ -1,0 +1,171 @@
+"""The undo list: what was done to which file, a JSON line each, written before it is done."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TextIO, get_args
+
+from deltaoe.errors import DataError, os_reason
+from deltaoe.filing.plan import Mode
+from deltaoe.store.atomic import cannot_write
+
+_FORMAT = 1
+_START = "deltaoe_undo"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file that was, or was about to be, put somewhere.
+
+    Attributes:
+        source: its absolute path before.
+        target: the absolute path that it was given.
+        size: its size, bytes.
+        mtime_ns: time of its last change, nanoseconds since 1970.
+    """
+
+    source: str
+    target: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class UndoList:
+    """What an undo list says.
+
+    Attributes:
+        mode: what was done to the files.
+        entries: the files, in order.
+        folders: absolute paths of the folders that were made, the outer ones first.
+    """
+
+    mode: Mode
+    entries: list[Entry]
+    folders: list[str]
+
+
+class UndoWriter:
+    """Adds lines to an undo list; each has reached the operating system before the method returns.
+
+    Args:
+        path: of the list.
+        file: that file, open.
+    """
+
+    def __init__(self, path: Path, file: TextIO) -> None:
+        self.path = path
+        self._file = file
+
+    def add(self, entry: Entry) -> None:
+        """Add a file that is about to be put somewhere."""
+        self._write(
+            {"from": entry.source, "to": entry.target, "size": entry.size, "mtime_ns": entry.mtime_ns}
+        )
+
+    def withdraw(self, entry: Entry) -> None:
+        """Say of a file that was added that it was not put there."""
+        self._write({"not_done": entry.target})
+
+    def add_folder(self, folder: str) -> None:
+        """Add a folder that is about to be made."""
+        self._write({"folder": folder})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._file.write(json.dumps(line) + "\n")  # ASCII: file names of any bytes and line ends are escaped
+        self._file.flush()
+
+
+@contextmanager
+def new_undo_list(folder: Path, mode: Mode, folders: list[str]) -> Iterator[UndoWriter]:
+    """A new undo list in a folder, to which files are added; a list without files is removed again.
+
+    Args:
+        folder: where the list is written.
+        mode: what is done to the files.
+        folders: the folders that were made for ``folder``, itself included.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    now = datetime.now().astimezone()
+    path = folder / f"deltaoe-undo-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}.jsonl"
+    try:
+        with path.open("x", encoding="ascii") as file:
+            file.write(json.dumps({_START: _FORMAT, "mode": mode, "made": now.isoformat()}) + "\n")
+            writer = UndoWriter(path, file)
+            for made in folders:
+                writer.add_folder(made)
+            try:
+                yield writer
+            finally:
+                file.flush()
+                os.fsync(file.fileno())
+    except OSError as cause:
+        raise cannot_write(path, cause) from cause
+    if not read_undo_list(path).entries:
+        path.unlink()
+
+
+def read_undo_list(path: Path) -> UndoList:
+    """An undo list; a last line that was cut off, as by a power failure, is left out.
+
+    Raises:
+        DataError: it cannot be read, or is no undo list.
+    """
+    try:
+        lines = path.read_text(encoding="ascii").split("\n")
+    except OSError as cause:
+        raise DataError(f"cannot read {path}: {os_reason(cause)}", hint="check the path") from cause
+    except UnicodeDecodeError as cause:
+        raise _no_list(path) from cause
+    head = _parsed(path, lines[0])
+    if head.get(_START) != _FORMAT or head.get("mode") not in get_args(Mode):
+        raise _no_list(path)
+    entries: list[Entry] = []
+    folders: list[str] = []
+    for line in lines[1:-1]:
+        found = _parsed(path, line)
+        try:
+            if "folder" in found:
+                folders.append(_path(found["folder"]))
+            elif "not_done" in found:
+                if not entries or entries[-1].target != found["not_done"]:
+                    raise ValueError
+                entries.pop()
+            else:
+                source, target = _path(found["from"]), _path(found["to"])
+                entries.append(Entry(source, target, int(found["size"]), int(found["mtime_ns"])))
+        except (KeyError, TypeError, ValueError) as cause:
+            raise _no_list(path) from cause
+    return UndoList(head["mode"], entries, folders)
+
+
+def _path(value: object) -> str:
+    if not isinstance(value, str) or not os.path.isabs(value) or "\0" in value:
+        raise ValueError
+    return value
+
+
+def _parsed(path: Path, line: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as cause:
+        raise _no_list(path) from cause
+    if not isinstance(value, dict):
+        raise _no_list(path)
+    return value
+
+
+def _no_list(path: Path) -> DataError:
+    return DataError(
+        f"{path} is no undo list, or is damaged",
+        hint="name a file deltaoe-undo-*.jsonl that filing images has written",
+    )

@@ -1,0 +1,102 @@
+"""Progress events drawn with rich: one live line on a terminal or in a notebook, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
+from rich.text import Text
+
+from deltaoe.progress import Event, OnEvent
+
+_PLAIN_SECONDS = 5.0
+
+
+def printable(text: str) -> str:
+    """Text from users' files, fit for a terminal: control characters and stray bytes are shown, not sent."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
+
+
+@contextlib.contextmanager
+def rich_progress() -> Iterator[OnEvent]:
+    """Progress on stderr while the block runs: what a function that takes ``on`` can be given.
+
+    One live line on a terminal, and in a notebook that has ipywidgets; elsewhere a plain line every few seconds.
+
+    Example:
+        >>> with rich_progress() as on:
+        ...     on(Event("Encoding images", 3, 3))
+    """
+    with ProgressLine() as line:
+        yield line.event
+
+
+class ProgressLine:
+    """Progress on stderr: one live line on a terminal, a plain line every few seconds elsewhere.
+
+    Args:
+        note: prints a message, or one line of progress where there is no live line; None prints them to stderr.
+        hidden: whether there is no live line, either.
+    """
+
+    def __init__(self, note: Callable[[str], None] | None = None, *, hidden: bool = False) -> None:
+        # A console of its own, which cuts long lines: a wrapped one could not be redrawn in place.
+        console = Console(stderr=True, highlight=False)
+        self._note = note or (lambda sentence: console.print(Text(printable(sentence)), soft_wrap=True))
+        # rich draws in a notebook with this package, and without it shows nothing at all.
+        widgets = console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None
+        self._live = console.is_terminal or widgets
+        self._progress = Progress(
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=13)),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=5)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
+            TextColumn("{task.fields[info]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+            console=console,
+            transient=True,
+            disable=hidden or not self._live,
+        )
+        self._stage = ""
+        self._task: TaskID | None = None
+        self._printed = time.monotonic()
+
+    def __enter__(self) -> ProgressLine:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def event(self, event: Event) -> None:
+        """Show one event."""
+        if event.message:
+            self._note(event.message)
+            return
+        info = "  ".join(
+            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {printable(str(value))}"
+            for name, value in event.info.items()
+        )
+        if self._live:
+            if event.stage != self._stage:
+                if self._task is not None:
+                    self._progress.remove_task(self._task)
+                self._task = self._progress.add_task(event.stage, total=event.total, info="")
+            assert self._task is not None  # noqa: S101 - for the type checker
+            self._progress.update(self._task, completed=event.done, total=event.total, info=info)
+        elif (
+            event.stage != self._stage
+            or event.done == event.total
+            or time.monotonic() - self._printed > _PLAIN_SECONDS
+        ):
+            amount = f" {event.done}" + (f"/{event.total}" if event.total else "") if event.done else ""
+            self._note(f"{event.stage}{amount}  {info}".rstrip())
+            self._printed = time.monotonic()
+        self._stage = event.stage

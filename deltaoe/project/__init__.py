@@ -1,0 +1,1 @@
+"""What lies in a workspace: its detectors, listed and compared, and its state."""

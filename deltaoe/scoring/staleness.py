@@ -1,0 +1,101 @@
+"""What of a workspace is out of date for scoring, in sentences that name the next command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from deltaoe.errors import StoreError
+from deltaoe.extraction.changes import added_since_extract
+from deltaoe.progress import OnEvent, silent
+from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.options import ScoreOptions
+from deltaoe.scoring.saved_detectors import data_of, detector_path
+from deltaoe.store.dataset import DataSet
+from deltaoe.store.sentences import short_title
+from deltaoe.store.workspace import Workspace
+
+_LISTED = 5
+
+
+def staleness(
+    workspace: Workspace, options: ScoreOptions, saved: Detector | None, on: OnEvent = silent
+) -> list[str]:
+    """Sentences about what scoring uses and is out of date: the detector, its classes, the files of its data set.
+
+    Cheap: of the files, only their folders are looked at unless something was added or removed.
+
+    Args:
+        workspace: has the detectors and data sets.
+        options: what is scored with.
+        saved: the saved detector that these options mean; None if they mean zero-shot prompts.
+        on: receives progress, if files must be compared.
+
+    Raises:
+        StoreError: the state of the workspace is damaged.
+    """
+    if saved is not None:
+        chosen = (
+            detector_path(workspace, options.detector) if options.detector else workspace.current_detector()
+        )
+        if chosen is None or chosen != workspace.detector_file(chosen.stem):
+            return []
+        data = _readable(workspace, chosen.stem, saved)
+        if data is None:
+            return []
+        stale = classes_unlike(chosen.stem, saved.class_names, data)
+    else:
+        stale = [] if options.prompt_flags else lost_detector(workspace)
+        given = options.labels is not None or options.text_features is not None
+        data = None if given else workspace.dataset(options.data)
+    return stale + (added_since_extract(data, workspace, on) if data is not None else [])
+
+
+def lost_detector(workspace: Workspace) -> list[str]:
+    """A sentence if the file of the current detector is gone."""
+    name = workspace.lost_detector()
+    if name is None:
+        return []
+    others = workspace.detector_names()
+    how = f"run deltaoe detectors use NAME ({_listed(others)}), or" if others else "run"
+    folder = os.path.relpath(workspace.detector_file(name).parent)
+    return [
+        f"the detector {name} is no longer in {folder}, zero-shot prompts are used instead: {how} deltaoe tune"
+    ]
+
+
+def classes_unlike(name: str, class_names: Sequence[str], data: DataSet) -> list[str]:
+    """A sentence if the data set that a detector was tuned on has other classes now.
+
+    Args:
+        name: of the detector.
+        class_names: its classes.
+        data: the data set, as it is now.
+    """
+    known, there = set(class_names), set(data.class_names)
+    new, gone = sorted(there - known), sorted(known - there)
+    title = short_title(data)
+    parts = []
+    if new:
+        parts.append(f"does not know {_classes(new)} that {title} has now")
+    if gone:
+        parts.append(f"has {_classes(gone)} that {title} has no more")
+    if not parts:
+        return []
+    return [f"the detector {name} {', and '.join(parts)}: run deltaoe tune"]
+
+
+def _readable(workspace: Workspace, name: str, detector: Detector) -> DataSet | None:
+    """The data set that a detector was tuned on; None also if its listing is damaged, which scoring does not need."""
+    try:
+        return data_of(workspace, name, detector)
+    except StoreError:
+        return None
+
+
+def _classes(names: Sequence[str]) -> str:
+    return f"the class {names[0]}" if len(names) == 1 else f"{len(names)} classes ({_listed(names)})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (" …" if len(names) > _LISTED else "")

@@ -1,0 +1,229 @@
+"""Images scored one by one with a detector and a model that stay loaded: for services, and ``score --stream``."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deltaoe.errors import ConfigError, MismatchError, StoreError
+from deltaoe.extraction.ingest import EncodingRun, FileStates, recorded_states
+from deltaoe.images.inputs import FileList
+from deltaoe.images.walk import one_by_one
+from deltaoe.progress import Event, OnEvent, silent
+from deltaoe.scoring.options import ScoreOptions
+from deltaoe.scoring.resolve import chosen_detector, saved_detector
+from deltaoe.scoring.scorer import Scorer
+from deltaoe.scoring.verdicts import decide, tabulated
+from deltaoe.scoring.vocabulary import vocabulary_once, with_names
+from deltaoe.store.feature_store import Digests, Features, FeatureStore
+from deltaoe.store.feature_writer import StoreWriter
+from deltaoe.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from deltaoe.clip.frozen import FrozenClip
+
+# Images that are decoded, encoded and scored together if they come together: the last waits for no more than these.
+TOGETHER = 16
+# New features are written in one piece: a kill -9 loses the work of so many seconds or rows, and no answer.
+_WRITE_SECONDS = 300.0
+_WRITE_ROWS = 1024
+
+
+class ScoreStream:
+    """Scores images at once, whenever they come, as :func:`deltaoe.scoring.score.score` scores them in a folder.
+
+    The detector is chosen as there. The model is loaded once, when the first image comes whose features are not in the
+    workspace. New features are written every few minutes, and by :meth:`close`, at the latest: use it as a context
+    manager. One thread at a time may call it.
+
+    Args:
+        workspace: has the features and the detectors; new features are stored there.
+        options: detector or prompts, α, model; None for the defaults.
+        on: receives progress, and sentences about what cannot be done.
+
+    Attributes:
+        detector: the detector that the images are scored with.
+        origin: where it comes from, in words.
+        notes: sentences for the user.
+
+    Raises:
+        ConfigError: an option is out of range, or needs all images at once: a false discovery rate, label indexes.
+        DataError: there are no class names to score against, or no such detector.
+        MismatchError, ModelError, StoreError: the model or the workspace cannot be used.
+    """
+
+    def __init__(
+        self, workspace: Workspace, options: ScoreOptions | None = None, on: OnEvent = silent
+    ) -> None:
+        options = options or ScoreOptions()
+        options.check()
+        _check_fits(options)
+        saved = saved_detector(workspace, options)
+        self.detector, self.origin, self._source, self.notes = chosen_detector(
+            saved, None, workspace, options, on
+        )
+        self._workspace, self._options, self._on = workspace, options, on
+        self._scorer = Scorer(self.detector, device=options.model.device, images=TOGETHER)
+        self.notes += decide(self.detector, np.empty(0), np.empty(0, dtype=np.int64), options.rule).notes
+        self._vocabulary = vocabulary_once(
+            self.detector, options, self._source, workspace, on, lambda said: on(Event("", message=said))
+        )
+        self._store: FeatureStore | None = None
+        self._writer: StoreWriter | None = None
+        self._written = time.monotonic()
+
+    def __enter__(self) -> ScoreStream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def warm_up(self) -> None:
+        """Load the model now, so that the first new image does not wait for it.
+
+        Raises:
+            ConfigError, ModelError, MismatchError: it cannot be loaded, or is not the detector's.
+        """
+        self._clip()
+
+    def score(self, path: str | os.PathLike[str]) -> dict[str, Any]:
+        """The record of one image file, as in ``scores.json``; ``path`` is as given.
+
+        A file that is no usable image is a record, too: its verdict is ``failed``, and ``error`` says why.
+
+        Raises:
+            ConfigError, ModelError, MismatchError: the model is needed, and cannot be used.
+            StoreError: the workspace cannot be read.
+        """
+        return self.score_many([path])[0]
+
+    def score_many(self, paths: Sequence[str | os.PathLike[str]]) -> list[dict[str, Any]]:
+        """The records of several image files, in their order; faster than one after the other.
+
+        Raises:
+            ConfigError, ModelError, MismatchError, StoreError: as for :meth:`score`.
+        """
+        records: list[dict[str, Any]] = []
+        for start in range(0, len(paths), TOGETHER):
+            records += self._records([os.fspath(path) for path in paths[start : start + TOGETHER]])
+        self.write_if_due()
+        return records
+
+    def _records(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        files = one_by_one(names)
+        store, states = self._ingested(files)
+        rows = np.flatnonzero(states.usable)
+        features = self._features(store, states.digests[rows])
+        scored = self._scorer(features)
+        decisions = decide(self.detector, scored.scores, scored.labels[:, 0], self._options.rule)
+        failed = sorted(states.problems.items())
+        table = tabulated(
+            self.detector,
+            self._options.rule,
+            scored,
+            decisions,
+            [names[i] for i in rows.tolist()],
+            [(names[i], reason) for i, reason in failed],
+        )
+        if self._vocabulary is not None:
+            table = with_names(
+                table, lambda unknown: [(np.arange(len(unknown)), features[unknown])], self._vocabulary
+            )
+        order = [*rows.tolist(), *(i for i, _ in failed)]
+        return [record for _, record in sorted(zip(order, table.records(), strict=True), key=lambda p: p[0])]
+
+    def _ingested(self, files: FileList) -> tuple[FeatureStore, FileStates]:
+        """The store of these files' features, and the files' states after those without features were encoded."""
+        if self._store is None:
+            self._use(self._source.store())
+        assert self._store is not None and self._writer is not None  # noqa: S101 - for the type checker
+        keys, options = self._workspace.file_keys(files), self._options.ingest
+        states, unknown = recorded_states(files, keys, self._store, options)
+        if len(unknown):
+            clip = self._clip()
+            if self._source.space().id != self._store.space.id:  # the weights behind the name have changed
+                self.close()
+                self._use(self._workspace.store(self._source.space()))
+                states, unknown = recorded_states(files, keys, self._store, options)
+            EncodingRun(files, keys, self._writer, states, self._say, options).encode(unknown, clip)
+        return self._store, states
+
+    def _use(self, store: FeatureStore) -> None:
+        """Take features from this store. Raises MismatchError unless it is of the detector's space."""
+        if store.space.id != self.detector.space.id and not self.detector.space.is_imported:
+            raise MismatchError(
+                f"the detector was made with {self.detector.space.model}, not with {store.space.model}: "
+                + "; ".join(self.detector.space.differences(store.space)),
+                hint="the files of that model have changed: extract and tune again",
+            )
+        self._store, self._writer = store, StoreWriter(store)
+
+    def _clip(self) -> FrozenClip:
+        self._workspace.check_writable()
+        return self._source.clip()
+
+    def _say(self, event: Event) -> None:
+        """Pass sentences on, and no progress of single images."""
+        if event.message:
+            self._on(event)
+
+    def _features(self, store: FeatureStore, digests: Digests) -> Features:
+        """Features (n, D) of these images, as they are or will be stored."""
+        assert self._writer is not None  # noqa: S101 - for the type checker
+        pending = self._writer.pending_features(digests)
+        stored = np.array([i for i in range(len(digests)) if i not in pending], dtype=np.int64)
+        found = np.empty((len(digests), store.space.dim), dtype=np.float32)
+        found[stored] = store.features(digests[stored])
+        for i, feature in pending.items():
+            found[i] = feature
+        return found
+
+    def write_if_due(self) -> None:
+        """Write the new features if they are many, or have waited for minutes; to be called where nothing else is done.
+
+        Another process that writes to the workspace is no obstacle: they are written the next time.
+        """
+        waited = time.monotonic() - self._written
+        if self._writer is not None and (waited > _WRITE_SECONDS or self._writer.pending >= _WRITE_ROWS):
+            self._write()
+
+    def close(self) -> None:
+        """Write the new features. The stream can still be used, and then be closed again."""
+        self._write()
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        if self._store is None or self._writer is None or not self._writer.pending:
+            return
+        try:
+            with self._store.writer(self._writer):
+                pass
+            self._source.remember()
+        except StoreError as cause:  # the answers do not depend on it
+            said = f"The features of {self._writer.pending} images are not stored yet: {cause}"
+            self._on(Event("", message=said))
+
+
+def _check_fits(options: ScoreOptions) -> None:
+    """Raise ConfigError for options that need all images at once, or many."""
+    if options.rule.fdr is not None:
+        raise ConfigError(
+            "--fdr compares all images with each other, and a stream answers each at once",
+            hint="use --alpha, which holds for every image by itself",
+        )
+    for flag, is_set in (
+        ("--neighbours", options.neighbours is not None),
+        ("--index", options.index != "flat"),
+    ):
+        if is_set:
+            raise ConfigError(
+                f"{flag} is for many images at once, and a stream answers each at once",
+                hint=f"leave {flag} out: one image is soon compared with every label",
+            )

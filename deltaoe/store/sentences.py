@@ -1,0 +1,100 @@
+"""Data sets in sentences: what to call them, how to extract them again, and which one commands use from now on."""
+
+from __future__ import annotations
+
+import os
+import shlex
+
+from deltaoe.errors import StoreError
+from deltaoe.images.labels import detect_layout, label_paths
+from deltaoe.store.dataset import DataSet
+from deltaoe.store.workspace import DATA_PREFIX, Workspace
+
+STDIN = "-"
+_SHOWN = 3  # inputs that a sentence names
+
+
+def short_title(data: DataSet) -> str:
+    """What to call a data set: ``data:NAME``, or its inputs as one would write them in the current folder."""
+    if data.name:
+        return DATA_PREFIX + data.name
+    inputs = [
+        "standard input" if _is_stdin(given) else _from_here(given) for given in data.inputs or (data.root,)
+    ]
+    more = f" and {len(inputs) - _SHOWN} more inputs" if len(inputs) > _SHOWN else ""
+    return ", ".join(inputs[:_SHOWN]) + more
+
+
+def extract_command(data: DataSet, workspace: Workspace) -> str | None:
+    """The command that extracts a data set again; None if it was read from standard input, or imported.
+
+    Names, layout and model are in it where they would not be found without being named. What a file for ``--classes``
+    was called is not known.
+    """
+    imported = not data.root or any(given.endswith(".h5") for given in data.inputs)
+    if imported or not data.inputs or any(_is_stdin(given) for given in data.inputs):
+        return None
+    words = ["deltaoe", "extract", *(_as_argument(given) for given in data.inputs)]
+    words += ["--name", data.name] if data.name else []
+    words += ["--model", data.model] if _models(workspace) > 1 else []
+    labelling = label_paths(data.paths, None if data.layout == "table" else data.layout)
+    if data.layout not in ("table", detect_layout(data.paths)):
+        words += ["--layout", data.layout]
+    renamed = data.layout != "table" and labelling.class_names != data.class_names
+    return shlex.join(words) + (" --classes FILE" if renamed else "")
+
+
+def current_before(workspace: Workspace) -> DataSet | None:
+    """The last data set with classes, before another may become it; None also if it cannot be read."""
+    try:
+        return workspace.dataset()
+    except StoreError:
+        return None
+
+
+def replaced_current(before: DataSet | None, data: DataSet, workspace: Workspace) -> list[str]:
+    """A sentence if another data set than before is the last one with classes, after ``data`` was saved.
+
+    Args:
+        before: what :func:`current_before` gave.
+        data: the data set that was saved.
+        workspace: has both.
+    """
+    if before is None or not data.labelled or workspace.listing(before) == workspace.listing(data):
+        return []
+    new, old = short_title(data), short_title(before)
+    if new == old:
+        new, old = f"{new} by {data.model}", f"{old} by {before.model}"
+    command = extract_command(before, workspace)
+    back = f"to go back: {command}" if command else f"--data {_data_argument(before)} names that one"
+    return [f"tune, and score without a detector, use {new} from now on, not {old}; {back}"]
+
+
+def _models(workspace: Workspace) -> int:
+    return sum(1 for _ in (workspace.folder / "features").glob("*/space.json"))
+
+
+def _data_argument(data: DataSet) -> str:
+    if data.name:
+        return shlex.quote(DATA_PREFIX + data.name)
+    return STDIN if _is_stdin(data.inputs[0]) else shlex.quote(_from_here(data.inputs[0]))
+
+
+def _as_argument(path: str) -> str:
+    """A path from here, so that it cannot be taken for an option."""
+    path = _from_here(path)
+    plain = os.path.isabs(path) or path.split(os.sep)[0] in (os.curdir, os.pardir)
+    return path if plain else os.path.join(os.curdir, path)
+
+
+def _is_stdin(given: str) -> bool:
+    return os.path.basename(given) == STDIN and not os.path.lexists(given)
+
+
+def _from_here(path: str) -> str:
+    """A path relative to the current folder, if that is shorter."""
+    try:
+        relative = os.path.relpath(path)
+    except (OSError, ValueError):  # another drive, or the current folder is gone
+        return path
+    return min(relative, path, key=len)
