@@ -12,6 +12,7 @@ function reasonAt(entry, alpha) {
 
 function judge(stop) {
   for (const entry of entries.slice(0, scored)) {
+    if (entry.p === null) continue;
     const unknown = pOf(entry) <= stop.alpha;
     entry.verdict = stop.threshold === null ? "undecided" : unknown ? "unknown" : "known";
     entry.reason = entry.verdict === "unknown" ? reasonAt(entry, stop.alpha) : "";
@@ -32,7 +33,7 @@ function verdictCounts(some) {
 
 function writeTiles(moved) {
   // The counts of the run are of all images, also of those that are not on this page.
-  const found = moved ? verdictCounts(entries) : report.counts;
+  const found = moved ? { ...verdictCounts(entries), failed: report.counts.failed } : report.counts;
   const total = Object.values(found).reduce((sum, one) => sum + one, 0);
   for (const name of [...VERDICTS, "failed"]) {
     const tile = byId(`count-${name}`), number = found[name] || 0;
@@ -58,7 +59,7 @@ function tellPromise(moved) {
   if (!place.style.minHeight) place.style.minHeight = `${place.offsetHeight}px`;
   const at = (alpha) => report.stops.find((stop) => stop.alpha === alpha).text;
   place.replaceChildren(...(moved
-    ? [`These are the verdicts at α = ${at(chosen.alpha)}. The files of the run have those at α = ${at(report.alpha)}; `
+    ? [`These are the verdicts at α = ${at(chosen.alpha)}${report.leftOut ? " on the images of this page" : ""}. The files of the run have those at α = ${at(report.alpha)}; `
       + "for others, run ", make("code", {}, `deltaoe score --alpha ${chosen.alpha}`), "."]
     : promise));
 }
