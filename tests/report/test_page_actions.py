@@ -173,6 +173,20 @@ def test_images_are_opened_turned_and_closed_by_keyboard(tmp_path):
         assert tab.run("document.getElementById('shown').textContent") == "62 of 62 shown, 1 selected"
 
 
+def test_the_path_of_an_open_image_is_copied_and_the_dialog_says_so(tmp_path):
+    with Tab(render(decided()), tmp_path) as tab:
+        tab.run(
+            "document.querySelectorAll('.card .open')[2].click(); document.getElementById('big-copy').focus()"
+        )
+        tab.press("Enter")
+        said = "document.getElementById('big-done').textContent"
+        tab.run("new Promise((done) => setTimeout(done, 300))")
+        assert tab.run(said) == "1 path copied."
+        assert tab.run("document.activeElement.id") == "big-copy"
+        tab.press("ArrowRight")
+        assert tab.run(said) == ""
+
+
 CATCH = (
     "var caught = {}; URL.createObjectURL = (blob) => { caught.blob = blob; return 'data:,'; };"
     "HTMLAnchorElement.prototype.click = function () { caught.name = this.download; };"

@@ -36,6 +36,7 @@ function show(entry) {
   byId("facts").replaceChildren(...facts(entry));
   const numbers = byId("facts").querySelector("details");
   if (numbers) numbers.open = Boolean(details);
+  byId("big-done").textContent = "";
   byId("big-pick").checked = picked.has(entry);
   byId("back").disabled = place === 0;
   byId("forth").disabled = place === shown.length - 1;
