@@ -155,6 +155,11 @@ class Screen:
             table.add_row(*(Text(printable(cell)) for cell in row))
         self._out.print(table, soft_wrap=False)  # so that a long title is broken, too
 
+    def say(self, sentences: Iterable[str]) -> None:
+        """Print sentences that are the result itself, broken between words on a terminal, unless in JSON mode."""
+        for sentence in () if self.as_json else sentences:
+            self._out.print(Text(printable(sentence)), soft_wrap=False)
+
     def line(self, sentence: str) -> None:
         """Print a sentence that is the result itself, unless in JSON mode."""
         if not self.as_json:

@@ -84,7 +84,9 @@ def test_alpha_starts_at_the_runs_own_and_says_what_it_promises(tmp_path):
         assert tab.run("document.getElementById('threshold-line').getAttribute('x1')") != place
         tab.run("document.getElementById('alpha-reset').click()")
         assert tab.run("document.getElementById('promise').textContent") == before
-        assert tab.run("document.getElementById('threshold-line').getAttribute('x1').slice(0, 5)") == place[:5]
+        assert (
+            tab.run("document.getElementById('threshold-line').getAttribute('x1').slice(0, 5)") == place[:5]
+        )
         tab.run(MOVE.format(0))
         assert "no p-value is below 1/201, so nothing can be called unknown" in tab.run(said)
 
