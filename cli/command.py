@@ -19,8 +19,6 @@ from .defaults_file import Defaults, read_defaults
 from .option_kinds import flag
 
 PREFIX = "DELTAOE_"
-# A variable that keeps the defaults file out, for commands that a command starts; not one of an option.
-NO_FILE = "_DELTAOE_NO_DEFAULTS_FILE"
 _USED = "deltaoe defaults"  # key of the context's meta
 
 
@@ -139,7 +137,7 @@ def load_defaults(ctx: typer.Context, workspace: Path | None) -> None:
         ConfigError: the file cannot be read, or has an entry that cannot be right.
         StoreError: a file is in the workspace's place.
     """
-    if ctx.resilient_parsing or NO_FILE in os.environ or not isinstance(ctx.command, Command):
+    if ctx.resilient_parsing or not isinstance(ctx.command, Command):
         return
     file = read_defaults(Path(os.path.abspath(workspace_folder(workspace))).parent)
     if file is not None:
