@@ -19,6 +19,7 @@ from deltaoe.functional.sampling import feature_keys, share_of_each_class
 from deltaoe.functional.unit_rows import Rows, unit_rows
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import TEMPERATURE, TOP_C, PromptOptions
+from deltaoe.scoring.parts import SideTensors, few
 from deltaoe.store.feature_space import UNNAMED, FeatureSpace
 
 Floats = npt.NDArray[np.float64]
@@ -128,7 +129,7 @@ class DeltaoeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
                 hint=f"{images_needed(self.alpha)} would do: pass more images, or a larger alpha or "
                 "calibration_share",
             )
-        # Imported here: it loads torch, and a wrong parameter should be answered at once.
+        # Imported here: it takes long to load, and a wrong parameter should be answered at once.
         from deltaoe.scoring.image_evidence import LabelledImages, with_image_evidence
 
         detector = self._prompts(rows.shape[1])
@@ -147,7 +148,8 @@ class DeltaoeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             ValueError: ``X`` is not what scikit-learn takes, or nothing has been fitted.
             ConfigError, DataError: as for :meth:`deltaoe.scoring.detector.Detector.predict`.
         """
-        places = self.detector_.predict(rows, self.alpha) if len(rows := self._rows(X)) else np.zeros(0, int)
+        rows = self._rows(X)
+        places = self.detector_.predict(rows, self.alpha)
         classes = self.classes_[np.maximum(places, 0)]
         if self.alpha is None:
             return classes
@@ -190,10 +192,9 @@ class DeltaoeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return self.detector_.p_values(self.score_samples(X))
 
     def _logits(self, X: npt.ArrayLike) -> Floats:  # noqa: N803
-        from deltaoe.scoring.parts import SideTensors  # it loads torch
-
-        rows = self._rows(X)
-        return SideTensors(self.detector_, (), self.detector_.prompts).logits(rows)
+        detector, rows = self.detector_, self._rows(X)
+        device = None if few(len(rows), detector) else "cpu"
+        return SideTensors(detector, (), detector.prompts, device).logits(rows)
 
     def _rows(self, X: npt.ArrayLike) -> Rows:  # noqa: N803
         """Unit rows of the features of new images."""
@@ -247,7 +248,7 @@ class DeltaoeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     def _prompts(self, dim: int) -> Detector:
         """The detector of the text features, or of none. Raises DataError if they do not fit."""
-        from deltaoe.scoring.zero_shot import detector_of_text_features  # it loads torch
+        from deltaoe.scoring.zero_shot import detector_of_text_features
         from deltaoe.scoring.zero_shot_images import image_detector
 
         names = tuple(str(one) for one in self.classes_.tolist())
