@@ -18,6 +18,7 @@ from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.options import ScoreOptions
 from deltaoe.scoring.resolve import chosen_detector, saved_detector
 from deltaoe.scoring.scorer import Scorer
+from deltaoe.scoring.staleness import staleness
 from deltaoe.scoring.verdicts import decide, tabulated
 from deltaoe.scoring.vocabulary import vocabulary_once, with_names
 from deltaoe.store.feature_store import Digests, Features, FeatureStore
@@ -69,6 +70,7 @@ class ScoreStream:
         )
         self._workspace, self._options, self._on = workspace, options, on
         self._scorer = Scorer(self.detector, device=options.model.device, images=TOGETHER)
+        self.notes = staleness(workspace, options, saved[0] if saved else None, on) + self.notes
         self.notes += decide(self.detector, np.empty(0), np.empty(0, dtype=np.int64), options.rule).notes
         self._vocabulary = vocabulary_once(
             self.detector, options, self._source, workspace, on, lambda said: on(Event("", message=said))
