@@ -15,7 +15,7 @@ from deltaoe.scoring.options import ScoreOptions
 
 from . import exits, filing, options
 from .derive import with_options
-from .targets import check_folder, check_replaceable
+from .targets import HTML_MARK, check_folder, check_replaceable
 
 HELP = """Tell known from unknown images: class, score, p-value and verdict for each.
 
@@ -47,6 +47,8 @@ deltaoe score ./inbox --alpha 0.01 --fail-on-unknown
 
 deltaoe score ./inbox --fdr 0.1   (at most a tenth of what is called unknown is a false alarm)
 
+deltaoe score ./inbox --watch   (a line of JSON for each image, as it comes)
+
 deltaoe score ./inbox --print0 unknown | xargs -0 ls -l
 
 deltaoe score ./inbox --move-to ./sorted --only unknown   (deltaoe undo puts them back)
@@ -61,7 +63,7 @@ class ReportKind(StrEnum):
 
 
 # Text near the start of each file that deltaoe writes; a file of that name without it is the user's.
-_MARKS = {"scores.json": '{\n "deltaoe":', "report.html": '<meta name="generator" content="deltaoe'}
+_MARKS = {"scores.json": '{\n "deltaoe":', "report.html": HTML_MARK}
 
 
 def register(app: typer.Typer) -> None:
@@ -143,8 +145,17 @@ def score(
     if stream or watch:
         from .stream import run_stream
 
-        given = {"--report": report, "--out": out, "--force": force, "--print0": print0}
-        given |= {"--copy-to": copy_to, "--move-to": move_to, "--link-to": link_to}
+        given: dict[str, object] = {
+            "--report": report,
+            "--out": out,
+            "--force": force,
+            "--print0": print0,
+            "--copy-to": copy_to,
+            "--move-to": move_to,
+            "--link-to": link_to,
+            "--only": only,
+            "--dry-run": dry_run,
+        }
         screen = Screen(as_json=True, quiet=quiet, verbose=verbose)
         run_stream(
             chosen,
