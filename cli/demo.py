@@ -15,7 +15,6 @@ import typer
 from deltaoe.errors import ConfigError, DataError
 
 from . import options
-from .command import NO_FILE
 
 if TYPE_CHECKING:
     from .output import Screen
@@ -78,6 +77,7 @@ def demo(
     quiet: options.Quiet = False,
 ) -> None:
     """Run ``deltaoe demo``; the help text above says what it does."""
+    from deltaoe.demo.names import write_vocabulary
     from deltaoe.demo.paint import paint, painted
     from deltaoe.demo.shipped import unpack_model
     from deltaoe.demo.summary import FALSE_ALARMS, gained, summarise
@@ -99,6 +99,7 @@ def demo(
             pictures = paint(out, seed, on=progress.event)
         screen.note(f"Pictures in {out}: {pictures.drawn} drawn, {pictures.there} there already.")
     unpack_model(out / MODEL)
+    write_vocabulary(out)
     screen.note(f"The CLIP in {out / MODEL} was trained on other pictures of this kind.")
     screen.note("")
     screen.note(f"$ cd {shlex.quote(str(out))}", style="bold")
@@ -152,7 +153,9 @@ def _say_what_next(screen: Screen, out: Path, seconds: float) -> None:
     report = (out / "report.html").resolve()
     screen.note(f"  {report}", style=f"link {report.as_uri()}")
     screen.note("Ask about one picture:", style="bold")
-    screen.note(f"  {cd} && deltaoe score {EXAMPLE} --json")
+    screen.note(f"  {cd} && deltaoe score {EXAMPLE}")
+    screen.note("See what the unknown pictures are, in groups:", style="bold")
+    screen.note(f"  {cd} && deltaoe discover ./unknown")
     screen.note(
         "Try it on your own pictures, one folder per class, with a real CLIP (downloaded once):", style="bold"
     )
@@ -165,12 +168,11 @@ def _run(arguments: Command, folder: Path, screen: Screen) -> None:
     screen.note("")
     screen.note(f"$ deltaoe {shlex.join(arguments)}", style="bold")
     sys.stdout.flush()
-    # The user's own defaults stay out of it, those of a file, too, and so does a workspace in a folder above.
+    # The user's own defaults stay out of it, and so do a workspace and a defaults file in a folder above.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DELTAOE_")}
     environment |= {
         "DELTAOE_WORKSPACE": str(folder.resolve() / ".deltaoe"),
         "HF_HUB_OFFLINE": "1",
-        NO_FILE: "1",
     }
     # -P: so that no module in the demo's folder is imported.
     quiet = ("--quiet",) if screen.quiet else ()

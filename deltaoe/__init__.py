@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deltaoe.clip.options import ModelOptions as ModelOptions
     from deltaoe.clip.reference import ModelRef as ModelRef
     from deltaoe.errors import DeltaoeError as DeltaoeError
+    from deltaoe.estimator import DeltaoeClassifier as DeltaoeClassifier
     from deltaoe.evaluation.evaluate import evaluate as evaluate
     from deltaoe.evaluation.options import EvaluateOptions as EvaluateOptions
     from deltaoe.extraction.extract import extract as extract
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BackgroundOptions": "scoring.options",
     "ContextOptions": "tuning.options",
+    "DeltaoeClassifier": "estimator",
     "DeltaoeError": "errors",
     "Detector": "scoring.detector",
     "EvaluateOptions": "evaluation.options",
