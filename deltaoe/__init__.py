@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deltaoe.clip.options import ModelOptions as ModelOptions
     from deltaoe.clip.reference import ModelRef as ModelRef
     from deltaoe.errors import DeltaoeError as DeltaoeError
+    from deltaoe.estimator import DeltaoeClassifier as DeltaoeClassifier
     from deltaoe.evaluation.evaluate import evaluate as evaluate
     from deltaoe.evaluation.options import EvaluateOptions as EvaluateOptions
     from deltaoe.extraction.extract import extract as extract
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from deltaoe.scoring.options import ScoreOptions as ScoreOptions
     from deltaoe.scoring.score import score as score
     from deltaoe.scoring.scorer import Scorer as Scorer
+    from deltaoe.scoring.stream import ScoreStream as ScoreStream
     from deltaoe.store.workspace import Workspace as Workspace
     from deltaoe.tuning.options import ContextOptions as ContextOptions
     from deltaoe.tuning.options import TuneOptions as TuneOptions
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BackgroundOptions": "scoring.options",
     "ContextOptions": "tuning.options",
+    "DeltaoeClassifier": "estimator",
     "DeltaoeError": "errors",
     "Detector": "scoring.detector",
     "EvaluateOptions": "evaluation.options",
@@ -54,6 +57,7 @@ _HOMES = {
     "Recipe": "tuning.recipe",
     "Rule": "scoring.options",
     "ScoreOptions": "scoring.options",
+    "ScoreStream": "scoring.stream",
     "Scorer": "scoring.scorer",
     "TuneOptions": "tuning.options",
     "TuningOptions": "tuning.options",

@@ -9,9 +9,10 @@ from deltaoe.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pandas import DataFrame as DataFrame
 
 
-def data_frame(columns: Mapping[str, Any]) -> pd.DataFrame:
+def data_frame(columns: Mapping[str, Any]) -> DataFrame:
     """A frame of columns of equal length, with a row number as its index.
 
     Raises:

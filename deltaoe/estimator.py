@@ -19,6 +19,7 @@ from deltaoe.functional.sampling import feature_keys, share_of_each_class
 from deltaoe.functional.unit_rows import Rows, unit_rows
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import TEMPERATURE, TOP_C, PromptOptions
+from deltaoe.scoring.parts import SideTensors, few
 from deltaoe.store.feature_space import UNNAMED, FeatureSpace
 
 Floats = npt.NDArray[np.float64]
@@ -26,9 +27,13 @@ Indices = npt.NDArray[np.int64]
 Evidence = Literal["auto", "text", "images"]
 
 _UNKNOWN = {"number": -1, "text": "unknown"}
+# Kinds of NumPy's types of texts.
+_TEXTS = "US"
 
-# Checks of scikit-learn's check_estimator that cannot pass, and why.
-EXPECTED_FAILED_CHECKS: dict[str, str] = {}
+# Checks of scikit-learn's check_estimator that cannot pass, and why; to be passed to it under this name.
+EXPECTED_FAILED_CHECKS = {
+    "check_estimators_dtypes": "small numbers cut to integers are rows of zeros, which have no direction",
+}
 
 
 class DeltaoeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -36,7 +41,8 @@ class DeltaoeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     A part of the images of each class is fitted on, the others calibrate: their scores turn those of new images into
     conformal p-values. Which images do which depends on their content and the seed alone. Rows of ``X`` are scaled to
-    unit length, so that their length says nothing.
+    unit length, so that their length says nothing. Equal rows are one image, which is used for nothing if it is in two
+    classes.
 
     ``predict``, ``predict_proba`` and ``decision_function`` are a classifier's, among the known classes;
     ``score_samples`` and ``p_values`` say how well an image is known. With ``alpha``, ``predict`` says
@@ -123,7 +129,7 @@ class DeltaoeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
                 hint=f"{images_needed(self.alpha)} would do: pass more images, or a larger alpha or "
                 "calibration_share",
             )
-        # Imported here: it loads torch, and a wrong parameter should be answered at once.
+        # Imported here: it takes long to load, and a wrong parameter should be answered at once.
         from deltaoe.scoring.image_evidence import LabelledImages, with_image_evidence
 
         detector = self._prompts(rows.shape[1])
@@ -142,9 +148,16 @@ class DeltaoeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             ValueError: ``X`` is not what scikit-learn takes, or nothing has been fitted.
             ConfigError, DataError: as for :meth:`deltaoe.scoring.detector.Detector.predict`.
         """
-        places = self.detector_.predict(rows, self.alpha) if len(rows := self._rows(X)) else np.zeros(0, int)
+        rows = self._rows(X)
+        places = self.detector_.predict(rows, self.alpha)
         classes = self.classes_[np.maximum(places, 0)]
-        return classes if self.alpha is None else np.where(places < 0, self._unknown_label(), classes)
+        if self.alpha is None:
+            return classes
+        # As an array of its own: small integers of NumPy would wrap −1.
+        label = np.asarray(self._unknown_label())
+        if (label.dtype.kind in _TEXTS) != (classes.dtype.kind in _TEXTS):
+            classes = classes.astype(object)
+        return np.where(places < 0, label, classes)
 
     def decision_function(self, X: npt.ArrayLike) -> Floats:  # noqa: N803
         """How much speaks for each class, (N, K); of two classes, (N,), how much more speaks for the second.
@@ -179,10 +192,9 @@ class DeltaoeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return self.detector_.p_values(self.score_samples(X))
 
     def _logits(self, X: npt.ArrayLike) -> Floats:  # noqa: N803
-        from deltaoe.scoring.parts import SideTensors  # it loads torch
-
-        rows = self._rows(X)
-        return SideTensors(self.detector_, (), self.detector_.prompts).logits(rows)
+        detector, rows = self.detector_, self._rows(X)
+        device = None if few(len(rows), detector) else "cpu"
+        return SideTensors(detector, (), detector.prompts, device).logits(rows)
 
     def _rows(self, X: npt.ArrayLike) -> Rows:  # noqa: N803
         """Unit rows of the features of new images."""
@@ -202,7 +214,7 @@ class DeltaoeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     def _unknown_label(self) -> Any:
         """What unknown images are called. Raises ConfigError if a class is called so, and images can be unknown."""
-        texts = self.classes_.dtype.kind in "OUS"
+        texts = self.classes_.dtype.kind in (*_TEXTS, "O")
         label = self.unknown_label
         if label is None:
             label = _UNKNOWN["text" if texts else "number"]
@@ -225,7 +237,7 @@ class DeltaoeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         empty = np.setdiff1d(np.arange(len(self.classes_)), class_of[np.concatenate(found)])
         if len(empty):
             raise DataError(
-                f"no image of class {self.classes_[empty[0]]!r} is in that class alone",
+                f"no image of class {self.classes_.tolist()[empty[0]]!r} is in that class alone",
                 hint="equal rows of features are one image: give each one class",
             )
         return fitted, rest
@@ -236,7 +248,7 @@ class DeltaoeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     def _prompts(self, dim: int) -> Detector:
         """The detector of the text features, or of none. Raises DataError if they do not fit."""
-        from deltaoe.scoring.zero_shot import detector_of_text_features  # it loads torch
+        from deltaoe.scoring.zero_shot import detector_of_text_features
         from deltaoe.scoring.zero_shot_images import image_detector
 
         names = tuple(str(one) for one in self.classes_.tolist())

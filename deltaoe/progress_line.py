@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
@@ -13,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column
 from rich.text import Text
 
-from deltaoe.progress import Event, OnEvent
+from deltaoe.progress import Event
 
 _PLAIN_SECONDS = 5.0
 
@@ -23,22 +22,8 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
 
 
-@contextlib.contextmanager
-def rich_progress() -> Iterator[OnEvent]:
-    """Progress on stderr while the block runs: what a function that takes ``on`` can be given.
-
-    One live line on a terminal, and in a notebook that has ipywidgets; elsewhere a plain line every few seconds.
-
-    Example:
-        >>> with rich_progress() as on:
-        ...     on(Event("Encoding images", 3, 3))
-    """
-    with ProgressLine() as line:
-        yield line.event
-
-
 class ProgressLine:
-    """Progress on stderr: one live line on a terminal, a plain line every few seconds elsewhere.
+    """Progress on stderr: one live line on a terminal while it is entered, a plain line every few seconds elsewhere.
 
     Args:
         note: prints a message, or one line of progress where there is no live line; None prints them to stderr.
@@ -53,27 +38,38 @@ class ProgressLine:
         widgets = console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None
         self._live = console.is_terminal or widgets
         self._progress = Progress(
-            TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=13)),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, min_width=13)),
             BarColumn(bar_width=24),
             MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=5)),
             TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
-            TextColumn("{task.fields[info]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+            TextColumn(
+                "{task.fields[info]}",
+                markup=False,
+                table_column=Column(no_wrap=True, overflow="ellipsis"),
+            ),
             console=console,
             transient=True,
             disable=hidden or not self._live,
         )
+        self._drawing = False
         self._stage = ""
         self._task: TaskID | None = None
         self._printed = time.monotonic()
 
     def __enter__(self) -> ProgressLine:
+        self._drawing = self._live
         self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._drawing = False
         self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event, as :meth:`event` does."""
+        self.event(event)
 
     def event(self, event: Event) -> None:
         """Show one event."""
@@ -84,11 +80,11 @@ class ProgressLine:
             f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {printable(str(value))}"
             for name, value in event.info.items()
         )
-        if self._live:
+        if self._drawing:
             if event.stage != self._stage:
                 if self._task is not None:
                     self._progress.remove_task(self._task)
-                self._task = self._progress.add_task(event.stage, total=event.total, info="")
+                self._task = self._progress.add_task(printable(event.stage), total=event.total, info="")
             assert self._task is not None  # noqa: S101 - for the type checker
             self._progress.update(self._task, completed=event.done, total=event.total, info=info)
         elif (
@@ -100,3 +96,16 @@ class ProgressLine:
             self._note(f"{event.stage}{amount}  {info}".rstrip())
             self._printed = time.monotonic()
         self._stage = event.stage
+
+
+def rich_progress() -> ProgressLine:
+    """Progress on stderr, for functions that take ``on``.
+
+    Within ``with`` it is one live line on a terminal, and in a notebook that has ipywidgets; elsewhere, and without
+    ``with``, a plain line every few seconds.
+
+    Example:
+        >>> with rich_progress() as on:
+        ...     on(Event("Encoding images", 3, 3))
+    """
+    return ProgressLine()

@@ -15,7 +15,7 @@ from deltaoe.short_repr import counted, listed, number_of_notes, short_repr
 from deltaoe.store.atomic import replacing
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from deltaoe.data_frame import DataFrame
 
 COLUMNS = ("detector", "score", "known", "unknown", "metric", "value", "low", "high", "n_known", "n_unknown")
 CSV_START = ",".join(COLUMNS[:5])
@@ -117,7 +117,7 @@ class Evaluation:
         write_document(paths["json"], self.to_dict())
         return paths
 
-    def to_pandas(self) -> pd.DataFrame:
+    def to_pandas(self) -> DataFrame:
         """The measurements as a data frame with the columns of ``evaluation.csv``; all names are categorical.
 
         Raises:

@@ -110,6 +110,9 @@ def share_of_each_class(
 
 
 def feature_keys(stored: npt.NDArray[np.floating]) -> list[bytes]:
-    """Digests of images of which nothing is known but their features (n, D), as they are stored: SHA-256, 32 bytes."""
+    """Digests (32 bytes each) of images of which nothing is known but their features (n, D), as they are stored.
+
+    Equal features are one image.
+    """
     rows = np.ascontiguousarray(stored)
     return [hashlib.sha256(b"deltaoe import\0" + row.tobytes()).digest() for row in rows]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.functional.sampling import feature_keys
 from deltaoe.functional.unit_rows import unit_rows
 from deltaoe.images.labels import check_name
 from deltaoe.interchange.feature_table import FeatureTable
@@ -83,9 +83,7 @@ def import_features(
             # differently: with it, a file that is imported again would get other digests than the first time.
             block = raw / np.linalg.norm(raw.astype(np.float64), axis=1, keepdims=True).astype(np.float32)
             stored = np.ascontiguousarray(block.astype(space.dtype))
-            for row, feature in enumerate(block):
-                # All that is known of an imported image's content is its feature: equal features are one image.
-                digest = hashlib.sha256(b"deltaoe import\0" + stored[row].tobytes()).digest()
+            for row, (digest, feature) in enumerate(zip(feature_keys(stored), block, strict=True)):
                 digests[start + row] = np.frombuffer(digest, dtype=np.uint8)
                 writer.add_features(digest, feature[None], (0,))
             start += len(block)

@@ -18,7 +18,7 @@ from deltaoe.data_frame import categorical, data_frame, texts
 from deltaoe.store.atomic import replacing
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from deltaoe.data_frame import DataFrame
 
 Floats = npt.NDArray[np.float64]
 Verdict = Literal["known", "unknown", "undecided"]
@@ -208,7 +208,7 @@ class ScoreTable:
                 }
         yield from (failed_record(path, reason, self.column_names) for path, reason in self.failed)
 
-    def to_pandas(self) -> pd.DataFrame:
+    def to_pandas(self) -> DataFrame:
         """The columns of ``scores.csv`` as a data frame: the images in order, then the failed files.
 
         Verdicts (``known``, ``unknown``, ``undecided``, ``failed``), classes, and which parts call an image unknown are

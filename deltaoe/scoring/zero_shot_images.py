@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from deltaoe.errors import DataError, StoreError
 from deltaoe.functional.conformal import images_needed
-from deltaoe.functional.sampling import few_shot_split
+from deltaoe.functional.sampling import share_of_each_class
 from deltaoe.progress import OnEvent
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import ALPHA, Evidence
@@ -26,7 +26,6 @@ FEWEST_CALIBRATION = images_needed(ALPHA)
 _SEED = 0
 # To be raised when the same images and prompts no longer give the same detector.
 _VERSION = 1
-_ALL = 1 << 62
 
 
 def fitting_rows(data: DataSet, evidence: Evidence) -> Indices | None:
@@ -49,17 +48,14 @@ def fitting_rows(data: DataSet, evidence: Evidence) -> Indices | None:
     """
     if evidence == "text":
         return None
-    # Within a class, shots are in the order of a hash of their content.
-    ranked = few_shot_split(data.class_of.tolist(), data.keys(), _ALL, _SEED)
-    rows, sizes = ranked.shots, np.array([*ranked.available.values()], dtype=np.int64)
-    place = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    fitted = rows[place < np.repeat(sizes // 2, sizes)]
-    if len(fitted) and len(rows) - len(fitted) >= FEWEST_CALIBRATION:
+    fitted, others = share_of_each_class(data.class_of.tolist(), data.keys(), 1 / 2, _SEED)
+    if len(fitted) and len(others) >= FEWEST_CALIBRATION:
         return fitted
     if evidence == "auto":
         return None
     raise DataError(
-        f"{data.title} has {len(rows)} distinct images, too few to fit image evidence and calibrate with the rest",
+        f"{data.title} has {len(fitted) + len(others)} distinct images, too few to fit image evidence and calibrate "
+        "with the rest",
         hint=f"half of them must be {FEWEST_CALIBRATION} or more: extract more, or use --evidence text",
     )
 

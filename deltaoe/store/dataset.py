@@ -21,7 +21,7 @@ from deltaoe.store.atomic import replacing
 from deltaoe.store.hdf5 import created, encoded, get_digests, get_strings, opened, put_digests, put_strings
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from deltaoe.data_frame import DataFrame
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class DataSet:
         classes = self.class_of if class_of is None else class_of
         return few_shot_split(classes.tolist(), self.keys(), 0, 0).rest
 
-    def to_pandas(self) -> pd.DataFrame:
+    def to_pandas(self) -> DataFrame:
         """Path, class, domain and digest (hexadecimal) of each image as a data frame.
 
         Classes and domains are categorical, and missing where an image has none.

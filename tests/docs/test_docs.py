@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import runpy
@@ -88,7 +89,9 @@ def test_python_examples_run(tmp_path: Path, tiny_model: Path, pictures: Path) -
     for i, picture in enumerate(sorted(pictures.rglob("*.png"))[:3]):
         shutil.copy(picture, tmp_path / "unknown" / f"{i}.png")
     page = (ROOT / "docs" / "how-to" / "python.md").read_text(encoding="utf-8")
-    script = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    has_pandas = importlib.util.find_spec("pandas") is not None
+    script = "\n".join(block for block in blocks if has_pandas or "to_pandas" not in block)
     # The one thing changed: which model, since the default one's weights are not here.
     options = f'deltaoe.ModelOptions("local-dir:{tiny_model}")'
     script = script.replace(
@@ -107,4 +110,6 @@ def test_python_examples_run(tmp_path: Path, tiny_model: Path, pictures: Path) -
     assert done.returncode == 0, done.stderr
     # Text and images are fused: a weighted sum of log p-values.
     assert -20 < float(re.search(r"threshold: (\S+)", done.stdout)[1]) < 0
-    assert done.stdout.count("unknown/") == 3
+    assert done.stdout.count("unknown/") == 2 * 3  # by score and by a stream
+    if not has_pandas:
+        pytest.skip("pandas is not installed: all examples ran but those of data frames")
