@@ -114,6 +114,8 @@ def discover(
     screen = Screen(as_json=as_json, quiet=quiet, verbose=verbose)
     _check(inputs, as_classes, groups, listed, dry_run=dry_run)
     place = located(workspace, screen)
+    if as_classes is not None:
+        _check_domain(as_classes, place)
     if listed is not None and as_classes is not None:
         from deltaoe.discovery.classes import listed_items
 
@@ -277,9 +279,24 @@ def _known_inputs(place: Workspace) -> list[str]:
 
 
 def _known_folder(place: Workspace) -> str:
-    """The folder of the known classes, where new ones would lie beside them."""
+    """The folder of the known classes, where new ones would lie beside them; that of a domain, if there are domains."""
     folders = [one for one in _known_inputs(place) if os.path.isdir(one)]
-    return os.path.relpath(folders[0]) if len(folders) == 1 else "./images"
+    if len(folders) != 1:
+        return "./images"
+    data = place.dataset()
+    domain = data.domain_names[:1] if data is not None and data.layout == "domain/class" else ()
+    return os.path.relpath(os.path.join(folders[0], *domain))
+
+
+def _check_domain(root: Path, place: Workspace) -> None:
+    """Raise ConfigError if new class folders would lie among the domains of the last data set."""
+    data = place.dataset()
+    if data is None or data.layout != "domain/class" or os.path.abspath(root) not in _known_inputs(place):
+        return
+    raise ConfigError(
+        f"{root} holds domains, such as {data.domain_names[0]}, and class folders lie within them",
+        hint=f"name a domain: --as-classes {os.path.join(root, data.domain_names[0])}",
+    )
 
 
 def _to_extract(root: Path, place: Workspace) -> str:

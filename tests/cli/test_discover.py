@@ -97,6 +97,24 @@ def test_held_out_classes_are_discovered_added_and_known(inbox: Path, run: Run) 
     assert sum(right) > 0.8 * len(right)
 
 
+def test_new_classes_lie_within_a_domain(inbox: Path, run: Run, fails: Fails) -> None:
+    (inbox / "images").rename(inbox / "drawn")
+    for domain in ("ink", "wash"):
+        shutil.copytree(inbox / "drawn", inbox / "images" / domain)
+    run("extract", "images", cwd=inbox)
+    options = ("discover", "inbox", "--alpha", "0.1", *TINY)
+    assert "--as-classes images/ink --groups 1" in run(*options, cwd=inbox).stderr
+    fails(
+        *(*options, "--as-classes", "images", "--groups", "1"),
+        cwd=inbox,
+        rc=2,
+        says=("images holds domains, such as ink", "--as-classes images/ink"),
+    )
+    run(*options, "--as-classes", "images/wash", "--groups", "1=found", cwd=inbox)
+    told = run("extract", "images", "--json", cwd=inbox).json
+    assert told["layout"] == "domain/class" and told["images_per_class"]["found"] >= 3
+
+
 def test_the_same_images_give_the_same_groups(inbox: Path, run: Run) -> None:
     run("discover", "inbox", "--all", *TINY, cwd=inbox)
     first = (inbox / "discovered.csv").read_bytes()
