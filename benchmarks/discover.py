@@ -160,16 +160,15 @@ def print_methods(shared: Path, photos: Photos, markdown: Path | None) -> None:
         "photographs": lambda seed: photo_setting(photos, seed),
         "ImageNet": lambda seed: held_out(unit(imagenet["features"]), imagenet["labels"], 150, seed),
     }
-    columns = [f"{name}: {what}" for name in sets for what in ("groups", "purity", "AMI", "single")]
-    rows = []
-    for name, method in METHODS.items():
-        cells = [name]
-        for make in sets.values():
-            settings = [make(seed) for seed in range(SEEDS)]
-            groups, purity, ami, single = np.mean([quality(method(s), s.classes) for s in settings], axis=0)
-            cells += [f"{groups:.0f}", f"{purity:.2f}", f"{ami:.2f}", f"{single:.0%}"]
-        rows.append(cells)
-    show("Classes held out, grouped", columns, rows, markdown and markdown / "discover-table.md")
+    for kind, make in sets.items():
+        settings = [make(seed) for seed in range(SEEDS)]
+        rows = []
+        for name, method in METHODS.items():
+            found = [quality(method(one), one.classes) for one in settings]
+            groups, purity, ami, single = np.mean(found, axis=0)
+            rows.append([name, f"{groups:.0f}", f"{purity:.2f}", f"{ami:.2f}", f"{single:.0%}"])
+        target = markdown and markdown / f"discover-{kind.lower()}.md"
+        show(f"{kind}: classes held out, grouped", ["groups", "purity", "AMI", "single"], rows, target)
 
 
 def print_cases(photos: Photos, markdown: Path | None) -> None:

@@ -13,6 +13,8 @@ COMMANDS = (
     ("extract",),
     ("tune",),
     ("score",),
+    ("discover",),
+    ("undo",),
     ("evaluate",),
     ("status",),
     ("detectors",),
