@@ -15,7 +15,9 @@ from deltaoe.errors import DataError
 def test_names_are_those_of_unknown_pictures(tmp_path: Path) -> None:
     write_vocabulary(tmp_path)
     names = (tmp_path / NAMES).read_text(encoding="utf-8").splitlines()
-    assert set(names) == {picture.kind for picture in pictures()} - set(KNOWN) and len(names) == len(set(names))
+    assert set(names) == {picture.kind for picture in pictures()} - set(KNOWN) and len(names) == len(
+        set(names)
+    )
     assert tomllib.loads((tmp_path / DEFAULTS_FILE).read_text(encoding="utf-8")) == {"vocabulary": NAMES}
 
 
