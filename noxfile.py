@@ -108,6 +108,8 @@ def bench(session: nox.Session) -> None:
         "precision",
         "store",
         "warm",
+        "stream",
+        "cached_score",
         "tuning",
         "imagenet_size",
         "pseudo_unknown",

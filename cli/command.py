@@ -15,7 +15,8 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from deltaoe.errors import ConfigError, DeltaoeError
 from deltaoe.store.place import workspace_folder
 
-from .defaults_file import Defaults, read_defaults
+from .defaults_file import WORKSPACE, Defaults, read_defaults
+from .derive import NO_VARIABLE
 from .option_kinds import flag
 
 PREFIX = "DELTAOE_"
@@ -37,7 +38,8 @@ class Command(TyperCommand):
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         for option in self.options:
-            option.envvar = variable(option)
+            if option.envvar != NO_VARIABLE:
+                option.envvar = variable(option)
             option.show_envvar = False  # said once, in the help of deltaoe
 
     @property
@@ -65,6 +67,10 @@ class Command(TyperCommand):
         Raises:
             ConfigError: an entry of the defaults file is refused.
         """
+        if all(option.name != WORKSPACE for option in self.options) and not set(args) & set(
+            ctx.help_option_names
+        ):
+            load_defaults(ctx, None)  # for other commands, the callback of that option does it
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:

@@ -18,7 +18,7 @@ from .option_kinds import OptionKind, kinds_of, shown
 
 OWN, SHARED = "deltaoe.toml", "pyproject.toml"
 _TABLE = ("tool", "deltaoe")
-_PLACE = "workspace"  # the option that says where the file is
+WORKSPACE = "workspace"  # the option that says where the file is
 
 Words = tuple[str, ...]
 Kinds = Mapping[str, OptionKind]
@@ -77,12 +77,16 @@ class Defaults:
             if isinstance(value, dict) and name in tables:
                 inner |= self._read(value, every, running, (*place, name))
                 continue
-            if name == _PLACE:
+            if name == WORKSPACE:
                 raise ConfigError(
                     f"{entry} cannot be set here: the file is looked for beside the workspace",
                     hint="use --workspace or DELTAOE_WORKSPACE",
                 )
-            takers = {words: kinds[name] for words, kinds in options.items() if name in kinds}
+            takers = {
+                words: kinds[name]
+                for words, kinds in options.items()
+                if name in kinds and (words == place or not kinds[name].fact)
+            }
             if not takers:
                 others = [" ".join(words) for words, kinds in every.items() if name in kinds]
                 known = {one for kinds in options.values() for one in kinds} | tables
@@ -112,11 +116,13 @@ def read_defaults(folder: Path) -> Defaults | None:
         ConfigError: the file cannot be read.
     """
     if (own := folder / OWN).is_file():
-        return Defaults(folder, os.path.relpath(own), (), _content(own))
+        return Defaults(folder, os.path.relpath(own), (), _parsed(own, _bytes(own)))
     if not (shared := folder / SHARED).is_file():
         return None
-    content: Any = _content(shared)
-    title = os.path.relpath(shared)
+    data, title = _bytes(shared), os.path.relpath(shared)
+    if _TABLE[-1].encode() not in data:  # a project's file that does not concern us need not even be TOML
+        return None
+    content: Any = _parsed(shared, data)
     for name in _TABLE:
         if name not in content:
             return None
@@ -126,16 +132,24 @@ def read_defaults(folder: Path) -> Defaults | None:
     return Defaults(folder, title, _TABLE, content)
 
 
-def _content(file: Path) -> dict[str, Any]:
+def _bytes(file: Path) -> bytes:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return file.read_bytes()
     except OSError as cause:
-        reason = os_reason(cause)
+        raise _unreadable(file, os_reason(cause)) from cause
+
+
+def _parsed(file: Path, data: bytes) -> dict[str, Any]:
+    try:
+        return tomllib.loads(data.decode())
     except ValueError as cause:  # UnicodeDecodeError and TOMLDecodeError
-        reason = first_line(cause)
-    except RecursionError:
-        reason = "its tables are nested too deeply"
-    raise ConfigError(f"cannot read {os.path.relpath(file)}: {reason}", hint="correct it, or move it away")
+        raise _unreadable(file, first_line(cause)) from cause
+    except RecursionError as cause:
+        raise _unreadable(file, "its tables are nested too deeply") from cause
+
+
+def _unreadable(file: Path, reason: str) -> ConfigError:
+    return ConfigError(f"cannot read {os.path.relpath(file)}: {reason}", hint="correct it, or move it away")
 
 
 def _of(place: Words) -> str:

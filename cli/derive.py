@@ -15,6 +15,7 @@ from deltaoe.errors import ConfigError
 from deltaoe.options import PANELS, OptionField, Options, option_fields
 
 AUTO, ALL = "auto", "all"
+NO_VARIABLE = ""  # for an option that no environment variable may set
 FieldPath = tuple[str, ...]
 
 
@@ -91,6 +92,7 @@ def _parameter(field: OptionField) -> inspect.Parameter:
     said = typer.Option(
         f"--{field.flag}",
         help=option.help,
+        envvar=NO_VARIABLE if option.fact else None,
         show_default=shown,
         rich_help_panel=option.panel or None,
         metavar="<auto|int>" if kind is str and option.auto else None,

@@ -157,7 +157,7 @@ def rename(
 
 
 def remove(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Detectors.", show_default=False)],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Detectors.", show_default=False)],
     workspace: options.Workspace = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -181,14 +181,14 @@ def remove(
         )
 
 
-@with_options(ScoreOptions, only={"alpha", "model", "pretrained", "device", "offline"})
+@with_options(ScoreOptions, only={"alpha", "device", "offline"})
 def compare(
     chosen: ScoreOptions,
     one: Annotated[str, typer.Argument(metavar="A", help="A detector.", show_default=False)],
     other: Annotated[str, typer.Argument(metavar="B", help="Another one.", show_default=False)],
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[INPUTS]...", help="Images to score with both.", show_default=False),
+        typer.Argument(metavar="INPUTS", help="Images to score with both.", show_default=False),
     ] = None,
     workspace: options.Workspace = None,
     as_json: options.Json = False,

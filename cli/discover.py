@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,11 +15,12 @@ from deltaoe.errors import ConfigError
 
 from . import exits, filing, options
 from .derive import with_options
-from .targets import check_folder, check_replaceable
+from .targets import HTML_MARK, check_folder, check_replaceable
 
 if TYPE_CHECKING:
     from deltaoe.discovery.discover import Discovery
     from deltaoe.filing.plan import Item
+    from deltaoe.progress import OnEvent
     from deltaoe.store.workspace import Workspace
 
     from .output import Screen
@@ -44,6 +46,12 @@ deltaoe discover ./unknown --as-classes ./images --groups 1,3=tulip
 deltaoe discover --from discovered.csv --as-classes ./images
 """
 _SHOWN = 20
+
+
+class ReportKind(StrEnum):
+    """Files that can be written beside ``discovered.csv``."""
+
+    html = "html"
 
 
 def register(app: typer.Typer) -> None:
@@ -82,9 +90,13 @@ def discover(
         ),
     ] = None,
     dry_run: filing.DryRun = False,
+    report: Annotated[
+        ReportKind | None,
+        typer.Option("--report", help="Also write discovered.html.", show_default=False),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder for discovered.csv.", show_default="this folder"),
+        typer.Option("--out", help="Folder for the files written.", show_default="this folder"),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a discovered.csv of other inputs, or a changed one.")
@@ -96,31 +108,42 @@ def discover(
     verbose: options.Verbose = False,
 ) -> None:
     """Run ``deltaoe discover``; the help text above says what it does."""
-    from deltaoe.discovery.classes import listed_items
-    from deltaoe.store.workspace import Workspace
-
-    from .output import Screen
+    from .output import Screen, titled
+    from .place import located
 
     screen = Screen(as_json=as_json, quiet=quiet, verbose=verbose)
-    place = Workspace.locate(workspace)
     _check(inputs, as_classes, groups, listed, dry_run=dry_run)
-    if as_classes is not None:
-        filing.check_target(as_classes, "--as-classes")
-    if listed is not None:
-        assert as_classes is not None  # noqa: S101 - for the type checker
+    place = located(workspace, screen)
+    if listed is not None and as_classes is not None:
+        from deltaoe.discovery.classes import listed_items
+
         told = _make_classes(listed_items(listed), as_classes, place, screen, dry_run=dry_run)
         screen.json({"as_classes": told})
         raise typer.Exit(exits.FAILED if told.get("failed") else 0)
-    failed = _discovered(
-        inputs or [],
-        chosen,
-        place,
-        screen,
-        (as_classes, groups, dry_run),
-        None if as_json and out is None else out or Path(),
-        force=force,
-    )
-    if (strict and failed["images"]) or failed["filed"]:
+
+    from deltaoe.discovery.classes import chosen_groups, class_items
+    from deltaoe.discovery.discover import discover as run
+    from deltaoe.discovery.table import json_value
+
+    given = list(inputs or ())
+    targets = _targets(out, report, place, given, silent=as_json, force=force)
+    with screen.progress() as progress:
+        found = run(given, place, chosen, on=progress.event, stdin=sys.stdin.buffer)
+        wanted = chosen_groups(groups, found) if as_classes is not None else {}
+        _write(found, targets, place, given, progress.event)
+    for sentence in found.notes:
+        screen.warn(sentence)
+    screen.failures(found.scored.table.failed)
+    _say(found, "Discovered in " + titled(given), screen, chosen)
+    screen.summary("", [(kind, str(path)) for kind, path in targets.items()])
+    filed: dict[str, Any] = {}
+    if as_classes is not None:
+        filed = _make_classes(class_items(found, wanted), as_classes, place, screen, dry_run=dry_run)
+    elif found.groups:
+        folder = _known_folder(place)
+        screen.note(f"next: deltaoe discover {given[0]} --as-classes {folder} --groups 1", style="dim")
+    screen.json({**json_value(found), "as_classes": filed or None})
+    if filed.get("failed") or (strict and found.scored.table.failed):
         raise typer.Exit(exits.FAILED)
 
 
@@ -142,7 +165,9 @@ def _check(
         raise ConfigError(
             f"--from and {other} exclude each other", hint="the file names its images and classes"
         )
-    if as_classes is None:
+    if as_classes is not None:
+        filing.check_target(as_classes, "--as-classes")
+    else:
         for flag, given in (
             ("--from", listed is not None),
             ("--groups", groups is not None),
@@ -154,90 +179,65 @@ def _check(
                 )
 
 
-def _discovered(
-    inputs: list[str],
-    chosen: DiscoverOptions,
-    place: Workspace,
-    screen: Screen,
-    classes: tuple[Path | None, str | None, bool],
+def _targets(
     out: Path | None,
+    report: ReportKind | None,
+    place: Workspace,
+    inputs: list[str],
     *,
+    silent: bool,
     force: bool,
-) -> dict[str, bool]:
-    """Discover, write, print and make classes; whether image files failed, and whether copies did."""
-    from deltaoe.discovery.classes import chosen_groups, class_items
-    from deltaoe.discovery.discover import discover as run
-    from deltaoe.discovery.table import CSV_START, records, summaries, write_csv
-    from deltaoe.store.result_files import check_same_inputs, note_inputs
+) -> dict[str, Path]:
+    """The files to write, by kind; none in JSON mode unless a folder or a report is asked for.
+
+    Raises:
+        ConfigError, StoreError: they cannot be written, or hold something else.
+    """
+    from deltaoe.discovery.table import CSV_START
+    from deltaoe.store.result_files import check_same_inputs
+
+    folder = out or Path()
+    targets = {"csv": folder / "discovered.csv"} if out is not None or report or not silent else {}
+    targets |= {"html": folder / "discovered.html"} if report else {}
+    check_folder(folder)
+    for kind, target in targets.items():
+        check_replaceable(target, {"csv": CSV_START, "html": HTML_MARK}[kind])
+        if not force:
+            check_same_inputs(place, target, inputs)
+    return targets
+
+
+def _write(
+    found: Discovery, targets: dict[str, Path], place: Workspace, inputs: list[str], on: OnEvent
+) -> None:
+    """Write the files."""
+    from deltaoe.discovery.table import write_csv
+    from deltaoe.store.result_files import note_inputs
 
     from .output import titled
 
-    as_classes, groups, dry_run = classes
-    target = None if out is None else out / "discovered.csv"
-    if target is not None:
-        check_folder(target.parent)
-        check_replaceable(target, CSV_START)
-        if not force:
-            check_same_inputs(place, target, inputs)
-    told: dict[str, Any] | None = None
-    with screen.progress() as progress:
-        found = run(inputs, place, chosen, on=progress.event, stdin=sys.stdin.buffer)
-        wanted = chosen_groups(groups, found) if as_classes is not None else {}
-        if target is not None:
-            write_csv(found, target)
-            note_inputs(place, [target], inputs)
-    for sentence in found.notes:
-        screen.warn(sentence)
-    screen.failures(found.scored.table.failed)
-    _say(found, "Discovered in " + titled(inputs), screen, chosen)
-    if target is not None:
-        screen.summary("", [("csv", str(target))])
-    if as_classes is not None:
-        items = class_items(found, wanted)
-        told = _make_classes(items, as_classes, place, screen, dry_run=dry_run)
-    elif found.groups:
-        given = " ".join(inputs[:1])
-        screen.note(f"next: deltaoe discover {given} --as-classes ./images --groups 1", style="dim")
-    screen.json(
-        {
-            **found.scored.head(),
-            "counts": found.scored.table.counts,
-            "notes": found.notes,
-            "groups": summaries(found),
-            "images": list(records(found)),
-            "as_classes": told,
-        }
-    )
-    return {"images": bool(found.scored.table.failed), "filed": bool(told and told.get("failed"))}
+    if "csv" in targets:
+        write_csv(found, targets["csv"])
+    if "html" in targets:
+        from deltaoe.report.files import write_score_report
+
+        write_score_report(
+            targets["html"], found.scored, titled(inputs), targets["csv"], on, found.group_of_row
+        )
+    if targets:
+        note_inputs(place, list(targets.values()), inputs)
 
 
 def _say(found: Discovery, title: str, screen: Screen, chosen: DiscoverOptions) -> None:
     """Print the groups."""
-    files = [os.path.normpath(found.scored.files[row]) for row in found.rows.tolist()]
-    folders = {os.path.dirname(file) for file in files}
-    base = (
-        os.path.commonpath([folder or "." for folder in folders])
-        if len(folders) > 1 and _same_kind(folders)
-        else ""
-    )
     shown = found.groups if screen.verbose else found.groups[:_SHOWN]
     rows = []
     for group in shown:
-        prototypes = [os.path.normpath(found.scored.files[row]) for row in group.prototypes]
-        rows.append(
-            (
-                str(group.number),
-                group.name
-                if group.looks_like == "" or group.looks_like in group.name
-                else f"{group.name} ({group.looks_like})",
-                f"{group.size:,}",
-                "" if group.cosine is None else f"{group.cosine:.3f}",
-                "" if group.p_value is None else f"{group.p_value:.3g}",
-                ", ".join(
-                    os.path.relpath(one, base) if base else os.path.basename(one) for one in prototypes
-                ),
-            )
-        )
+        files = [os.path.basename(found.scored.files[row]) for row in group.prototypes]
+        named = group.name if group.looks_like in group.name else f"{group.name} ({group.looks_like})"
+        cosine = "" if group.cosine is None else f"{group.cosine:.3f}"
+        p_value = "" if group.p_value is None else f"{group.p_value:.3g}"
+        rows.append((str(group.number), named, f"{group.size:,}", cosine, p_value, ", ".join(files)))
     if rows:
         screen.table(
             title,
@@ -252,13 +252,10 @@ def _say(found: Discovery, title: str, screen: Screen, chosen: DiscoverOptions) 
         f"{len(found.rows):,} {what} of {scored:,}: {grouped:,} in {len(found.groups):,} groups, {found.singles:,} "
         f"single images; {found.duplicates:,} repeat others (same content, or cosine ≥ {chosen.near:g})"
     )
+    if found.groups and found.groups[0].size > len(found.rows) / 2:
+        screen.note("group 1 has more than half of the images; a smaller --distance splits it", style="dim")
     if len(shown) < len(found.groups):
         screen.note(f"the {len(shown)} largest groups are shown; --verbose shows all")
-
-
-def _same_kind(folders: set[str]) -> bool:
-    """Whether paths are all absolute or all relative."""
-    return len({os.path.isabs(folder) for folder in folders}) == 1
 
 
 def _make_classes(
@@ -273,10 +270,20 @@ def _make_classes(
     return told
 
 
+def _known_inputs(place: Workspace) -> list[str]:
+    """Absolute paths of the inputs of the last data set with classes; none if it was imported."""
+    data = place.dataset()
+    return [os.path.abspath(given) for given in data.inputs] if data is not None else []
+
+
+def _known_folder(place: Workspace) -> str:
+    """The folder of the known classes, where new ones would lie beside them."""
+    folders = [one for one in _known_inputs(place) if os.path.isdir(one)]
+    return os.path.relpath(folders[0]) if len(folders) == 1 else "./images"
+
+
 def _to_extract(root: Path, place: Workspace) -> str:
     """The inputs that hold the known classes and the new ones: those of the last data set, and the new folder."""
-    data = place.dataset()
-    here = os.path.abspath(root)
-    known = [os.path.abspath(given) for given in data.inputs] if data is not None and not data.name else []
-    inside = any(os.path.commonpath([one, here]) == one for one in known if os.path.isdir(one))
-    return " ".join(os.path.relpath(one) for one in (known if inside else [*known, here]))
+    known, new = _known_inputs(place), os.path.abspath(root)
+    inside = any(new == one or new.startswith(os.path.join(one, "")) for one in known)
+    return " ".join(os.path.relpath(one) for one in (known if inside else [*known, new]))

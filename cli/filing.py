@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,14 +33,6 @@ _LISTED = 10
 _PAST = {"copy": "Copied", "move": "Moved", "link": "Linked"}
 
 
-class FiledVerdict(StrEnum):
-    """Verdicts whose files can be put into folders."""
-
-    known = "known"
-    unknown = "unknown"
-    undecided = "undecided"
-
-
 def _option(flag: str, said: str) -> Any:
     return typer.Option(flag, help=said, show_default=False, rich_help_panel="")
 
@@ -51,7 +42,7 @@ CopyTo = Annotated[Path | None, _option("--copy-to", f"Copy the images into {_FO
 MoveTo = Annotated[Path | None, _option("--move-to", "Move the images there; deltaoe undo puts them back.")]
 LinkTo = Annotated[Path | None, _option("--link-to", "Make symbolic links to the images there.")]
 Only = Annotated[
-    list[FiledVerdict] | None,
+    list[options.Decided] | None,
     _option("--only", "Put images of this verdict there, and no others; may be repeated."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say which file would go where, and touch none.")]
@@ -78,7 +69,7 @@ def chosen_filing(
     copy_to: Path | None,
     move_to: Path | None,
     link_to: Path | None,
-    only: list[FiledVerdict] | None,
+    only: list[options.Decided] | None,
     *,
     dry_run: bool,
 ) -> Filing | None:
@@ -100,7 +91,7 @@ def chosen_filing(
         raise ConfigError("--copy-to, --move-to and --link-to exclude each other", hint="give one of them")
     mode, root = given[0]
     check_target(root, f"--{mode}-to")
-    return Filing(root, mode, frozenset(only or FiledVerdict), dry_run)
+    return Filing(root, mode, frozenset(only or options.Decided), dry_run)
 
 
 def check_target(root: Path, flag: str) -> None:

@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperOption
 from deltaoe.clip.reference import LOCAL_DIR
 from deltaoe.options import OptionField, without_none
 
-from .derive import AUTO
+from .derive import AUTO, NO_VARIABLE
 
 
 def flag(option: TyperOption) -> str:
@@ -31,11 +31,13 @@ class OptionKind:
     Attributes:
         parameter: name of the command's parameter.
         kind: its type on the command line, without ``None``.
+        fact: whether it describes one input, so that only a table of its own command may set it.
         field: the field that it fills; None for an option that only the command line has.
     """
 
     parameter: str
     kind: Any
+    fact: bool
     field: OptionField | None
 
     def word(self, value: Any, folder: Path) -> bool | str | list[str]:
@@ -98,7 +100,12 @@ def kinds_of(command: TyperCommand) -> dict[str, OptionKind]:
     function: Any = inspect.unwrap(command.callback) if command.callback else lambda: None
     hints, fields = get_type_hints(function), getattr(function, "option_fields", {})
     return {
-        name.lstrip("-"): OptionKind(one.name, without_none(hints[one.name])[0], fields.get(one.name))
+        name.lstrip("-"): OptionKind(
+            parameter=one.name,
+            kind=without_none(hints[one.name])[0],
+            fact=one.envvar == NO_VARIABLE,
+            field=fields.get(one.name),
+        )
         for one in command.params
         if isinstance(one, TyperOption) and one.name in hints
         for name in one.opts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,16 @@ Workspace = Annotated[
         show_default=".deltaoe here or in a folder above, else a new one here",
     ),
 ]
+
+
+class Decided(StrEnum):
+    """Verdicts on images that could be read."""
+
+    known = "known"
+    unknown = "unknown"
+    undecided = "undecided"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any file failed.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]

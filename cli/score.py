@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,12 +15,7 @@ from deltaoe.scoring.options import ScoreOptions
 
 from . import exits, filing, options
 from .derive import with_options
-from .targets import check_folder, check_replaceable
-
-if TYPE_CHECKING:
-    from deltaoe.scoring.score import ScoreResult
-
-    from .output import Screen
+from .targets import HTML_MARK, check_folder, check_replaceable
 
 HELP = """Tell known from unknown images: class, score, p-value and verdict for each.
 
@@ -52,6 +47,8 @@ deltaoe score ./inbox --alpha 0.01 --fail-on-unknown
 
 deltaoe score ./inbox --fdr 0.1   (at most a tenth of what is called unknown is a false alarm)
 
+deltaoe score ./inbox --watch   (a line of JSON for each image, as it comes)
+
 deltaoe score ./inbox --print0 unknown | xargs -0 ls -l
 
 deltaoe score ./inbox --move-to ./sorted --only unknown   (deltaoe undo puts them back)
@@ -65,16 +62,8 @@ class ReportKind(StrEnum):
     json = "json"
 
 
-class Printed(StrEnum):
-    """Verdicts whose files can be listed."""
-
-    known = "known"
-    unknown = "unknown"
-    undecided = "undecided"
-
-
 # Text near the start of each file that deltaoe writes; a file of that name without it is the user's.
-_MARKS = {"scores.json": '{\n "deltaoe":', "report.html": '<meta name="generator" content="deltaoe'}
+_MARKS = {"scores.json": '{\n "deltaoe":', "report.html": HTML_MARK}
 
 
 def register(app: typer.Typer) -> None:
@@ -106,7 +95,7 @@ def score(
         bool, typer.Option("--force", help="Replace result files of other inputs, or changed ones.")
     ] = False,
     print0: Annotated[
-        Printed | None,
+        options.Decided | None,
         typer.Option(
             "--print0",
             help="Print the paths of the images of this verdict, each ended by NUL, for xargs -0.",
@@ -151,12 +140,22 @@ def score(
 
     from .output import Screen, titled
     from .place import located
+    from .score_words import say_each, summary
 
     if stream or watch:
         from .stream import run_stream
 
-        given = {"--report": report, "--out": out, "--force": force, "--print0": print0}
-        given |= {"--copy-to": copy_to, "--move-to": move_to, "--link-to": link_to}
+        given: dict[str, object] = {
+            "--report": report,
+            "--out": out,
+            "--force": force,
+            "--print0": print0,
+            "--copy-to": copy_to,
+            "--move-to": move_to,
+            "--link-to": link_to,
+            "--only": only,
+            "--dry-run": dry_run,
+        }
         screen = Screen(as_json=True, quiet=quiet, verbose=verbose)
         run_stream(
             chosen,
@@ -199,11 +198,11 @@ def score(
     for sentence in result.notes:
         screen.warn(sentence)
     if singles:
-        _say_each(screen, result)
+        say_each(result, screen)
     else:
         screen.failures(result.table.failed)
         shown = screen.summary if targets else screen.table
-        shown("Scored " + titled(inputs), _summary(result, screen))
+        shown("Scored " + titled(inputs), summary(result, screen))
     if targets:
         screen.summary("", [(name, str(path)) for name, path in targets.items()])
     filed = filing.file_scored(wanted, result, screen) if wanted is not None else {}
@@ -235,54 +234,3 @@ def _targets(out: Path | None, reports: set[ReportKind], *, written: bool) -> di
     folder = out or Path()
     names = {"csv": "scores.csv", "json": "scores.json", "html": "report.html"}
     return {kind: folder / name for kind, name in names.items() if kind == "csv" or kind in reports}
-
-
-def _say_each(screen: Screen, result: ScoreResult) -> None:
-    """Print a line about each image, with --verbose its numbers as well."""
-    from deltaoe.scoring.words import verdict_line
-
-    for record in result.table.records():
-        screen.line(verdict_line(record, len(result.detector.calibration), per_class=result.rule.per_class))
-        if screen.verbose:
-            top = ", ".join(f"{pair['class']} {pair['cosine']:.3f}" for pair in record["top"])
-            numbers = ((name, value) for name, value in record.items() if isinstance(value, float))
-            screen.table("", [*((name, f"{value:.6g}") for name, value in numbers), ("top", top)])
-    if screen.verbose:
-        screen.table("", _details(result))
-
-
-def _summary(result: ScoreResult, screen: Screen) -> Iterable[tuple[str, str]]:
-    """Rows about all images: verdicts first, numbers of the detector only in a verbose run."""
-    from deltaoe.scoring.words import most_frequent
-
-    table, counts = result.table, result.table.counts
-    yield "known", f"{counts['known']:,}"
-    yield "unknown", f"{counts['unknown']:,}"
-    if table.looks_like and counts["unknown"]:
-        yield "look like", most_frequent(table.looks_like)
-    if counts["undecided"]:
-        yield "undecided", f"{counts['undecided']:,}"
-    yield "failed", f"{counts['failed']:,}"
-    yield "unknown if", _rule(result)
-    yield "detector", f"{result.origin}; {len(result.detector.calibration)} calibration images"
-    if screen.verbose:
-        yield from _details(result)
-
-
-def _rule(result: ScoreResult) -> str:
-    """The rule of the verdicts in words."""
-    rule = result.rule
-    among = " of its class" if rule.per_class else ""
-    if rule.fdr is None:
-        return f"p ≤ {rule.alpha:g} (α): at most {100 * rule.alpha:.6g} % of your images{among} are less familiar"
-    return f"p is small enough for a false discovery rate of {rule.fdr:g}{among}"
-
-
-def _details(result: ScoreResult) -> Iterable[tuple[str, str]]:
-    """Rows with the threshold and the score."""
-    threshold, name = result.table.threshold, result.detector.score_name.words
-    if threshold is not None:
-        yield "threshold", f"{name} ≥ {threshold:.6g} is known"
-    else:
-        yield "threshold", "one per class" if result.rule.per_class else "none"
-    yield "score", result.detector.score_title

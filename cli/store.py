@@ -12,7 +12,7 @@ from deltaoe.interchange.options import ImportOptions
 from deltaoe.store.feature_space import UNNAMED
 
 from . import options
-from .derive import with_options
+from .derive import NO_VARIABLE, with_options
 
 if TYPE_CHECKING:
     from deltaoe.store.workspace import Workspace
@@ -250,7 +250,12 @@ def import_(
     file: Annotated[Path, typer.Argument(help="File or folder to read.", show_default=False)],
     pretrained: Annotated[
         str | None,
-        typer.Option("--pretrained", help="That model's weights, as extract names them.", show_default=False),
+        typer.Option(
+            "--pretrained",
+            envvar=NO_VARIABLE,
+            help="That model's weights, as extract names them.",
+            show_default=False,
+        ),
     ] = None,
     workspace: options.Workspace = None,
     as_json: options.Json = False,

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from deltaoe.errors import ConfigError, StoreError, os_reason
 
+# Text near the start of each HTML file that deltaoe writes; a file of that name without it is the user's.
+HTML_MARK = '<meta name="generator" content="deltaoe'
 _LOOKED_AT = 4096  # bytes at the beginning of a file, among which its mark stands
 
 

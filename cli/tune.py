@@ -31,6 +31,8 @@ EPILOG = """[bold]Examples[/bold]
 
 deltaoe tune --shots 16
 
+deltaoe tune --shots 16 --name shop-v2
+
 deltaoe tune --shots 4 --context "a photo of a"
 
 deltaoe tune --data ./images --domain photo --domain sketch

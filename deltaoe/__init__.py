@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from deltaoe.scoring.options import ScoreOptions as ScoreOptions
     from deltaoe.scoring.score import score as score
     from deltaoe.scoring.scorer import Scorer as Scorer
+    from deltaoe.scoring.stream import ScoreStream as ScoreStream
     from deltaoe.store.workspace import Workspace as Workspace
     from deltaoe.tuning.options import ContextOptions as ContextOptions
     from deltaoe.tuning.options import TuneOptions as TuneOptions
@@ -56,6 +57,7 @@ _HOMES = {
     "Recipe": "tuning.recipe",
     "Rule": "scoring.options",
     "ScoreOptions": "scoring.options",
+    "ScoreStream": "scoring.stream",
     "Scorer": "scoring.scorer",
     "TuneOptions": "tuning.options",
     "TuningOptions": "tuning.options",

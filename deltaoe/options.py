@@ -45,6 +45,7 @@ class Option:
         named: whether the field maps names to values, given as ``NAME=VALUE`` by a flag that may be repeated.
         listed: whether the field is a tuple given as one word, ``A,B,C``, where ``all`` stands for an empty tuple.
         path: whether the text may name a file or folder.
+        fact: whether it describes one input, so that no variable sets it, and no file for several commands.
         hidden: whether the option has no flag, so that only Python code sets it.
         at_least, above, at_most, below: ends of the range of a number.
         hint: hint of the error for a number out of range.
@@ -63,6 +64,7 @@ class Option:
     named: bool = False
     listed: bool = False
     path: bool = False
+    fact: bool = False
     hidden: bool = False
     at_least: float | None = None
     above: float | None = None

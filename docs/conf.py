@@ -15,6 +15,7 @@ exclude_patterns = [
     "explanation/demo-table.md",
     "explanation/store-table.md",
     "explanation/defaults-table.md",
+    "how-to/discover-*.md",
 ]
 html_theme = "furo"
 html_title = f"deltaoe {release}"

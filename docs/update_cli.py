@@ -38,7 +38,8 @@ def reference() -> str:
     parts = [
         "# Command line\n\n"
         "Results go to stdout; messages, progress and errors to stderr. Colours and bars appear on a terminal only, "
-        "and `NO_COLOR` is honoured. `deltaoe --install-completion` sets up your shell.\n"
+        "and `NO_COLOR` is honoured. `deltaoe --install-completion` sets up your shell. [Variables and a defaults "
+        "file](../how-to/configuration.md) can set each option, too.\n"
     ]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DELTAOE")} | ENVIRONMENT
     for command in COMMANDS:

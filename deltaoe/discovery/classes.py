@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 from deltaoe.discovery.discover import Discovery
@@ -55,7 +54,9 @@ def class_items(found: Discovery, chosen: dict[int, str]) -> list[Item]:
 def listed_items(path: Path) -> list[Item]:
     """The images of a list with classes, such as an edited ``discovered.csv``; those without a class are left out.
 
-    Paths are relative to the list's folder.
+    In a list that a report has exported, with a column ``verdict``, ``group`` is the class that an image is to have,
+    and ``class`` the known class that it was taken for. Paths are relative to the list's folder or, if there is no such
+    file, to the current one, since a browser puts downloads into a folder of its own.
 
     Raises:
         DataError: it cannot be read, has no classes, or is no table of paths.
@@ -64,18 +65,18 @@ def listed_items(path: Path) -> list[Item]:
         data = path.read_bytes()
     except OSError as cause:
         raise DataError(f"cannot read {path}: {os_reason(cause)}", hint="check the path") from cause
-    listed = read_list(
-        str(path), data, path.suffix.lower() if path.suffix.lower() in (".csv", ".tsv") else ".csv"
-    )
+    suffix = path.suffix.lower() if path.suffix.lower() in (".csv", ".tsv") else ".csv"
+    exported = b"verdict" in data.split(b"\n", 1)[0]
+    listed = read_list(str(path), data, suffix, ("group",) if exported else ("class",))
     named = [(one, name) for one, name in zip(listed.paths, listed.classes or (), strict=False) if name]
     if not named:
         raise DataError(
             f"{path} names no image with a class",
-            hint="fill in its column class; images without one are left out",
+            hint=f"fill in its column {'group' if exported else 'class'}; images without one are left out",
         )
-    return [Item(os.path.join(path.parent, one), (name,)) for one, name in named]
+    return [Item(_found(path.parent, one), (name,)) for one, name in named]
 
 
-def class_names(items: Iterable[Item]) -> list[str]:
-    """The classes that items go into, each once, in their order."""
-    return list(dict.fromkeys(item.folder[0] for item in items))
+def _found(folder: Path, path: str) -> str:
+    below = os.path.join(folder, path)
+    return path if not os.path.lexists(below) and os.path.lexists(path) else below

@@ -42,8 +42,8 @@ class Group:
         size: number of images.
         duplicates: how many of them repeat others.
         p_value: mean p-value; None without calibration.
-        prototypes: indices into the score table of the images that are most like the others, at most three, none of
-            which repeats another.
+        prototypes: indices into the score table of the images that are most like the others, at most three; none
+            repeats another, unless all images of the group do.
     """
 
     number: int
@@ -91,6 +91,12 @@ class Discovery:
     def duplicates(self) -> int:
         """Number of images that repeat others."""
         return int((self.duplicate_of >= 0).sum())
+
+    @property
+    def group_of_row(self) -> dict[int, tuple[int, str]]:
+        """Index into the table → number and name of the group, for images in one."""
+        rows, numbers = self.rows.tolist(), self.group_of.tolist()
+        return {row: (n, self.groups[n - 1].name) for row, n in zip(rows, numbers, strict=True) if n}
 
     def __repr__(self) -> str:
         """Numbers; the values of all images would fill the screen."""
@@ -259,7 +265,8 @@ def _groups(
     repeating = np.bincount(group_of[inside & (duplicate_of != NO_ORIGINAL)], minlength=count)
     p = scored.table.p_values
     sums = np.bincount(group_of[inside], p[rows[inside]], minlength=count) if p is not None else None
-    first = np.flatnonzero(inside & (rank <= _PROTOTYPES) & (duplicate_of == NO_ORIGINAL))
+    # Images that repeat others come last; a group of nothing else shows one of them.
+    first = np.flatnonzero(inside & (rank <= _PROTOTYPES) & ((duplicate_of == NO_ORIGINAL) | (rank == 1)))
     first = first[np.lexsort((rank[first], group_of[first]))]
     prototypes = np.split(rows[first], np.searchsorted(group_of[first], np.arange(1, count)))
     groups: list[Group] = []

@@ -73,6 +73,17 @@ def summaries(found: Discovery) -> list[dict[str, Any]]:
     ]
 
 
+def json_value(found: Discovery) -> dict[str, Any]:
+    """What ``--json`` prints: the run, counts, groups and images, JSON values."""
+    return {
+        **found.scored.head(),
+        "notes": found.notes,
+        "counts": found.scored.table.counts,
+        "groups": summaries(found),
+        "images": list(records(found)),
+    }
+
+
 def write_csv(found: Discovery, path: Path) -> None:
     """Write :func:`records` as CSV, atomically; its paths lead from the file's folder.
 

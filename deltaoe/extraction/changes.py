@@ -132,19 +132,18 @@ def added_since_extract(data: DataSet, workspace: Workspace, on: OnEvent = silen
 
 def changes_in_words(found: Changes, data: DataSet, workspace: Workspace) -> list[str]:
     """A sentence with the next command; none if nothing has changed."""
-    title = short_title(data)
-    parts = [
-        f"{_files(number)} {what}"
-        for number, what in (
-            (found.added, f"added to {title}"),
-            (found.removed, f"removed from {title}"),
-            (found.changed, f"changed in {title}"),
-        )
-        if number
-    ]
-    if not parts:
+    what = (
+        ("added", "to", found.added),
+        ("removed", "from", found.removed),
+        ("changed", "in", found.changed),
+    )
+    counts = [one for one in what if one[2]]
+    if not counts:
         return []
-    return [f"{', '.join(parts)} since extract: run {extract_command(data, workspace)}"]
+    (verb, where, number), *others = counts
+    said = f"{_files(number)} {verb} {where} {short_title(data)}"
+    said += "".join(f", {number} {verb}" for verb, _, number in others)
+    return [f"{said} since extract: run {extract_command(data, workspace)}"]
 
 
 def _files(number: int) -> str:

@@ -33,7 +33,7 @@ class Listed:
     domains: list[str] | None = None
 
 
-def read_list(name: str, data: bytes, suffix: str = "") -> Listed:
+def read_list(name: str, data: bytes, suffix: str = "", classes: tuple[str, ...] = _CLASS) -> Listed:
     """The content of a list: one path per line or, with the suffixes ``.csv`` and ``.tsv``, a table with a header.
 
     Text is UTF-8, with or without a byte order mark; other bytes become lone surrogates, as in file names. Lines may
@@ -43,6 +43,7 @@ def read_list(name: str, data: bytes, suffix: str = "") -> Listed:
         name: the list's name, for error messages.
         data: its bytes.
         suffix: the file's, in lower case; empty for standard input.
+        classes: names of a table's column of classes, the first that is there.
 
     Raises:
         DataError: it is UTF-16, or names no files, or the table has no column of paths or is ragged.
@@ -58,7 +59,7 @@ def read_list(name: str, data: bytes, suffix: str = "") -> Listed:
             hint="save it as UTF-8; in PowerShell: ... | Out-File -Encoding utf8 FILE",
         )
     if suffix in _TABLES:
-        listed = _table(name, _text(data), _TABLES[suffix])
+        listed = _table(name, _text(data), _TABLES[suffix], classes)
     elif b"\0" in data:
         listed = Listed([path for path in data.decode("utf-8", "surrogateescape").split("\0") if path])
     else:
@@ -73,7 +74,7 @@ def _text(data: bytes) -> str:
     return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
 
 
-def _table(name: str, text: str, delimiters: str) -> Listed:
+def _table(name: str, text: str, delimiters: str, class_names: tuple[str, ...]) -> Listed:
     for delimiter in delimiters:
         header = _header(text, delimiter)
         column = _column(header, _PATH)
@@ -85,7 +86,7 @@ def _table(name: str, text: str, delimiters: str) -> Listed:
             f"{name}, line 1: there is no column of paths" + (f" (only: {first})" if first else ""),
             hint="its first line must name one of the columns path; class and domain may follow",
         )
-    class_column, domain_column = _column(header, _CLASS), _column(header, _DOMAIN)
+    class_column, domain_column = _column(header, class_names), _column(header, _DOMAIN)
     paths: list[str] = []
     classes: list[str] = []
     domains: list[str] = []

@@ -28,10 +28,12 @@ class ImportOptions(Options):
 
     name: Annotated[str, Option("Name the data set, to find it as data:NAME.")] = ""
     model: Annotated[
-        str, Option("The model that made them, as extract names it; tune needs its text tower.")
+        str, Option("The model that made them, as extract names it; tune needs its text tower.", fact=True)
     ] = UNNAMED
-    paths: Annotated[Path | None, Option("File with the images' paths, one per line.")] = None
-    labels: Annotated[str | None, Option("Name of the labels' array, or a file with them.")] = None
-    features: Annotated[str | None, Option("Name of the features' array in the file.")] = None
-    classes: Annotated[Path | None, Option("File with class names, one per line.")] = None
+    paths: Annotated[Path | None, Option("File with the images' paths, one per line.", fact=True)] = None
+    labels: Annotated[
+        str | None, Option("Name of the labels' array, or a file with them.", fact=True, path=True)
+    ] = None
+    features: Annotated[str | None, Option("Name of the features' array in the file.", fact=True)] = None
+    classes: Annotated[Path | None, Option("File with class names, one per line.", fact=True)] = None
     dtype: Annotated[Literal["float16", "float32"], Option("How the features are kept.")] = "float16"

@@ -148,7 +148,7 @@ def compare_verdicts(
         inputs: what :func:`deltaoe.scoring.score.score` takes.
         workspace: has the features; new ones are stored there.
         detectors: two files.
-        options: the rule and the model; ``detector`` and ``vocabulary`` have no effect.
+        options: the rule, and where models compute; ``detector`` and ``vocabulary`` have no effect.
         on: receives progress.
         stdin: the stream that ``-`` reads.
 

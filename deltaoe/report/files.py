@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -56,7 +57,12 @@ def write_theory_report(folder: Path, theory: Theory) -> dict[str, Path]:
 
 
 def write_score_report(
-    path: Path, result: ScoreResult, title: str, table: Path, on: OnEvent = silent
+    path: Path,
+    result: ScoreResult,
+    title: str,
+    table: Path,
+    on: OnEvent = silent,
+    groups: Mapping[int, tuple[int, str]] | None = None,
 ) -> None:
     """Write the report of a score result, atomically.
 
@@ -66,6 +72,7 @@ def write_score_report(
         title: the report's heading.
         table: the CSV file that holds all rows; the report names it.
         on: receives the progress of making thumbnails.
+        groups: index into the table → number and name of the group, for images in one.
 
     Raises:
         StoreError: the file cannot be written.
@@ -74,7 +81,9 @@ def write_score_report(
     from deltaoe.report.render import render
 
     now = datetime.now().astimezone()
-    _write(path, render(build_report(result, title=title, full_table=str(table), now=now, on=on)))
+    _write(
+        path, render(build_report(result, title=title, full_table=str(table), now=now, on=on, groups=groups))
+    )
 
 
 def _write(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import warnings
@@ -31,7 +32,13 @@ _SMALLEST_EDGE = 128
 
 
 def build_report(
-    result: ScoreResult, *, title: str, full_table: str, now: datetime, on: OnEvent = silent
+    result: ScoreResult,
+    *,
+    title: str,
+    full_table: str,
+    now: datetime,
+    on: OnEvent = silent,
+    groups: Mapping[int, tuple[int, str]] | None = None,
 ) -> Report:
     """The report of a score result, with rows for the ``MAX_ROWS`` images of lowest score, in ascending order.
 
@@ -44,11 +51,18 @@ def build_report(
         full_table: the path of the CSV file that holds all rows; the report names it.
         now: the time of the run, with its zone.
         on: called with the progress of making thumbnails.
+        groups: index into the table → number and name of the group, for images in one.
     """
     table = result.table
     order = np.argsort(table.scores, kind="stable")[:MAX_ROWS]
     pictures = _thumbnails(result.files, _pictured(table, order), on)
     rows = _rows(table, order, pictures)
+    if groups:
+        found = [groups.get(i, (None, "")) for i in order.tolist()]
+        rows = [
+            dataclasses.replace(row, group=number, group_name=name)
+            for row, (number, name) in zip(rows, found, strict=True)
+        ]
     counts = table.counts
     return Report(
         title=title,

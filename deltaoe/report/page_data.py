@@ -87,8 +87,8 @@ def _content(report: Report, chart: Histogram | None, places: int) -> dict[str, 
             [
                 p,
                 p_value(p),
-                less_familiar(p, 0 if report.per_class else calibration, "your images"),
                 more_familiar(p, "your images"),
+                less_familiar(p, 0 if report.per_class else calibration, "your images"),
             ]
             for p in levels
         ],

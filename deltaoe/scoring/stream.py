@@ -18,8 +18,9 @@ from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.options import ScoreOptions
 from deltaoe.scoring.resolve import chosen_detector, saved_detector
 from deltaoe.scoring.scorer import Scorer
+from deltaoe.scoring.staleness import staleness
 from deltaoe.scoring.verdicts import decide, tabulated
-from deltaoe.scoring.vocabulary import vocabulary_once, with_names
+from deltaoe.scoring.vocabulary import check_vocabulary, vocabulary_once, vocabulary_source, with_names
 from deltaoe.store.feature_store import Digests, Features, FeatureStore
 from deltaoe.store.feature_writer import StoreWriter
 from deltaoe.store.workspace import Workspace
@@ -64,9 +65,12 @@ class ScoreStream:
         options.check()
         _check_fits(options)
         saved = saved_detector(workspace, options)
+        stale = staleness(workspace, options, saved[0] if saved else None, on)
         self.detector, self.origin, self._source, self.notes = chosen_detector(
             saved, None, workspace, options, on
         )
+        self.notes = [*stale, *self.notes]
+        check_vocabulary(vocabulary_source(self.detector, options))
         self._workspace, self._options, self._on = workspace, options, on
         self._scorer = Scorer(self.detector, device=options.model.device, images=TOGETHER)
         self.notes += decide(self.detector, np.empty(0), np.empty(0, dtype=np.int64), options.rule).notes

@@ -40,13 +40,20 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / ".deltaoe").mkdir()
     (folder / "deltaoe-demo").mkdir()
     (folder / "deltaoe-demo" / "torch.py").write_text("raise SystemExit('imported from the working folder')")
+    for name in ("", "deltaoe-demo"):
+        (folder / name / "deltaoe.toml").write_text('model = "no-such-model"\nalpha = 0.5\n')
     return folder
 
 
 @pytest.fixture(scope="module")
 def first(place: Path, run_cold: Run) -> Finished:
     """The first run, with settings of the user's that must not get in its way."""
-    return run_cold("demo", cwd=place, model="no-such-model", env={"DELTAOE_WORKSPACE": str(place / "mine")})
+    return run_cold(
+        "demo",
+        cwd=place,
+        model="no-such-model",
+        env={"DELTAOE_WORKSPACE": str(place / "mine"), "DELTAOE_SEED": "7"},
+    )
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,7 @@ def test_every_option_is_offered_with_the_default_that_the_code_uses(name: str) 
         assert f"--{one.flag}" in offered.opts
         assert offered.help.startswith(one.option.help)
         assert offered.rich_help_panel == (one.option.panel or None)
-        assert offered.envvar == "DELTAOE_" + one.flag.upper().replace("-", "_")
+        assert offered.envvar == ("" if one.option.fact else "DELTAOE_" + one.flag.upper().replace("-", "_"))
         assert not offered.show_envvar
         shown = offered.show_default
         if one.default in (None, (), "", {}):

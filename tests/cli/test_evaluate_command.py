@@ -20,7 +20,7 @@ def test_evaluate_a_project(project: Path, run: Run, fails: Fails) -> None:
     told = run(
         *("evaluate", "--id", "images", "--ood", "noise=unknown/noise", "--ood", "unknown/red_stripes"),
         *("--bootstrap", "20", "--alpha", "0.1", "--scores", "delta_energy,mcm,knn,mahalanobis,neglabel"),
-        *("--theory", "--probes", "2"),
+        *("--theory", "--probes", "2", "--verbose"),
         cwd=project,
     )
     assert "AUROC, id against" in told.stdout and "False alarms at alpha = 0.1" in told.stdout
@@ -35,6 +35,7 @@ def test_evaluate_a_project(project: Path, run: Run, fails: Fails) -> None:
     page = (out / "evaluation.html").read_text(encoding="utf-8")
     assert "NegLabel" in page and "<script" not in page
     kept = json.loads((out / "evaluation.json").read_text())
+    assert told.stdout.endswith("\n".join(kept["conclusions"]) + "\n")
     assert len(kept["rows"]) == len(found)
     # What the theorems need and claim, on the same images; of one domain, so there are no Hessians to compare.
     assert "The EBM bound" in told.stdout and "Separation: ΔEnergy beside other scores" in told.stdout

@@ -91,6 +91,26 @@ def test_alpha_starts_at_the_runs_own_and_says_what_it_promises(tmp_path):
         assert "no p-value is below 1/201, so nothing can be called unknown" in tab.run(said)
 
 
+def test_an_image_is_less_familiar_where_it_is_unknown_and_more_where_it_is_known(tmp_path):
+    rows = [
+        row("a.jpg", verdict="unknown", p_value=8 / 201),
+        row("b.jpg", p_value=40 / 201),
+        row("c.jpg", p_value=1.0),
+    ]
+    with Tab(render(make_report(rows=rows, failed=[])), tmp_path) as tab:
+        words = "Array.from(document.querySelectorAll('.card .words:nth-child(5)'), (one) => one.textContent)"
+        assert tab.run(words) == [
+            "less familiar than 96 % of your images",
+            "more familiar than 19 % of your images",
+            "as familiar as any of your images",
+        ]
+        tab.run(MOVE.format("s.max"))
+        assert tab.run(words)[:2] == [
+            "less familiar than 96 % of your images",
+            "less familiar than 80 % of your images",
+        ]
+
+
 def test_a_calibration_too_small_for_the_runs_alpha_is_enough_for_a_larger_one(tmp_path):
     report = decided(calibration=12)
     assert report.counts["undecided"] == 60
@@ -151,6 +171,20 @@ def test_images_are_opened_turned_and_closed_by_keyboard(tmp_path):
         tab.press("Tab", " ")
         assert tab.run(FOCUS) == "select in/00.jpg" and tab.run("document.activeElement.checked")
         assert tab.run("document.getElementById('shown').textContent") == "62 of 62 shown, 1 selected"
+
+
+def test_the_path_of_an_open_image_is_copied_and_the_dialog_says_so(tmp_path):
+    with Tab(render(decided()), tmp_path) as tab:
+        tab.run(
+            "document.querySelectorAll('.card .open')[2].click(); document.getElementById('big-copy').focus()"
+        )
+        tab.press("Enter")
+        said = "document.getElementById('big-done').textContent"
+        tab.run("new Promise((done) => setTimeout(done, 300))")
+        assert tab.run(said) == "1 path copied."
+        assert tab.run("document.activeElement.id") == "big-copy"
+        tab.press("ArrowRight")
+        assert tab.run(said) == ""
 
 
 CATCH = (

@@ -31,8 +31,8 @@ def test_first_come_the_counts_the_threshold_and_its_meaning():
         "threshold", f"{report.threshold:.4f}", "exactly", repr(report.threshold)
     ]  # fmt: skip
     assert page.text("p", class_="promise") == (
-        f"An image is known if its delta_energy is at least {report.threshold:.4f}; "
-        "at most 5 % of your own images are called unknown on average."
+        "An image is unknown if its p-value is at most 5 %: at most 5 % of your images are less familiar, and its "
+        f"delta_energy is below {report.threshold:.4f}. At most 5 % of your own images are called unknown on average."
     )
     assert page.text("aside") == "Only 200 calibration images. Second note."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from browser import dump_dom, in_browser, with_script
+from browser import Tab, dump_dom, in_browser, with_script
 from pages import HOSTILE, Page, hostile_evaluation, hostile_report, make_report, row
 
 from deltaoe.report.evaluation import render_evaluation
@@ -107,6 +107,30 @@ def test_the_closest_to_the_threshold_come_first_and_failed_files_last(tmp_path)
     assert shown(page) == ["just.jpg", "near.jpg", "far.jpg", "broken.jpg", "odd.png"]
 
 
+LOW = [("text", 0.01), ("both together", 0.01), ("images", 0.01)]
+ROWS = [
+    row("a.jpg"),
+    row("b/Cafe\u0301.jpg", verdict="unknown", looks_like="airliner", looks_like_cosine=0.3),
+    row("c.jpg", "cat", top=[("tabby", 0.3)]),
+    row(
+        "b/d.jpg",
+        verdict="unknown",
+        parts=LOW,
+        reason="text and images",
+        looks_like="none fits",
+        looks_like_cosine=0.1,
+        group=7,
+        group_name="tulips",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    with Tab(render(make_report(rows=ROWS)), tmp_path_factory.mktemp("mixed")) as tab:
+        yield tab
+
+
 @in_browser
 @pytest.mark.parametrize(
     ("change", "paths"),
@@ -133,27 +157,14 @@ def test_the_closest_to_the_threshold_come_first_and_failed_files_last(tmp_path)
         ("set('text', '0.25')", ""),
     ],
 )
-def test_filters(change, paths, tmp_path):
-    low = [("text", 0.01), ("both together", 0.01), ("images", 0.01)]
-    rows = [
-        row("a.jpg"),
-        row("b/Cafe\u0301.jpg", verdict="unknown", looks_like="airliner", looks_like_cosine=0.3),
-        row("c.jpg", "cat", top=[("tabby", 0.3)]),
-        row(
-            "b/d.jpg",
-            verdict="unknown",
-            parts=low,
-            reason="text and images",
-            looks_like="none fits",
-            looks_like_cosine=0.1,
-            group=7,
-            group_name="tulips",
-        ),
-    ]
-    page = dump_dom(with_script(render(make_report(rows=rows)), SET + change), tmp_path)
-    assert " ".join(shown(page)) == paths
-    assert page.text("output", id="shown") == f"{len(paths.split())} of 6 shown"
-    assert ("hidden" in page.find("button", id="clear-filters")[0][0]) == (len(paths.split()) == 6)
+def test_filters(change, paths, mixed):
+    mixed.load()
+    mixed.run("{" + SET + change + "}")
+    names = mixed.run("Array.from(document.querySelectorAll('.card .path'), (one) => one.textContent)")
+    assert " ".join(names) == paths
+    all_shown = len(names) == 6
+    assert mixed.run("document.getElementById('shown').textContent") == f"{len(names)} of 6 shown"
+    assert mixed.run("document.getElementById('clear-filters').hidden") == all_shown
 
 
 @in_browser

@@ -177,6 +177,24 @@ def test_a_report_with_too_small_a_calibration():
     assert "the calibration has only 50 images. With at least 99 images" in promise(Page(render(report)))
 
 
+def test_of_many_images_the_lowest_are_listed_and_those_of_interest_have_thumbnails(monkeypatch):
+    monkeypatch.setattr("deltaoe.report.from_scores.MAX_ROWS", 50)
+    monkeypatch.setattr("deltaoe.report.from_scores.MAX_THUMBNAILS", 6)
+    monkeypatch.setattr(
+        "deltaoe.report.from_scores._thumbnails", lambda _, chosen, on: dict.fromkeys(chosen, b"RIFF")
+    )
+    scores = np.random.default_rng(8).permutation(np.linspace(-9, 3, 60))
+    _, report = build(Rule(), scores=scores)
+    rows = report.rows
+    assert [one.score for one in rows] == sorted(scores)[:50] and report.rows_left_out == 10
+    pictured = [number for number, one in enumerate(rows) if one.thumbnail]
+    closest = sorted(range(3, 50), key=lambda number: abs(rows[number].margin))[:3]
+    assert pictured == [0, 1, 2, *sorted(closest)]
+    assert min(closest) > 3  # others than the lowest
+    nothing = build(Rule(), scores=scores, calibration=0)[1]
+    assert [number for number, one in enumerate(nothing.rows) if one.thumbnail] == list(range(6))
+
+
 # --- what a detector says about its tuning
 
 

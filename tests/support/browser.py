@@ -100,6 +100,10 @@ class Tab:
         ]
         size = {"width": self._width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         self._send("Emulation.setDeviceMetricsOverride", **size)
+        self.load()
+
+    def load(self) -> None:
+        """Load the page, anew if it is there, and wait for its script."""
         self._send("Page.navigate", url=self._file.as_uri())
         while self.run("document.documentElement?.dataset.script") != "ran":
             time.sleep(0.05)

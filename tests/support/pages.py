@@ -179,5 +179,6 @@ def hostile_evaluation() -> Evaluation:
         unknown=HOSTILE,
         title=HOSTILE[3],
         notes=HOSTILE,
+        conclusions=HOSTILE,
         manifest={text: {text: [text, {text: text}]} for text in HOSTILE},
     )

@@ -1,17 +1,18 @@
 // α: p ≤ α is unknown. Moving it gives every image its verdict anew, exactly as another run would.
-const chosen = { alpha: data.alpha, threshold: data.threshold };
-const movable = data.stops.length > 0;
+const chosen = { alpha: report.alpha, threshold: report.threshold };
+const movable = report.stops.length > 0;
 const listeners = [];  // called when verdicts have changed
 
 // Which sides call the image unknown by themselves.
 function reasonAt(entry, alpha) {
   if (!entry.parts.length) return "";
-  const p = new Map(data.parts.map((name, place) => [name, data.levels[entry.parts[place]][0]]));
+  const p = new Map(report.parts.map((name, place) => [name, report.levels[entry.parts[place]][0]]));
   return ["text", "images"].filter((side) => p.get(side) <= alpha).join(" and ") || "together";
 }
 
 function judge(stop) {
   for (const entry of entries.slice(0, scored)) {
+    if (entry.p === null) continue;
     const unknown = pOf(entry) <= stop.alpha;
     entry.verdict = stop.threshold === null ? "undecided" : unknown ? "unknown" : "known";
     entry.reason = entry.verdict === "unknown" ? reasonAt(entry, stop.alpha) : "";
@@ -32,7 +33,7 @@ function verdictCounts(some) {
 
 function writeTiles(moved) {
   // The counts of the run are of all images, also of those that are not on this page.
-  const found = moved ? verdictCounts(entries) : data.counts;
+  const found = moved ? { ...verdictCounts(entries), failed: report.counts.failed } : report.counts;
   const total = Object.values(found).reduce((sum, one) => sum + one, 0);
   for (const name of [...VERDICTS, "failed"]) {
     const tile = byId(`count-${name}`), number = found[name] || 0;
@@ -46,7 +47,7 @@ function writeTiles(moved) {
   tile.classList.toggle("zero", chosen.threshold === null);
   tellPromise(moved);
   const level = byId("parts-level");
-  if (level) level.textContent = data.stops.find((stop) => stop.alpha === chosen.alpha).text;
+  if (level) level.textContent = report.stops.find((stop) => stop.alpha === chosen.alpha).text;
 }
 
 // What the page promises of the run holds at the α of the run.
@@ -56,9 +57,9 @@ function tellPromise(moved) {
   const place = byId("promise");
   // Or the slider would move away under the pointer.
   if (!place.style.minHeight) place.style.minHeight = `${place.offsetHeight}px`;
-  const at = (alpha) => data.stops.find((stop) => stop.alpha === alpha).text;
+  const at = (alpha) => report.stops.find((stop) => stop.alpha === alpha).text;
   place.replaceChildren(...(moved
-    ? [`These are the verdicts at α = ${at(chosen.alpha)}. The files of the run have those at α = ${at(data.alpha)}; `
+    ? [`These are the verdicts at α = ${at(chosen.alpha)}${report.leftOut ? " on the images of this page" : ""}. The files of the run have those at α = ${at(report.alpha)}; `
       + "for others, run ", make("code", {}, `deltaoe score --alpha ${chosen.alpha}`), "."]
     : promise));
 }
@@ -96,16 +97,16 @@ function alphaSays(stop) {
   const found = verdictCounts(entries);
   const here = `α = ${stop.text}: `;
   if (stop.threshold === null) {
-    return `${here}with ${images(data.calibration)} for calibration no p-value is below 1/${count(data.calibration + 1)}, `
+    return `${here}with ${images(report.calibration)} for calibration no p-value is below 1/${count(report.calibration + 1)}, `
       + "so nothing can be called unknown, and no image has a verdict.";
   }
   return `${here}at most ${stop.text} of images like yours would be called unknown, on average. `
-    + `Here ${count(found.unknown)} of ${images(scored)}${data.leftOut ? " on this page" : ""} `
+    + `Here ${count(found.unknown)} of ${images(scored)}${report.leftOut ? " on this page" : ""} `
     + `${found.unknown === 1 ? "is" : "are"} unknown.`;
 }
 
 function setAlpha(place) {
-  const stop = data.stops[place], moved = stop.alpha !== data.alpha;
+  const stop = report.stops[place], moved = stop.alpha !== report.alpha;
   chosen.alpha = stop.alpha;
   chosen.threshold = stop.threshold;
   judge(stop);
@@ -121,12 +122,12 @@ function startAlpha() {
   const fixed = byId("alpha-fixed");
   if (fixed) fixed.hidden = false;
   if (!movable) return;
-  const slider = byId("alpha-slider"), own = data.stops.findIndex((stop) => stop.alpha === data.alpha);
+  const slider = byId("alpha-slider"), own = report.stops.findIndex((stop) => stop.alpha === report.alpha);
   const back = () => { slider.value = own; setAlpha(own); slider.focus(); };
   slider.value = own;
   slider.addEventListener("input", () => setAlpha(Number(slider.value)));
   byId("alpha-reset").addEventListener("click", back);
-  slider.setAttribute("aria-valuetext", `α = ${data.stops[own].text}`);
-  byId("alpha-says").textContent = alphaSays(data.stops[own]);
+  slider.setAttribute("aria-valuetext", `α = ${report.stops[own].text}`);
+  byId("alpha-says").textContent = alphaSays(report.stops[own]);
   byId("alpha").hidden = false;
 }

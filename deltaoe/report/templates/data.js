@@ -1,5 +1,5 @@
 // The images of the page as objects, and how their values are written. Names are text, and never become markup.
-const data = JSON.parse(document.getElementById("data").textContent);
+const report = JSON.parse(document.getElementById("data").textContent);
 const VERDICTS = ["known", "unknown", "undecided"];
 const NONE_FITS = "none fits";
 const MINUS = "\u2212", NOTHING = "\u2014";
@@ -25,7 +25,7 @@ function visible(text) {
 
 const named = (text, attributes = {}) => make("bdi", attributes, visible(text));
 
-function decimal(value, places = data.places, sign = false) {
+function decimal(value, places = report.places, sign = false) {
   if (value === null) return NOTHING;
   if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "\u221e" : `${MINUS}\u221e`;
@@ -45,36 +45,36 @@ function share(part, whole) {
 const count = (number) => number.toLocaleString("en");
 const images = (number) => `${count(number)} image${number === 1 ? "" : "s"}`;
 
-const column = (name, row) => (data.rows[name] ? data.rows[name][row] : null);
+const column = (name, row) => (report.rows[name] ? report.rows[name][row] : null);
 const numeric = (value) => (value === null ? null : Number(value));
 
 // In the order given; failed files are the last.
-const entries = data.rows.name.map((name, row) => ({
+const entries = report.rows.name.map((name, row) => ({
   number: row,
-  folder: data.folders[data.rows.folder[row]],
+  folder: report.folders[report.rows.folder[row]],
   name,
-  path: data.folders[data.rows.folder[row]] + name,
-  verdict: VERDICTS[data.rows.verdict[row]],
-  label: data.names[data.rows.label[row]],
-  score: numeric(data.rows.score[row]),
-  p: data.rows.p[row],
+  path: report.folders[report.rows.folder[row]] + name,
+  verdict: VERDICTS[report.rows.verdict[row]],
+  label: report.names[report.rows.label[row]],
+  score: numeric(report.rows.score[row]),
+  p: report.rows.p[row],
   margin: numeric(column("margin", row)),
   parts: column("parts", row) || [],
   reason: column("reason", row) || "",
-  looks: data.rows.looks ? data.names[data.rows.looks[row]] : "",
+  looks: report.rows.looks ? report.names[report.rows.looks[row]] : "",
   cosine: column("cosine", row),
   group: column("group", row),
   error: "",
 }));
-for (const [path, error] of data.failed) {
+for (const [path, error] of report.failed) {
   const cut = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1;
   entries.push({
     number: entries.length, folder: path.slice(0, cut), name: path.slice(cut), path, verdict: "failed", label: "",
     score: null, p: null, margin: null, parts: [], reason: "", looks: "", cosine: null, group: null, error,
   });
 }
-const scored = data.rows.name.length;
-const groupNames = new Map(data.groups);
+const scored = report.rows.name.length;
+const groupNames = new Map(report.groups);
 
 // The thumbnails are in the table, which readers without scripts see, and nowhere else.
 const thumbnails = new Map();
@@ -83,17 +83,17 @@ for (const row of document.querySelectorAll("#images tbody tr")) {
   if (image) thumbnails.set(Number(row.dataset.row), image.getAttribute("src"));
 }
 
-const pOf = (entry) => (entry.p === null ? null : data.levels[entry.p][0]);
-const pText = (entry) => (entry.p === null ? NOTHING : data.levels[entry.p][1]);
+const pOf = (entry) => (entry.p === null ? null : report.levels[entry.p][0]);
+const pText = (entry) => (entry.p === null ? NOTHING : report.levels[entry.p][1]);
 
 // "less familiar than 99 % of your images"
 function familiarity(entry) {
   const place = VERDICTS.indexOf(entry.verdict);
   if (entry.p === null || place < 0 || place > 1) return "";
-  return data.levels[entry.p][2 + place] + (data.perClass ? ` of ${visible(entry.label)}` : "");
+  return report.levels[entry.p][2 + place] + (report.perClass ? ` of ${visible(entry.label)}` : "");
 }
 
-const reasonWords = (entry) => data.reasons[entry.reason] || visible(entry.reason);
+const reasonWords = (entry) => report.reasons[entry.reason] || visible(entry.reason);
 
 // looks like "airliner" cosine 0.27
 function looksLike(entry) {
@@ -110,7 +110,7 @@ function pathOf(entry) {
 const badge = (entry) => make("span", { class: `badge ${entry.verdict}` }, entry.verdict);
 
 function picture(entry, alt, attributes = {}) {
-  const src = thumbnails.get(entry.number);
-  if (!src) return make("span", { class: "none" }, entry.error ? "failed" : "no preview");
-  return make("img", { ...attributes, src, alt, loading: "lazy", decoding: "async" });
+  const thumbnail = thumbnails.get(entry.number);
+  if (!thumbnail) return make("span", { class: "none" }, entry.error ? "failed" : "no preview");
+  return make("img", { ...attributes, src: thumbnail, alt, loading: "lazy", decoding: "async" });
 }

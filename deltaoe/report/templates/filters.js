@@ -11,7 +11,7 @@ const fold = (text) => text.normalize("NFC").toLowerCase();
 function searchText(entry) {
   if (entry.searched === undefined) {
     const top = column("top", entry.number) || [];
-    const labels = top.filter((_, place) => place % 2 === 0).map((name) => data.names[name]);
+    const labels = top.filter((_, place) => place % 2 === 0).map((name) => report.names[name]);
     const group = groupNames.get(entry.group) || "";
     entry.searched = fold([entry.path, entry.label, ...labels, entry.looks, group, entry.error].join("\n"));
   }

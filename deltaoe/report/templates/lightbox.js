@@ -25,17 +25,18 @@ function facts(entry) {
 function show(entry) {
   const open = byId("facts").querySelector("details"), details = open && open.open;
   opened = entry;
-  const src = thumbnails.get(entry.number), place = shown.indexOf(entry);
-  byId("big").hidden = !src;
-  byId("no-big").hidden = Boolean(src);
-  if (src) byId("big").src = src;
+  const thumbnail = thumbnails.get(entry.number), place = shown.indexOf(entry);
+  byId("big").hidden = !thumbnail;
+  byId("no-big").hidden = Boolean(thumbnail);
+  if (thumbnail) byId("big").setAttribute("src", thumbnail);
   else byId("big").removeAttribute("src");
-  byId("big").alt = src ? visible(entry.name) : "";
+  byId("big").alt = thumbnail ? visible(entry.name) : "";
   byId("place").textContent = `${count(place + 1)} of ${count(shown.length)}`;
   byId("big-path").replaceChildren(...pathOf(entry).filter(Boolean));
   byId("facts").replaceChildren(...facts(entry));
   const numbers = byId("facts").querySelector("details");
   if (numbers) numbers.open = Boolean(details);
+  byId("big-done").textContent = "";
   byId("big-pick").checked = picked.has(entry);
   byId("back").disabled = place === 0;
   byId("forth").disabled = place === shown.length - 1;

@@ -28,7 +28,8 @@ function writeShown() {
   }
 }
 
-const say = (text) => { byId("done").textContent = text; };
+// Over an open image, what is behind it is neither seen nor read out.
+const say = (text) => { byId(lightbox.open ? "big-done" : "done").textContent = text; };
 
 // ./-name is the same file as -name, and neither an option of a program nor a formula of a spreadsheet.
 const asArgument = (path) => (/^[-=+@\t\r]/.test(path) ? `./${path}` : path);

@@ -39,18 +39,18 @@ function card(entry) {
 // The numbers of an image: score, margin, p-value of each part, likeliest classes.
 function fillNumbers(place, entry) {
   place.querySelector(".score").textContent = decimal(entry.score);
-  place.querySelector(".margin").textContent = decimal(marginOf(entry), data.places, true);
+  place.querySelector(".margin").textContent = decimal(marginOf(entry), report.places, true);
   const parts = place.querySelector(".parts");
   if (parts) {
     parts.replaceChildren(...entry.parts.map((level, part) => {
-      const [p, text] = data.levels[level];
-      return make("li", p <= chosen.alpha ? { class: "low" } : {}, visible(data.parts[part]), " ",
+      const [p, text] = report.levels[level];
+      return make("li", p <= chosen.alpha ? { class: "low" } : {}, visible(report.parts[part]), " ",
         make("span", { class: "num" }, text));
     }));
   }
   const top = column("top", entry.number), items = [];
   for (let i = 0; i < top.length; i += 2) {
-    items.push(make("li", {}, named(data.names[top[i]]), " ", make("span", { class: "num" }, decimal(top[i + 1], 4))));
+    items.push(make("li", {}, named(report.names[top[i]]), " ", make("span", { class: "num" }, decimal(top[i + 1], 4))));
   }
   place.querySelector(".top").replaceChildren(...items);
 }

@@ -1,0 +1,63 @@
+"""A fingerprint of folders: it changes when entries come or go, and for nothing that a walk would pass over."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from deltaoe.images.folders import fingerprint
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("cats/old", "dogs", ".hidden"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        (tmp_path / "images" / name / "a.png").write_bytes(b"a")
+    for folder in (tmp_path / "images").rglob("**/"):
+        os.utime(folder, (1000, 1000))  # long ago, whatever the resolution of the clock
+    return tmp_path / "images"
+
+
+CHANGES = {
+    "a file": lambda root: (root / "cats" / "new.png").touch(),
+    "a deep file": lambda root: (root / "cats" / "old" / "b.png").touch(),
+    "a file less": lambda root: (root / "dogs" / "a.png").unlink(),
+    "a folder": lambda root: (root / "fish").mkdir(),
+    "a folder less": lambda root: shutil.rmtree(root / "dogs"),
+    "a renamed file": lambda root: (root / "dogs" / "a.png").rename(root / "dogs" / "b.png"),
+    "a link to a folder": lambda root: (root / "more").symlink_to(root.parent),
+    "an older folder, as rsync leaves it": lambda root: os.utime(root / "dogs", (500, 500)),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_it_changes_with(name, root):
+    before = fingerprint([str(root)])
+    assert fingerprint([str(root)]) == before
+    CHANGES[name](root)
+    assert fingerprint([str(root)]) != before
+
+
+def test_it_does_not_change_with(root):
+    before = fingerprint([str(root)])
+    (root / ".hidden" / "b.png").touch()
+    (root / "cats" / "old" / "a.png").write_bytes(b"other content")
+    assert fingerprint([str(root)]) == before
+    assert fingerprint([str(root.rename(root.with_name("moved")))]) == before
+
+
+def test_files_in_a_linked_folder_count(root, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (root / "linked").symlink_to(tmp_path / "elsewhere")
+    before = fingerprint([str(root)])
+    os.utime(tmp_path / "elsewhere", (2000, 2000))
+    assert fingerprint([str(root)]) != before
+
+
+def test_circles_and_folders_that_are_not_there(root):
+    (root / "cats" / "again").symlink_to(root)
+    assert fingerprint([str(root)]) == fingerprint([str(root)])
+    assert fingerprint([str(root), "/no/such/folder"]) != fingerprint([str(root)])
