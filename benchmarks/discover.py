@@ -245,7 +245,6 @@ def print_cost(shared: Path, count: int, markdown: Path | None) -> None:
 
     rows = []
     for images in (count // 10, count):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         start = time.perf_counter()
         found = group(images, read, space, DISTANCE, SMALLEST)
         grouped = time.perf_counter()
@@ -259,10 +258,9 @@ def print_cost(shared: Path, count: int, markdown: Path | None) -> None:
                 f"{grouped - start:.0f}",
                 f"{compared - grouped:.0f}",
                 f"{peak / 1024:.0f}",
-                f"{(peak - before) / 1024:.0f}",
             ]
         )
-    columns = ["groups", "grouping, s", "near-duplicates, s", "peak memory, MB", "of it new, MB"]
+    columns = ["groups", "grouping, s", "near-duplicates, s", "peak memory, MB"]
     show("Cost", columns, rows, markdown and markdown / "discover-cost.md")
 
 
