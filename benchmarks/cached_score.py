@@ -7,7 +7,9 @@ Then NumPy's and PyTorch's computation of the same parts (text, joint, images; 5
 process each: loading counts, so that it shows from how many cosines on (`FEW_COSINES` of `deltaoe/scoring/parts.py`)
 PyTorch is worth its import.
 
-    python benchmarks/cached_score.py [--repeats 5] [--cosines 1e5 1e6 4e6 1e7] [--markdown FILE]
+    python benchmarks/cached_score.py [--demo DIR] [--repeats 5] [--cosines 1e5 1e6 4e6 1e7] [--markdown FILE]
+
+`--demo` names the folder of a `deltaoe demo` that has run already.
 """
 
 from __future__ import annotations
@@ -55,8 +57,9 @@ def run(command: list[str], folder: Path) -> Run:
 
 
 def prepare(project: Path) -> str:
-    """The demo's pictures and detector, and one of its images, stored."""
-    run([str(COMMAND), "demo", str(project)], project.parent)
+    """One of the demo's images, stored; the demo is run if there is none in that folder."""
+    if not (project / "unknown").is_dir():
+        run([str(COMMAND), "demo", "--out", str(project)], project.parent)
     image = next(iter(sorted((project / "unknown").rglob("*.jpg"))))
     return str(image.relative_to(project))
 
@@ -104,6 +107,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--demo", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--cosines", type=float, nargs="*", default=[1e5, 1e6, 4e6, 1e7])
     parser.add_argument("--markdown", type=Path)
@@ -113,7 +117,7 @@ def main() -> int:
         compute(options.way, int(options.cosines[0]))
         return 0
     with tempfile.TemporaryDirectory() as place:
-        project = Path(place) / "demo"
+        project = (options.demo or Path(place) / "demo").absolute()
         image = prepare(project)
         ways = {
             "deltaoe score, stored image": [str(COMMAND), "score", image],

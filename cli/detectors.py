@@ -91,20 +91,19 @@ def list_(
 
 def show_detectors(screen: Screen, found: list[SavedDetector], *, short: bool = False) -> None:
     """Print a table of detectors: lines of words about each, or with ``short`` one line."""
-    models = {one.detector.space.model for one in found if one.detector is not None}
     rows = []
     for one in found:
-        first, *more = _described(one, with_model=len(models) > 1)
+        first, *more = _described(one)
         rows += [
             (f"{'*' if one.current else ' '} {one.name}", first),
             *(("", line) for line in more if not short),
         ]
-    screen.table("Detectors" + (f" of {models.pop()}" if len(models) == 1 else ""), rows)
+    screen.table("Detectors", rows)
     if not any(one.current for one in found):
         screen.note("score uses none of them; deltaoe detectors use NAME chooses one", style="dim")
 
 
-def _described(one: SavedDetector, *, with_model: bool) -> list[str]:
+def _described(one: SavedDetector) -> list[str]:
     """A detector in lines of words."""
     from deltaoe.project.detector_list import validation
 
@@ -119,8 +118,8 @@ def _described(one: SavedDetector, *, with_model: bool) -> list[str]:
     values = validation(one.detector)
     numbers = [f"{word} {values[key]:.3f}" for key, word in words.items() if key in values]
     measured = ", ".join(numbers) + "; " if numbers else ""
-    lines = [first, f"{measured}{calibration:,} calibration images", one.options]
-    return [line for line in (*lines, one.detector.space.model if with_model else "") if line]
+    lines = [first, f"{measured}{calibration:,} calibration images", one.options, one.detector.space.model]
+    return [line for line in lines if line]
 
 
 def use(

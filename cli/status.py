@@ -70,7 +70,7 @@ def status(
 
 
 def _show_data_sets(screen: Screen, found: list[DataSetState]) -> None:
-    """Print a table of data sets, with their models if there are several."""
+    """Print a table of data sets, with their models if these are several."""
     from deltaoe.store.sentences import short_title
 
     models = {one.data.model for one in found if one.data is not None}
@@ -85,4 +85,4 @@ def _show_data_sets(screen: Screen, found: list[DataSetState]) -> None:
     if len(models) == 1 and all(one.data is not None for one in found):
         rows = [(row[0], *row[2:]) for row in rows]
         columns = (columns[0], *columns[2:])
-    screen.table("Data sets" + (f" of {models.pop()}" if len(models) == 1 else ""), rows, columns)
+    screen.table("Data sets", rows, columns)

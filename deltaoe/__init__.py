@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from deltaoe.clip.frozen import FrozenClip as FrozenClip
     from deltaoe.clip.options import ModelOptions as ModelOptions
     from deltaoe.clip.reference import ModelRef as ModelRef
+    from deltaoe.discovery.discover import discover as discover
+    from deltaoe.discovery.options import DiscoverOptions as DiscoverOptions
     from deltaoe.errors import DeltaoeError as DeltaoeError
     from deltaoe.estimator import DeltaoeClassifier as DeltaoeClassifier
     from deltaoe.evaluation.evaluate import evaluate as evaluate
@@ -47,6 +49,7 @@ _HOMES = {
     "DeltaoeClassifier": "estimator",
     "DeltaoeError": "errors",
     "Detector": "scoring.detector",
+    "DiscoverOptions": "discovery.options",
     "EvaluateOptions": "evaluation.options",
     "ExtractOptions": "extraction.options",
     "FrozenClip": "clip.frozen",
@@ -63,6 +66,7 @@ _HOMES = {
     "TuningOptions": "tuning.options",
     "Workspace": "store.workspace",
     "delta_energy": "functional.energy",
+    "discover": "discovery.discover",
     "energy": "functional.energy",
     "evaluate": "evaluation.evaluate",
     "extract": "extraction.extract",

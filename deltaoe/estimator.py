@@ -185,14 +185,17 @@ class DeltaoeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
         It is :meth:`deltaoe.scoring.detector.Detector.score`.
         """
-        return self.detector_.score(self._rows(X))
+        rows = self._rows(X)
+        return self.detector_.score(rows)
 
     def p_values(self, X: npt.ArrayLike) -> Floats:  # noqa: N803
         """Conformal p-value of each image, (N,): an image is unknown at α iff its p-value is at most α."""
-        return self.detector_.p_values(self.score_samples(X))
+        scores = self.score_samples(X)
+        return self.detector_.p_values(scores)
 
     def _logits(self, X: npt.ArrayLike) -> Floats:  # noqa: N803
-        detector, rows = self.detector_, self._rows(X)
+        rows = self._rows(X)
+        detector = self.detector_
         device = None if few(len(rows), detector) else "cpu"
         return SideTensors(detector, (), detector.prompts, device).logits(rows)
 

@@ -35,7 +35,8 @@ def spinning_little() -> Iterator[None]:
 
     GNU's OpenMP, which PyTorch brings along on Linux, spins a million times less while there are more threads than
     CPUs (its manual, GOMP_SPINCOUNT) **[source]**. So a second team of threads is started, and sleeps meanwhile
-    **[derived]**. The number of threads that compute stays the same. Other OpenMPs take no notice.
+    **[derived]**. The number of threads that compute stays the same. Other OpenMPs take no notice. Tuning and encoding
+    run in it.
     """
     if not _read_already:
         yield

@@ -9,6 +9,7 @@ import pytest
 from command import Run
 from scipy.stats import multivariate_normal
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, LabelEncoder
@@ -207,6 +208,14 @@ def test_what_it_refuses(options, error, says, world):
     with pytest.raises(error, match=says) as caught:
         DeltaoeClassifier(**options).fit(images, labels)
     assert caught.value.hint or "must" in str(caught.value) or "without" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "method", ["predict", "predict_proba", "decision_function", "score_samples", "p_values"]
+)
+def test_nothing_is_answered_before_it_is_fitted(method, world):
+    with pytest.raises(NotFittedError):
+        getattr(DeltaoeClassifier(), method)(world.known(2)[0])
 
 
 def test_equal_images_of_two_classes_are_used_for_nothing(world):

@@ -11,6 +11,7 @@ from samples import digests, make_detector
 
 from deltaoe.evaluation.results import Evaluation, Measurement
 from deltaoe.extraction.extract import ExtractResult
+from deltaoe.filing.execute import Filed
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.images.walk import Ignored
 from deltaoe.scoring.options import Rule
@@ -20,6 +21,7 @@ from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
 from deltaoe.theory.results import Theory
 from deltaoe.tuning.data import Draw
+from deltaoe.tuning.plan import Plan
 from deltaoe.tuning.tune import TuneResult
 
 N = 3000
@@ -51,7 +53,9 @@ TABLE = ScoreTable(
     failed=[("bad.png", "empty file")] * N,
 )
 ROWS = np.arange(N)
-DRAW = Draw(few_shot_split([0] * N, DATA.keys(), 16, 0), ROWS, ROWS, ["a sentence"] * N)
+DRAW = Draw(
+    few_shot_split([0] * N, DATA.keys(), 16, 0), ROWS, ROWS, Plan(16, 16, N, N), [N], ["a sentence"] * N
+)
 LARGE = [
     DETECTOR,
     full_detector(),
@@ -70,6 +74,7 @@ LARGE = [
         convention="id",
         manifest={"images": DATA.paths},
     ),
+    Filed(Path("/out"), "copy", [("a.png", "/out/a.png")] * N),
     Theory("t" * N, [], [], ["a"] * N, {"images": DATA.paths}),
 ]
 

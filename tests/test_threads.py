@@ -62,6 +62,29 @@ def test_a_second_team_sleeps_while_it_is_needed(threads, given, added):
     assert printed(COUNTS.format(threads=threads), **given) == [str(added), "0", "1"]
 
 
+USES = """
+import sys, threading
+import torch
+torch.set_num_threads(2)
+import numpy, deltaoe
+seen = {{}}
+def on(event):
+    seen.setdefault(event.stage.split(",")[0], set()).update(thread.name for thread in threading.enumerate())
+model = deltaoe.ModelOptions("local-dir:{model}")
+workspace = deltaoe.Workspace.locate()
+extracted = deltaoe.extract("{pictures}", workspace, deltaoe.ExtractOptions(model=model), on)
+recipe = deltaoe.Recipe(epochs=1)
+deltaoe.tune_workspace(workspace, deltaoe.TuneOptions(tuning=deltaoe.TuningOptions(shots=2, recipe=recipe)), on)
+for stage in ("Encoding images", "Tuning"):
+    print("deltaoe-idle-team" in seen[stage])
+"""
+
+
+def test_encoding_and_tuning_spin_little(tiny_model, pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert printed(USES.format(model=tiny_model, pictures=pictures), HF_HUB_OFFLINE="1") == ["True", "True"]
+
+
 def test_the_team_ends_with_an_error():
     code = """
 import threading, torch

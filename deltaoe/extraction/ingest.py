@@ -26,6 +26,7 @@ from deltaoe.store.feature_writer import StoreWriter
 from deltaoe.store.shards import NO_DIGEST
 from deltaoe.store.store_index import FileRecord
 from deltaoe.store.workspace import Workspace
+from deltaoe.threads import spinning_little
 
 if TYPE_CHECKING:
     from deltaoe.clip.batching import BatchEncoder
@@ -81,6 +82,7 @@ class FileStates:
         self.usable[i] = True
 
 
+@spinning_little()
 def ingest(
     files: FileList,
     workspace: Workspace,

@@ -14,6 +14,7 @@ from deltaoe.filing.names import numbered
 from deltaoe.filing.plan import Mode, Plan, Step
 from deltaoe.filing.undo_list import Entry, UndoWriter, new_undo_list
 from deltaoe.progress import Event, OnEvent, silent
+from deltaoe.short_repr import short_repr
 from deltaoe.store.atomic import cannot_write
 
 STAGES: dict[Mode, str] = {"copy": "Copying files", "move": "Moving files", "link": "Linking files"}
@@ -38,6 +39,12 @@ class Filed:
     already: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     undo_list: Path | None = None
+
+    def __repr__(self) -> str:
+        """What was done with how many files; their names would fill the screen."""
+        numbers = {"done": self.done, "there already": self.already, "failed": self.failed}
+        counts = (f"{len(files):,} {what}" for what, files in numbers.items())
+        return short_repr(self, self.mode, *counts, f"in {self.root}")
 
 
 def execute(plan: Plan, root: Path, mode: Mode, on: OnEvent = silent) -> Filed:

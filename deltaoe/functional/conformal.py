@@ -20,8 +20,8 @@ from deltaoe.errors import ConfigError, DataError
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-# Difference of two computations of one score, as a share of it, beyond which they are two scores.
-_ROUNDING = 2e-5
+# Difference of two computations of one score in single precision, as a share of it, beyond which they are two scores.
+ROUNDING = 4e-6
 
 
 def p_values(scores: npt.ArrayLike, calibration: npt.ArrayLike) -> Floats:
@@ -46,7 +46,7 @@ def p_values(scores: npt.ArrayLike, calibration: npt.ArrayLike) -> Floats:
     return np.asarray((1 + below) / (len(ordered) + 1), dtype=np.float64)
 
 
-def with_ties(scores: npt.ArrayLike, calibration: npt.ArrayLike) -> Floats:
+def with_ties(scores: npt.ArrayLike, calibration: npt.ArrayLike, rounding: float = ROUNDING) -> Floats:
     r"""Scores, those set to the nearest calibration score that differ from it by rounding alone **[derived]**.
 
     The same image computed anew, in another batch, by another library or on another device, differs in its last
@@ -57,10 +57,11 @@ def with_ties(scores: npt.ArrayLike, calibration: npt.ArrayLike) -> Floats:
     Args:
         scores: (N,), higher = more in-distribution; NaN stays what it is.
         calibration: (n,), scores of held-out in-distribution images, in any order.
+        rounding: the largest difference that counts as rounding, as a share of the calibration score, or of the mean
+            size of all of them if that is larger.
 
     Returns:
-        (N,). Rounding is a difference of at most 2e-5 times the calibration score, or times the mean size of all of
-        them if that is larger: single precision stays well below.
+        (N,).
 
     Example:
         >>> with_ties([0.2999999, 0.25], calibration=[0.1, 0.3]).tolist()
@@ -73,7 +74,7 @@ def with_ties(scores: npt.ArrayLike, calibration: npt.ArrayLike) -> Floats:
     low, high = ordered[np.maximum(above - 1, 0)], ordered[np.minimum(above, len(ordered) - 1)]
     nearest = np.where(np.abs(values - low) <= np.abs(high - values), low, high)
     size = np.maximum(np.abs(nearest), np.abs(ordered).mean())
-    return np.where(np.abs(values - nearest) <= _ROUNDING * size, nearest, values)
+    return np.where(np.abs(values - nearest) <= rounding * size, nearest, values)
 
 
 def threshold(calibration: npt.ArrayLike, alpha: float) -> float | None:

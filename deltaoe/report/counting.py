@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from deltaoe.report.formats import folder_length
 from deltaoe.report.model import Report, ReportRow
+from deltaoe.report.sentences import group_words
 
 
 @dataclass
@@ -48,7 +49,7 @@ def by_class(report: Report) -> list[Count]:
 
 def by_group(report: Report) -> list[Count]:
     """The images of each group, of those in a group."""
-    return _counted(report, lambda row: row.group, lambda row: row.group_name)
+    return _counted(report, lambda row: row.group, lambda row: group_words(row.group or 0, row.group_name))
 
 
 def _counted(

@@ -13,7 +13,7 @@ from deltaoe.report.alpha_stops import alpha_stops
 from deltaoe.report.charts.histogram import Histogram
 from deltaoe.report.formats import folder_length, p_value
 from deltaoe.report.model import Report
-from deltaoe.report.sentences import percent
+from deltaoe.report.sentences import group_words, percent
 from deltaoe.scoring.words import REASONS, less_familiar, more_familiar
 
 Value = TypeVar("Value", bound=Hashable)
@@ -40,7 +40,7 @@ def _content(report: Report, chart: Histogram | None, places: int) -> dict[str, 
     names: dict[str, int] = {}
     folders: dict[str, int] = {}
     levels: dict[float, int] = {}
-    groups = {row.group: row.group_name for row in rows if row.group is not None}
+    groups = {row.group: group_words(row.group, row.group_name) for row in rows if row.group is not None}
 
     def level(p: float | None) -> int | None:
         return None if p is None or math.isnan(p) else _place(levels, p)

@@ -41,6 +41,16 @@ def familiarity(p: float | None, verdict: str, calibration: int, of: str = "") -
     )
 
 
+def group_words(number: int, name: str) -> str:
+    """What a group of images is called: its number, by which commands know it, and its name if it has one.
+
+    Example:
+        >>> group_words(2, "tulip"), group_words(3, "group 3"), group_words(4, "")
+        ('2 tulip', 'group 3', 'group 4')
+    """
+    return f"{number} {name}" if name and name != f"group {number}" else f"group {number}"
+
+
 def no_verdict_sentence(report: Report) -> str:
     """Why no image has a verdict, and how many calibration images would do; "" if images have one."""
     if report.threshold is not None:

@@ -32,6 +32,9 @@ from deltaoe.store.atomic import write_bytes
 if TYPE_CHECKING:
     import torch
 
+# τ from which on the rounding of the joint part is that of the others.
+_USUAL_TEMPERATURE = 0.1
+
 
 @dataclass(frozen=True)
 class Detector(DetectorFields):
@@ -201,8 +204,12 @@ class Detector(DetectorFields):
 
     def _tied(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Values (N, P) of its parts; those that equal a calibration image's but for rounding, exactly equal."""
-        columns = zip(values.T, self.part_calibration.T, strict=True)
-        return np.stack([conformal.with_ties(column, own) for column, own in columns], axis=1)
+        tied = []
+        for name, column, own in zip(self.parts, values.T, self.part_calibration.T, strict=True):
+            # Its logits are cosines over τ, and so is their rounding.
+            sharper = max(1, _USUAL_TEMPERATURE / self.temperature) if name == "joint" else 1
+            tied.append(conformal.with_ties(column, own, sharper * conformal.ROUNDING))
+        return np.stack(tied, axis=1)
 
     def p_values(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Conformal p-values (N,) of scores (N,), by :func:`deltaoe.functional.conformal.p_values`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +41,7 @@ def check_same_inputs(workspace: Workspace, target: Path, inputs: Sequence[str])
 
 
 def note_inputs(workspace: Workspace, targets: Sequence[Path], inputs: Sequence[str]) -> None:
-    """Remember which inputs these result files, just written, were made from. Raises StoreError."""
+    """Remember which inputs these result files, just written, were made from; not in a workspace that is read-only."""
     noted = dict(workspace.state().get(_STATE, {}))
     noted = {key: value for key, value in noted.items() if os.path.exists(_path(workspace, key))}
     for target in targets:
@@ -50,7 +51,10 @@ def note_inputs(workspace: Workspace, targets: Sequence[Path], inputs: Sequence[
             "size": info.st_size,
             "mtime_ns": info.st_mtime_ns,
         }
-    workspace.remember(**{_STATE: noted})
+    with contextlib.suppress(
+        StoreError
+    ):  # the results are written; without the note, they are not replaced unasked
+        workspace.remember(**{_STATE: noted})
 
 
 def _keys(workspace: Workspace, inputs: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -30,6 +31,7 @@ from deltaoe_cli import demo
 from deltaoe_cli.main import app
 from deltaoe_cli.output import Screen
 
+ROOT = Path(__file__).resolve().parents[2]
 SHOWN = ("accuracy", "AUROC", "called unknown")
 
 
@@ -40,8 +42,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / ".deltaoe").mkdir()
     (folder / "deltaoe-demo").mkdir()
     (folder / "deltaoe-demo" / "torch.py").write_text("raise SystemExit('imported from the working folder')")
-    for name in ("", "deltaoe-demo"):
-        (folder / name / "deltaoe.toml").write_text('model = "no-such-model"\nalpha = 0.5\n')
+    (folder / "deltaoe.toml").write_text('model = "no-such-model"\nalpha = 0.5\n')
     return folder
 
 
@@ -300,3 +301,27 @@ def test_killed_and_run_again(tmp_path: Path, run_cold: Run) -> None:
     done = run_cold("demo", "--seed", "3", "--json", cwd=tmp_path)
     undisturbed = run_cold("demo", "--seed", "3", "--json", "--out", "other", cwd=tmp_path)
     assert done.json["results"] == undisturbed.json["results"]
+
+
+def test_the_day_of_the_documentation(folder: Path, tmp_path: Path) -> None:
+    """Each command of docs/day.md prints lines that begin as on the page, and exits as it says."""
+    day = runpy.run_path(str(ROOT / "docs" / "update_day.py"))
+    page = day["PAGE"].read_text(encoding="utf-8")
+    here = shutil.copytree(folder, tmp_path / "deltaoe-demo")
+    told = [step for step in day["steps"](page) if step.command not in day["SET_UP"]]
+    assert len(told) >= 10
+    for there, now in zip(told, day["replay"](page, here, COMMAND), strict=True):
+        assert there.command == now.command
+        assert there.lines, f"run docs/update_day.py: nothing stands under {there.command}"
+        if there.command == "echo $?":
+            assert now.lines == there.lines
+        # Groups and their names depend on the processor's arithmetic.
+        missing = _beginnings(there.lines) - _beginnings(now.lines)
+        assert not missing, "\n".join(now.lines)
+    assert len(list((here / "images" / "photo" / "pattern").iterdir())) > 100
+
+
+def _beginnings(lines: list[str]) -> set[str]:
+    """The first two words of each line with its numbers masked, without rows of tables that begin with a number."""
+    words = [re.sub(r"\d[\d.,]*", "#", line).split()[:2] for line in lines]
+    return {" ".join(pair) for pair in words if pair and pair[0] != "#"}

@@ -80,6 +80,8 @@ def test_files_added_and_removed(judged: Path, run: Run) -> None:
         shutil.copy(judged / "new" / "red_stripes" / f"0{i}.png", images / "red_stripes" / f"new{i}.png")
     assert scored(judged, run) == [f"3 files were {ADDED}"]
     assert scored(judged, run, "--zero-shot") == [f"3 files were {ADDED}"]
+    streamed = run("score", "--stream", cwd=judged, stdin=b"unknown/noise/0.png\n")
+    assert warnings(streamed.stderr) == [f"3 files were {ADDED}"]
     told = run("tune", "--shots", "2", "--epochs", "2", "--name", "b", "--json", cwd=judged).json
     assert f"3 files were {ADDED}" in told["notes"]
     for i in range(2):

@@ -46,7 +46,7 @@ def test_a_moved_project_keeps_its_cache(project: Path, run: Run) -> None:
 
 def test_found_from_a_folder_below(project: Path, run: Run) -> None:
     below = project / "images" / "red_stripes"
-    told = run("score", "../../unknown/noise", "--json", cwd=below).json
+    told = run("score", "../../unknown/noise", "--json", "--out", ".", cwd=below).json
     assert told["counts"]["undecided"] == 0
     assert [record["path"] for record in told["images"]] == [f"../../unknown/noise/{i}.png" for i in range(3)]
     assert (below / "scores.csv").is_file() and not (below / ".deltaoe").exists()

@@ -15,7 +15,7 @@ quickly = settings(max_examples=200, deadline=None, derandomize=True)
 
 
 @quickly
-@given(st.lists(SCORE, min_size=1, max_size=30), st.lists(SCORE, max_size=5), st.floats(-3e-5, 3e-5))
+@given(st.lists(SCORE, min_size=1, max_size=30), st.lists(SCORE, max_size=5), st.floats(-6e-6, 6e-6))
 def test_no_p_value_becomes_smaller_and_none_by_more_than_the_nearest(calibration, scores, off):
     scores = np.array([*scores, *(c + off for c in calibration)])
     plain, tied = p_values(scores, calibration), p_values(with_ties(scores, calibration), calibration)
@@ -30,7 +30,7 @@ def test_no_p_value_becomes_smaller_and_none_by_more_than_the_nearest(calibratio
 @quickly
 @given(st.lists(SCORE, min_size=1, max_size=30), st.floats(0.01, 0.9))
 def test_a_verdict_still_follows_from_the_p_value(calibration, alpha):
-    scores = with_ties([c + off for c in calibration for off in (-1e-6, 0, 1e-6, -1e-3)], calibration)
+    scores = with_ties([c + off for c in calibration for off in (-1e-7, 0, 1e-7, -1e-3)], calibration)
     limit = threshold(calibration, alpha)
     below = scores < (-math.inf if limit is None else limit)
     assert below.tolist() == (p_values(scores, calibration) <= alpha).tolist()
@@ -48,7 +48,7 @@ def test_single_precision_ties_and_a_real_difference_does_not():
 def test_rounding_is_measured_by_the_size_of_the_scores():
     for size in (1e-6, 1.0, 1e6):
         calibration = size * np.array([0.1, 0.2, 0.3, 0.0])
-        near, far = size * (0.2 + 1e-6), size * (0.2 + 1e-4)
+        near, far = size * (0.2 + 5e-7), size * (0.2 + 1e-5)
         assert with_ties([near, far], calibration).tolist() == [calibration[1], far]
         # Next to zero a share of the score would be nothing.
         assert with_ties([size * 1e-7], calibration).tolist() == [0.0]

@@ -142,8 +142,8 @@ def mixed(tmp_path_factory):
         ("choose('reason', 'text and images agree (1)')", "d.jpg"),
         ("choose('looks', 'airliner (1)')", "Cafe\u0301.jpg"),
         ("choose('looks', 'none fits (1)')", "d.jpg"),
-        ("choose('group', 'tulips (1)')", "d.jpg"),
-        ("choose('group', 'tulips (1)'); choose('label', 'cat (1)')", ""),
+        ("choose('group', '7 tulips (1)')", "d.jpg"),
+        ("choose('group', '7 tulips (1)'); choose('label', 'cat (1)')", ""),
         (
             "choose('label', 'cat (1)'); document.getElementById('clear-filters').click()",
             "a.jpg Cafe\u0301.jpg c.jpg d.jpg broken.jpg odd.png",

@@ -25,7 +25,7 @@ const FACETS = {
   reason: (entry) => [entry.reason, reasonWords(entry)],
   looks: (entry) => (entry.verdict === "unknown" ? [entry.looks, entry.looks] : ["", ""]),
   group: (entry) => (entry.group === null ? [UNGROUPED, "in no group"]
-    : [String(entry.group), groupNames.get(entry.group) || `group ${entry.group}`]),
+    : [String(entry.group), groupNames.get(entry.group)]),
 };
 
 function fits(entry, wanted) {

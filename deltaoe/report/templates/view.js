@@ -124,10 +124,9 @@ function startGroups() {
   const listed = Array.from(members).sort(([, a], [, b]) => b.length - a.length);
   list.replaceChildren(...listed.map(([group, some]) => {
     const faces = some.filter((entry) => thumbnails.has(entry.number)).slice(0, 4);
-    const name = groupNames.get(group) || "without a name";
     const button = make("button", { type: "button" },
       make("span", { class: "faces" }, ...faces.map((entry) => picture(entry, ""))),
-      named(name), " ", make("small", {}, images(some.length)));
+      make("span", {}, named(groupNames.get(group)), " ", make("small", {}, images(some.length))));
     button.addEventListener("click", () => setFilters({ group: String(group) }, true));
     return make("li", {}, button);
   }));
