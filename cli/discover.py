@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Container
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -136,7 +137,7 @@ def discover(
     for sentence in found.notes:
         screen.warn(sentence)
     screen.failures(found.scored.table.failed)
-    _say(found, "Discovered in " + titled(given), screen, chosen)
+    _say(found, wanted, "Discovered in " + titled(given), screen, chosen)
     screen.summary("", [(kind, str(path)) for kind, path in targets.items()])
     filed: dict[str, Any] = {}
     if as_classes is not None:
@@ -230,9 +231,12 @@ def _write(
         note_inputs(place, list(targets.values()), inputs)
 
 
-def _say(found: Discovery, title: str, screen: Screen, chosen: DiscoverOptions) -> None:
-    """Print the groups."""
-    shown = found.groups if screen.verbose else found.groups[:_SHOWN]
+def _say(
+    found: Discovery, wanted: Container[int], title: str, screen: Screen, chosen: DiscoverOptions
+) -> None:
+    """Print the groups; those that are wanted alone, if any are."""
+    listed = [group for group in found.groups if group.number in wanted] or found.groups
+    shown = listed if screen.verbose else listed[:_SHOWN]
     rows = []
     for group in shown:
         files = [os.path.basename(found.scored.files[row]) for row in group.prototypes]
@@ -257,7 +261,7 @@ def _say(found: Discovery, title: str, screen: Screen, chosen: DiscoverOptions) 
     if found.groups and found.groups[0].size > len(found.rows) / 2:
         other = "a smaller --distance" + (" or --around these" if chosen.around == "known" else "")
         screen.note(f"group 1 has more than half of the images; {other} may split it", style="dim")
-    if len(shown) < len(found.groups):
+    if len(shown) < len(listed):
         screen.note(f"the {len(shown)} largest groups are shown; --verbose shows all")
 
 

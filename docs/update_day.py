@@ -18,9 +18,7 @@ from typing import NamedTuple
 PAGE = Path(__file__).parent / "day.md"
 SET_UP = ("deltaoe demo", "cd deltaoe-demo")  # shown without their output
 _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
-_PROGRESS = re.compile(
-    r"(Loading|Listing|Encoding|Scoring|Grouping|Finding|Tuning|Copying|Calibrating|Thumbnails|Making)\b"
-)
+_PROGRESS = re.compile(r"(Loading|Listing|Encoding|Scoring|Grouping|Finding|Tuning|Copying|Drawing)\b")
 
 
 class Step(NamedTuple):
