@@ -99,9 +99,7 @@ def discover(
         Path | None,
         typer.Option("--out", help="Folder for the files written.", show_default="this folder"),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace a discovered.csv of other inputs, or a changed one.")
-    ] = False,
+    force: options.Force = False,
     strict: options.Strict = False,
     workspace: options.Workspace = None,
     as_json: options.Json = False,

@@ -69,6 +69,7 @@ def evaluate(
         ),
     ] = 16,
     out: Annotated[Path, typer.Option("--out", help="Folder for the files written.")] = Path("evaluation"),
+    force: options.Force = False,
     workspace: options.Workspace = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -104,8 +105,16 @@ def evaluate(
         )
     from deltaoe.report.files import write_evaluation_report, write_theory_report
     from deltaoe.report.tables import evaluation_tables, summary_rows, theory_tables
+    from deltaoe.store.result_files import check_same_inputs, note_inputs
 
     place = located(workspace, screen)
+    measured = (
+        [protocol, str(root)]
+        if protocol
+        else [chosen.known, *chosen.unknown.values(), *chosen.shifts.values()]
+    )
+    if not force:
+        check_same_inputs(place, out / "evaluation.csv", measured)
     with screen.progress() as progress:
         theorems: Theory | None = None
         if protocol is None:
@@ -125,6 +134,7 @@ def evaluate(
         )
         if theorems:
             paths |= theorems.write(out) | write_theory_report(out, theorems)
+        note_inputs(place, [out / "evaluation.csv"], measured)
     for sentence in result.notes:
         screen.warn(sentence)
     if screen.verbose:

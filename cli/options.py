@@ -40,3 +40,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any file failed.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print details, too.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace result files of other inputs, or changed ones.")
+]

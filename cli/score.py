@@ -91,9 +91,7 @@ def score(
         Path | None,
         typer.Option("--out", help="Folder for the files written.", show_default="this folder"),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace result files of other inputs, or changed ones.")
-    ] = False,
+    force: options.Force = False,
     print0: Annotated[
         options.Decided | None,
         typer.Option(

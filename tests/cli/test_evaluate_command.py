@@ -46,6 +46,11 @@ def test_evaluate_a_project(project: Path, run: Run, fails: Fails) -> None:
     # The workspace's last data set and detector are what they were.
     assert run("store", "info", "--json", cwd=project).json["data_sets"][0]["images"] == 96
 
+    fails(
+        *("evaluate", "--id", "images", "--ood", "unknown/red_stripes"),
+        cwd=project,
+        says=("evaluation.csv has the result of images, unknown/noise", "--force"),
+    )
     (out / "evaluation.csv").write_text("mine\n")
     fails(
         *("evaluate", "--id", "images", "--ood", "noise=unknown/noise"),
