@@ -132,6 +132,7 @@ def score(
     verbose: options.Verbose = False,
 ) -> None:
     """Run ``deltaoe score``; the help text above says what it does."""
+    from deltaoe.images.inputs import check_there
     from deltaoe.scoring.score import score as run
     from deltaoe.scoring.score_table import CSV_START
     from deltaoe.store.result_files import check_same_inputs, note_inputs
@@ -174,6 +175,7 @@ def score(
     screen = Screen(as_json=silent, quiet=quiet, verbose=verbose)
     wanted = filing.chosen_filing(copy_to, move_to, link_to, only, dry_run=dry_run)
     place = located(workspace, screen)
+    check_there(inputs)
     singles = _are_single_images(inputs)
     targets = _targets(out, set(report or ()), written=not (silent or singles))
     check_folder(out or Path())
