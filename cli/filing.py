@@ -150,9 +150,12 @@ def _say(filed: Filed, planned: Plan, screen: Screen) -> None:
     for _, target in filed.done:
         folder = os.path.relpath(os.path.dirname(target), filed.root)
         counts[folder] = counts.get(folder, 0) + 1
-    rows = [(folder, f"{count:,}") for folder, count in sorted(counts.items())]
+    largest = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    rows = [(folder, f"{count:,}") for folder, count in (largest if screen.verbose else largest[:_LISTED])]
     screen.line(f"{_PAST[filed.mode]} {len(filed.done):,} files to {os.path.relpath(filed.root)}:")
     screen.table("", rows)
+    if len(rows) < len(largest):
+        screen.note(f"and {len(largest) - len(rows):,} more folders: --verbose lists all", style="dim")
     if filed.already:
         screen.note(f"left out because the same content is in that folder: {len(filed.already):,}")
     if filed.failed:
@@ -162,7 +165,7 @@ def _say(filed: Filed, planned: Plan, screen: Screen) -> None:
         if len(filed.failed) > _LISTED:
             screen.warn(f"… and {len(filed.failed) - _LISTED:,} more")
     if filed.undo_list is not None:
-        screen.note(f"to take it back: deltaoe undo {os.path.relpath(filed.undo_list)}", style="dim")
+        screen.next(f"deltaoe undo {os.path.relpath(filed.undo_list)}", "to take it back")
 
 
 def register(app: typer.Typer) -> None:
