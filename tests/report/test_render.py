@@ -29,8 +29,8 @@ def test_first_come_the_counts_the_threshold_and_its_meaning():
         assert text.split()[:2] == [name, str(count)]
     assert page.text("div", id="threshold") == f"unknown if p ≤ 5 % delta_energy below {report.threshold:.4f}"
     assert page.text("p", class_="promise") == (
-        "An image is unknown if its p-value is at most 5 %: at most 5 % of your images are less familiar. "
-        "At most 5 % of your own images are called unknown on average."
+        "An image is unknown if at most 5 % of your images are less familiar. So on average, at most 5 % of your own "
+        "images are called unknown."
     )
     assert page.text("aside") == "Only 200 calibration images. Second note."
 
