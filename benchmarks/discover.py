@@ -88,6 +88,13 @@ def ours(data: Setting, at_once: int = 4096, distance: float = DISTANCE) -> Labe
     ).group_of
 
 
+def around_these(data: Setting) -> Labels:
+    """What ``deltaoe discover --around these`` does."""
+    root = ClassGaussians.fit(data.known, data.known_classes).root
+    space = GroupingSpace(data.unknown.mean(axis=0), root)
+    return group(len(data.unknown), data.unknown.__getitem__, space, DISTANCE, SMALLEST).group_of
+
+
 def linked(rows: Rows, distance: float) -> Labels:
     """Average linkage of cosines."""
     model = AgglomerativeClustering(
@@ -191,6 +198,7 @@ def print_cases(photos: Photos, markdown: Path | None) -> None:
     }
     methods: dict[str, Callable[[Setting], Labels]] = {
         "deltaoe": ours,
+        "--around these": around_these,
         "HDBSCAN": lambda data: dense(reduced(whitened(data))),
     }
     rows = []
@@ -245,7 +253,6 @@ def print_cost(shared: Path, count: int, markdown: Path | None) -> None:
 
     rows = []
     for images in (count // 10, count):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         start = time.perf_counter()
         found = group(images, read, space, DISTANCE, SMALLEST)
         grouped = time.perf_counter()
@@ -259,10 +266,9 @@ def print_cost(shared: Path, count: int, markdown: Path | None) -> None:
                 f"{grouped - start:.0f}",
                 f"{compared - grouped:.0f}",
                 f"{peak / 1024:.0f}",
-                f"{(peak - before) / 1024:.0f}",
             ]
         )
-    columns = ["groups", "grouping, s", "near-duplicates, s", "peak memory, MB", "of it new, MB"]
+    columns = ["groups", "grouping, s", "near-duplicates, s", "peak memory, MB"]
     show("Cost", columns, rows, markdown and markdown / "discover-cost.md")
 
 

@@ -259,7 +259,8 @@ def _say(
         f"single images; {found.duplicates:,} repeat others (same content, or cosine ≥ {chosen.near:g})"
     )
     if found.groups and found.groups[0].size > len(found.rows) / 2:
-        screen.note("group 1 has more than half of the images; a smaller --distance splits it", style="dim")
+        other = "a smaller --distance" + (" or --around these" if chosen.around == "known" else "")
+        screen.note(f"group 1 has more than half of the images; {other} may split it", style="dim")
     if len(shown) < len(listed):
         screen.note(f"the {len(shown)} largest groups are shown; --verbose shows all")
 

@@ -135,7 +135,7 @@ def discover(
     stored = scored.features
     assert stored is not None  # noqa: S101 - for the type checker
     contents = _Contents(stored.store, stored.digests[rows])
-    space, notes = _space(scored, contents)
+    space, notes = _space(scored.detector, contents, around_these=options.around == "these")
     found = group(
         contents.count,
         contents.read,
@@ -180,21 +180,23 @@ class _Contents:
         return self._store.features(self._digests[contents])
 
 
-def _space(scored: ScoreResult, contents: _Contents) -> tuple[GroupingSpace, list[str]]:
+def _space(detector: Detector, contents: _Contents, *, around_these: bool) -> tuple[GroupingSpace, list[str]]:
     """Where images are compared, and a sentence if nothing is known of the known classes' images."""
-    space = GroupingSpace.of_classes(scored.detector)
-    if space is not None:
+    space = GroupingSpace.of_classes(detector)
+    if space is not None and not around_these:
         return space, []
-    total = np.zeros(scored.detector.space.dim, dtype=np.float64)
+    total = np.zeros(detector.space.dim, dtype=np.float64)
     for start in range(0, contents.count, _BLOCK):
         part = np.arange(start, min(start + _BLOCK, contents.count))
         total += contents.read(part).sum(axis=0, dtype=np.float64)
     centre = np.asarray(total / max(contents.count, 1), dtype=np.float32)
+    if space is not None:
+        return GroupingSpace(centre, space.root), []
     said = (
-        "The detector has no images of the known classes to compare with, so images are compared with the mean of "
+        "The detector has no images of the known classes to compare with, so images are compared around the mean of "
         "these images; a single group of them would be split."
     )
-    return GroupingSpace.around(centre), [said] if contents.count else []
+    return GroupingSpace.around(centre), [said] if contents.count and not around_these else []
 
 
 def _duplicates(contents: _Contents, near: float, on: OnEvent) -> Indices:

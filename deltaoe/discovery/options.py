@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from deltaoe.options import Option
 from deltaoe.scoring.options import ScoreOptions
@@ -21,6 +21,8 @@ class DiscoverOptions(ScoreOptions):
     Attributes:
         every: whether known and undecided images are grouped, too.
         distance: the largest average distance, 1 − cos, of images of one group.
+        around: where directions are measured from: the mean of the known classes, or the mean of these images, which
+            tells apart images that all differ from the known ones in the same way.
         smallest: the fewest different images of a group.
         near: the least cosine of near-duplicates; above 1 is no cosine, so 1 leaves files of the same content alone.
     """
@@ -35,6 +37,13 @@ class DiscoverOptions(ScoreOptions):
             hint=f"{DISTANCE:g} is the default; 0.5 to 0.9 are usual",
         ),
     ] = DISTANCE
+    around: Annotated[
+        Literal["known", "these"],
+        Option(
+            "Compare images around the mean of the known classes; or of these images, if all differ from the known in "
+            "one way, such as their style."
+        ),
+    ] = "known"
     smallest: Annotated[int, Option("Fewest different images of a group.", flag="min-images", at_least=2)] = (
         SMALLEST
     )

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from deltaoe.evaluation.results import Evaluation
 from deltaoe.progress import OnEvent, silent
-from deltaoe.report.evaluation import render_evaluation
-from deltaoe.report.markdown import evaluation_markdown, theory_markdown
 from deltaoe.scoring.score import ScoreResult
 from deltaoe.store.atomic import replacing
-from deltaoe.theory.results import Theory
+
+# What makes pages of evaluations loads PyTorch, which a page of scored images does not need.
+if TYPE_CHECKING:
+    from deltaoe.evaluation.results import Evaluation
+    from deltaoe.theory.results import Theory
 
 
 def write_evaluation_report(
@@ -32,6 +34,9 @@ def write_evaluation_report(
     Raises:
         StoreError: the folder cannot be written.
     """
+    from deltaoe.report.evaluation import render_evaluation
+    from deltaoe.report.markdown import evaluation_markdown
+
     paths = {kind: folder / f"evaluation.{kind}" for kind in ("md", "html")}
     _write(paths["md"], evaluation_markdown(evaluation))
     _write(paths["html"], render_evaluation(evaluation, now, theory))
@@ -51,6 +56,8 @@ def write_theory_report(folder: Path, theory: Theory) -> dict[str, Path]:
     Raises:
         StoreError: the folder cannot be written.
     """
+    from deltaoe.report.markdown import theory_markdown
+
     path = folder / "theory.md"
     _write(path, theory_markdown(theory))
     return {"theory, md": path}

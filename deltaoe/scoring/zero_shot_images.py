@@ -91,10 +91,6 @@ def with_images_of(
     Raises:
         StoreError: a feature is missing or a shard cannot be read.
     """
-    # Imported here: it loads SciPy, which the rows do not need.
-    from deltaoe.scoring.image_evidence import LabelledImages, with_image_evidence
-    from deltaoe.scoring.zero_shot import calibrate
-
     classes = class_rows(detector, data)
     path = workspace.zero_shot_file(detector.space, _key(detector, data, classes, rows, evidence))
     if path.is_file():
@@ -102,6 +98,10 @@ def with_images_of(
             return Detector.load(path)
         except DataError:
             pass  # damaged, or of another version: it is made again
+    # Imported here: it loads SciPy, which a stored detector does not need.
+    from deltaoe.scoring.image_evidence import LabelledImages, with_image_evidence
+    from deltaoe.scoring.zero_shot import calibrate
+
     store = workspace.features_of(data)
     images = LabelledImages.shots(store.features(data.digests[rows]), classes[rows], data.domain_of[rows])
     fitted = with_image_evidence(detector, images, evidence)

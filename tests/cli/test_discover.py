@@ -158,6 +158,8 @@ def test_json_and_csv_tell_one_story(inbox: Path, run: Run) -> None:
     copies = {one["path"]: one["duplicate_of"] for one in told["images"]}
     assert copies["inbox/zz-same.png"] == "inbox/red_stripes-00.png"
     assert copies["inbox/zz-near.jpg"] == "inbox/red_stripes-01.png"
+    around = run("discover", "inbox", "--all", *TINY, "--around", "these", "--json", cwd=inbox).json
+    assert len(around["groups"]) > len(told["groups"])  # nothing is shared by all images any more
     exact = run("discover", "inbox", "--all", "--duplicates", "1", "--json", cwd=inbox).json
     assert {o["path"] for o in exact["images"] if o["duplicate_of"]} == {"inbox/zz-same.png"}
 
@@ -177,6 +179,22 @@ def test_an_edited_list_makes_classes(inbox: Path, run: Run) -> None:
     assert len(undone["back"]) == wanted and not (inbox / "new").exists()
 
 
+def test_a_list_that_the_report_exports_makes_classes(inbox: Path, run: Run) -> None:
+    done = run("discover", "inbox", "--all", *TINY, "--report", "html", cwd=inbox)
+    page = (inbox / "discovered.html").read_text(encoding="utf-8")
+    name = table(inbox / "discovered.csv")[0]["class"]
+    assert "discovered.html" in done.stdout and "Groups of unknown images" in page and name in page
+    (inbox / "downloads").mkdir()
+    (inbox / "downloads" / "images.csv").write_text(
+        "path,verdict,class,p_value,unknown_by,looks_like,looks_like_cosine,group,error\n"
+        "inbox/red_stripes-00.png,unknown,blue_waves,0.01,,,,red things,\n"
+        "inbox/red_stripes-01.png,unknown,blue_waves,0.01,,,,,\n"
+    )
+    run("discover", "--from", "downloads/images.csv", "--as-classes", "new", cwd=inbox, model=None)
+    made = {path.relative_to(inbox / "new").as_posix() for path in (inbox / "new").rglob("*.png")}
+    assert made == {"red things/red_stripes-00.png"}
+
+
 def test_no_unknown_images_and_no_calibration(inbox: Path, run: Run, fails: Fails) -> None:
     done = run("discover", "images", "--alpha", "0.05", cwd=inbox)
     assert re.search(r"^\d+ unknown images of 48: 0 in 0 groups, \d+ single", done.stdout, re.MULTILINE)
@@ -186,7 +204,7 @@ def test_no_unknown_images_and_no_calibration(inbox: Path, run: Run, fails: Fail
     )
     assert not (inbox / "new").exists()
     done = run("discover", "inbox", "--labels", "names.txt", "--all", "--json", cwd=inbox)
-    assert "compared with the mean of these images" in done.stderr
+    assert "compared around the mean of these images" in done.stderr
     assert {one["p_value"] for one in done.json["images"]} == {None} and done.json["groups"]
 
 

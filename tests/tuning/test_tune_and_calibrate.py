@@ -81,7 +81,7 @@ def test_what_was_learned_from_calibrates_nothing(project, tuned):
     wanted = Scorer(tuned.detector)(store.features(rest)).parts
     assert wanted is not None and tuned.detector.parts == ("text", "joint", "images")
     assert np.sort(tuned.detector.part_calibration, axis=0) == pytest.approx(
-        np.sort(wanted, axis=0), abs=1e-5
+        np.sort(wanted, axis=0), rel=1e-6, abs=1e-5
     )
 
 
