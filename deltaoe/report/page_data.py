@@ -64,6 +64,7 @@ def _content(report: Report, chart: Histogram | None, places: int) -> dict[str, 
     return {
         "alpha": report.alpha,
         "threshold": report.threshold,
+        "scoreName": report.score_name,
         "calibration": calibration,
         "perClass": report.per_class,
         "places": places,

@@ -23,7 +23,7 @@ FOCUS = "document.activeElement.getAttribute('aria-label') || document.activeEle
 STATE = (
     "[...['known', 'unknown', 'undecided'].map((name) => Number(document.querySelector(`#count-${name} strong`)"
     ".textContent)), document.querySelectorAll('.badge.unknown').length, "
-    "document.querySelector('#threshold strong').textContent]"
+    "(document.querySelector('#threshold b') || {textContent: '—'}).textContent]"
 )
 MOVE = "var s = document.getElementById('alpha-slider'); s.value = {}; s.dispatchEvent(new Event('input'));"
 

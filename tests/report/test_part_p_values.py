@@ -114,7 +114,7 @@ def test_p_values_of_at_most_alpha_are_marked(fused):
 
 
 def test_a_fused_score_is_called_so_and_its_weights_are_listed(fused):
-    assert "and its fused score is below −" in fused.text("p", class_="promise")
+    assert "fused score below −" in fused.text("div", id="threshold")
     assert fused.text("title", id="histogram-title") == "Histogram of the scores: fused score"
     assert "Across: fused score. Up:" in fused.text("figcaption")
     names = [text for _, text in fused.find("dt")]
@@ -137,7 +137,7 @@ def test_delta_energy_alone_has_nothing_of_it():
     ).calibrated(np.arange(N) + 1.0)
     html = render(build(used, np.array([[50.5], [0.5]]), ("a", "b")))
     page = Page(html)
-    assert "and its ΔEnergy is below 5.0000." in page.text("p", class_="promise")
+    assert page.text("div", id="threshold").endswith("ΔEnergy below 5.0000")
     assert "Across: ΔEnergy, cosine units. Up:" in page.text("figcaption")
     headings = [text for attrs, text in page.find("th") if "data-sort" in attrs]
     assert headings == ["path", "verdict", "class", "p-value", "numbers"]
@@ -157,8 +157,7 @@ def test_images_alone_are_called_a_distance_and_have_two_decimals():
     report = build(used, np.array([[-50.5], [-1234.5]]), ("a", "b"))
     assert places(report) == 2
     page = Page(render(report))
-    told = page.text("p", class_="promise")
-    assert "and its negative squared Mahalanobis distance is below −950.00." in told
+    assert page.text("div", id="threshold").endswith("negative squared Mahalanobis distance below −950.00")
     assert [text for _, text in page.find("dd", class_="score")] == ["−1234.50", "−50.50"]
     assert not page.find("ul", class_="parts")
 

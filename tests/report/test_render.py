@@ -27,12 +27,10 @@ def test_first_come_the_counts_the_threshold_and_its_meaning():
     for name, count in report.counts.items():
         [(_, text)] = page.find("div", id=f"count-{name}")
         assert text.split()[:2] == [name, str(count)]
-    assert page.text("div", id="threshold").split() == [
-        "threshold", f"{report.threshold:.4f}", "exactly", repr(report.threshold)
-    ]  # fmt: skip
+    assert page.text("div", id="threshold") == f"unknown if p ≤ 5 % delta_energy below {report.threshold:.4f}"
     assert page.text("p", class_="promise") == (
-        "An image is unknown if its p-value is at most 5 %: at most 5 % of your images are less familiar, and its "
-        f"delta_energy is below {report.threshold:.4f}. At most 5 % of your own images are called unknown on average."
+        "An image is unknown if its p-value is at most 5 %: at most 5 % of your images are less familiar. "
+        "At most 5 % of your own images are called unknown on average."
     )
     assert page.text("aside") == "Only 200 calibration images. Second note."
 
@@ -146,7 +144,7 @@ def test_without_threshold_the_sentence_says_why(calibration, sentence):
     html = render(make_report(threshold=None, calibration=np.full(calibration, 0.2), rows=rows))
     page = Page(html)
     assert sentence in page.text("p", class_="promise")
-    assert page.text("div", id="threshold") == "threshold — none"
+    assert page.text("div", id="threshold") == "unknown if p ≤ 5 % no threshold"
     assert [attrs for attrs, _ in page.find("g", id="threshold-group") if "visibility" not in attrs] == []
     assert {attrs["class"] for attrs, _ in page.find("rect")} <= {"scored", "calibration"}
 
@@ -166,7 +164,7 @@ def test_nothing_scored():
         "No image was scored.",
     ]
     assert page.find("svg") == []
-    assert [text for _, text in page.find("small")] == ["—", "—", "—", "—", "none"]
+    assert [text for _, text in page.find("small")] == ["—", "—", "—", "—", "no threshold"]
     assert page.find("table", id="images") == []
 
 

@@ -129,6 +129,8 @@ class Tab:
             about = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": codes[key]}
             self._send("Input.dispatchKeyEvent", type="keyDown", **about, **({"text": text} if text else {}))
             self._send("Input.dispatchKeyEvent", type="keyUp", **about)
+            # What a key sets off, such as the end of a dialog, comes in a task of its own.
+            self.run("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
 
     def _send(self, method: str, **params: object) -> dict[str, Any]:
         self._number += 1

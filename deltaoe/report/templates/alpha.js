@@ -31,6 +31,10 @@ function verdictCounts(some) {
   return found;
 }
 
+function textOf(alpha) {
+  return report.stops.find((stop) => stop.alpha === alpha).text;
+}
+
 function writeTiles(moved) {
   // The counts of the run are of all images, also of those that are not on this page.
   const found = moved ? { ...verdictCounts(entries), failed: report.counts.failed } : report.counts;
@@ -42,12 +46,14 @@ function writeTiles(moved) {
     tile.classList.toggle("zero", !number);
   }
   const tile = byId("threshold");
-  tile.querySelector("strong").textContent = decimal(chosen.threshold);
-  tile.querySelector("small").textContent = chosen.threshold === null ? "none" : `exactly ${chosen.threshold}`;
+  tile.querySelector("strong").textContent = textOf(chosen.alpha);
+  tile.querySelector("small").replaceChildren(...(chosen.threshold === null
+    ? ["no threshold"]
+    : [`${report.scoreName} below `, make("b", {}, decimal(chosen.threshold))]));
   tile.classList.toggle("zero", chosen.threshold === null);
   tellPromise(moved);
   const level = byId("parts-level");
-  if (level) level.textContent = report.stops.find((stop) => stop.alpha === chosen.alpha).text;
+  if (level) level.textContent = textOf(chosen.alpha);
 }
 
 // What the page promises of the run holds at the α of the run.
@@ -57,9 +63,8 @@ function tellPromise(moved) {
   const place = byId("promise");
   // Or the slider would move away under the pointer.
   if (!place.style.minHeight) place.style.minHeight = `${place.offsetHeight}px`;
-  const at = (alpha) => report.stops.find((stop) => stop.alpha === alpha).text;
   place.replaceChildren(...(moved
-    ? [`These are the verdicts at α = ${at(chosen.alpha)}${report.leftOut ? " on the images of this page" : ""}. The files of the run have those at α = ${at(report.alpha)}; `
+    ? [`These are the verdicts at α = ${textOf(chosen.alpha)}${report.leftOut ? " on the images of this page" : ""}. The files of the run have those at α = ${textOf(report.alpha)}; `
       + "for others, run ", make("code", {}, `deltaoe score --alpha ${chosen.alpha}`), "."]
     : promise));
 }
