@@ -16,7 +16,7 @@ from deltaoe.errors import ConfigError, DataError
 from deltaoe.functional.conformal import images_needed
 from deltaoe.functional.limits import CLIP_TEMPERATURE
 from deltaoe.functional.sampling import feature_keys, share_of_each_class
-from deltaoe.functional.unit_rows import Rows, unit_rows
+from deltaoe.functional.unit_rows import Rows, imported_rows, unit_rows
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import TEMPERATURE, TOP_C, PromptOptions
 from deltaoe.scoring.parts import SideTensors, few
@@ -122,7 +122,7 @@ class DeltaoeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.classes_, class_of = np.unique(y, return_inverse=True)
         self._unknown_label()
         rows = unit_rows(X)
-        fitted, rest = self._divided(rows, class_of)
+        fitted, rest = self._divided(imported_rows(np.asarray(X, dtype=np.float32)), class_of)
         if self.alpha is not None and len(rest) < images_needed(self.alpha):
             raise DataError(
                 f"{len(rest)} images would calibrate, too few for alpha = {self.alpha:g}",
@@ -228,7 +228,11 @@ class DeltaoeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return label
 
     def _divided(self, rows: Rows, class_of: Indices) -> tuple[Indices, Indices]:
-        """Rows to fit on, and rows to calibrate with. Raises DataError if a class has no image of its own."""
+        """Images to fit on, and images to calibrate with, as ``store import`` and ``score`` would divide these rows.
+
+        Raises:
+            DataError: a class has no image of its own.
+        """
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31)

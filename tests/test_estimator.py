@@ -35,7 +35,7 @@ class World:
 
     def images(self, of: int, count: int) -> np.ndarray:
         rows = self.centres[of] + 0.5 * self.rng.normal(size=(count, DIM))
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return rows * self.rng.uniform(0.5, 20, size=(count, 1))
 
     def known(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         return np.concatenate([self.images(k, count) for k in range(3)]), np.repeat(NAMES, count)
@@ -82,6 +82,7 @@ def test_of_images_alone_probabilities_are_those_of_gaussians(world):
     images, classes = world.known(60)
     classifier = DeltaoeClassifier().fit(images, classes)
     new = world.known(20)[0]
+    new /= np.linalg.norm(new, axis=1, keepdims=True)
     detector = classifier.detector_
     root = detector.root.astype(float)
     covariance = np.linalg.inv(root @ root.T)

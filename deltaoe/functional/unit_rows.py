@@ -37,6 +37,16 @@ def unit_rows(features: npt.ArrayLike, dim: int | None = None, what: str = "feat
     return np.asarray(rows / length, dtype=np.float32)
 
 
+def imported_rows(features: Rows) -> Rows:
+    """Rows of (n, D) features made elsewhere, h/‖h‖₂ with ‖h‖₂ rounded to float32, as they are stored.
+
+    :func:`unit_rows` rounds once, and so differently. The digests of imported images depend on every bit: with it, a
+    file that is imported again would get other digests than the first time.
+    """
+    length = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True).astype(np.float32)
+    return np.asarray(features / length, dtype=np.float32)
+
+
 def are_unit_rows(rows: npt.NDArray[np.floating], tolerance: float = 1e-3) -> bool:
     """Whether every row of (n, D) has a Euclidean length of 1 within ``tolerance``."""
     return bool(np.allclose(np.linalg.norm(rows.astype(np.float64), axis=1), 1, atol=tolerance))

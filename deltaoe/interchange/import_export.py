@@ -12,7 +12,7 @@ import numpy as np
 
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.functional.sampling import feature_keys
-from deltaoe.functional.unit_rows import unit_rows
+from deltaoe.functional.unit_rows import imported_rows, unit_rows
 from deltaoe.images.labels import check_name
 from deltaoe.interchange.feature_table import FeatureTable
 from deltaoe.interchange.options import ImportOptions
@@ -79,9 +79,7 @@ def import_features(
     with store.writer() as writer:
         start = 0
         for raw in table.blocks():
-            # The digests depend on every bit of this quotient. unit_rows divides by the float64 length and so rounds
-            # differently: with it, a file that is imported again would get other digests than the first time.
-            block = raw / np.linalg.norm(raw.astype(np.float64), axis=1, keepdims=True).astype(np.float32)
+            block = imported_rows(raw)
             stored = np.ascontiguousarray(block.astype(space.dtype))
             for row, (digest, feature) in enumerate(zip(feature_keys(stored), block, strict=True)):
                 digests[start + row] = np.frombuffer(digest, dtype=np.uint8)

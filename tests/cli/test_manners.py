@@ -108,7 +108,7 @@ def test_terminals_that_cannot_spell_it(project: Path, run: Run, encoding: str) 
     done = run("score", "unknown", "--zero-shot", "--labels", os.devnull, cwd=project, env=env, rc=2)
     assert "holds no labels" in done.stderr
     done = run("score", "images", "--verbose", cwd=project, env=env)
-    assert "\\u0394Energy \\u2265 " in done.stdout
+    assert "fused score \\u2265 " in done.stdout and "\\u0394Energy" in done.stdout
 
 
 def test_completion(tmp_path: Path, run: Run) -> None:
