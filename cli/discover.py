@@ -15,7 +15,7 @@ from deltaoe.discovery.options import DiscoverOptions
 from deltaoe.errors import ConfigError
 
 from . import exits, filing, options
-from .derive import with_options
+from .derive import ACT, with_options
 from .targets import HTML_MARK, check_folder, check_replaceable
 
 if TYPE_CHECKING:
@@ -73,7 +73,10 @@ def discover(
     as_classes: Annotated[
         Path | None,
         typer.Option(
-            "--as-classes", help="Copy the images of groups into class folders here.", show_default=False
+            "--as-classes",
+            help="Copy the images of groups into class folders here.",
+            show_default=False,
+            rich_help_panel=ACT,
         ),
     ] = None,
     groups: Annotated[
@@ -82,12 +85,16 @@ def discover(
             "--groups",
             help="Which groups become classes: 1,3=tulip; a name after = is the class's.",
             show_default="all, by their names",
+            rich_help_panel=ACT,
         ),
     ] = None,
     listed: Annotated[
         Path | None,
         typer.Option(
-            "--from", help="Take images and classes from this edited discovered.csv.", show_default=False
+            "--from",
+            help="Take images and classes from this edited discovered.csv.",
+            show_default=False,
+            rich_help_panel=ACT,
         ),
     ] = None,
     dry_run: filing.DryRun = False,

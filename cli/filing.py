@@ -12,6 +12,7 @@ import typer
 from deltaoe.errors import ConfigError
 
 from . import exits, options
+from .derive import ACT
 
 if TYPE_CHECKING:
     from deltaoe.filing.execute import Filed
@@ -34,7 +35,7 @@ _PAST = {"copy": "Copied", "move": "Moved", "link": "Linked"}
 
 
 def _option(flag: str, said: str) -> Any:
-    return typer.Option(flag, help=said, show_default=False, rich_help_panel="")
+    return typer.Option(flag, help=said, show_default=False, rich_help_panel=ACT)
 
 
 _FOLDERS = "DIR/known/CLASS, DIR/unknown/LOOKS-LIKE and DIR/undecided/CLASS"
@@ -45,7 +46,10 @@ Only = Annotated[
     list[options.Decided] | None,
     _option("--only", "Put images of this verdict there, and no others; may be repeated."),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say which file would go where, and touch none.")]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say which file would go where, and touch none.", rich_help_panel=ACT),
+]
 
 
 @dataclass(frozen=True)

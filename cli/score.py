@@ -14,7 +14,7 @@ import typer
 from deltaoe.scoring.options import ScoreOptions
 
 from . import exits, filing, options
-from .derive import with_options
+from .derive import ACT, STREAM, with_options
 from .targets import HTML_MARK, check_folder, check_replaceable
 
 HELP = """Tell known from unknown images: class, score, p-value and verdict for each.
@@ -98,6 +98,7 @@ def score(
             "--print0",
             help="Print the paths of the images of this verdict, each ended by NUL, for xargs -0.",
             show_default=False,
+            rich_help_panel=ACT,
         ),
     ] = None,
     fail_on_unknown: Annotated[
@@ -107,18 +108,27 @@ def score(
     stream: Annotated[
         bool,
         typer.Option(
-            "--stream", help="Answer each path on stdin at once with a line of JSON; the model stays loaded."
+            "--stream",
+            help="Answer each path on stdin at once with a line of JSON; the model stays loaded.",
+            rich_help_panel=STREAM,
         ),
     ] = False,
     watch: Annotated[
         bool,
         typer.Option(
-            "--watch", help="Answer each new or changed image in the folders likewise, until Ctrl-C."
+            "--watch",
+            help="Answer each new or changed image in the folders likewise, until Ctrl-C.",
+            rich_help_panel=STREAM,
         ),
     ] = False,
     null: Annotated[
         bool,
-        typer.Option("--null", "-0", help="With --stream: paths end with NUL, as find -print0 writes them."),
+        typer.Option(
+            "--null",
+            "-0",
+            help="With --stream: paths end with NUL, as find -print0 writes them.",
+            rich_help_panel=STREAM,
+        ),
     ] = False,
     copy_to: filing.CopyTo = None,
     move_to: filing.MoveTo = None,
