@@ -134,7 +134,7 @@ def test_names_paths_and_beginnings(project_of_two: Path, run: Run, fails: Fails
     assert scored_with("./shop-v2.safetensors") == "tuned detector shop-v2.safetensors"
     assert scored_with(".deltaoe/detectors/shop-v1.safetensors").endswith("detectors/shop-v1.safetensors")
     run("detectors", "rename", "shop-v1", "shop", cwd=project_of_two)
-    assert scored_with("shop").endswith("/shop.safetensors")  # a whole name, though another begins so
+    assert scored_with("shop") == "tuned detector shop"  # a whole name, though another begins so
     run("detectors", "rename", "shop", "old-one", cwd=project_of_two)
     assert scored_with("old").endswith("/old-one.safetensors")
     run("detectors", "rename", "old", "shop-v1", cwd=project_of_two)
