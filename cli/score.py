@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from deltaoe.errors import ConfigError
 from deltaoe.scoring.options import ScoreOptions
 
 from . import exits, filing, options
@@ -178,9 +179,12 @@ def score(
             screen=screen,
         )
         return
-    if not inputs or null:
-        said = "is for --stream" if null else "folders or image files, or --stream"
-        raise typer.BadParameter(said, param_hint="--null" if null else "INPUTS")
+    if null:
+        raise ConfigError("--null says nothing without --stream", hint="add --stream")
+    if not inputs:
+        raise ConfigError(
+            "no images are named", hint="name folders or image files, or give paths on stdin to --stream"
+        )
     silent = as_json or print0 is not None
     screen = Screen(as_json=silent, quiet=quiet, verbose=verbose)
     wanted = filing.chosen_filing(copy_to, move_to, link_to, only, dry_run=dry_run)
