@@ -46,7 +46,7 @@ def test_plain_coop_from_a_phrase(project: Path, run: Run) -> None:
     # --out leaves the workspace's own detector in place.
     (own,) = (project / ".deltaoe" / "detectors").iterdir()
     scored = run("score", "unknown", "--json", cwd=project).json
-    assert own.name in scored["detector"]
+    assert scored["detector"] == f"tuned detector {own.stem}"
 
 
 def test_domains_and_a_second_folder(project: Path, run: Run) -> None:
