@@ -136,6 +136,7 @@ def discover(
     from deltaoe.scoring.score_table import NONE_FITS
 
     given = list(inputs or ())
+    chosen.check()
     check_there(given)
     targets = _targets(out, report, place, given, silent=as_json, force=force)
     with screen.progress() as progress:

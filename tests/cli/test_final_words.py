@@ -220,7 +220,17 @@ def test_no_number_of_a_table_is_broken(many: Path, tiny_model: Path, columns: i
 
 
 def test_a_name_in_a_conclusion_is_shown_and_not_obeyed(many: Path, run: Run) -> None:
-    told = run(*EVALUATE[:3], "--ood", "<b>x\x1b[31m=noise", "--scores", "mcm", "--bootstrap", "0", cwd=many)
+    told = run(
+        *EVALUATE[:3],
+        "--ood",
+        "<b>x\x1b[31m=noise",
+        "--scores",
+        "mcm",
+        "--bootstrap",
+        "0",
+        "--force",
+        cwd=many,
+    )
     assert "\x1b[31m" not in told.stdout and r"against <b>x\x1b[31m" in told.stdout
     page = (many / "evaluation" / "evaluation.html").read_text(encoding="utf-8")
     assert "<b>x" not in page and "&lt;b&gt;x" in page

@@ -89,7 +89,7 @@ def test_streams_and_exit_codes(project: Path, run: Run) -> None:
     tuned = run("tune", "--data", "images", "--shots", "2", "--epochs", "2", "--json", cwd=project)
     assert tuned.json["shots"] == 8
     assert re.search(
-        r"^Tuning, class prompts 2/2  CE \S+  EBM \S+  E2≤E1 \S+  accuracy \S+$", tuned.stderr, re.MULTILINE
+        r"^Tuning, class prompts 2/2  accuracy \S+  CE \S+  EBM \S+  E2≤E1 \S+$", tuned.stderr, re.MULTILINE
     )
     scored = run("score", "unknown", "--alpha", "0.9", "--json", "--fail-on-unknown", cwd=project, rc=3)
     assert scored.json["counts"]["unknown"] > 0
