@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from deltaoe.errors import ConfigError
 from deltaoe.scoring.options import ScoreOptions
 
 from . import exits, filing, options
@@ -167,9 +168,10 @@ def score(
             screen=screen,
         )
         return
-    if not inputs or null:
-        said = "is for --stream" if null else "folders or image files, or --stream"
-        raise typer.BadParameter(said, param_hint="--null" if null else "INPUTS")
+    if null:
+        raise ConfigError("--null is about paths on standard input", hint="add --stream, or leave --null out")
+    if not inputs:
+        raise ConfigError("Missing argument INPUTS", hint="name folders or image files, or use --stream")
     silent = as_json or print0 is not None
     screen = Screen(as_json=silent, quiet=quiet, verbose=verbose)
     wanted = filing.chosen_filing(copy_to, move_to, link_to, only, dry_run=dry_run)

@@ -73,7 +73,6 @@ class ScoreStream:
         check_vocabulary(vocabulary_source(self.detector, options))
         self._workspace, self._options, self._on = workspace, options, on
         self._scorer = Scorer(self.detector, device=options.model.device, images=TOGETHER)
-        self.notes = staleness(workspace, options, saved[0] if saved else None, on) + self.notes
         self.notes += decide(self.detector, np.empty(0), np.empty(0, dtype=np.int64), options.rule).notes
         self._vocabulary = vocabulary_once(
             self.detector, options, self._source, workspace, on, lambda said: on(Event("", message=said))
