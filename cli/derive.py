@@ -15,6 +15,10 @@ from deltaoe.errors import ConfigError
 from deltaoe.options import PANELS, OptionField, Options, option_fields
 
 AUTO, ALL = "auto", "all"
+ACT, STREAM = (
+    "Act on the images",
+    "Images as they come",
+)  # headings of --help, of options of the command line alone
 NO_VARIABLE = ""  # for an option that no environment variable may set
 FieldPath = tuple[str, ...]
 
@@ -68,7 +72,7 @@ def _arranged(own: Iterable[inspect.Parameter], fields: Iterable[OptionField]) -
     named = [one for one in own if one.name != "given"]
     arguments = [one for one in named if _is_argument(one)]
     options = [*map(_parameter, fields), *(one for one in named if not _is_argument(one))]
-    order = ("", *PANELS)
+    order = ("", ACT, STREAM, *PANELS)
     every = [*arguments, *sorted(options, key=lambda one: order.index(_panel(one)))]
     return [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in every]
 

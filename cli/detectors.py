@@ -251,6 +251,7 @@ def _show_comparison(screen: Screen, names: tuple[str, str], found: Comparison) 
 
 
 def _show_agreement(screen: Screen, names: tuple[str, str], agreement: Agreement) -> None:
+    """Print how many images get another verdict or class, and the first of them; another verdict first."""
     images = f"{agreement.images:,} image{'' if agreement.images == 1 else 's'}"
     screen.line(
         f"Of {images}, {agreement.verdicts:,} get another verdict and {agreement.classes:,} another class."
@@ -260,7 +261,9 @@ def _show_agreement(screen: Screen, names: tuple[str, str], agreement: Agreement
             change.path,
             *(f"{verdict}, {name}" for verdict, name in zip(change.verdicts, change.classes, strict=True)),
         )
-        for change in agreement.changes[:_LISTED]
+        for change in sorted(agreement.changes, key=lambda one: len(set(one.verdicts)), reverse=True)[
+            :_LISTED
+        ]
     ]
     if rows:
         screen.table("", rows, ("image", *names), words=3)

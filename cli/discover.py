@@ -15,7 +15,7 @@ from deltaoe.discovery.options import DiscoverOptions
 from deltaoe.errors import ConfigError
 
 from . import exits, filing, options
-from .derive import with_options
+from .derive import ACT, with_options
 from .targets import HTML_MARK, check_folder, check_replaceable
 
 if TYPE_CHECKING:
@@ -73,7 +73,10 @@ def discover(
     as_classes: Annotated[
         Path | None,
         typer.Option(
-            "--as-classes", help="Copy the images of groups into class folders here.", show_default=False
+            "--as-classes",
+            help="Copy the images of groups into class folders here.",
+            show_default=False,
+            rich_help_panel=ACT,
         ),
     ] = None,
     groups: Annotated[
@@ -82,12 +85,16 @@ def discover(
             "--groups",
             help="Which groups become classes: 1,3=tulip; a name after = is the class's.",
             show_default="all, by their names",
+            rich_help_panel=ACT,
         ),
     ] = None,
     listed: Annotated[
         Path | None,
         typer.Option(
-            "--from", help="Take images and classes from this edited discovered.csv.", show_default=False
+            "--from",
+            help="Take images and classes from this edited discovered.csv.",
+            show_default=False,
+            rich_help_panel=ACT,
         ),
     ] = None,
     dry_run: filing.DryRun = False,
@@ -125,8 +132,11 @@ def discover(
     from deltaoe.discovery.classes import chosen_groups, class_items
     from deltaoe.discovery.discover import discover as run
     from deltaoe.discovery.table import json_value
+    from deltaoe.images.inputs import check_there
+    from deltaoe.scoring.score_table import NONE_FITS
 
     given = list(inputs or ())
+    check_there(given)
     targets = _targets(out, report, place, given, silent=as_json, force=force)
     with screen.progress() as progress:
         found = run(given, place, chosen, on=progress.event, stdin=sys.stdin.buffer)
@@ -142,7 +152,8 @@ def discover(
         filed = _make_classes(class_items(found, wanted), as_classes, place, screen, dry_run=dry_run)
     elif found.groups:
         folder = _known_folder(place)
-        screen.note(f"next: deltaoe discover {given[0]} --as-classes {folder} --groups 1", style="dim")
+        named = "1=NAME" if found.groups[0].looks_like in ("", NONE_FITS) else "1"
+        screen.next(f"deltaoe discover {given[0]} --as-classes {folder} --groups {named}")
     screen.json({**json_value(found), "as_classes": filed or None})
     if filed.get("failed") or (strict and found.scored.table.failed):
         raise typer.Exit(exits.FAILED)
@@ -241,20 +252,25 @@ def _say(
         named = group.name if group.looks_like in group.name else f"{group.name} ({group.looks_like})"
         cosine = "" if group.cosine is None else f"{group.cosine:.3f}"
         p_value = "" if group.p_value is None else f"{group.p_value:.3g}"
-        rows.append((str(group.number), named, f"{group.size:,}", cosine, p_value, ", ".join(files)))
+        numbers = (cosine, p_value) if screen.verbose else ()
+        rows.append((str(group.number), named, f"{group.size:,}", *numbers, ", ".join(files)))
     if rows:
-        screen.table(
-            title,
-            rows,
-            ("group", "name", "images", "cosine", "mean p", "prototypes"),
-            text=("name", "prototypes"),
-        )
+        headings = ("cosine", "mean p") if screen.verbose else ()
+        columns = ("group", "name", "images", *headings, "prototypes")
+        screen.table(title, screen.cut(rows, columns), columns, text=("name", "prototypes"))
     what = "images" if chosen.every else "unknown images"
     scored = len(found.scored.table)
     grouped = len(found.rows) - found.singles
-    screen.line(
-        f"{len(found.rows):,} {what} of {scored:,}: {grouped:,} in {len(found.groups):,} groups, {found.singles:,} "
-        f"single images; {found.duplicates:,} repeat others (same content, or cosine ≥ {chosen.near:g})"
+    repeats = (
+        f"; {found.duplicates:,} repeat others (same content, or cosine ≥ {chosen.near:g})"
+        if found.duplicates
+        else ""
+    )
+    screen.say(
+        [
+            f"{len(found.rows):,} {what} of {scored:,}: {grouped:,} in {len(found.groups):,} groups, "
+            f"{found.singles:,} single images{repeats}"
+        ]
     )
     if found.groups and found.groups[0].size > len(found.rows) / 2:
         other = "a smaller --distance" + (" or --around these" if chosen.around == "known" else "")
@@ -271,7 +287,7 @@ def _make_classes(
 
     told = filing.carry_out(plan(items), root, "copy", screen, dry_run=dry_run)
     if not dry_run:
-        screen.note(f"next: deltaoe extract {_to_extract(root, place)}; deltaoe tune", style="dim")
+        screen.next(f"deltaoe extract {_to_extract(root, place)}; deltaoe tune")
     return told
 
 

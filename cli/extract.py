@@ -78,16 +78,18 @@ def extract(
     screen.failures(result.failed)
     data = result.data
     by_content = len(data) - result.encoded - result.reused
+    passed_over = _counted(hidden=result.ignored.hidden, of_other_kinds=result.ignored.other_files)
     screen.summary(
         "Extracted " + titled(inputs),
         [
             (
                 "images",
-                f"{len(data)}: {result.encoded} encoded, {result.reused} unchanged, {by_content} known by content",
+                f"{len(data):,}: "
+                + _counted(encoded=result.encoded, unchanged=result.reused, known_by_content=by_content),
             ),
             *([("views", f"{result.views} of each image")] if result.views else []),
             ("failed", str(len(result.failed))),
-            ("passed over", f"{result.ignored.hidden} hidden, {result.ignored.other_files} other files"),
+            *([("passed over", passed_over)] if passed_over else []),
             ("layout", data.layout),
             ("classes", str(len(data.class_names))),
             *([("domains", ", ".join(data.domain_names))] if data.domain_names else []),
@@ -131,4 +133,9 @@ def extract(
     if following and following.reason:
         screen.note(following.reason)
     if following and following.command:
-        screen.note(f"next: {following.command}", style="dim")
+        screen.next(following.command)
+
+
+def _counted(**counts: int) -> str:
+    """The counts that are not 0, in words: the name of each with spaces for underscores."""
+    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count)

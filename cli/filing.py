@@ -12,6 +12,7 @@ import typer
 from deltaoe.errors import ConfigError
 
 from . import exits, options
+from .derive import ACT
 
 if TYPE_CHECKING:
     from deltaoe.filing.execute import Filed
@@ -34,7 +35,7 @@ _PAST = {"copy": "Copied", "move": "Moved", "link": "Linked"}
 
 
 def _option(flag: str, said: str) -> Any:
-    return typer.Option(flag, help=said, show_default=False, rich_help_panel="")
+    return typer.Option(flag, help=said, show_default=False, rich_help_panel=ACT)
 
 
 _FOLDERS = "DIR/known/CLASS, DIR/unknown/LOOKS-LIKE and DIR/undecided/CLASS"
@@ -45,7 +46,10 @@ Only = Annotated[
     list[options.Decided] | None,
     _option("--only", "Put images of this verdict there, and no others; may be repeated."),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say which file would go where, and touch none.")]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say which file would go where, and touch none.", rich_help_panel=ACT),
+]
 
 
 @dataclass(frozen=True)
@@ -150,9 +154,12 @@ def _say(filed: Filed, planned: Plan, screen: Screen) -> None:
     for _, target in filed.done:
         folder = os.path.relpath(os.path.dirname(target), filed.root)
         counts[folder] = counts.get(folder, 0) + 1
-    rows = [(folder, f"{count:,}") for folder, count in sorted(counts.items())]
+    largest = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    rows = [(folder, f"{count:,}") for folder, count in (largest if screen.verbose else largest[:_LISTED])]
     screen.line(f"{_PAST[filed.mode]} {len(filed.done):,} files to {os.path.relpath(filed.root)}:")
     screen.table("", rows)
+    if len(rows) < len(largest):
+        screen.note(f"and {len(largest) - len(rows):,} more folders: --verbose lists all", style="dim")
     if filed.already:
         screen.note(f"left out because the same content is in that folder: {len(filed.already):,}")
     if filed.failed:
@@ -162,7 +169,7 @@ def _say(filed: Filed, planned: Plan, screen: Screen) -> None:
         if len(filed.failed) > _LISTED:
             screen.warn(f"… and {len(filed.failed) - _LISTED:,} more")
     if filed.undo_list is not None:
-        screen.note(f"to take it back: deltaoe undo {os.path.relpath(filed.undo_list)}", style="dim")
+        screen.next(f"deltaoe undo {os.path.relpath(filed.undo_list)}", "to take it back")
 
 
 def register(app: typer.Typer) -> None:

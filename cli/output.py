@@ -61,6 +61,16 @@ def _longest_word(cells: Iterable[str]) -> int:
     return max((cell_len(word) for cell in cells for word in cell.split()), default=0)
 
 
+def _cut_to(width: int, cell: str) -> str:
+    """The cell, cut to so many columns, after a comma if there is one, with an ellipsis where something is missing."""
+    if cell_len(cell) <= width:
+        return cell
+    text = Text(cell)
+    text.truncate(width, overflow="ellipsis")
+    whole, separator, _ = text.plain.rpartition(", ")
+    return f"{whole}{separator}…" if separator else text.plain
+
+
 class Screen:
     """The two consoles of one run: stdout for results, stderr for messages.
 
@@ -89,21 +99,28 @@ class Screen:
 
     def note(self, sentence: str, style: str = "") -> None:
         """Print a message, unless quiet."""
-        if self.quiet:
-            return
-        self._err.print(Text(printable(sentence), style=style))
+        if not self.quiet:
+            self._tell(Text(printable(sentence), style=style))
+
+    def next(self, command: str, why: str = "next") -> None:
+        """Print a command to type, unless quiet; in one piece, so that it can be copied."""
+        if not self.quiet:
+            self._err.print(Text(printable(f"{why}: {command}"), style="dim"))
 
     def warn(self, sentence: str) -> None:
         """Print a warning, unless quiet."""
-        if self.quiet:
-            return
-        self._err.print(Text("warning: ", style="yellow") + Text(printable(sentence)))
+        if not self.quiet:
+            self._tell(Text("warning: ", style="yellow") + Text(printable(sentence)))
 
     def error(self, error: DeltaoeError) -> None:
         """Print an error and its hint."""
-        self._err.print(Text("error: ", style="bold red") + Text(printable(str(error))))
+        self._tell(Text("error: ", style="bold red") + Text(printable(str(error))))
         if error.hint:
-            self._err.print(Text("  try: ", style="bold") + Text(printable(error.hint)))
+            self._tell(Text("  try: ", style="bold") + Text(printable(error.hint)))
+
+    def _tell(self, text: Text) -> None:
+        """Print to stderr, broken between words on a terminal, in one line elsewhere."""
+        self._err.print(text, soft_wrap=not self._err.is_terminal)
 
     def failures(self, failed: Sequence[tuple[str, str]]) -> None:
         """Print a warning, unless quiet, with the first few files that could not be used, (path, reason) each."""
@@ -126,6 +143,12 @@ class Screen:
         """Print a table of what files hold as well, as :meth:`table` does, unless quiet."""
         if not self.quiet:
             self.table(title, rows, columns, words, text)
+
+    def cut(self, cells: Sequence[tuple[str, ...]], columns: tuple[str, ...]) -> list[tuple[str, ...]]:
+        """The rows of a table, the last cell of each cut where the terminal ends."""
+        widths = [max(map(cell_len, column)) + _GAP for column in zip(columns, *cells, strict=True)]
+        room = max(self._out.width - sum(widths[:-1]) - _GAP, cell_len(columns[-1]))
+        return [(*row[:-1], _cut_to(room, row[-1])) for row in cells]
 
     def table(
         self,

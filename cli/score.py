@@ -15,7 +15,7 @@ from deltaoe.errors import ConfigError
 from deltaoe.scoring.options import ScoreOptions
 
 from . import exits, filing, options
-from .derive import with_options
+from .derive import ACT, STREAM, with_options
 from .targets import HTML_MARK, check_folder, check_replaceable
 
 HELP = """Tell known from unknown images: class, score, p-value and verdict for each.
@@ -99,6 +99,7 @@ def score(
             "--print0",
             help="Print the paths of the images of this verdict, each ended by NUL, for xargs -0.",
             show_default=False,
+            rich_help_panel=ACT,
         ),
     ] = None,
     fail_on_unknown: Annotated[
@@ -108,18 +109,27 @@ def score(
     stream: Annotated[
         bool,
         typer.Option(
-            "--stream", help="Answer each path on stdin at once with a line of JSON; the model stays loaded."
+            "--stream",
+            help="Answer each path on stdin at once with a line of JSON; the model stays loaded.",
+            rich_help_panel=STREAM,
         ),
     ] = False,
     watch: Annotated[
         bool,
         typer.Option(
-            "--watch", help="Answer each new or changed image in the folders likewise, until Ctrl-C."
+            "--watch",
+            help="Answer each new or changed image in the folders likewise, until Ctrl-C.",
+            rich_help_panel=STREAM,
         ),
     ] = False,
     null: Annotated[
         bool,
-        typer.Option("--null", "-0", help="With --stream: paths end with NUL, as find -print0 writes them."),
+        typer.Option(
+            "--null",
+            "-0",
+            help="With --stream: paths end with NUL, as find -print0 writes them.",
+            rich_help_panel=STREAM,
+        ),
     ] = False,
     copy_to: filing.CopyTo = None,
     move_to: filing.MoveTo = None,
@@ -133,6 +143,7 @@ def score(
     verbose: options.Verbose = False,
 ) -> None:
     """Run ``deltaoe score``; the help text above says what it does."""
+    from deltaoe.images.inputs import check_there
     from deltaoe.scoring.score import score as run
     from deltaoe.scoring.score_table import CSV_START
     from deltaoe.store.result_files import check_same_inputs, note_inputs
@@ -169,13 +180,16 @@ def score(
         )
         return
     if null:
-        raise ConfigError("--null is about paths on standard input", hint="add --stream, or leave --null out")
+        raise ConfigError("--null says nothing without --stream", hint="add --stream")
     if not inputs:
-        raise ConfigError("Missing argument INPUTS", hint="name folders or image files, or use --stream")
+        raise ConfigError(
+            "no images are named", hint="name folders or image files, or give paths on stdin to --stream"
+        )
     silent = as_json or print0 is not None
     screen = Screen(as_json=silent, quiet=quiet, verbose=verbose)
     wanted = filing.chosen_filing(copy_to, move_to, link_to, only, dry_run=dry_run)
     place = located(workspace, screen)
+    check_there(inputs)
     singles = _are_single_images(inputs)
     targets = _targets(out, set(report or ()), written=not (silent or singles))
     check_folder(out or Path())

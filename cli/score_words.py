@@ -13,7 +13,7 @@ from .output import Screen
 def say_each(result: ScoreResult, screen: Screen) -> None:
     """Print a line about each image, with --verbose its numbers as well."""
     for record in result.table.records():
-        screen.line(verdict_line(record, len(result.detector.calibration), per_class=result.rule.per_class))
+        screen.say([verdict_line(record, len(result.detector.calibration), per_class=result.rule.per_class)])
         if screen.verbose:
             top = ", ".join(f"{pair['class']} {pair['cosine']:.3f}" for pair in record["top"])
             numbers = ((name, value) for name, value in record.items() if isinstance(value, float))
@@ -33,7 +33,7 @@ def summary(result: ScoreResult, screen: Screen) -> Iterable[tuple[str, str]]:
         yield "undecided", f"{counts['undecided']:,}"
     yield "failed", f"{counts['failed']:,}"
     yield "unknown if", _rule(result)
-    yield "detector", f"{result.origin}; {len(result.detector.calibration)} calibration images"
+    yield "judged by", f"{result.origin}; {len(result.detector.calibration)} calibration images"
     if screen.verbose:
         yield from _details(result)
 

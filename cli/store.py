@@ -165,7 +165,7 @@ def verify(
                 "next: the same deltaoe extract again, which makes only the lost rows anew", style="dim"
             )
         else:
-            screen.note("next: deltaoe store verify --repair", style="dim")
+            screen.next("deltaoe store verify --repair")
         raise typer.Exit(1)
 
 

@@ -103,7 +103,7 @@ def tune(
             "notes": result.notes,
         }
     )
-    screen.note("next: deltaoe score ./unknown --report html", style="dim")
+    screen.next("deltaoe score ./unknown --report html")
 
 
 def _details(result: TuneResult, thresholds: Mapping[float, float | None]) -> list[tuple[str, str]]:

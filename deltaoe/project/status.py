@@ -153,7 +153,7 @@ def status(workspace: Workspace, on: OnEvent = silent) -> Status:
         spaces=spaces,
         detectors=detectors,
         score_uses=_score_uses(detectors, current),
-        tune_uses="" if current is None else f"{_counted(current)}, by {current.model}",
+        tune_uses="" if current is None else f"{_counted(current)}, encoded by {current.model}",
         stale=stale,
     )
 
@@ -167,12 +167,12 @@ def _score_uses(detectors: list[SavedDetector], data: DataSet | None) -> str:
     current = next((one.name for one in detectors if one.current), None)
     if current is not None:
         return f"the detector {current}"
-    return "" if data is None else f"zero-shot prompts of {_counted(data)}"
+    return "" if data is None else f"zero-shot prompts for the classes of {_counted(data)}"
 
 
 def _counted(data: DataSet) -> str:
     classes = f"{len(data.class_names)} class{'' if len(data.class_names) == 1 else 'es'}"
-    return f"{short_title(data)} ({classes}, {len(data):,} images)"
+    return f"the data set {short_title(data)} ({classes}, {len(data):,} images)"
 
 
 def _data_sets(workspace: Workspace, on: OnEvent) -> list[DataSetState]:
@@ -224,9 +224,11 @@ def _spaces(workspace: Workspace) -> list[SpaceState]:
 
 
 def _stale_detector(workspace: Workspace, one: SavedDetector) -> list[str]:
-    """What of a detector is out of date: its classes; or that its file is damaged."""
+    """What of a detector is out of date: that its file is damaged; of the current one also its classes."""
     if one.detector is None:
         return [f"the detector {one.name} is {one.damage}: run deltaoe detectors rm {one.name}"]
+    if not one.current:
+        return []  # an earlier detector is kept as it is, and tuning would not change it
     try:
         data = data_of(workspace, one.name, one.detector)
     except StoreError:

@@ -83,7 +83,8 @@ def saved_detector(workspace: Workspace, options: ScoreOptions) -> tuple[Detecto
             f"{changed[0]} is fixed in a tuned detector: its calibration was computed with it",
             hint=f"tune again with {changed[0]}, or score with --zero-shot",
         )
-    return Detector.load(path), f"tuned detector {os.path.relpath(path)}"
+    named = path.stem if workspace.detector_file(path.stem) == path else os.path.relpath(path)
+    return Detector.load(path), f"tuned detector {named}"
 
 
 def chosen_detector(

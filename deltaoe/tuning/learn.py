@@ -85,10 +85,10 @@ def learn(
 
     def report(step: Step) -> None:
         info = {
+            "accuracy": step.accuracy,
             "CE": step.cross_entropy,
             "EBM": step.ebm,
             "E2≤E1": step.bound_share,
-            "accuracy": step.accuracy,
         }
         on(Event(stage, step.step, step.steps, info))
 

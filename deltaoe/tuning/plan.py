@@ -44,15 +44,13 @@ class Plan:
 
         Example:
             >>> print(plan([60, 60, 60], shots=16).sentence())
-            Of 180 distinct images, 48 are learned from and 132 calibrate; the smallest usable α is 0.0076.
+            Of 180 distinct images, 48 are learned from and 132 calibrate.
         """
         total = self.learned_from + self.validation + self.calibration
         uses = [f"{self.learned_from} are learned from"]
         uses += [f"{self.validation} validate"] if self.validation else []
         found = f"Of {total} distinct images, {', '.join(uses)} and {self.calibration} calibrate"
-        if not self.calibration:
-            return f"{found}; there is no usable α."
-        return f"{found}; the smallest usable α is {self.smallest_alpha:g}."
+        return f"{found}." if self.calibration else f"{found}; there is no usable α."
 
 
 def plan(sizes: Sequence[int], shots: int) -> Plan:

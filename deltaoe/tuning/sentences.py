@@ -12,7 +12,7 @@ from deltaoe.tuning.plan import NEEDED, USUAL_SHOTS, Plan, best_plan, plan
 
 _NOT_COMPARED = (
     "Accuracy on new images is not known: there are too few images to set some aside for validation. "
-    "deltaoe evaluate measures it on others."
+    "Fewer --shots leave more; deltaoe evaluate measures it on other images."
 )
 # AUROC among the measurements → the unknown images that it is against.
 _UNKNOWNS = {"near": "held-out classes", "far": "shuffled features"}

@@ -129,14 +129,14 @@ def test_names_paths_and_beginnings(project_of_two: Path, run: Run, fails: Fails
         return str(told["detector"])
 
     shutil.copy(detectors(project_of_two)["shop-v1"], project_of_two / "shop-v2.safetensors")
-    assert scored_with("shop-v1") == "tuned detector .deltaoe/detectors/shop-v1.safetensors"
+    assert scored_with("shop-v1") == "tuned detector shop-v1"
     assert scored_with("shop-v2.safetensors") == "tuned detector shop-v2.safetensors"  # ends like a path
     assert scored_with("./shop-v2.safetensors") == "tuned detector shop-v2.safetensors"
     assert scored_with(".deltaoe/detectors/shop-v1.safetensors").endswith("detectors/shop-v1.safetensors")
     run("detectors", "rename", "shop-v1", "shop", cwd=project_of_two)
-    assert scored_with("shop").endswith("/shop.safetensors")  # a whole name, though another begins so
+    assert scored_with("shop") == "tuned detector shop"  # a whole name, though another begins so
     run("detectors", "rename", "shop", "old-one", cwd=project_of_two)
-    assert scored_with("old").endswith("/old-one.safetensors")
+    assert scored_with("old") == "tuned detector old-one"
     run("detectors", "rename", "old", "shop-v1", cwd=project_of_two)
     says = ("2 detectors begin with shop", "name one of them: shop-v1, shop-v2")
     fails("score", "unknown", "--detector", "shop", cwd=project_of_two, says=says)
@@ -180,7 +180,10 @@ def test_rm_says_what_score_uses_then(project_of_two: Path, run: Run, fails: Fai
     fails("detectors", "rm", "shop-v1", "nope", cwd=project_of_two, says=says)  # all or nothing
     done = run("detectors", "rm", "shop-v2", cwd=project_of_two)
     assert "deleted: shop-v2" in done.stderr
-    assert "score uses zero-shot prompts of images (4 classes, 96 images) now" in done.stderr
+    assert (
+        "score uses zero-shot prompts for the classes of the data set images (4 classes, 96 images) now"
+        in done.stderr
+    )
     assert "deltaoe detectors use NAME chooses another: shop-v1" in done.stderr
     scored = run("score", "unknown", "--json", cwd=project_of_two)
     assert scored.json["detector"].startswith("zero-shot prompts")

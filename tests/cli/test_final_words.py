@@ -117,7 +117,7 @@ def test_what_is_not_known_is_not_said(project: Path, run: Run) -> None:
     assert found["validation_images"] == 0
     assert found["outcome"] == [
         "Accuracy on new images is not known: there are too few images to set some aside for validation. "
-        "deltaoe evaluate measures it on others.",
+        "Fewer --shots leave more; deltaoe evaluate measures it on other images.",
         "80 images calibrate: the smallest usable α, the accepted share of false alarms, is 0.0124.",
     ]
 

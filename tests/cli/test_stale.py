@@ -147,7 +147,7 @@ def test_lists_and_standard_input_are_left_alone(judged: Path, run: Run) -> None
     make_pictures(judged / "images" / "more" / "red_stripes", 1, seed=50)
     assert scored(judged, run, "--zero-shot") == []
     told = run("status", "--json", cwd=judged).json
-    assert told["tune_uses"].startswith("standard input (4 classes, 96 images)")
+    assert told["tune_uses"].startswith("the data set standard input (4 classes, 96 images)")
     assert [one["current"] for one in told["data_sets"]] == [True, False]
     # And back, by the command that was named.
     (said,) = warnings(run("extract", "./images", cwd=judged).stderr)
@@ -158,7 +158,7 @@ def test_the_way_back_has_the_options_that_it_needs(judged: Path, other_model: P
     run(
         "extract", "images", "--name", "pets", "--layout", "flat", cwd=judged
     )  # without classes: not the current one
-    assert run("status", "--json", cwd=judged).json["tune_uses"].startswith("images (4 classes")
+    assert run("status", "--json", cwd=judged).json["tune_uses"].startswith("the data set images (4 classes")
     make_pictures(judged / "deep" / "blue_waves" / "red_stripes", 2, seed=1)
     make_pictures(judged / "deep" / "blue_waves" / "green_checks", 2, seed=2)
     run("extract", "deep", "--layout", "class", "--name", "deep", cwd=judged)

@@ -31,7 +31,7 @@ def test_what_is_there(project: Path, tiny_model: Path, run: Run) -> None:
     name = only(project, "detectors/*.safetensors").stem
     assert (detector["name"], detector["current"]) == (name, True)
     assert told["score_uses"] == f"the detector {name}"
-    assert told["tune_uses"].startswith("images (4 classes, 96 images)")
+    assert told["tune_uses"].startswith("the data set images (4 classes, 96 images)")
     shown = run("status", cwd=project).stdout
     assert f"score uses the detector {name}" in shown and "* images" in shown and f"* {name}" in shown
 
@@ -42,7 +42,9 @@ def test_without_detectors_and_without_classes(fresh: Path, run: Run) -> None:
     assert "score uses nothing yet" in shown and "tune uses nothing yet" in shown
     run("extract", "images", cwd=fresh)
     shown = run("status", cwd=fresh).stdout
-    assert "score uses zero-shot prompts of images (4 classes, 96 images)" in shown
+    assert (
+        "score uses zero-shot prompts for the classes of the data set images (4 classes, 96 images)" in shown
+    )
 
 
 def test_damage_is_listed_and_the_rest_is_shown(project: Path, run: Run, fails: Fails) -> None:

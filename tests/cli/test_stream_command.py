@@ -227,4 +227,4 @@ def test_what_does_not_fit_is_refused(fails, project, arguments, says):
 
 @pytest.mark.parametrize("arguments", [[], ["unknown", "-0"]])
 def test_usage(fails, project, arguments):
-    fails("score", *arguments, cwd=project, rc=2, says=("INPUTS" if not arguments else "--stream",))
+    fails("score", *arguments, cwd=project, rc=2, says=("--stream",))

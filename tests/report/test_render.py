@@ -29,8 +29,8 @@ def test_first_come_the_counts_the_threshold_and_its_meaning():
         assert text.split()[:2] == [name, str(count)]
     assert page.text("div", id="threshold") == f"unknown if p ≤ 5 % delta_energy below {report.threshold:.4f}"
     assert page.text("p", class_="promise") == (
-        "An image is unknown if its p-value is at most 5 %: at most 5 % of your images are less familiar. "
-        "At most 5 % of your own images are called unknown on average."
+        "An image is unknown if at most 5 % of your images are less familiar. So on average, at most 5 % of your own "
+        "images are called unknown."
     )
     assert page.text("aside") == "Only 200 calibration images. Second note."
 
@@ -76,7 +76,7 @@ def test_an_unknown_image_says_what_it_looks_like_and_why():
     page = Page(render(make_report(rows=rows)))
     assert [" ".join(text.split()) for _, text in page.find("td", class_="looks")] == [
         "looks like airliner cosine 0.27",
-        "no name fits cosine 0.10",
+        "no name fits",
         "",
     ]
     assert page.find("td", class_="why")[0][1] == "text says so, images do not"

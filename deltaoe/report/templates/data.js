@@ -98,7 +98,8 @@ const reasonWords = (entry) => report.reasons[entry.reason] || visible(entry.rea
 // looks like "airliner" cosine 0.27
 function looksLike(entry) {
   if (!entry.looks || entry.verdict !== "unknown") return [];
-  const words = entry.looks === NONE_FITS ? ["no name fits"] : ["looks like ", named(entry.looks)];
+  if (entry.looks === NONE_FITS) return ["no name fits"];
+  const words = ["looks like ", named(entry.looks)];
   if (entry.cosine !== null) words.push(" ", make("small", { class: "num" }, `cosine ${decimal(entry.cosine, 2)}`));
   return words;
 }
