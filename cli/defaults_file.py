@@ -115,7 +115,10 @@ def read_defaults(folder: Path) -> Defaults | None:
     Raises:
         ConfigError: the file cannot be read.
     """
-    if (own := folder / OWN).is_file():
+    own = folder / OWN
+    if os.path.lexists(own) and not own.is_file():
+        raise _unreadable(own, "is no file")
+    if own.is_file():
         return Defaults(folder, os.path.relpath(own), (), _parsed(own, _bytes(own)))
     if not (shared := folder / SHARED).is_file():
         return None
@@ -141,7 +144,7 @@ def _bytes(file: Path) -> bytes:
 
 def _parsed(file: Path, data: bytes) -> dict[str, Any]:
     try:
-        return tomllib.loads(data.decode())
+        return tomllib.loads(data.decode("utf-8-sig"))  # editors on Windows put a mark in front
     except ValueError as cause:  # UnicodeDecodeError and TOMLDecodeError
         raise _unreadable(file, first_line(cause)) from cause
     except RecursionError as cause:

@@ -130,8 +130,16 @@ _make_configurable(app)
 demo.register(app)  # the one command that nothing configures: it shows what deltaoe does as it comes
 
 
+def _open_closed_streams() -> None:
+    """Open the null device for standard streams that the caller has closed: they are None, and no write fails."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open until the end
+
+
 def main() -> None:
     """Entry point of the ``deltaoe`` command."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # an encoding without Δ must not end the run
             stream.reconfigure(errors="backslashreplace")

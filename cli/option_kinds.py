@@ -18,6 +18,8 @@ from deltaoe.options import OptionField, without_none
 
 from .derive import AUTO, NO_VARIABLE
 
+_BITS = 64  # of a whole number; Python refuses to print those of many thousand
+
 
 def flag(option: TyperOption) -> str:
     """An option's name on the command line, without the leading ``--``."""
@@ -53,7 +55,7 @@ class OptionKind:
         if get_origin(self.kind) is list:
             return self._words(value, folder)
         if self.field is not None and self.field.option.listed and isinstance(value, list):
-            if all(isinstance(one, str) for one in value):
+            if all(isinstance(one, str) and "\0" not in one for one in value):
                 return ",".join(value)
             raise ValueError("a text or a list of texts")
         if self.kind is bool:
@@ -86,6 +88,8 @@ class OptionKind:
 
     def _path(self, text: str, folder: Path) -> str:
         """A text that names a file, from the folder of the defaults file on; any other text as it is."""
+        if "\0" in text:  # no command line and no variable can have one
+            raise ValueError("a text without NUL")
         kind = get_args(self.kind)[0] if get_origin(self.kind) is list else self.kind
         if text.startswith(LOCAL_DIR):
             return LOCAL_DIR + _below(folder, text.removeprefix(LOCAL_DIR))
@@ -123,12 +127,16 @@ def shown(value: Any) -> str:
         return "[" + ", ".join(map(shown, value)) + "]"
     if isinstance(value, Mapping):
         return "a table"
+    if isinstance(value, int) and value.bit_length() > _BITS:
+        return f"a number of {value.bit_length()} bits"
     return value.isoformat() if isinstance(value, datetime.date | datetime.time) else str(value)
 
 
 def _checked(value: Any, kind: Any, words: str) -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(words)
+    if isinstance(value, int) and value.bit_length() > _BITS:
+        raise ValueError(f"{words} of at most {_BITS} bits")
     return value
 
 

@@ -92,7 +92,7 @@ def remember_place(ref: ModelRef, space: FeatureSpace | None, workspace: Workspa
     same = [] if space is None else [one.model for one in workspace.spaces() if one.is_same_model(space)]
     names = {str(ref), *(name for name in same if name.startswith(LOCAL_DIR))}
     place = workspace.file_key(ref.local_folder)
-    workspace.remember(**{_PLACES: workspace.state().get(_PLACES, {}) | dict.fromkeys(sorted(names), place)})
+    workspace.remember_in(_PLACES, dict.fromkeys(sorted(names), place))
 
 
 def _distinct(spaces: Iterable[FeatureSpace]) -> list[FeatureSpace]:

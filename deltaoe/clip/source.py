@@ -172,9 +172,8 @@ class ModelSource:
         """Note the model's folder in the workspace, and its space if it is loaded, for runs that need not load it."""
         if self._clip is not None:
             space, place = self.space(), self.ref.fingerprint()
-            spaces = dict(self._workspace.state().get("spaces", {}))
-            spaces |= {place: space.id, f"{place} {space.precision} {space.dtype}": space.id}
-            self._workspace.remember(spaces=spaces)
+            named = {place: space.id, f"{place} {space.precision} {space.dtype}": space.id}
+            self._workspace.remember_in("spaces", named)
         remember_place(self.ref, self.known_space(), self._workspace)
 
     def _check_named(self, model: str) -> None:

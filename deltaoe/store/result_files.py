@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from deltaoe.errors import StoreError
 from deltaoe.store.workspace import Workspace
@@ -34,7 +35,9 @@ def check_same_inputs(workspace: Workspace, target: Path, inputs: Sequence[str])
     elif [noted.get("size"), noted.get("mtime_ns")] != [info.st_size, info.st_mtime_ns]:
         reason = f"{target} was changed after deltaoe wrote it"
     elif noted.get("inputs") != _keys(workspace, inputs) or STDIN in inputs:
-        reason = f"{target} has the result of {', '.join(map(str, noted.get('inputs', ())))}"
+        made_from = noted.get("inputs")
+        named = ", ".join(map(str, made_from)) if isinstance(made_from, list) else "other inputs"
+        reason = f"{target} has the result of {named}"
     else:
         return
     raise StoreError(reason, hint="use --out DIR to keep both, or --force to replace it")
@@ -42,19 +45,26 @@ def check_same_inputs(workspace: Workspace, target: Path, inputs: Sequence[str])
 
 def note_inputs(workspace: Workspace, targets: Sequence[Path], inputs: Sequence[str]) -> None:
     """Remember which inputs these result files, just written, were made from; not in a workspace that is read-only."""
-    noted = dict(workspace.state().get(_STATE, {}))
-    noted = {key: value for key, value in noted.items() if os.path.exists(_path(workspace, key))}
+    new = {}
     for target in targets:
         info = target.stat()
-        noted[workspace.file_key(target)] = {
+        new[workspace.file_key(target)] = {
             "inputs": _keys(workspace, inputs),
             "size": info.st_size,
             "mtime_ns": info.st_mtime_ns,
         }
-    with contextlib.suppress(
-        StoreError
-    ):  # the results are written; without the note, they are not replaced unasked
-        workspace.remember(**{_STATE: noted})
+
+    def noted(state: dict[str, Any]) -> dict[str, Any]:
+        there = {
+            key: value
+            for key, value in state.get(_STATE, {}).items()
+            if os.path.exists(_path(workspace, key))
+        }
+        return {**state, _STATE: {**there, **new}}
+
+    with contextlib.suppress(StoreError):
+        # The results are written; without the note, they are not replaced unasked.
+        workspace.change_state(noted)
 
 
 def _keys(workspace: Workspace, inputs: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DATA_PREFIX = "data:"
 _FORMAT = 1
 _UNTIDY = ("..", "//", "./")
+_TABLES = ("spaces", "tuned_on", "folders", "models", "results")  # entries of the state that are tables
 
 
 class Workspace:
@@ -266,13 +267,17 @@ class Workspace:
             raise StoreError(
                 f"{path} was written by another version of deltaoe", hint="use --workspace for a new one"
             )
-        if not all(isinstance(state.get(name, {}), dict) for name in ("spaces", "tuned_on", "folders")):
+        if not all(isinstance(state.get(name, {}), dict) for name in _TABLES):
             raise _damaged(path)
         return state
 
     def remember(self, **values: Any) -> None:
         """Change entries of the state file, atomically. Raises StoreError if that fails."""
         self.change_state(lambda state: {**state, **values})
+
+    def remember_in(self, table: str, entries: Mapping[str, Any]) -> None:
+        """Add entries to a table of the state file; those of other processes stay. Raises StoreError if that fails."""
+        self.change_state(lambda state: {**state, table: {**state.get(table, {}), **entries}})
 
     def change_state(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         """Write what ``change`` makes of the state, if that differs from it. Raises StoreError if that fails.

@@ -202,6 +202,15 @@ REFUSED = {
     "top-c = 1\ntop_c = 2": ("deltaoe.toml: top_c is there twice",),
     "alpha = 1979-05-27": ("deltaoe.toml: alpha must be a number, not 1979-05-27",),
     "alpha =": ("cannot read deltaoe.toml: Invalid value",),
+    "shots = 0x" + 5000 * "f": (
+        "deltaoe.toml: shots must be a whole number of at most 64 bits",
+        "20000 bits",
+    ),
+    "report = 0x" + 5000 * "f": ("deltaoe.toml: report must be a list of texts, not a number of 20000 bits",),
+    'vocabulary = "a\\u0000b"': ("deltaoe.toml: vocabulary must be a text without NUL",),
+    'out = "a\\u0000b"': ("deltaoe.toml: out must be a text without NUL",),
+    'model = "local-dir:a\\u0000b"': ("deltaoe.toml: model must be a text without NUL",),
+    'domain = ["a\\u0000b"]': ("deltaoe.toml: domain must be",),
 }
 
 
@@ -214,6 +223,15 @@ def test_an_entry_that_cannot_be_right(text: str, tmp_path: Path, fails: Fails) 
 def test_a_file_that_cannot_be_read(tmp_path: Path, fails: Fails) -> None:
     Path("deltaoe.toml").write_bytes(b"model = '\xff'")
     fails("store", "info", cwd=tmp_path, rc=2, says=("cannot read deltaoe.toml: 'utf-8' codec",))
+    Path("deltaoe.toml").unlink()
+    Path("deltaoe.toml").mkdir()  # nor is it passed over
+    fails("store", "info", cwd=tmp_path, rc=2, says=("cannot read deltaoe.toml: is no file",))
+    Path("deltaoe.toml").rmdir()
+    Path("deltaoe.toml").symlink_to("nowhere")
+    fails("store", "info", cwd=tmp_path, rc=2, says=("cannot read deltaoe.toml: is no file",))
+    Path("deltaoe.toml").unlink()
+    Path("deltaoe.toml").write_bytes(b"\xef\xbb\xbfalpha = 0.2\r\n")  # as Notepad saves it
+    assert parsed(("score",))[0]["alpha"] == 0.2
     Path("deltaoe.toml").unlink()
     Path("pyproject.toml").write_text("[tool.deltaoe.score]\nalfa = 1")
     says = ("pyproject.toml: [tool.deltaoe.score] alfa is no option of deltaoe score",)

@@ -111,6 +111,22 @@ def test_terminals_that_cannot_spell_it(project: Path, run: Run, encoding: str) 
     assert "fused score \\u2265 " in done.stdout and "\\u0394Energy" in done.stdout
 
 
+@pytest.mark.skipif(os.name == "nt", reason="closed streams of POSIX")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("words", ["score --stream", "score - --json"])
+def test_streams_that_the_caller_has_closed(project: Path, words: str, closed: str) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"$0" {words} {closed}', COMMAND],
+        cwd=project,
+        env=environment(None),
+        input=b"unknown/noise/0.png\n",
+        capture_output=True,
+    )
+    assert b"Traceback" not in done.stderr, done.stderr.decode()
+    nothing_to_read = words == "score - --json" and "<&-" in closed
+    assert done.returncode == (1 if nothing_to_read else 0)
+
+
 def test_completion(tmp_path: Path, run: Run) -> None:
     script = run(
         "--show-completion", "bash", cwd=tmp_path, env={"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}

@@ -129,7 +129,12 @@ def test_damage_is_named_set_aside_and_made_good(grown: Path, run: Run, fails: F
     assert contents(grown) == before
 
     says = (f"cannot read {cut} as a deltaoe features file", "deltaoe store verify --repair")
-    for command in (("extract", "images"), ("score", "images"), ("store", "compact"), ("store", "info")):
+    for command in (
+        ("extract", "images"),
+        ("score", "images", "--force"),
+        ("store", "compact"),
+        ("store", "info"),
+    ):
         told = (f"cannot read {listing} as a deltaoe dataset file", says[1])
         fails(*command, cwd=grown, says=says if command[0] == "extract" or "info" in command else told)
 
@@ -167,7 +172,7 @@ def test_compact(grown: Path, tmp_path: Path, run: Run) -> None:
     listed = grown / "images" / "red_stripes" / "00.png"
     listed.rename(tmp_path / "listed.png")
     shutil.move(grown / "unknown" / "red_stripes", tmp_path / "unplugged")
-    score = ("score", "images", "--alpha", "0.2")
+    score = ("score", "images", "--alpha", "0.2", "--force")
     run(*score, cwd=grown)
     scores = (grown / "scores.csv").read_bytes()
 

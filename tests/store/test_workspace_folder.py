@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -12,13 +13,17 @@ import numpy as np
 import pytest
 from samples import make_space
 
+from deltaoe.clip.choice import remember_place
+from deltaoe.clip.reference import ModelRef
 from deltaoe.errors import DataError, MismatchError, StoreError
 from deltaoe.images.inputs import find_files
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.place import NAME, VARIABLE
+from deltaoe.store.result_files import check_same_inputs, note_inputs
 from deltaoe.store.workspace import Workspace
 
 ONE = np.zeros(1, dtype=np.int64)
+TABLES = (b"spaces", b"tuned_on", b"folders", b"models", b"results")
 
 
 def listing(root: Path, space_id: str, classes: tuple[str, ...] = ("cat",)) -> DataSet:
@@ -321,6 +326,36 @@ def test_state_is_merged(tmp_path):
     assert workspace.state() == {"format": 1, "detector": "b", "spaces": {"m": "x"}}
 
 
+@pytest.mark.parametrize("table", ["spaces", "models", "results"])
+def test_what_another_process_notes_meanwhile_stays(table, tmp_path, monkeypatch):
+    workspace = Workspace(tmp_path / NAME)
+    (tmp_path / "mine.csv").write_text("1")
+    (tmp_path / "theirs.csv").write_text("2")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "open_clip_config.json").write_text("{}")
+
+    @contextlib.contextmanager
+    def after_another(folder):
+        """The lock, which this process gets when another one has just given it back."""
+        state = workspace.state()
+        state = {**state, "format": 1, table: {**state.get(table, {}), "theirs.csv": "theirs"}}
+        (folder / "workspace.json").write_text(json.dumps(state))
+        yield
+
+    workspace.remember_in(table, {"before": "x"})
+    (tmp_path / "before").touch()
+    monkeypatch.setattr("deltaoe.store.workspace.in_turn", after_another)
+    if table == "spaces":
+        workspace.remember_in(table, {"new": "mine"})
+    elif table == "models":
+        remember_place(ModelRef.parse(f"local-dir:{tmp_path / 'model'}"), None, workspace)
+    else:
+        note_inputs(workspace, [tmp_path / "mine.csv"], ["images"])
+    noted = workspace.state()[table]
+    assert len(noted) == 3
+    assert noted["before"] == "x" and noted["theirs.csv"] == "theirs"
+
+
 def test_the_current_detector(tmp_path):
     workspace = Workspace(tmp_path / NAME)
     assert workspace.current_detector() is None
@@ -342,7 +377,7 @@ def test_the_current_detector(tmp_path):
         (b"null", "damaged"),
         (b"{}", "another version"),
         (b'{"format": 2}', "another version"),
-        (b'{"format": 1, "spaces": []}', "damaged"),
+        *((b'{"format": 1, "%s": %s}' % (t, v), "damaged") for t in TABLES for v in (b"[]", b"null", b'"x"')),
         (b"[" * 100_000, "cannot read"),
     ],
 )
@@ -364,6 +399,21 @@ def test_odd_names_in_the_state_are_no_names(tmp_path, value):
     workspace.remember(dataset=value, detector=value)
     assert workspace.dataset() is None
     assert workspace.current_detector() is None
+
+
+@pytest.mark.parametrize("value", [None, 5, [], "x", {}, {"inputs": 5}, {"inputs": [1, None]}])
+def test_odd_notes_of_a_result_are_no_notes(tmp_path, value):
+    workspace = Workspace(tmp_path / NAME)
+    target = tmp_path / "scores.csv"
+    target.write_text("path")
+    info = target.stat()
+    if isinstance(value, dict) and value:
+        value = value | {"size": info.st_size, "mtime_ns": info.st_mtime_ns}
+    workspace.remember(results={"scores.csv": value, "a\0b": value})
+    with pytest.raises(StoreError, match=r"scores\.csv"):
+        check_same_inputs(workspace, target, ["images"])
+    note_inputs(workspace, [target], ["images"])
+    check_same_inputs(workspace, target, ["images"])
 
 
 # Known spaces

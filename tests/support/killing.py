@@ -189,7 +189,7 @@ def _prepare(model: Path) -> dict[str, Any]:
 def _child(act: Any, order: dict[str, Any], batch: int, report: int) -> None:
     from deltaoe.extraction import ingest
 
-    encode_batch, first = ingest._EncodingRun._encode_batch, 0.0
+    encode_batch, first = ingest.EncodingRun._encode_batch, 0.0
 
     def announced(run: Any, encoder: Any) -> None:
         nonlocal first
@@ -198,7 +198,7 @@ def _child(act: Any, order: dict[str, Any], batch: int, report: int) -> None:
             os.write(batch, b"!")
         encode_batch(run, encoder)
 
-    ingest._EncodingRun._encode_batch = announced  # type: ignore[method-assign]
+    ingest.EncodingRun._encode_batch = announced  # type: ignore[method-assign]
     answer = dict(_NOTHING)
     faulthandler.dump_traceback_later(_TOO_LONG / 2)
     try:
