@@ -125,13 +125,15 @@ def carry_out(planned: Plan, root: Path, mode: Mode, screen: Screen, *, dry_run:
 
     told: dict[str, Any] = {"folder": str(root), "mode": mode, "dry_run": dry_run}
     if dry_run:
+        filed = execute(planned, root, mode, dry_run=True)
         places = [
-            (step.source, os.path.join(root, *step.folder.split("/"), step.name)) for step in planned.steps
+            (source, os.path.join(root, os.path.relpath(target, filed.root))) for source, target in filed.done
         ]
         for source, target in places:
             screen.line(f"{source} -> {target}")
+        _say_rest(filed, planned, screen)
         screen.note(f"dry run: {len(places):,} files would be {_PAST[mode].lower()}, none was")
-        return {**told, "files": [{"from": source, "to": target} for source, target in places]}
+        return {**told, "files": [{"from": source, "to": target} for source, target in places], **_rest(filed)}
     with screen.progress() as progress:
         filed = execute(planned, root, mode, progress.event)
     _say(filed, planned, screen)
@@ -139,13 +141,20 @@ def carry_out(planned: Plan, root: Path, mode: Mode, screen: Screen, *, dry_run:
         **told,
         "undo_list": None if filed.undo_list is None else str(filed.undo_list),
         "files": [{"from": source, "to": target} for source, target in filed.done],
-        "already_there": len(filed.already),
-        "failed": [{"path": source, "error": reason} for source, reason in filed.failed],
+        **_rest(filed),
     }
+
+
+def _rest(filed: Filed) -> dict[str, Any]:
+    """The files that are not put anywhere, as JSON values."""
+    failed = [{"path": source, "error": reason} for source, reason in filed.failed]
+    return {"already_there": len(filed.already), "failed": failed}
 
 
 def _say(filed: Filed, planned: Plan, screen: Screen) -> None:
     """Print what became of the files."""
+    from deltaoe.filing.execute import undo_command
+
     counts: dict[str, int] = {}
     for _, target in filed.done:
         folder = os.path.relpath(os.path.dirname(target), filed.root)
@@ -153,6 +162,13 @@ def _say(filed: Filed, planned: Plan, screen: Screen) -> None:
     rows = [(folder, f"{count:,}") for folder, count in sorted(counts.items())]
     screen.line(f"{_PAST[filed.mode]} {len(filed.done):,} files to {os.path.relpath(filed.root)}:")
     screen.table("", rows)
+    _say_rest(filed, planned, screen)
+    if filed.undo_list is not None:
+        screen.note(f"to take it back: {undo_command(os.path.relpath(filed.undo_list))}", style="dim")
+
+
+def _say_rest(filed: Filed, planned: Plan, screen: Screen) -> None:
+    """Print which files are not put anywhere, and why."""
     if filed.already:
         screen.note(f"left out because the same content is in that folder: {len(filed.already):,}")
     if filed.failed:
@@ -161,8 +177,6 @@ def _say(filed: Filed, planned: Plan, screen: Screen) -> None:
             screen.warn(f"{source}: {reason}")
         if len(filed.failed) > _LISTED:
             screen.warn(f"… and {len(filed.failed) - _LISTED:,} more")
-    if filed.undo_list is not None:
-        screen.note(f"to take it back: deltaoe undo {os.path.relpath(filed.undo_list)}", style="dim")
 
 
 def register(app: typer.Typer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deltaoe.errors import DataError
+from deltaoe.errors import DataError, StoreError
 from deltaoe.filing import execute as execute_module
 from deltaoe.filing import files as files_module
 from deltaoe.filing.execute import execute
@@ -154,6 +155,49 @@ def test_files_that_fail_are_named_and_the_rest_goes_on(inbox: Path, tmp_path: P
     filed = execute(steps, tmp_path / "sorted", "move")
     assert filed.failed == [(str(inbox / "a.jpg"), "no such file or folder")]
     assert len(filed.done) == 2 and not undo(filed.undo_list).kept
+
+
+@pytest.mark.parametrize("mode", ["copy", "move", pytest.param("link", marks=POSIX)])
+def test_a_dry_run_says_what_the_run_then_does(inbox: Path, tmp_path: Path, mode: str) -> None:
+    plan_of_three = planned(inbox)
+    first, second = (tmp_path / "sorted" / step.folder / step.name for step in plan_of_three.steps[:2])
+    for taken in (first, second):
+        taken.parent.mkdir(parents=True, exist_ok=True)
+        taken.write_bytes(b"another file of that name")
+    (inbox / plan_of_three.steps[2].source).unlink()
+    before = tree(tmp_path)
+    dry = execute(plan_of_three, tmp_path / "sorted", mode, dry_run=True)
+    assert tree(tmp_path) == before and dry.undo_list is None
+    done = execute(plan_of_three, tmp_path / "sorted", mode)
+    assert (dry.done, dry.already, dry.failed) == (done.done, done.already, done.failed)
+    assert len(done.done) == 2 and len(done.failed) == 1
+
+
+@POSIX
+@pytest.mark.parametrize("mode", ["copy", "move", "link"])
+def test_what_is_no_file_is_named_and_never_opened(tmp_path: Path, mode: str) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    odd = ["/dev/zero", str(tmp_path / "pipe.jpg"), str(tmp_path / "folder.jpg")]
+    filed = execute(plan([Item(one, ("class",)) for one in odd]), tmp_path / "sorted", mode)
+    assert filed.failed == [(one, "is no file") for one in odd]
+    assert not filed.done and filed.undo_list is None and not (tmp_path / "sorted" / "class").exists()
+
+
+def test_a_full_disk_says_how_to_take_back_what_is_done(
+    inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before, said = tree(inbox), []
+    monkeypatch.setattr("deltaoe.filing.undo_list.os.fsync", full)
+    with pytest.raises(StoreError, match="no space left"):
+        execute(planned(inbox), tmp_path / "two words", "move", said.append)
+    (path,) = (tmp_path / "two words").glob("deltaoe-undo-*.jsonl")
+    assert f"3 of 3 files are done; to take them back: deltaoe undo '{path}'" in said[-1].message
+    undo(path)
+    assert tree(inbox) == before
 
 
 def test_undo_keeps_what_has_changed_and_says_so(inbox: Path, tmp_path: Path) -> None:
