@@ -33,14 +33,25 @@ _LISTED = 10
 _PAST = {"copy": "Copied", "move": "Moved", "link": "Linked"}
 
 
-def _option(flag: str, said: str) -> Any:
-    return typer.Option(flag, help=said, show_default=False, rich_help_panel="")
+def named_folder(text: str) -> Path:
+    """The folder that files are put into; an empty text, as of a variable that is not set, is not the current one."""
+    if not text:
+        raise typer.BadParameter("the name of the folder is empty")
+    return Path(text)
+
+
+def _option(flag: str, said: str, **more: Any) -> Any:
+    return typer.Option(flag, help=said, show_default=False, rich_help_panel="", **more)
+
+
+def _folder(flag: str, said: str) -> Any:
+    return _option(flag, said, parser=named_folder, metavar="<path>")
 
 
 _FOLDERS = "DIR/known/CLASS, DIR/unknown/LOOKS-LIKE and DIR/undecided/CLASS"
-CopyTo = Annotated[Path | None, _option("--copy-to", f"Copy the images into {_FOLDERS}.")]
-MoveTo = Annotated[Path | None, _option("--move-to", "Move the images there; deltaoe undo puts them back.")]
-LinkTo = Annotated[Path | None, _option("--link-to", "Make symbolic links to the images there.")]
+CopyTo = Annotated[Path | None, _folder("--copy-to", f"Copy the images into {_FOLDERS}.")]
+MoveTo = Annotated[Path | None, _folder("--move-to", "Move the images there; deltaoe undo puts them back.")]
+LinkTo = Annotated[Path | None, _folder("--link-to", "Make symbolic links to the images there.")]
 Only = Annotated[
     list[options.Decided] | None,
     _option("--only", "Put images of this verdict there, and no others; may be repeated."),
@@ -133,7 +144,11 @@ def carry_out(planned: Plan, root: Path, mode: Mode, screen: Screen, *, dry_run:
             screen.line(f"{source} -> {target}")
         _say_rest(filed, planned, screen)
         screen.note(f"dry run: {len(places):,} files would be {_PAST[mode].lower()}, none was")
-        return {**told, "files": [{"from": source, "to": target} for source, target in places], **_rest(filed)}
+        return {
+            **told,
+            "files": [{"from": source, "to": target} for source, target in places],
+            **_rest(filed),
+        }
     with screen.progress() as progress:
         filed = execute(planned, root, mode, progress.event)
     _say(filed, planned, screen)
