@@ -18,7 +18,6 @@ from deltaoe.options import OptionField, without_none
 
 from .derive import AUTO, NO_VARIABLE
 
-
 _BITS = 64  # of a whole number; Python refuses to print those of many thousand
 
 

@@ -15,7 +15,7 @@ from deltaoe.scoring.options import ScoreOptions
 
 from . import exits, filing, options
 from .derive import with_options
-from .targets import HTML_MARK, check_folder, check_replaceable
+from .targets import HTML_MARK, check_folder, check_targets
 
 HELP = """Tell known from unknown images: class, score, p-value and verdict for each.
 
@@ -134,7 +134,7 @@ def score(
     """Run ``deltaoe score``; the help text above says what it does."""
     from deltaoe.scoring.score import score as run
     from deltaoe.scoring.score_table import CSV_START
-    from deltaoe.store.result_files import check_same_inputs, note_inputs
+    from deltaoe.store.result_files import note_inputs
 
     from .output import Screen, titled
     from .place import located
@@ -177,12 +177,11 @@ def score(
     singles = _are_single_images(inputs)
     targets = _targets(out, set(report or ()), written=not (silent or singles))
     check_folder(out or Path())
-    for target in targets.values():
-        check_replaceable(target, {**_MARKS, "scores.csv": CSV_START}[target.name])
-        if not force:
-            check_same_inputs(place, target, inputs)
+    marked = {target: {**_MARKS, "scores.csv": CSV_START}[target.name] for target in targets.values()}
+    check_targets(marked, place, inputs, force=force)
     with screen.progress() as progress:
         result = run(inputs, place, chosen, on=progress.event, stdin=sys.stdin.buffer)
+        check_targets(marked, place, inputs, force=force)
         if "csv" in targets:
             result.table.write_csv(targets["csv"])
         if "json" in targets:

@@ -202,7 +202,10 @@ REFUSED = {
     "top-c = 1\ntop_c = 2": ("deltaoe.toml: top_c is there twice",),
     "alpha = 1979-05-27": ("deltaoe.toml: alpha must be a number, not 1979-05-27",),
     "alpha =": ("cannot read deltaoe.toml: Invalid value",),
-    "shots = 0x" + 5000 * "f": ("deltaoe.toml: shots must be a whole number of at most 64 bits", "20000 bits"),
+    "shots = 0x" + 5000 * "f": (
+        "deltaoe.toml: shots must be a whole number of at most 64 bits",
+        "20000 bits",
+    ),
     "report = 0x" + 5000 * "f": ("deltaoe.toml: report must be a list of texts, not a number of 20000 bits",),
     'vocabulary = "a\\u0000b"': ("deltaoe.toml: vocabulary must be a text without NUL",),
     'out = "a\\u0000b"': ("deltaoe.toml: out must be a text without NUL",),
