@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -330,6 +331,8 @@ def test_same_content_into_one_folder_is_put_there_once() -> None:
             {"from": "/a"},
             [],
             {"not_done": "/x"},
+            {"from": "/a", "to": "/b", "size": math.inf, "mtime_ns": 1},
+            {"from": "/a", "to": "/b", "size": 1, "mtime_ns": math.nan},
         )
     ],
 )
@@ -338,3 +341,9 @@ def test_what_is_no_undo_list_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(DataError, match="no undo list"):
         read_undo_list(path)
+
+
+@POSIX
+def test_a_device_is_no_undo_list() -> None:
+    with pytest.raises(DataError, match="no undo list"):
+        read_undo_list(Path("/dev/zero"))
