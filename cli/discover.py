@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Container
 from enum import StrEnum
@@ -16,7 +17,7 @@ from deltaoe.errors import ConfigError
 
 from . import exits, filing, options
 from .derive import ACT, with_options
-from .targets import HTML_MARK, check_folder, check_replaceable
+from .targets import HTML_MARK, check_folder, check_targets
 
 if TYPE_CHECKING:
     from deltaoe.discovery.discover import Discovery
@@ -77,6 +78,8 @@ def discover(
             help="Copy the images of groups into class folders here.",
             show_default=False,
             rich_help_panel=ACT,
+            parser=filing.named_folder,
+            metavar="<path>",
         ),
     ] = None,
     groups: Annotated[
@@ -132,17 +135,15 @@ def discover(
     from deltaoe.discovery.classes import chosen_groups, class_items
     from deltaoe.discovery.discover import discover as run
     from deltaoe.discovery.table import json_value
-    from deltaoe.images.inputs import check_there
     from deltaoe.scoring.score_table import NONE_FITS
 
     given = list(inputs or ())
     chosen.check()
-    check_there(given)
     targets = _targets(out, report, place, given, silent=as_json, force=force)
     with screen.progress() as progress:
         found = run(given, place, chosen, on=progress.event, stdin=sys.stdin.buffer)
         wanted = chosen_groups(groups, found) if as_classes is not None else {}
-        _write(found, targets, place, given, progress.event)
+        _write(found, targets, place, given, progress.event, force=force)
     for sentence in found.notes:
         screen.warn(sentence)
     screen.failures(found.scored.table.failed)
@@ -154,7 +155,7 @@ def discover(
     elif found.groups:
         folder = _known_folder(place)
         named = "1=NAME" if found.groups[0].looks_like in ("", NONE_FITS) else "1"
-        screen.next(f"deltaoe discover {given[0]} --as-classes {folder} --groups {named}")
+        screen.next(shlex.join(["deltaoe", "discover", *given, "--as-classes", folder, "--groups", named]))
     screen.json({**json_value(found), "as_classes": filed or None})
     if filed.get("failed") or (strict and found.scored.table.failed):
         raise typer.Exit(exits.FAILED)
@@ -206,22 +207,29 @@ def _targets(
     Raises:
         ConfigError, StoreError: they cannot be written, or hold something else.
     """
-    from deltaoe.discovery.table import CSV_START
-    from deltaoe.store.result_files import check_same_inputs
-
     folder = out or Path()
     targets = {"csv": folder / "discovered.csv"} if out is not None or report or not silent else {}
     targets |= {"html": folder / "discovered.html"} if report else {}
     check_folder(folder)
-    for kind, target in targets.items():
-        check_replaceable(target, {"csv": CSV_START, "html": HTML_MARK}[kind])
-        if not force:
-            check_same_inputs(place, target, inputs)
+    check_targets(_marked(targets), place, inputs, force=force)
     return targets
 
 
+def _marked(targets: dict[str, Path]) -> dict[Path, str]:
+    """The files, each with the text that it starts with if it is ours."""
+    from deltaoe.discovery.table import CSV_START
+
+    return {target: {"csv": CSV_START, "html": HTML_MARK}[kind] for kind, target in targets.items()}
+
+
 def _write(
-    found: Discovery, targets: dict[str, Path], place: Workspace, inputs: list[str], on: OnEvent
+    found: Discovery,
+    targets: dict[str, Path],
+    place: Workspace,
+    inputs: list[str],
+    on: OnEvent,
+    *,
+    force: bool,
 ) -> None:
     """Write the files."""
     from deltaoe.discovery.table import write_csv
@@ -229,6 +237,7 @@ def _write(
 
     from .output import titled
 
+    check_targets(_marked(targets), place, inputs, force=force)
     if "csv" in targets:
         write_csv(found, targets["csv"])
     if "html" in targets:
@@ -287,7 +296,9 @@ def _make_classes(
     from deltaoe.filing.plan import plan
 
     told = filing.carry_out(plan(items), root, "copy", screen, dry_run=dry_run)
-    if not dry_run:
+    if not dry_run and not (told["files"] or told["already_there"]):
+        screen.note("no class has got an image, so there is nothing to extract")
+    elif not dry_run:
         screen.next(f"deltaoe extract {_to_extract(root, place)}; deltaoe tune")
     return told
 
@@ -320,7 +331,7 @@ def _check_domain(root: Path, place: Workspace) -> None:
 
 
 def _to_extract(root: Path, place: Workspace) -> str:
-    """The inputs that hold the known classes and the new ones: those of the last data set, and the new folder."""
+    """The known classes and the new ones, as a shell takes them: inputs of the last data set, and the new folder."""
     known, new = _known_inputs(place), os.path.abspath(root)
     inside = any(new == one or new.startswith(os.path.join(one, "")) for one in known)
-    return " ".join(os.path.relpath(one) for one in (known if inside else [*known, new]))
+    return shlex.join(os.path.relpath(one) for one in (known if inside else [*known, new]))

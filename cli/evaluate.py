@@ -14,7 +14,7 @@ from deltaoe.options import EXPERT
 
 from . import options
 from .derive import with_options
-from .targets import check_folder, check_replaceable
+from .targets import check_folder, check_replaceable, check_targets
 
 if TYPE_CHECKING:
     from deltaoe.theory.results import Theory
@@ -105,7 +105,7 @@ def evaluate(
         )
     from deltaoe.report.files import write_evaluation_report, write_theory_report
     from deltaoe.report.tables import evaluation_tables, summary_rows, theory_tables
-    from deltaoe.store.result_files import check_same_inputs, note_inputs
+    from deltaoe.store.result_files import note_inputs
 
     place = located(workspace, screen)
     measured = (
@@ -113,8 +113,8 @@ def evaluate(
         if protocol
         else [chosen.known, *chosen.unknown.values(), *chosen.shifts.values()]
     )
-    if not force:
-        check_same_inputs(place, out / "evaluation.csv", measured)
+    marked = {out / "evaluation.csv": results.CSV_START}
+    check_targets(marked, place, measured, force=force)
     with screen.progress() as progress:
         theorems: Theory | None = None
         if protocol is None:
@@ -129,6 +129,7 @@ def evaluate(
             from deltaoe.evaluation.run_protocol import run_protocol
 
             result = run_protocol(place, load(protocol), root, chosen, out, progress.event)
+        check_targets(marked, place, measured, force=force)
         paths = result.write(out) | write_evaluation_report(
             out, result, datetime.now().astimezone(), theorems
         )

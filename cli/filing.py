@@ -34,14 +34,25 @@ _LISTED = 10
 _PAST = {"copy": "Copied", "move": "Moved", "link": "Linked"}
 
 
-def _option(flag: str, said: str) -> Any:
-    return typer.Option(flag, help=said, show_default=False, rich_help_panel=ACT)
+def named_folder(text: str) -> Path:
+    """The folder that files are put into; an empty text, as of a variable that is not set, is not the current one."""
+    if not text:
+        raise typer.BadParameter("the name of the folder is empty")
+    return Path(text)
+
+
+def _option(flag: str, said: str, **more: Any) -> Any:
+    return typer.Option(flag, help=said, show_default=False, rich_help_panel=ACT, **more)
+
+
+def _folder(flag: str, said: str) -> Any:
+    return _option(flag, said, parser=named_folder, metavar="<path>")
 
 
 _FOLDERS = "DIR/known/CLASS, DIR/unknown/LOOKS-LIKE and DIR/undecided/CLASS"
-CopyTo = Annotated[Path | None, _option("--copy-to", f"Copy the images into {_FOLDERS}.")]
-MoveTo = Annotated[Path | None, _option("--move-to", "Move the images there; deltaoe undo puts them back.")]
-LinkTo = Annotated[Path | None, _option("--link-to", "Make symbolic links to the images there.")]
+CopyTo = Annotated[Path | None, _folder("--copy-to", f"Copy the images into {_FOLDERS}.")]
+MoveTo = Annotated[Path | None, _folder("--move-to", "Move the images there; deltaoe undo puts them back.")]
+LinkTo = Annotated[Path | None, _folder("--link-to", "Make symbolic links to the images there.")]
 Only = Annotated[
     list[options.Decided] | None,
     _option("--only", "Put images of this verdict there, and no others; may be repeated."),
@@ -129,13 +140,19 @@ def carry_out(planned: Plan, root: Path, mode: Mode, screen: Screen, *, dry_run:
 
     told: dict[str, Any] = {"folder": str(root), "mode": mode, "dry_run": dry_run}
     if dry_run:
+        filed = execute(planned, root, mode, dry_run=True)
         places = [
-            (step.source, os.path.join(root, *step.folder.split("/"), step.name)) for step in planned.steps
+            (source, os.path.join(root, os.path.relpath(target, filed.root))) for source, target in filed.done
         ]
         for source, target in places:
             screen.line(f"{source} -> {target}")
+        _say_rest(filed, planned, screen)
         screen.note(f"dry run: {len(places):,} files would be {_PAST[mode].lower()}, none was")
-        return {**told, "files": [{"from": source, "to": target} for source, target in places]}
+        return {
+            **told,
+            "files": [{"from": source, "to": target} for source, target in places],
+            **_rest(filed),
+        }
     with screen.progress() as progress:
         filed = execute(planned, root, mode, progress.event)
     _say(filed, planned, screen)
@@ -143,13 +160,20 @@ def carry_out(planned: Plan, root: Path, mode: Mode, screen: Screen, *, dry_run:
         **told,
         "undo_list": None if filed.undo_list is None else str(filed.undo_list),
         "files": [{"from": source, "to": target} for source, target in filed.done],
-        "already_there": len(filed.already),
-        "failed": [{"path": source, "error": reason} for source, reason in filed.failed],
+        **_rest(filed),
     }
+
+
+def _rest(filed: Filed) -> dict[str, Any]:
+    """The files that are not put anywhere, as JSON values."""
+    failed = [{"path": source, "error": reason} for source, reason in filed.failed]
+    return {"already_there": len(filed.already), "failed": failed}
 
 
 def _say(filed: Filed, planned: Plan, screen: Screen) -> None:
     """Print what became of the files."""
+    from deltaoe.filing.execute import undo_command
+
     counts: dict[str, int] = {}
     for _, target in filed.done:
         folder = os.path.relpath(os.path.dirname(target), filed.root)
@@ -160,6 +184,13 @@ def _say(filed: Filed, planned: Plan, screen: Screen) -> None:
     screen.table("", rows)
     if len(rows) < len(largest):
         screen.note(f"and {len(largest) - len(rows):,} more folders: --verbose lists all", style="dim")
+    _say_rest(filed, planned, screen)
+    if filed.undo_list is not None:
+        screen.next(undo_command(os.path.relpath(filed.undo_list)), "to take it back")
+
+
+def _say_rest(filed: Filed, planned: Plan, screen: Screen) -> None:
+    """Print which files are not put anywhere, and why."""
     if filed.already:
         screen.note(f"left out because the same content is in that folder: {len(filed.already):,}")
     if filed.failed:
@@ -168,8 +199,6 @@ def _say(filed: Filed, planned: Plan, screen: Screen) -> None:
             screen.warn(f"{source}: {reason}")
         if len(filed.failed) > _LISTED:
             screen.warn(f"… and {len(filed.failed) - _LISTED:,} more")
-    if filed.undo_list is not None:
-        screen.next(f"deltaoe undo {os.path.relpath(filed.undo_list)}", "to take it back")
 
 
 def register(app: typer.Typer) -> None:

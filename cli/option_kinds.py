@@ -15,9 +15,12 @@ from typer.core import TyperCommand, TyperOption
 
 from deltaoe.clip.reference import LOCAL_DIR
 from deltaoe.options import OptionField, without_none
+from deltaoe.scoring.detector_names import is_detector_path
 
 from .derive import AUTO, NO_VARIABLE
 
+# Options that only the command line has, and whose text may name a file or folder.
+_MAY_BE_PATHS = {"protocol", "recipe", "data"}
 _BITS = 64  # of a whole number; Python refuses to print those of many thousand
 
 
@@ -95,7 +98,9 @@ class OptionKind:
             return LOCAL_DIR + _below(folder, text.removeprefix(LOCAL_DIR))
         if kind is Path:
             return _below(folder, text)
-        may = self.field is not None and self.field.option.path
+        if self.parameter == "detector" and not is_detector_path(text):
+            return text  # a name, whatever else is called so
+        may = self.parameter in _MAY_BE_PATHS if self.field is None else self.field.option.path
         return _below(folder, text) if may and os.path.lexists(_below(folder, text)) else text
 
 

@@ -16,7 +16,7 @@ from deltaoe.scoring.options import ScoreOptions
 
 from . import exits, filing, options
 from .derive import ACT, STREAM, with_options
-from .targets import HTML_MARK, check_folder, check_replaceable
+from .targets import HTML_MARK, check_folder, check_targets
 
 HELP = """Tell known from unknown images: class, score, p-value and verdict for each.
 
@@ -143,10 +143,9 @@ def score(
     verbose: options.Verbose = False,
 ) -> None:
     """Run ``deltaoe score``; the help text above says what it does."""
-    from deltaoe.images.inputs import check_there
     from deltaoe.scoring.score import score as run
     from deltaoe.scoring.score_table import CSV_START
-    from deltaoe.store.result_files import check_same_inputs, note_inputs
+    from deltaoe.store.result_files import note_inputs
 
     from .output import Screen, titled
     from .place import located
@@ -190,16 +189,14 @@ def score(
     wanted = filing.chosen_filing(copy_to, move_to, link_to, only, dry_run=dry_run)
     place = located(workspace, screen)
     chosen.check()
-    check_there(inputs)
     singles = _are_single_images(inputs)
     targets = _targets(out, set(report or ()), written=not (silent or singles))
     check_folder(out or Path())
-    for target in targets.values():
-        check_replaceable(target, {**_MARKS, "scores.csv": CSV_START}[target.name])
-        if not force:
-            check_same_inputs(place, target, inputs)
+    marked = {target: {**_MARKS, "scores.csv": CSV_START}[target.name] for target in targets.values()}
+    check_targets(marked, place, inputs, force=force)
     with screen.progress() as progress:
         result = run(inputs, place, chosen, on=progress.event, stdin=sys.stdin.buffer)
+        check_targets(marked, place, inputs, force=force)
         if "csv" in targets:
             result.table.write_csv(targets["csv"])
         if "json" in targets:

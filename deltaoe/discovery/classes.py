@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from deltaoe.discovery.discover import Discovery
@@ -66,7 +67,7 @@ def listed_items(path: Path) -> list[Item]:
     except OSError as cause:
         raise DataError(f"cannot read {path}: {os_reason(cause)}", hint="check the path") from cause
     suffix = path.suffix.lower() if path.suffix.lower() in (".csv", ".tsv") else ".csv"
-    exported = b"verdict" in data.split(b"\n", 1)[0]
+    exported = b"verdict" in re.split(rb'[,;\t"\r\n]+', data.split(b"\n", 1)[0])
     listed = read_list(str(path), data, suffix, ("group",) if exported else ("class",))
     named = [(one, name) for one, name in zip(listed.paths, listed.classes or (), strict=False) if name]
     if not named:

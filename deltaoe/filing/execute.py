@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shlex
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +50,12 @@ class Filed:
         return short_repr(self, self.mode, *counts, f"in {self.root}")
 
 
-def execute(plan: Plan, root: Path, mode: Mode, on: OnEvent = silent) -> Filed:
+def undo_command(undo_list: Path | str) -> str:
+    """The command that takes back what an undo list says, as a shell takes it."""
+    return f"deltaoe undo {shlex.quote(os.fspath(undo_list))}"
+
+
+def execute(plan: Plan, root: Path, mode: Mode, on: OnEvent = silent, *, dry_run: bool = False) -> Filed:
     """Copy, move or link the files of a plan into a folder.
 
     A file of the same name and content that is there already stands for the file; any other one makes the file get a
@@ -59,6 +67,7 @@ def execute(plan: Plan, root: Path, mode: Mode, on: OnEvent = silent) -> Filed:
         root: the target folder; it is made if need be.
         mode: what to do.
         on: receives progress.
+        dry_run: whether the result only says what would be done: nothing is written then.
 
     Raises:
         StoreError: the target folder or the undo list cannot be written.
@@ -67,31 +76,37 @@ def execute(plan: Plan, root: Path, mode: Mode, on: OnEvent = silent) -> Filed:
     filed = Filed(root, mode, already=list(plan.same))
     if not plan.steps:
         return filed
+    if dry_run:
+        run = _Run(filed, None, plan.steps)
+        for step in plan.steps:
+            run.take(step)
+        return filed
     try:
         made = _made_folders(root)
     except OSError as cause:
         raise cannot_write(root, cause) from cause
-    with new_undo_list(root, mode, made) as undo:
-        filed.undo_list = undo.path
-        run = _Run(filed, undo, plan.steps)
-        try:
+    try:
+        with new_undo_list(root, mode, made) as undo:
+            filed.undo_list = undo.path
+            run = _Run(filed, undo, plan.steps)
             for number, step in enumerate(plan.steps, start=1):
                 run.take(step)
                 on(Event(STAGES[mode], number, len(plan.steps), {"failed": len(filed.failed)}))
-        except KeyboardInterrupt:
-            back = f"; to take them back: deltaoe undo {undo.path}" if filed.done else ""
-            said = f"stopping: {len(filed.done)} of {len(plan.steps)} files are done{back}"
-            on(Event(STAGES[mode], message=said))
-            raise
+    except (KeyboardInterrupt, StoreError):
+        written = filed.undo_list if filed.done else None
+        back = "" if written is None else f"; to take them back: {undo_command(written)}"
+        said = f"stopping: {len(filed.done)} of {len(plan.steps)} files are done{back}"
+        on(Event(STAGES[mode], message=said))
+        raise
     if not filed.done:
         filed.undo_list = None
     return filed
 
 
 class _Run:
-    """Takes one step after the other."""
+    """Takes one step after the other; without an undo list it only says where each file would go."""
 
-    def __init__(self, filed: Filed, undo: UndoWriter, steps: Sequence[Step]) -> None:
+    def __init__(self, filed: Filed, undo: UndoWriter | None, steps: Sequence[Step]) -> None:
         self._filed, self._undo = filed, undo
         self._planned = {(step.folder.casefold(), step.name.casefold()) for step in steps}
         self._numbers: dict[tuple[str, str], int] = {}
@@ -103,7 +118,10 @@ class _Run:
         )
         try:
             info = os.stat(source)
-            _made_folders(Path(folder), self._undo)
+            if not stat.S_ISREG(info.st_mode):  # a device never ends, and a pipe may never begin
+                raise OSError(errno.EINVAL, "Is no file")
+            if self._undo is not None:
+                _made_folders(Path(folder), self._undo)
             while True:
                 target = os.path.join(folder, self._name(step))
                 if os.path.lexists(target):
@@ -112,6 +130,9 @@ class _Run:
                         return
                     self._next(step)
                     continue
+                if self._undo is None:
+                    self._filed.done.append((step.source, target))
+                    return
                 entry = Entry(source, target, info.st_size, info.st_mtime_ns)
                 self._undo.add(entry)
                 try:

@@ -120,6 +120,8 @@ def read_undo_list(path: Path) -> UndoList:
     Raises:
         DataError: it cannot be read, or is no undo list.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a device never ends
+        raise _no_list(path)
     try:
         lines = path.read_text(encoding="ascii").split("\n")
     except OSError as cause:
@@ -143,7 +145,7 @@ def read_undo_list(path: Path) -> UndoList:
             else:
                 source, target = _path(found["from"]), _path(found["to"])
                 entries.append(Entry(source, target, int(found["size"]), int(found["mtime_ns"])))
-        except (KeyError, TypeError, ValueError) as cause:
+        except (KeyError, TypeError, ValueError, OverflowError) as cause:
             raise _no_list(path) from cause
     return UndoList(head["mode"], entries, folders)
 

@@ -22,6 +22,8 @@ Mask = npt.NDArray[np.bool_]
 
 # Difference of two computations of one score in single precision, as a share of it, beyond which they are two scores.
 ROUNDING = 4e-6
+# Rounding of a number near 1, such as a cosine, in single precision.
+COSINE_ROUNDING = 2.0**-24
 
 
 def p_values(scores: npt.ArrayLike, calibration: npt.ArrayLike) -> Floats:
@@ -46,7 +48,9 @@ def p_values(scores: npt.ArrayLike, calibration: npt.ArrayLike) -> Floats:
     return np.asarray((1 + below) / (len(ordered) + 1), dtype=np.float64)
 
 
-def with_ties(scores: npt.ArrayLike, calibration: npt.ArrayLike, rounding: float = ROUNDING) -> Floats:
+def with_ties(
+    scores: npt.ArrayLike, calibration: npt.ArrayLike, rounding: float = ROUNDING, least: float = 0.0
+) -> Floats:
     r"""Scores, those set to the nearest calibration score that differ from it by rounding alone **[derived]**.
 
     The same image computed anew, in another batch, by another library or on another device, differs in its last
@@ -59,6 +63,8 @@ def with_ties(scores: npt.ArrayLike, calibration: npt.ArrayLike, rounding: float
         calibration: (n,), scores of held-out in-distribution images, in any order.
         rounding: the largest difference that counts as rounding, as a share of the calibration score, or of the mean
             size of all of them if that is larger.
+        least: a difference that counts as rounding however small the scores are, such as that of the cosines which a
+            score is a small difference of.
 
     Returns:
         (N,).
@@ -74,7 +80,7 @@ def with_ties(scores: npt.ArrayLike, calibration: npt.ArrayLike, rounding: float
     low, high = ordered[np.maximum(above - 1, 0)], ordered[np.minimum(above, len(ordered) - 1)]
     nearest = np.where(np.abs(values - low) <= np.abs(high - values), low, high)
     size = np.maximum(np.abs(nearest), np.abs(ordered).mean())
-    return np.where(np.abs(values - nearest) <= rounding * size, nearest, values)
+    return np.where(np.abs(values - nearest) <= np.maximum(rounding * size, least), nearest, values)
 
 
 def threshold(calibration: npt.ArrayLike, alpha: float) -> float | None:

@@ -18,7 +18,7 @@ from deltaoe.images.glob_pattern import Pattern, is_pattern
 from deltaoe.images.lists import LIST_SUFFIXES, Listed, read_list
 from deltaoe.images.walk import SUFFIXES, FileCollector, FileList, Ignored, reason
 
-__all__ = ["FileList", "Ignored", "check_there", "find_files"]
+__all__ = ["FileList", "Ignored", "find_files"]
 
 _STDIN = "standard input"
 _UNTIDY = re.compile(r"(?:^|/)\.{1,2}(?:/|$)|//|./$")
@@ -265,17 +265,6 @@ def _read(name: str, read: Callable[[], bytes]) -> bytes:
         raise DataError(
             f"cannot read {name}: {reason(cause)}", hint="check that it is a readable file"
         ) from cause
-
-
-def check_there(inputs: Sequence[str]) -> None:
-    """Raise DataError if an input is neither there, nor a glob, ``-`` or a data set ``data:NAME``."""
-    for given in inputs:
-        if given == "-" or given.startswith("data:") or is_pattern(given):
-            continue
-        try:
-            os.stat(given)
-        except (OSError, ValueError) as cause:
-            raise _missing(given, cause) from cause
 
 
 def _missing(given: str, cause: OSError | ValueError) -> DataError:

@@ -192,7 +192,7 @@ class Detector(DetectorFields):
         Without calibration images there are no ranks, and fused scores are NaN.
         """
         if not self.fused:
-            return conformal.with_ties(values[:, 0], self.calibration)
+            return self._with_ties((self.parts or ("text",))[0], values[:, 0], self.calibration)
         if not len(self.part_calibration):
             return np.full(len(values), np.nan)
         return fusion.fused_scores(self._tied(values), self.part_calibration, self.part_weights)
@@ -204,12 +204,17 @@ class Detector(DetectorFields):
 
     def _tied(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Values (N, P) of its parts; those that equal a calibration image's but for rounding, exactly equal."""
-        tied = []
-        for name, column, own in zip(self.parts, values.T, self.part_calibration.T, strict=True):
-            # Its logits are cosines over τ, and so is their rounding.
-            sharper = max(1, _USUAL_TEMPERATURE / self.temperature) if name == "joint" else 1
-            tied.append(conformal.with_ties(column, own, sharper * conformal.ROUNDING))
-        return np.stack(tied, axis=1)
+        columns = zip(self.parts, values.T, self.part_calibration.T, strict=True)
+        return np.stack([self._with_ties(name, column, own) for name, column, own in columns], axis=1)
+
+    def _with_ties(
+        self, part: str, values: npt.NDArray[np.float64], calibration: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """Values (N,) of a part by :func:`deltaoe.functional.conformal.with_ties`."""
+        # The joint logits are cosines over τ, and so is their rounding; ΔEnergy is a difference of cosines.
+        sharper = max(1, _USUAL_TEMPERATURE / self.temperature) if part == "joint" else 1
+        least = conformal.COSINE_ROUNDING if part == "text" else 0.0
+        return conformal.with_ties(values, calibration, sharper * conformal.ROUNDING, least)
 
     def p_values(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Conformal p-values (N,) of scores (N,), by :func:`deltaoe.functional.conformal.p_values`."""

@@ -166,7 +166,7 @@ class ScoreOptions(Options):
     rule: Rule = field(default_factory=Rule)
     evidence: Annotated[Evidence, EVIDENCE] = "auto"
     detector: Annotated[
-        str | Path | None, Option("A detector: its name or its file.", unset="the current one")
+        str | Path | None, Option("A detector: its name or its file.", unset="the current one", path=True)
     ] = None
     zero_shot: Annotated[bool, Option("Use plain prompts even if there is a detector.", panel=ZERO_SHOT)] = (
         False
@@ -199,6 +199,7 @@ class ScoreOptions(Options):
             "Names that say what unknown images look like: imagenet, none, a list of names, or .npz with features.",
             panel=BACKGROUND,
             unset=f"the background's names, else {IMAGENET}; none for imported features",
+            path=True,
         ),
     ] = None
     select: Annotated[

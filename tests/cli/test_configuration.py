@@ -178,6 +178,32 @@ def test_the_file_lies_beside_the_workspace_and_paths_in_it_start_there(
     assert parsed(("score",))[0]["labels"] is None
 
 
+def test_every_text_that_may_name_a_file_starts_at_the_defaults_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".deltaoe").mkdir()
+    (tmp_path / "below").mkdir()
+    for name in ("mine.safetensors", "shop"):
+        (tmp_path / name).touch()
+    says_so = re.compile(r"\bfiles?\b|list of names|\.npz|\bDATA\b|data:NAME|extracted (folder|input)")
+    names_something = {("store import", "features"), ("store import", "name"), ("extract", "name")}
+    texts = {
+        (" ".join(words), flag(option)): kinds_of(command)[flag(option)]
+        for words, command in COMMANDS.items()
+        for option in command.options
+        if says_so.search(option.help or "")
+    }
+    texts = {at: kind for at, kind in texts.items() if kind.kind in (str, list[str])}
+    assert {"vocabulary", "detector", "background", "data", "ood", "protocol"} <= {name for _, name in texts}
+    monkeypatch.chdir("below")
+    there = str(tmp_path / "mine.safetensors")
+    for at in texts.keys() - names_something:
+        assert texts[at].word("mine.safetensors", tmp_path) in (there, [there]), at
+    assert (
+        texts["score", "detector"].word("shop", tmp_path) == "shop"
+    )  # the name of a detector, though a file is called so, too
+
+
 REFUSED = {
     "shotz = 4": ("deltaoe.toml: shotz is no option of any command", "did you mean shots?"),
     "[score]\nalfa = 1": ("deltaoe.toml: [score] alfa is no option of deltaoe score", "did you mean alpha?"),

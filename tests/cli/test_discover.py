@@ -193,6 +193,14 @@ def test_a_list_that_the_report_exports_makes_classes(inbox: Path, run: Run) -> 
     run("discover", "--from", "downloads/images.csv", "--as-classes", "new", cwd=inbox, model=None)
     made = {path.relative_to(inbox / "new").as_posix() for path in (inbox / "new").rglob("*.png")}
     assert made == {"red things/red_stripes-00.png"}
+    # A list of one's own, in which the word stands in another column's name, is none of these.
+    (inbox / "mine.csv").write_text("path,class,my verdict\ninbox/red_stripes-00.png,reds,sure\n")
+    run("discover", "--from", "mine.csv", "--as-classes", "own", cwd=inbox, model=None)
+    assert [path.parent.name for path in (inbox / "own").rglob("*.png")] == ["reds"]
+    # Where no image goes anywhere, there is nothing to extract.
+    (inbox / "mine.csv").write_text("path,class\nnosuch.png,reds\n")
+    done = run("discover", "--from", "mine.csv", "--as-classes", "none", cwd=inbox, model=None, rc=1)
+    assert "deltaoe extract" not in done.stderr and "nothing to extract" in done.stderr
 
 
 def test_no_unknown_images_and_no_calibration(inbox: Path, run: Run, fails: Fails) -> None:

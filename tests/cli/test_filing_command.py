@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import stat
 from pathlib import Path
@@ -93,10 +94,22 @@ def test_files_that_cannot_be_moved_are_named(project: Path, run: Run, mortal: b
         (("--only", "unknown"), "--only says nothing"),
         (("--dry-run",), "--dry-run says nothing"),
         (("--copy-to", "unknown/noise/0.png"), "is a file"),
+        *(
+            ((flag, ""), "the name of the folder is empty")
+            for flag in ("--copy-to", "--move-to", "--link-to")
+        ),
     ],
 )
 def test_what_is_refused(project: Path, fails: Fails, arguments: tuple[str, ...], says: str) -> None:
     fails("score", "unknown", *arguments, cwd=project, rc=2, says=(says,))
+
+
+def test_commands_that_are_named_can_be_run(project: Path, run: Run) -> None:
+    (project / "unknown").rename(project / "in box")
+    done = run("score", "in box", "--copy-to", "it's sorted", cwd=project)
+    (command,) = (line.partition(": ")[2] for line in done.stderr.splitlines() if "to take it back: " in line)
+    run(*shlex.split(command)[1:], cwd=project, model=None)
+    assert not (project / "it's sorted").exists()
 
 
 def test_what_is_no_undo_list(project: Path, fails: Fails) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
-from command import Fails, Run, contents
+from command import Fails, Run, contents, environment
+
+from deltaoe_cli.main import app
 
 KNOWN, UNKNOWN = "images/red_stripes/20.png", "unknown/noise/0.png"
 
@@ -87,6 +91,37 @@ def test_no_result_of_other_inputs_is_replaced(project: Path, run: Run, fails: F
     fails("score", "images", cwd=project, says=("it is not known here what it was made from",))
     (project / "scores.csv").write_text("mine\n")  # not even by force
     fails("score", "images", "--force", cwd=project, says=("was not written by deltaoe",))
+
+
+def test_an_input_that_is_missing_is_named_first(project: Path, run: Run, fails: Fails) -> None:
+    run("score", "unknown", cwd=project)
+    for more in ((), ("--out", ".")):
+        fails("score", "unknown/nosuch.png", *more, cwd=project, says=("no such file or folder",))
+
+
+@pytest.mark.parametrize("command", ["score", "discover"])
+def test_what_another_process_has_written_meanwhile_stays(
+    project: Path, run: Run, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = importlib.import_module(
+        {"score": "deltaoe.scoring.score", "discover": "deltaoe.discovery.discover"}[command]
+    )
+    finished = getattr(module, command)
+
+    def slow(*arguments: Any, **more: Any) -> Any:
+        found = finished(*arguments, **more)
+        run(command, "images", cwd=project)  # another one, which takes less time
+        return found
+
+    monkeypatch.chdir(project)
+    for name, value in environment(None).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(module, command, slow)
+    assert app([command, "unknown"], standalone_mode=False) == 1
+    assert "has the result of images" in capsys.readouterr().err
+    monkeypatch.setattr(module, command, finished)
+    name = {"score": "scores.csv", "discover": "discovered.csv"}[command]
+    assert "images" in (project / name).read_text() and "unknown/" not in (project / name).read_text()
 
 
 def test_a_list_on_standard_input_is_never_the_same(project: Path, run: Run, fails: Fails) -> None:

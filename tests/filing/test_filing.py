@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from deltaoe.errors import DataError
+from deltaoe.errors import DataError, StoreError
 from deltaoe.filing import execute as execute_module
 from deltaoe.filing import files as files_module
 from deltaoe.filing.execute import execute
@@ -156,6 +158,49 @@ def test_files_that_fail_are_named_and_the_rest_goes_on(inbox: Path, tmp_path: P
     assert len(filed.done) == 2 and not undo(filed.undo_list).kept
 
 
+@pytest.mark.parametrize("mode", ["copy", "move", pytest.param("link", marks=POSIX)])
+def test_a_dry_run_says_what_the_run_then_does(inbox: Path, tmp_path: Path, mode: str) -> None:
+    plan_of_three = planned(inbox)
+    first, second = (tmp_path / "sorted" / step.folder / step.name for step in plan_of_three.steps[:2])
+    for taken in (first, second):
+        taken.parent.mkdir(parents=True, exist_ok=True)
+        taken.write_bytes(b"another file of that name")
+    (inbox / plan_of_three.steps[2].source).unlink()
+    before = tree(tmp_path)
+    dry = execute(plan_of_three, tmp_path / "sorted", mode, dry_run=True)
+    assert tree(tmp_path) == before and dry.undo_list is None
+    done = execute(plan_of_three, tmp_path / "sorted", mode)
+    assert (dry.done, dry.already, dry.failed) == (done.done, done.already, done.failed)
+    assert len(done.done) == 2 and len(done.failed) == 1
+
+
+@POSIX
+@pytest.mark.parametrize("mode", ["copy", "move", "link"])
+def test_what_is_no_file_is_named_and_never_opened(tmp_path: Path, mode: str) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    odd = ["/dev/zero", str(tmp_path / "pipe.jpg"), str(tmp_path / "folder.jpg")]
+    filed = execute(plan([Item(one, ("class",)) for one in odd]), tmp_path / "sorted", mode)
+    assert filed.failed == [(one, "is no file") for one in odd]
+    assert not filed.done and filed.undo_list is None and not (tmp_path / "sorted" / "class").exists()
+
+
+def test_a_full_disk_says_how_to_take_back_what_is_done(
+    inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before, said = tree(inbox), []
+    monkeypatch.setattr("deltaoe.filing.undo_list.os.fsync", full)
+    with pytest.raises(StoreError, match="no space left"):
+        execute(planned(inbox), tmp_path / "two words", "move", said.append)
+    (path,) = (tmp_path / "two words").glob("deltaoe-undo-*.jsonl")
+    assert f"3 of 3 files are done; to take them back: deltaoe undo '{path}'" in said[-1].message
+    undo(path)
+    assert tree(inbox) == before
+
+
 def test_undo_keeps_what_has_changed_and_says_so(inbox: Path, tmp_path: Path) -> None:
     filed = execute(planned(inbox), tmp_path / "sorted", "move")
     folder = tmp_path / "sorted/unknown/air_liner"
@@ -286,6 +331,8 @@ def test_same_content_into_one_folder_is_put_there_once() -> None:
             {"from": "/a"},
             [],
             {"not_done": "/x"},
+            {"from": "/a", "to": "/b", "size": math.inf, "mtime_ns": 1},
+            {"from": "/a", "to": "/b", "size": 1, "mtime_ns": math.nan},
         )
     ],
 )
@@ -294,3 +341,9 @@ def test_what_is_no_undo_list_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(DataError, match="no undo list"):
         read_undo_list(path)
+
+
+@POSIX
+def test_a_device_is_no_undo_list() -> None:
+    with pytest.raises(DataError, match="no undo list"):
+        read_undo_list(Path("/dev/zero"))

@@ -99,6 +99,23 @@ def test_the_order_of_the_labels_does_not_matter():
     assert np.abs(one - other).max() < 5e-7
 
 
+@pytest.mark.parametrize("lean", [3.0, 30.0])
+def test_calibration_images_have_their_rank_by_every_library(lean):
+    # The closer the cosines are, the smaller are their differences, and the larger is their rounding beside them.
+    z, h = unit_rows(12, 64, 1, lean), unit_rows(400, 64, 2, lean)
+    detector = make_detector(z, 0.1, 1)
+    by_torch, by_numpy = Scorer(detector)(h).scores, Scorer(detector, images=len(h))(h).scores
+    assert not np.array_equal(by_torch, by_numpy)
+    ranks = rankdata(by_torch, "max") + 1
+    calibrated = dataclasses.replace(detector, calibration=by_torch)
+    for images in (None, len(h), 1):
+        scores = Scorer(calibrated, images=images)(h).scores
+        p = calibrated.p_values(scores) * (len(h) + 1)
+        # A rank can be shared with the next image only where that is nearer than rounding.
+        shared = (np.abs(by_torch[:, None] - by_torch) <= 1.3e-7).sum(axis=1) - 1
+        assert (p >= ranks - 1e-9).all() and (p <= ranks + shared + 1e-9).all()
+
+
 def test_a_detector_from_disk_scores_alike(tmp_path):
     detector = make_detector(unit_rows(9, 8, 0), 0.1, 2)
     detector.save(tmp_path / "d")
