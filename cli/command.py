@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from deltaoe.errors import ConfigError, DeltaoeError
 from deltaoe.store.place import workspace_folder
 
-from .defaults_file import WORKSPACE, Defaults, read_defaults
+from .defaults_file import ASKED_EACH_TIME, WORKSPACE, Defaults, read_defaults
 from .derive import NO_VARIABLE
 from .option_kinds import flag
 
@@ -38,7 +38,7 @@ class Command(TyperCommand):
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         for option in self.options:
-            if option.envvar != NO_VARIABLE:
+            if option.envvar != NO_VARIABLE and flag(option) not in ASKED_EACH_TIME:
                 option.envvar = variable(option)
             option.show_envvar = False  # said once, in the help of deltaoe
 

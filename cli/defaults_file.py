@@ -19,6 +19,8 @@ from .option_kinds import OptionKind, kinds_of, shown
 OWN, SHARED = "deltaoe.toml", "pyproject.toml"
 _TABLE = ("tool", "deltaoe")
 WORKSPACE = "workspace"  # the option that says where the file is
+# Options that move or replace files: a project that somebody else has written must not do that for its user.
+ASKED_EACH_TIME = frozenset({"copy-to", "move-to", "link-to", "as-classes", "force"})
 
 Words = tuple[str, ...]
 Kinds = Mapping[str, OptionKind]
@@ -81,6 +83,11 @@ class Defaults:
                 raise ConfigError(
                     f"{entry} cannot be set here: the file is looked for beside the workspace",
                     hint="use --workspace or DELTAOE_WORKSPACE",
+                )
+            if name in ASKED_EACH_TIME:
+                raise ConfigError(
+                    f"{entry} cannot be set here: what moves or replaces files is asked for each time",
+                    hint=f"use --{name} on the command line",
                 )
             takers = {
                 words: kinds[name]

@@ -22,7 +22,7 @@ from deltaoe.scoring.options import Rule, ScoreOptions
 from deltaoe.scoring.resolve import chosen_detector, saved_detector
 from deltaoe.scoring.score_table import VERDICTS, ScoreTable, Verdict
 from deltaoe.scoring.scorer import IMAGE_BLOCK, Scorer, score_stored, with_exact_scores
-from deltaoe.scoring.staleness import staleness
+from deltaoe.scoring.staleness import data_behind, staleness, used_before
 from deltaoe.scoring.verdicts import decide, rows_to_score_exactly, tabulated
 from deltaoe.scoring.vocabulary import check_vocabulary, vocabulary_once, vocabulary_source, with_names
 from deltaoe.short_repr import number_of_notes, short_repr
@@ -160,7 +160,8 @@ def score(
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     data = _requested_data(given, workspace)
     saved = saved_detector(workspace, options)
-    stale = staleness(workspace, options, saved[0] if saved else None, on)
+    behind = data_behind(workspace, options, saved[0] if saved else None)
+    stale = staleness(workspace, options, saved[0] if saved else None, behind, on)
     options, lacking = _for_neighbours(options, saved[0].fused if saved else bool(workspace.listings()))
     detector, origin, source, notes = chosen_detector(saved, data, workspace, options, on)
     lacking += notes
@@ -204,7 +205,12 @@ def score(
         model=str(source.ref) if data is None else detector.space.model,
         encoded=images.encoded,
         reused=images.reused,
-        notes=stale + lacking + _notes(detector, data, scorer.recall, exact) + decisions.notes + said,
+        notes=stale
+        + used_before(behind, detector, images.digests)
+        + lacking
+        + _notes(detector, data, scorer.recall, exact)
+        + decisions.notes
+        + said,
         features=StoredFeatures(images.store, images.digests, source),
     )
 

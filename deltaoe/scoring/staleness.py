@@ -12,43 +12,93 @@ from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import ScoreOptions
 from deltaoe.scoring.saved_detectors import data_of, detector_path
 from deltaoe.store.dataset import DataSet
+from deltaoe.store.feature_store import Digests
 from deltaoe.store.sentences import short_title
 from deltaoe.store.workspace import Workspace
 
 _LISTED = 5
 
 
+def data_behind(workspace: Workspace, options: ScoreOptions, saved: Detector | None) -> DataSet | None:
+    """The data set that what is scored with was made from, as it is now; None if there is none, or it is not known.
+
+    Args:
+        workspace: has the detectors and data sets.
+        options: what is scored with.
+        saved: the saved detector that these options mean; None if they mean zero-shot prompts.
+
+    Raises:
+        StoreError: the state of the workspace is damaged.
+    """
+    if saved is None:
+        given = options.labels is not None or options.text_features is not None
+        return None if given else workspace.dataset(options.data)
+    chosen = detector_path(workspace, options.detector) if options.detector else workspace.current_detector()
+    if chosen is None or chosen != workspace.detector_file(chosen.stem):
+        return None
+    return _readable(workspace, chosen.stem, saved)
+
+
 def staleness(
-    workspace: Workspace, options: ScoreOptions, saved: Detector | None, on: OnEvent = silent
+    workspace: Workspace,
+    options: ScoreOptions,
+    saved: Detector | None,
+    data: DataSet | None,
+    on: OnEvent = silent,
 ) -> list[str]:
     """Sentences about what scoring uses and is out of date: the detector, its classes, the files of its data set.
 
     Cheap: of the files, only their folders are looked at unless something was added or removed.
 
     Args:
-        workspace: has the detectors and data sets.
-        options: what is scored with.
-        saved: the saved detector that these options mean; None if they mean zero-shot prompts.
+        workspace, options, saved: as for :func:`data_behind`.
+        data: what that returns.
         on: receives progress, if files must be compared.
 
     Raises:
         StoreError: the state of the workspace is damaged.
     """
-    if saved is not None:
-        chosen = (
-            detector_path(workspace, options.detector) if options.detector else workspace.current_detector()
-        )
-        if chosen is None or chosen != workspace.detector_file(chosen.stem):
-            return []
-        data = _readable(workspace, chosen.stem, saved)
-        if data is None:
-            return []
-        stale = classes_unlike(chosen.stem, saved.class_names, data)
-    else:
+    if saved is None:
         stale = [] if options.prompt_flags else lost_detector(workspace)
-        given = options.labels is not None or options.text_features is not None
-        data = None if given else workspace.dataset(options.data)
+    else:
+        name = detector_path(workspace, options.detector).stem if options.detector else _current(workspace)
+        stale = classes_unlike(name, saved.class_names, data) if data is not None else []
     return stale + (added_since_extract(data, workspace, on) if data is not None else [])
+
+
+def used_before(data: DataSet | None, detector: Detector, digests: Digests) -> list[str]:
+    """A sentence if some of the scored images are in the data set that the detector was made from.
+
+    The detector has learned from such an image or was calibrated with it, so its p-value promises nothing.
+
+    Args:
+        data: what :func:`data_behind` returns.
+        detector: that the images are scored with.
+        digests: (N, 32) uint8, of the scored images.
+    """
+    if data is None or data.space_id != detector.space.id or not len(detector.calibration):
+        return []
+    own = {key for key, label in zip(data.keys(), data.class_of.tolist(), strict=True) if label >= 0}
+    raw = digests.tobytes()
+    count = sum(raw[i : i + 32] in own for i in range(0, len(raw), 32))
+    if not count:
+        return []
+    made = f"in the data set {short_title(data)}, from which the detector was made"
+    if count == 1:
+        which = "This image is" if len(digests) == 1 else f"1 of these {len(digests):,} images is"
+        return [f"{which} {made}: it looks more familiar than a new image would."]
+    which = (
+        "All of these images are"
+        if count == len(digests)
+        else f"{count:,} of these {len(digests):,} images are"
+    )
+    return [f"{which} {made}: they look more familiar than new images would."]
+
+
+def _current(workspace: Workspace) -> str:
+    """Name of the current detector, which there is."""
+    path = workspace.current_detector()
+    return path.stem if path is not None else ""
 
 
 def lost_detector(workspace: Workspace) -> list[str]:

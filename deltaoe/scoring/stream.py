@@ -18,7 +18,7 @@ from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.options import ScoreOptions
 from deltaoe.scoring.resolve import chosen_detector, saved_detector
 from deltaoe.scoring.scorer import Scorer
-from deltaoe.scoring.staleness import staleness
+from deltaoe.scoring.staleness import data_behind, staleness
 from deltaoe.scoring.verdicts import decide, tabulated
 from deltaoe.scoring.vocabulary import check_vocabulary, vocabulary_once, vocabulary_source, with_names
 from deltaoe.store.feature_store import Digests, Features, FeatureStore
@@ -65,7 +65,8 @@ class ScoreStream:
         options.check()
         _check_fits(options)
         saved = saved_detector(workspace, options)
-        stale = staleness(workspace, options, saved[0] if saved else None, on)
+        behind = data_behind(workspace, options, saved[0] if saved else None)
+        stale = staleness(workspace, options, saved[0] if saved else None, behind, on)
         self.detector, self.origin, self._source, self.notes = chosen_detector(
             saved, None, workspace, options, on
         )

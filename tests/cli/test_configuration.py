@@ -15,6 +15,7 @@ from command import Fails, Run, contents
 
 from deltaoe.errors import ConfigError
 from deltaoe_cli.command import Command, commands, variable
+from deltaoe_cli.defaults_file import ASKED_EACH_TIME
 from deltaoe_cli.main import app
 from deltaoe_cli.option_kinds import flag, kinds_of
 
@@ -87,6 +88,13 @@ def test_each_option_takes_the_same_value_from_flag_variable_and_file(
     assert source[name] == "DEFAULT"
     by_flag, source = parsed(words, *said)
     assert (source[name], by_flag[name] != usual[name]) == ("COMMANDLINE", True)
+    if flag(option) in ASKED_EACH_TIME:
+        monkeypatch.setenv(variable(option), "1" if value is True else str(value))
+        assert parsed(words)[0] == usual
+        Path("deltaoe.toml").write_text(f"[{'.'.join(words)}]\n{flag(option)} = {json.dumps(value)}\n")
+        with pytest.raises(ConfigError, match="is asked for each time"):
+            parsed(words)
+        return
     fact = (words, flag(option)) in FACTS
     monkeypatch.setenv(
         variable(option), "1" if value is True else value[0] if isinstance(value, list) else str(value)
