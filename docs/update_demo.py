@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 DOCS = Path(__file__).parent
-WIDTH, HEIGHT = 1180, 1240
+WIDTH, HEIGHT = 1180, 1620
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--hide-scrollbars"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+import numpy as np
+
 from deltaoe.errors import StoreError
 from deltaoe.extraction.changes import added_since_extract
 from deltaoe.progress import OnEvent, silent
@@ -78,7 +80,10 @@ def used_before(data: DataSet | None, detector: Detector, digests: Digests) -> l
     """
     if data is None or data.space_id != detector.space.id or not len(detector.calibration):
         return []
-    own = {key for key, label in zip(data.keys(), data.class_of.tolist(), strict=True) if label >= 0}
+    # Classes that were added later are none of the detector's.
+    known = np.isin(data.class_names, detector.class_names)
+    counted = (data.class_of >= 0) & known[data.class_of]
+    own = {key for key, counts in zip(data.keys(), counted.tolist(), strict=True) if counts}
     raw = digests.tobytes()
     count = sum(raw[i : i + 32] in own for i in range(0, len(raw), 32))
     if not count:
