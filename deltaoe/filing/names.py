@@ -24,7 +24,7 @@ def safe_name(text: str) -> str:
 
     Example:
         >>> safe_name("sailing boat"), safe_name("../a:b."), safe_name("nul.txt"), safe_name(" . ")
-        ('sailing boat', '_.__a_b', '_nul.txt', 'unnamed')
+        ('sailing boat', '_._a_b', '_nul.txt', 'unnamed')
     """
     name = "".join("_" if unicodedata.category(one) in {"Cc", "Cf", "Zl", "Zp"} else one for one in text)
     name = _FORBIDDEN.sub("_", name).strip(" ").rstrip(" .")
