@@ -60,6 +60,8 @@ class Hub:
 
 @pytest.fixture
 def hub(monkeypatch):
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):  # tests may run where one is set
+        monkeypatch.delenv(name, raising=False)
     return Hub(monkeypatch)
 
 
