@@ -64,13 +64,7 @@ def register(app: typer.Typer) -> None:
 @with_options(DiscoverOptions)
 def discover(
     chosen: DiscoverOptions,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Folders, image files, globs, lists (.txt, .csv), - for a list on stdin; or one data:NAME.",
-            show_default=False,
-        ),
-    ] = None,
+    inputs: options.Images = None,
     as_classes: Annotated[
         Path | None,
         typer.Option(

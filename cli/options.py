@@ -43,3 +43,10 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print details, t
 Force = Annotated[
     bool, typer.Option("--force", help="Replace result files of other inputs, or changed ones.")
 ]
+Images = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Folders, image files, globs, lists (.txt, .csv), - for a list on stdin; or one data:NAME.",
+        show_default=False,
+    ),
+]

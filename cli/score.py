@@ -75,13 +75,7 @@ def register(app: typer.Typer) -> None:
 @with_options(ScoreOptions)
 def score(
     chosen: ScoreOptions,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Folders, image files, globs, lists (.txt, .csv), - for a list on stdin; or one data:NAME.",
-            show_default=False,
-        ),
-    ] = None,
+    inputs: options.Images = None,
     report: Annotated[
         list[ReportKind] | None,
         typer.Option(

@@ -113,14 +113,8 @@ def _compared(data: DataSet, workspace: Workspace, files: FileList, thorough: bo
         StoreError,
     ):  # what the records would say is not known: commands that need them say what is wrong
         return Changes(added=len(new), removed=removed)
-    same = (
-        records.known
-        & (records.size == np.asarray(part.size))
-        & (records.mtime_ns == np.asarray(part.mtime_ns))
-    )
-    failed = np.zeros(len(part), dtype=bool)
-    failed[list(records.problem)] = True
-    added = int(np.count_nonzero(~(failed & same)[: len(new)]))
+    same = records.unchanged(part.size, part.mtime_ns)
+    added = int(np.count_nonzero(~(records.failed & same)[: len(new)]))
     return Changes(added, removed, int(np.count_nonzero(~same[len(new) :])))
 
 

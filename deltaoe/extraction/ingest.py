@@ -157,13 +157,7 @@ def recorded_states(
         options: which views are needed, and whether files that failed are read again.
     """
     recorded = store.files(keys)
-    unchanged = (
-        recorded.known
-        & (recorded.size == np.asarray(files.size))
-        & (recorded.mtime_ns == np.asarray(files.mtime_ns))
-    )
-    failed = np.zeros(len(files), dtype=bool)
-    failed[list(recorded.problem)] = True
+    unchanged, failed = recorded.unchanged(files.size, files.mtime_ns), recorded.failed
     unreadable = np.zeros(len(files), dtype=bool)
     unreadable[list(files.problems)] = True
     usable = unchanged & ~failed

@@ -57,6 +57,20 @@ class FileRecords(NamedTuple):
     digest: Digests
     problem: dict[int, str]
 
+    def unchanged(self, sizes: npt.ArrayLike, mtimes_ns: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """(n,) whether a file now of this size (n,) and modification time (n,) is the one that was observed."""
+        same: npt.NDArray[np.bool_] = (
+            self.known & (self.size == np.asarray(sizes)) & (self.mtime_ns == np.asarray(mtimes_ns))
+        )
+        return same
+
+    @property
+    def failed(self) -> npt.NDArray[np.bool_]:
+        """(n,) whether it was no usable image."""
+        failed = np.zeros(len(self.known), dtype=bool)
+        failed[list(self.problem)] = True
+        return failed
+
 
 class StoreIndex:
     """The shards of a folder, and in which of them each feature and each observation of a file lies.
