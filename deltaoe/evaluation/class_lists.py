@@ -11,6 +11,7 @@ from typing import Literal
 
 from deltaoe.clip.imagenet import imagenet_names
 from deltaoe.errors import DataError, ModelError
+from deltaoe.images.cells import text_cell
 from deltaoe.images.inputs import find_files
 from deltaoe.images.labels import tidy
 from deltaoe.progress import Event, OnEvent
@@ -61,7 +62,7 @@ def select_class_folders(
     ):
         table = csv.writer(out)
         table.writerow(("path", "class"))
-        table.writerows((os.path.abspath(file), name) for file, name in rows)
+        table.writerows((os.path.abspath(file), text_cell(name)) for file, name in rows)
     return os.fspath(path)
 
 

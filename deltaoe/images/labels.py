@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import ConfigError, DataError, os_reason
+from deltaoe.images.cells import cell_text
 from deltaoe.images.layout import Layout
 
 Key = TypeVar("Key", bound=Hashable)
@@ -173,7 +174,7 @@ def read_classes_csv(path: Path) -> dict[str, str]:
         ) from cause
     renames: dict[str, str] = {}
     for number, row in enumerate(rows, start=1):
-        cells = [cell.strip() for cell in row]
+        cells = [cell_text(cell.strip()) for cell in row]
         if not any(cells) or (number == 1 and [c.lower() for c in cells] == ["folder", "name"]):
             continue
         if len(cells) != 2 or not all(cells):

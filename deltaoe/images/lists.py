@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 
 from deltaoe.errors import DataError
+from deltaoe.images.cells import cell_text
 
 # The user's separator first; spreadsheets in half of Europe write ";" into a .csv.
 _TABLES = {".csv": ",;\t", ".tsv": "\t,;"}
@@ -104,9 +105,9 @@ def _table(name: str, text: str, delimiters: str, class_names: tuple[str, ...]) 
                 )
             paths.append(row[column])
             if class_column is not None:
-                classes.append(sys.intern(row[class_column].strip()))
+                classes.append(sys.intern(cell_text(row[class_column].strip())))
             if domain_column is not None:
-                domains.append(sys.intern(row[domain_column].strip()))
+                domains.append(sys.intern(cell_text(row[domain_column].strip())))
     except csv.Error as cause:
         raise DataError(
             f"{name}, line {rows.line_num}: {cause}", hint="is a quotation mark left open?"
