@@ -12,6 +12,8 @@ from deltaoe.images.layout import Layout
 from deltaoe.options import EXPERT, Option, Options, Unset
 
 MAX_VIEWS = 1000
+# The largest picture that is accepted takes a few seconds, in any format.
+IMAGE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class IngestOptions(Options):
         retry_failed: read files again that failed before.
         batch_size: pictures per model call, None for the device's usual; halved where memory runs out.
         workers: processes that decode, 0 for threads of this one, None for one per usable CPU.
+        image_seconds: how long a process may take to decode an image, per view, before the image counts as failed; 0
+            for as long as it likes. Threads have no limit.
     """
 
     views: Annotated[
@@ -54,6 +58,14 @@ class IngestOptions(Options):
             hint="or auto",
         ),
     ] = None
+    image_seconds: Annotated[
+        float,
+        Option(
+            "Give an image up that is not decoded within so many seconds; 0 waits for ever.",
+            panel=EXPERT,
+            at_least=0,
+        ),
+    ] = IMAGE_SECONDS
 
 
 @dataclass(frozen=True)
