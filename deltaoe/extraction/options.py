@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from deltaoe.clip.options import ModelOptions
 from deltaoe.clip.reference import DEFAULT_MODEL
-from deltaoe.images.layout import Layout
+from deltaoe.images.layout import Layout, check_layout
 from deltaoe.options import EXPERT, Option, Options, Unset
 
 MAX_VIEWS = 1000
@@ -84,7 +84,8 @@ class ExtractOptions(Options):
     layout: Annotated[
         Layout | None,
         Option(
-            "What the folders mean: class folders, or domains that hold them; table: a list says it.",
+            "Levels of folders from the top: class, domain/class, split/class, class/split, */class …; flat: no "
+            "classes; table: a list says them.",
             auto=True,
         ),
     ] = None
@@ -98,3 +99,9 @@ class ExtractOptions(Options):
         Literal["float16", "float32"] | None,
         Option("How features are kept.", panel=EXPERT, unset="as the cache has them, else float16"),
     ] = None
+
+    def check(self) -> None:
+        """Raise ConfigError for a value out of range, or a layout that is none."""
+        super().check()
+        if self.layout is not None:
+            check_layout(self.layout)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from deltaoe.data_frame import categorical, data_frame, texts
 from deltaoe.errors import ConfigError, StoreError
 from deltaoe.functional.sampling import few_shot_split
-from deltaoe.images.layout import Layout
+from deltaoe.images.layout import Layout, is_layout
 from deltaoe.images.splits import SPLITS
 from deltaoe.short_repr import counted, listed, of_classes, short_repr
 from deltaoe.store.atomic import replacing
@@ -206,7 +206,7 @@ class DataSet:
         )
         fits = (
             len(self.digests) == len(self)
-            and self.layout in get_args(Layout)
+            and is_layout(self.layout)
             and all(isinstance(text, str) for text in texts)
             and self.split_names == tuple(split for split in SPLITS if split in self.split_names)
             and all(index.shape == (len(self),) and index.dtype == np.int64 for index, _ in columns)
