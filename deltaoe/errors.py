@@ -64,6 +64,10 @@ class DamagedError(StoreError):
     """All bytes of a file of the store can be read, and are not what was written: by their checksum or their structure."""
 
 
+class StoreWarning(UserWarning):
+    """Something about the workspace or the feature store that a user should know, and that stops nothing."""
+
+
 class MismatchError(DeltaoeError):
     """Two things that must belong together do not, such as a detector and a model, or features of two spaces."""
 

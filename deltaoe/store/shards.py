@@ -152,9 +152,11 @@ def read_index(file: h5py.File, space: FeatureSpace) -> ShardIndex:
         UnreadableError: it is of another space than ``space``.
         DamagedError: its parts do not fit together.
     """
-    if file.attrs.get("space") != space.id:
+    if not isinstance(home := file.attrs.get("space"), str):
+        raise DamagedError("it does not say which space its features are of")
+    if home != space.id:
         raise UnreadableError(
-            f"it holds features of another space ({file.attrs.get('space')})",
+            f"it holds features of another space ({home})",
             hint="move it into the folder of that space, or away",
         )
     old = int(file.attrs["version"]) < 2
