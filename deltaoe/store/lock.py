@@ -22,9 +22,9 @@ from deltaoe.errors import ConfigError, InUseError, StoreError, StoreWarning, Un
 from deltaoe.files import read_small_file
 from deltaoe.store.atomic import TEMPORARY_PREFIX, cannot_write, write_json
 from deltaoe.store.lock_file import NAME, Held, is_held, lock_file
+from deltaoe.store.place import LOCKS
 from deltaoe.store.read_errors import NO_LOCKS
 
-VARIABLE = "DELTAOE_LOCKS"
 _WAYS = ("auto", "system", "file")
 _OWNER = "writer.json"
 _PATIENCE_SECONDS = 30.0
@@ -93,9 +93,9 @@ def _lock(folder: Path, patience: float) -> Iterator[None]:
         ConfigError: the environment variable has no such value.
         OSError: the folder cannot be written.
     """
-    way = os.environ.get(VARIABLE) or "auto"
+    way = os.environ.get(LOCKS) or "auto"
     if way not in _WAYS:
-        raise ConfigError(f"{VARIABLE} is {way!r}", hint=f"it can be {', '.join(_WAYS)}")
+        raise ConfigError(f"{LOCKS} is {way!r}", hint=f"it can be {', '.join(_WAYS)}")
     with contextlib.ExitStack() as held:
         if way == "file" or not _entered(held, folder, patience, way):
             held.enter_context(lock_file(folder, patience))
@@ -114,11 +114,11 @@ def _entered(held: contextlib.ExitStack, folder: Path, patience: float, way: str
         if way == "system":
             raise UnreadableError(
                 f"cannot lock {folder}: {os_reason(cause)}",
-                hint=f"unset {VARIABLE}, or set it to file: a lock file is used then",
+                hint=f"unset {LOCKS}, or set it to file: a lock file is used then",
             ) from cause
         warnings.warn(
-            f"{folder} is on a disk without file locks ({os_reason(cause)}): lock files are used instead, which "
-            f"{VARIABLE}=file chooses without this warning",
+            f"the workspace's disk has no file locks ({os_reason(cause)}): lock files are used instead, which "
+            f"{LOCKS}=file chooses without this warning",
             StoreWarning,
             stacklevel=2,
         )
