@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.data_frame import categorical, data_frame, texts
-from deltaoe.errors import ConfigError, StoreError
+from deltaoe.errors import ConfigError, DamagedError
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.images.layout import Layout, is_layout
 from deltaoe.images.splits import SPLITS
@@ -196,7 +196,7 @@ class DataSet:
         return data
 
     def check(self) -> None:
-        """Raise StoreError unless its parts fit together."""
+        """Raise DamagedError unless its parts fit together."""
         texts = (*self.class_names, *self.domain_names, self.model, self.space_id, self.name)
         given = self.text_features
         columns = (
@@ -215,4 +215,4 @@ class DataSet:
             and all(((index >= -1) & (index < len(names))).all() for index, names in columns)
         )
         if not fits:
-            raise StoreError("its parts do not fit together")
+            raise DamagedError("its parts do not fit together")
