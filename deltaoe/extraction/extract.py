@@ -168,6 +168,8 @@ def _data_set(
         digests=result.digests,
         class_of=labelling.class_of,
         domain_of=labelling.domain_of,
+        split_names=labelling.split_names,
+        split_of=labelling.split_of,
     )
 
 

@@ -15,13 +15,15 @@ import numpy.typing as npt
 
 from deltaoe.errors import ConfigError, DataError, os_reason
 from deltaoe.images.layout import Layout
+from deltaoe.images.splits import SPLITS
 
 Key = TypeVar("Key", bound=Hashable)
+Named = tuple[str | None, str | None, str | None]  # class, domain and split
 
 
 @dataclass(frozen=True)
 class Labelling:
-    """Class and domain of each of n images, in the order of the paths given.
+    """Class, domain and split of each of n images, in the order of the paths given.
 
     Attributes:
         layout: where they come from.
@@ -29,6 +31,8 @@ class Labelling:
         domain_names: sorted; empty if the layout has no domains.
         class_of: (n,) int64, index into ``class_names``; −1 for a file above the class folders.
         domain_of: (n,) int64, index into ``domain_names``; −1 for a file without one.
+        split_names: those of ``train``, ``val`` and ``test`` that there are, in this order; empty without splits.
+        split_of: (n,) int64, index into ``split_names``; −1 for a file of no split.
     """
 
     layout: Layout
@@ -36,6 +40,8 @@ class Labelling:
     domain_names: tuple[str, ...]
     class_of: npt.NDArray[np.int64]
     domain_of: npt.NDArray[np.int64]
+    split_names: tuple[str, ...]
+    split_of: npt.NDArray[np.int64]
 
 
 def detect_layout(paths: Iterable[str]) -> Layout:
@@ -103,25 +109,35 @@ def label_paths(
                 hint=f"did you mean {close[0]!r}?" if close else "its first column is the folder's name",
             )
     named = {
-        path: (None if folder is None else renames.get(folder, tidy(folder)), domain)
+        path: (None if folder is None else renames.get(folder, tidy(folder)), domain, None)
         for path, (folder, domain) in places.items()
     }
     return _labelling(layout, folders, named)
 
 
-def label_table(classes: Sequence[str], domains: Sequence[str] | None) -> Labelling:
-    """Class and domain of each of n images as a table gives them; an empty cell is none.
+def label_table(
+    classes: Sequence[str], domains: Sequence[str] | None, splits: Sequence[str] | None = None
+) -> Labelling:
+    """Class, domain and split of each of n images as a table gives them; an empty cell is none.
 
     Args:
         classes: n cells.
         domains: n cells; None if the table has no such column.
+        splits: n cells, ``train``, ``val`` or ``test`` each; None if the table has no such column.
 
     Example:
         >>> label_table(["dog", "", "cat"], None).class_of.tolist()
         [1, -1, 0]
+        >>> label_table(["dog", "cat"], None, ["test", "train"]).split_of.tolist()
+        [1, 0]
     """
-    pairs = list(zip(classes, domains if domains is not None else [""] * len(classes), strict=True))
-    return _labelling("table", pairs, {pair: (pair[0] or None, pair[1] or None) for pair in set(pairs)})
+    none = [""] * len(classes)
+    cells = list(
+        zip(classes, none if domains is None else domains, none if splits is None else splits, strict=True)
+    )
+    return _labelling(
+        "table", cells, {row: (row[0] or None, row[1] or None, row[2] or None) for row in set(cells)}
+    )
 
 
 def _place(parts: Sequence[str], level: int) -> tuple[str | None, str | None]:
@@ -130,19 +146,19 @@ def _place(parts: Sequence[str], level: int) -> tuple[str | None, str | None]:
     return folder, parts[0] if level == 1 and len(parts) > 1 else None
 
 
-def _labelling(
-    layout: Layout, keys: Sequence[Key], named: Mapping[Key, tuple[str | None, str | None]]
-) -> Labelling:
-    """The labelling of n images by their keys; ``named`` holds class and domain of each distinct key."""
-    class_names = tuple(sorted({name for name, _ in named.values() if name is not None}))
-    domain_names = tuple(sorted({domain for _, domain in named.values() if domain is not None}))
-    class_index: dict[str | None, int] = {name: i for i, name in enumerate(class_names)}
-    domain_index: dict[str | None, int] = {name: i for i, name in enumerate(domain_names)}
+def _labelling(layout: Layout, keys: Sequence[Key], named: Mapping[Key, Named]) -> Labelling:
+    """The labelling of n images by their keys; ``named`` holds class, domain and split of each distinct key."""
     number = {key: i for i, key in enumerate(named)}
-    classes = np.array([class_index.get(name, -1) for name, _ in named.values()], dtype=np.int64)
-    domains = np.array([domain_index.get(domain, -1) for _, domain in named.values()], dtype=np.int64)
     index = np.fromiter(map(number.__getitem__, keys), dtype=np.int64, count=len(keys))
-    return Labelling(layout, class_names, domain_names, classes[index], domains[index])
+    columns = list(zip(*named.values(), strict=True)) or [(), (), ()]
+    names = [tuple(sorted({cell for cell in column if cell is not None})) for column in columns]
+    names[2] = tuple(split for split in SPLITS if split in names[2])
+    rows = []
+    for known, column in zip(names, columns, strict=True):
+        place: dict[str | None, int] = {name: i for i, name in enumerate(known)}
+        rows.append(np.array([place.get(cell, -1) for cell in column], dtype=np.int64)[index])
+    classes, domains, splits = rows
+    return Labelling(layout, names[0], names[1], classes, domains, names[2], splits)
 
 
 def tidy(folder: str) -> str:

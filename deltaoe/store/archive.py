@@ -31,7 +31,7 @@ from deltaoe.store.hdf5 import (
 
 _KIND = "archive"
 _COLUMNS = ("class_of", "domain_of")
-_HEAD = ("model", "layout", "class_names", "domain_names", "name")
+_HEAD = ("model", "layout", "class_names", "domain_names", "split_names", "name")
 
 
 def write_archive(
@@ -74,6 +74,8 @@ def write_archive(
             put_digests(out, "path_digest", data.digests)
             for name in _COLUMNS:
                 out.create_dataset(name, data=getattr(data, name))
+            if data.split_names:
+                out.create_dataset("split_of", data=data.split_of)
             if data.text_features is not None:
                 out.create_dataset("text_features", data=data.text_features)
             put_digests(out, "digest", digests)
@@ -110,6 +112,8 @@ def read_archive(path: Path) -> tuple[DataSet, FeatureSpace]:
             digests=get_digests(file, "path_digest"),
             class_of=file["class_of"][()],
             domain_of=file["domain_of"][()],
+            split_names=tuple(head.get("split_names", ())),
+            **({"split_of": file["split_of"][()]} if "split_of" in file else {}),
             name=head["name"],
             text_features=file["text_features"][()] if "text_features" in file else None,
         )
