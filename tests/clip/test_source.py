@@ -254,7 +254,7 @@ def of_file(workspace, named, **options):
     expected = FeatureSpace.imported(named, 16, "float16")
     given = ModelOptions(device="cpu", offline=True, **options)
     return ModelSource(
-        given, workspace, model, on=lambda event: None, expected=expected, owner="x.safetensors"
+        given, workspace, named, on=lambda event: None, expected=expected, owner="x.safetensors"
     )
 
 
