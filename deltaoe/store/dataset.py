@@ -19,7 +19,16 @@ from deltaoe.images.layout import Layout, is_layout
 from deltaoe.images.splits import SPLITS
 from deltaoe.short_repr import counted, listed, of_classes, short_repr
 from deltaoe.store.atomic import replacing
-from deltaoe.store.hdf5 import created, encoded, get_digests, get_strings, opened, put_digests, put_strings
+from deltaoe.store.hdf5 import (
+    check_checksum,
+    created,
+    encoded,
+    get_digests,
+    get_strings,
+    opened,
+    put_digests,
+    put_strings,
+)
 
 if TYPE_CHECKING:
     from deltaoe.data_frame import DataFrame
@@ -169,8 +178,9 @@ class DataSet:
 
     @classmethod
     def load(cls, path: Path) -> DataSet:
-        """Read what :meth:`save` wrote. Raises StoreError, naming the file, if it cannot be read."""
+        """Read what :meth:`save` wrote. Raises StoreError, naming the file, if it cannot be read or was changed."""
         with opened(path, "dataset") as file:
+            check_checksum(file)
             head = json.loads(file.attrs["head"])
             root = os.fsdecode(get_strings(file, "root")[0])
             data = cls(
