@@ -126,7 +126,9 @@ def check_thumbnails(folder: Path | None, *, report: bool) -> None:
 def say_thumbnails(folder: Path | None, result: ScoreResult, screen: Screen) -> None:
     """Say why imported images have no thumbnails in a report, or that the folder for them was not needed."""
     if result.claimed and folder is None:
-        screen.note("no thumbnails: these images were imported; --thumbnails DIR looks for their files in DIR")
+        screen.note(
+            "no thumbnails: these images were imported; --thumbnails DIR looks for their files in DIR"
+        )
     elif folder is not None and not result.claimed:
         screen.note("--thumbnails changes nothing: these images were not imported")
 
