@@ -11,7 +11,7 @@ from deltaoe.errors import ConfigError
 from deltaoe.images.listed_files import normal
 from deltaoe.images.tables import BLANK, SEPARATORS, Table, is_regular, tables_of, width
 from deltaoe.images.text_files import read_text, refuse_other_formats
-from deltaoe.images.titles import CLASSES, FOLDERS, NAMES, title_word
+from deltaoe.images.titles import CLASSES, FOLDERS, NAMES, SURE_FOLDERS, title_word
 
 _SHOWN = 3
 
@@ -56,9 +56,11 @@ class ClassesFile:
         """
         known = _KnownFolders(folders)
         readings = [one for table in self._tables() for one in _readings(table, known)]
-        if not readings:
-            self._explain()
-        best = max(readings, key=lambda one: one.fitting)
+        best = max(readings, key=lambda one: one.fitting, default=None)
+        if best is None or not best.fitting:
+            self._check_rows()
+        if best is None:
+            raise ConfigError(f"{self.name} names no folder", hint="one row per folder: folder,name")
         if not best.fitting:
             raise self._none_fits(best, folders)
         names, absent = best.names(known)
@@ -78,19 +80,26 @@ class ClassesFile:
     def _tables(self) -> list[Table]:
         return tables_of(self.name, self.text, (*SEPARATORS, BLANK), ConfigError)
 
-    def _explain(self) -> None:
-        """Raise what is wrong with the likeliest reading."""
-        table = max(
-            self._tables(), key=lambda table: (len((table.sample() or [[]])[0]) > 1, table.separator != BLANK)
-        )
-        for line, cells in table.rows():  # an open quotation mark is named here
-            if len(cells) != 2 or not all(map(str.strip, cells)):
+    def _check_rows(self) -> None:
+        """Raise ConfigError for the first row that has not two cells in the likeliest reading, or an open quote."""
+
+        def likely(table: Table) -> tuple[bool, bool, bool]:
+            rows = table.sample()
+            return is_regular(rows), bool(rows) and len(rows[0]) > 1, table.separator != BLANK
+
+        table = max(self._tables(), key=likely)
+        for line, cells in table.rows():
+            if (
+                len(cells) < 2
+                or not all(map(str.strip, cells[:2]))
+                or (len(cells) > 2 and not is_regular(table.sample()))
+            ):
+                number = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
                 raise ConfigError(
-                    f"{self.name}, line {line}: {len(cells)} {'cell' if len(cells) == 1 else 'cells'} between "
-                    f"{table.separator_name}; expected two, folder and name",
-                    hint='for example: n02123045,tabby cat   (quote a name with a comma: n02123045,"cat, tabby")',
+                    f"{self.name}, line {line}: expected two cells, folder and name, and found {number} "
+                    f"({table.separator_name} between them)",
+                    hint='for example: n02123045,tabby cat   (a name with a comma in quotes: n02123045,"cat, tabby")',
                 )
-        raise ConfigError(f"{self.name} names no folder", hint="one row per folder: folder,name")
 
     def _none_fits(self, best: _Reading, folders: Collection[str]) -> ConfigError:
         listed = best.cells(best.folder)
@@ -174,8 +183,9 @@ def _readings(table: Table, known: _KnownFolders) -> list[_Reading]:
     below = rows[1:] if has_header else rows
     if not below:
         return []
-    fitting = [sum(known.find(cells[i].strip()) is not None for _, cells in below) for i in range(columns)]
-    folder = max(range(columns), key=lambda i: (fitting[i], has_header and words[i] in FOLDERS[:12], -i))
+    found = [[known.find(cells[i].strip()) for _, cells in below] for i in range(columns)]
+    fitting = [sum(folder is not None for folder in column) for column in found]
+    folder = _folder_column(words if has_header else [], found)
     others = [i for i in range(columns) if i != folder and any(cells[i].strip() for _, cells in below)]
     if len(others) > 1:  # numbers of classes and the like
         others = [i for i in others if not all(cells[i].strip().isdecimal() for _, cells in below)] or others
@@ -193,3 +203,18 @@ def applied(
 ) -> tuple[Mapping[str, str], list[str]]:
     """Class folder → class name for these folders, and sentences on how a file was read; raises as ``among`` does."""
     return renames.among(folders) if isinstance(renames, ClassesFile) else (renames or {}, [])
+
+
+def _folder_column(words: Sequence[str], found: Sequence[Sequence[str | None]]) -> int:
+    """The column of folders: the one whose title says so, the first, or another if two or more folders stand there.
+
+    Args:
+        words: the titles; empty without a header.
+        found: for each column, the folder that each of its cells names, or None.
+    """
+    different = [len({*column} - {None}) for column in found]
+    for i, word in enumerate(words):
+        if word in FOLDERS[:SURE_FOLDERS] and different[i]:
+            return i
+    most = max(range(len(found)), key=lambda i: (different[i], -i))
+    return most if not different[0] and different[most] > 1 else 0

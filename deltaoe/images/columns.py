@@ -149,16 +149,16 @@ def _path_column(table: Table, columns: Sequence[Column], has_header: bool) -> C
             f"{table.name}: several columns name images: {_listed(named)}",
             hint="give the one with the paths the title path",
         )
-    if any(column.addresses for column in columns) and not titled:
+    if any(column.addresses for column in titled or columns):
         raise DataError(
             f"{table.name} names addresses on the web, no files",
             hint="download the images, and name the files in a column path",
         )
     if titled:
         return titled[0]
-    first = _listed(columns) if has_header else ""
+    first = ", ".join(cell.strip() for cell in next(table.rows())[1][:8])
     raise DataError(
-        f"{table.name}, line 1: there is no column of paths" + (f" (only: {first})" if first else ""),
+        f"{table.name}, line 1: there is no column of paths (only: {first})",
         hint="its first line must name one of the columns path; class, domain and split may follow",
     )
 

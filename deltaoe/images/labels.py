@@ -106,9 +106,10 @@ def label_paths(
     folders = [path.rpartition("/")[0] for path in paths]
     places = {path: _place(path.split("/") if path else [], level) for path in set(folders)}
     present = {folder for folder, _ in places.values() if folder is not None}
-    names, notes = applied(renames, present)
+    given, notes = applied(renames, present)
+    names = {folder: tidy(name) for folder, name in given.items()}
     named = {
-        path: (None if folder is None else tidy(names.get(folder, folder)), domain, None)
+        path: (None if folder is None else names.get(folder) or tidy(folder), domain, None)
         for path, (folder, domain) in places.items()
     }
     return replace(_labelling(layout, folders, named), renames=names, notes=notes)

@@ -56,6 +56,7 @@ FOLDERS = _words(
     "folder foldername dir directory path id wnid wordnetid synset synsetid code classid classcode key class label",
     "name old from original source",
 )
+SURE_FOLDERS = 4  # of these, the first mean nothing else
 NAMES = _words(
     "name classname names prompt words word text description title new to target label labelname class caption",
     "displayname english synonyms lemma lemmas",

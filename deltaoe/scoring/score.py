@@ -208,7 +208,8 @@ def score(
         model=str(source.ref) if data is None else detector.space.model,
         encoded=images.encoded,
         reused=images.reused,
-        notes=[*images.notes, *stale]
+        notes=list(images.notes)
+        + stale
         + used_before(behind, detector, images.digests)
         + lacking
         + _notes(detector, data, scorer.recall, exact)
