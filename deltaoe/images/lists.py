@@ -100,19 +100,17 @@ def read_list(
     """
     wanted = wanted or Wanted()
     table = None
-    if not suffix:  # what find prints may begin with a name like a mark of UTF-16
-        text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-    else:
-        text = decoded(name, data)
-        if "\0" not in text or suffix in _TABLES:
-            refuse_other_formats(name, suffix, text, images=True)
-            table = _table(name, text, suffix) if suffix in _TABLES else _table_in_lines(name, text, exists)
+    # What find prints may begin with a name like a mark of UTF-16 or UTF-8.
+    text = decoded(name, data) if suffix else data.decode("utf-8", "surrogateescape")
+    if suffix in _TABLES or (suffix and "\0" not in text):
+        refuse_other_formats(name, suffix, text, images=True)
+        table = _table(name, text, suffix) if suffix in _TABLES else _table_in_lines(name, text, exists)
     if table is not None:
         listed = _columns(table, wanted)
     elif "\0" in text:
         listed = Listed([path for path in text.split("\0") if path])
     else:
-        lines = (line.removesuffix("\r") for line in text.split("\n"))
+        lines = (line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n"))
         listed = Listed([line for line in lines if line.strip()])
     if not listed.paths:
         raise DataError(f"{name} names no files", hint="one path per line, relative to where the list is")
