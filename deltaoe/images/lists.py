@@ -6,17 +6,19 @@ import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from deltaoe.errors import DataError
 from deltaoe.images.columns import Roles, is_header, roles_of
 from deltaoe.images.splits import canonical_split
-from deltaoe.images.tables import SEPARATORS, Table, body, interned, is_regular, tables_of
+from deltaoe.images.tables import SEPARATORS, Table, body, interned, is_regular, tables_of, width
 from deltaoe.images.text_files import decoded, refuse_other_formats
-from deltaoe.images.titles import known_titles
+from deltaoe.images.titles import CLASS_NUMBERS, CLASSES, NAMES, PATHS, known_titles, title_word
 from deltaoe.images.walk import SUFFIXES, is_image
 
 # The user's separator first; spreadsheets in half of Europe write ";" into a .csv.
 _TABLES = {".csv": ",;\t|", ".tsv": "\t,;|", ".tab": "\t,;|", ".psv": "|,;\t"}
+TABLE_SUFFIXES = frozenset(_TABLES)
 LIST_SUFFIXES = frozenset({".txt", ".lst", *_TABLES})
 # What stands behind the last suffix of an image in a line: "a b.jpg 3".
 _BEHIND = re.compile(
@@ -235,3 +237,19 @@ def _read(table: Table, has_header: bool, columns: int, roles: Roles) -> Listed:
         roles.notes,
         is_table=True,
     )
+
+
+def only_column(name: str, text: str, what: Literal["paths", "labels", "names"]) -> list[str]:
+    """The cells of a table with one column, without a title of what is looked for; empty if it has several columns.
+
+    Raises:
+        DataError: a row cannot be read.
+    """
+    (table, *_) = tables_of(name, text, (",",))
+    if any(is_regular(one.sample()) for one in tables_of(name, text)) or not table.sample():
+        return []
+    rows = [cells for _, cells in table.rows()]
+    if any(width(row) > 1 for row in rows):
+        return []
+    titles = PATHS if what == "paths" else (*CLASSES, *CLASS_NUMBERS, *NAMES)
+    return [row[0].strip() for row in rows[1 if title_word(rows[0][0]) in titles else 0 :]]
