@@ -14,11 +14,11 @@ from deltaoe.extraction.changes import fingerprint_of, remember_folders
 from deltaoe.extraction.ingest import Ingested, ingest
 from deltaoe.extraction.options import ExtractOptions
 from deltaoe.images.classes_file import ClassesFile
+from deltaoe.images.detection import detect_layout
 from deltaoe.images.inputs import FileList, Ignored, find_files
 from deltaoe.images.labels import (
     Labelling,
     check_name,
-    detect_layout,
     label_paths,
     label_table,
 )

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import ConfigError, DataError
-from deltaoe.files import check_regular, read_small_file
+from deltaoe.files import check_regular_file, read_small_file
 from deltaoe.images.label_files import read_label_names
 from deltaoe.images.lists import TABLE_SUFFIXES, Wanted, only_column
 from deltaoe.images.lists import read_list as read_table
@@ -41,7 +41,7 @@ def read_list(path: Path, what: What = "paths") -> Values:
     """
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        check_regular(path)
+        check_regular_file(path)
         column = npy_column(path)
         if len(column.shape) == 1 or column.kind == "pickle":
             return values_of(path, column)
@@ -113,17 +113,16 @@ def strings(values: Values) -> list[str]:
 def read_label_list(path: Path, names: Sequence[str] | None) -> Values:
     """The labels of a list file: n class names or n integers, as :func:`read_list` reads them.
 
-    The lines of a .txt file, or cells of a table, are integers if all of them that are not empty are, unless all are among ``names``.
+    The lines of a .txt file and the cells of a table are integers if all of them that are not empty are, unless all are
+    among ``names``.
 
     Raises:
         ConfigError, DataError: as :func:`read_list` does.
     """
     values = read_list(path, "labels")
-    if (
-        path.suffix.lower() not in {".txt", *TABLE_SUFFIXES}
-        or not isinstance(values, list)
-        or {*values} <= {"", *(names or ())}
-    ):
+    if not isinstance(values, list) or path.suffix.lower() not in {".txt", *TABLE_SUFFIXES}:
+        return values
+    if {*values} <= {"", *(names or ())}:
         return values
     if not all(re.fullmatch(r"-?[0-9]{1,18}|", value) for value in values):
         return values
