@@ -146,7 +146,7 @@ def discover(
         screen.warn(sentence)
     if "html" in targets:
         filing.say_thumbnails(thumbnails, found.scored, screen)
-    screen.failures(found.scored.table.failed)
+    screen.failures(found.scored.table.failed, "--verbose", every=verbose)
     _say(found, wanted, "Discovered in " + titled(given), screen, chosen)
     screen.summary("", [(kind, str(path)) for kind, path in targets.items()])
     filed: dict[str, Any] = {}
