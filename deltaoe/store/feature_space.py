@@ -130,7 +130,7 @@ def _problem(values: Mapping[str, Any]) -> str:
             return f"its {name} is {wrong}"
     wanted = {
         "dtype": values["dtype"] in _DTYPES,
-        "precision": values["precision"] in (("imported",) if imported else _PRECISIONS),
+        "precision": values["precision"] in _PRECISIONS or (imported and values["precision"] == "imported"),
         "normalisation": values["normalisation"] in _NORMALISATIONS,
         "dim": 1 <= values["dim"] <= _MOST_DIM,
         "decode_policy": 0 <= values["decode_policy"] < _MOST_DIM,
