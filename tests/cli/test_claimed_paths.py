@@ -27,7 +27,17 @@ def imported(fresh: Path, run: Run) -> Path:
     (fresh / "names.txt").write_text("\n".join([*names, *(f"x{i}.png" for i in range(len(names), 40))]))
     (fresh / "labels.txt").write_text("\n".join(["cat", "dog"] * 20))
     run(
-        *("store", "import", "rows.npy", "--paths", "names.txt", "--labels", "labels.txt", "--name", "theirs"),
+        *(
+            "store",
+            "import",
+            "rows.npy",
+            "--paths",
+            "names.txt",
+            "--labels",
+            "labels.txt",
+            "--name",
+            "theirs",
+        ),
         cwd=fresh,
         model=None,
     )

@@ -123,9 +123,7 @@ def test_damaged_and_interrupted_detectors_are_listed(project_of_two: Path, run:
     assert "bad" not in detectors(project_of_two)
 
 
-def test_a_damaged_detector_is_not_made_the_current_one(
-    project_of_two: Path, run: Run, fails: Fails
-) -> None:
+def test_a_damaged_detector_is_not_made_the_current_one(project_of_two: Path, run: Run, fails: Fails) -> None:
     file = project_of_two / ".deltaoe" / "detectors" / "shop-v1.safetensors"
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
