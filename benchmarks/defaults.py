@@ -30,7 +30,7 @@ from features import load_features
 from shown import show
 
 from deltaoe.clip.frozen import FrozenClip
-from deltaoe.clip.imagenet import imagenet_names
+from deltaoe.images.imagenet import imagenet_names
 from deltaoe.clip.options import ModelOptions
 from deltaoe.clip.reference import ModelRef
 from deltaoe.extraction.extract import extract

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from deltaoe.clip.imagenet import imagenet_names
+from deltaoe.images.imagenet import imagenet_names
 from deltaoe.errors import DataError, ModelError
 from deltaoe.images.inputs import find_files
 from deltaoe.images.labels import tidy

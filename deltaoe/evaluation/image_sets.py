@@ -80,8 +80,9 @@ def load_image_set(
         assert data is not None  # noqa: S101 - only asked without a name it may be None
         return ImageSet(name, data, workspace.features_of(data), 0, ())
     result = extract(given, workspace, ExtractOptions(ingest=ingest), on, source=source, keep=False)
-    notes = (f"{name}: {len(result.failed)} files could not be used",) if result.failed else ()
-    return ImageSet(name, result.data, workspace.features_of(result.data), len(result.failed), notes)
+    notes = [f"{name}: {len(result.failed)} files could not be used"] if result.failed else []
+    notes += [f"{name}: {said}" for said in result.names_said]
+    return ImageSet(name, result.data, workspace.features_of(result.data), len(result.failed), tuple(notes))
 
 
 def load_image_sets(

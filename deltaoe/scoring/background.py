@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.clip.imagenet import imagenet_names
+from deltaoe.images.imagenet import imagenet_names
 from deltaoe.errors import ConfigError, MismatchError
 from deltaoe.functional.text_features import likeness, mine, nearest_label
 from deltaoe.functional.unit_rows import Rows, unit_rows

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny import HUES, make_noise, make_pictures
 
-from deltaoe.clip.imagenet import imagenet_names
+from deltaoe.images.imagenet import imagenet_names
 from deltaoe.clip.options import ModelOptions
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.evaluation.class_lists import imagenet_folders, select_class_folders
