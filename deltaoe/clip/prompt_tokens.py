@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from deltaoe.clip.options import TEMPLATE
 from deltaoe.errors import ConfigError, MismatchError, ModelError
-from deltaoe.images.class_names import look_alikes, shown, unreadable_note
+from deltaoe.images.class_names import look_alike_note, same_prompt_note, shown, unreadable_note
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _BATCH = 512  # prompts per call of the tokenizer
 _LONGEST = 1 << 14  # tokens; no longer prompt is counted to its end
 _SHOWN = 3
+
+# How the user can rename or join the classes of a data set.
+RENAME = "deltaoe extract --classes FILE renames classes, and joins them."
 
 Tokenizer = Callable[..., "Tensor"]
 
@@ -51,7 +54,7 @@ class PromptTokens:
         first: dict[bytes, int] = {}
         same = np.zeros(len(prompts), dtype=np.int64)
         lengths = np.zeros(len(prompts), dtype=np.int64)
-        padding = tokenizer([""])[0, -1].item()
+        padding = int(tokenizer([""])[0, -1])
         limit = 0
         for start in range(0, len(prompts), _BATCH):
             rows = tokenizer(list(prompts[start : start + _BATCH])).numpy()
@@ -112,11 +115,7 @@ def class_notes(
             return notes + prompt_notes(names, tokens, remedy)
         except (ConfigError, MismatchError, ModelError):
             pass  # the command that needs the model says so
-    index = {name: i for i, name in enumerate(names)}
-    first = np.arange(len(names))
-    for group in look_alikes(names):
-        first[[index[name] for name in group]] = index[group[0]]
-    return notes + prompt_notes(names, PromptTokens(first, np.zeros_like(first), 0), remedy)
+    return notes + look_alike_note(names, remedy)
 
 
 def prompt_notes(names: Sequence[str], tokens: PromptTokens, remedy: str = "") -> list[str]:
@@ -127,19 +126,7 @@ def prompt_notes(names: Sequence[str], tokens: PromptTokens, remedy: str = "") -
         tokens: of their prompts.
         remedy: what the user can do, a sentence.
     """
-    notes = []
-    groups = tokens.groups()
-    if groups:
-        listed = "; ".join(
-            " and ".join(shown(names[i], [names[j] for j in group]) for i in group[:_SHOWN])
-            + (f" and {len(group) - _SHOWN:,} more" if len(group) > _SHOWN else "")
-            for group in groups[:_SHOWN]
-        ) + (" …" if len(groups) > _SHOWN else "")
-        number = sum(map(len, groups))
-        notes.append(
-            f"{number:,} classes share their prompt's tokens with another one, so that text cannot tell them apart: "
-            f"{listed}. {remedy}".rstrip()
-        )
+    notes = same_prompt_note([[names[i] for i in group] for group in tokens.groups()], remedy)
     cut = np.flatnonzero(tokens.lengths).tolist()
     if cut:
         listed = ", ".join(f"{shown(names[i])} ({tokens.lengths[i]:,})" for i in cut[:_SHOWN])

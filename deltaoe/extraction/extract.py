@@ -119,7 +119,11 @@ def extract(
         usable = files.part(result.rows)
         labelling = _label(usable, layout, _with_images(renames, files, usable, layout))
     names, names_said = in_words(
-        labelling.class_names, keep=set(renames.values()), keep_ids=options.keep_ids
+        labelling.class_names,
+        keep=set(renames.values()),
+        keep_ids=options.keep_ids,
+        otherwise=("" if layout == "table" else "--classes FILE names them otherwise, ")
+        + "--keep-ids keeps the ids",
     )
     labelling = relabelled(labelling, names)
     data = _data_set(given, usable, labelling, result, str(source.ref), options.name)
@@ -225,8 +229,14 @@ def _about_names(data: DataSet, source: ModelSource) -> list[str]:
     if not data.labelled:
         return []
     table = data.layout == "table"
-    remedy = "Change the names in the list." if table else "--classes FILE (rows folder,name) renames or joins them."
+    remedy = (
+        "Change the names in the list."
+        if table
+        else "--classes FILE (rows folder,name) renames or joins them."
+    )
     # That all classes are dates is said of the layout.
     dates = set(unreadable_names(data.class_names).values()) == {"dates"}
-    unread = "Where there are enough images, tune and score rely on images alone (--evidence text asks the names)."
+    unread = (
+        "Where there are enough images, tune and score rely on images alone (--evidence text asks the names)."
+    )
     return class_notes(data.class_names, source, remedy=remedy, unread=None if dates else unread)

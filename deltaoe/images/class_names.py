@@ -17,6 +17,7 @@ from deltaoe.images.labels import Labelling
 
 _SHOWN = 3  # names that a sentence lists
 _LONGEST = 40  # characters of a name that a sentence shows
+_END = 12  # of them from its end
 
 _WORDNET_ID = re.compile(r"[nN]\d{8}")
 # "n02085936-Maltese dog" of Stanford Dogs, "n02084071 dog", "dog (n02084071)"
@@ -35,7 +36,9 @@ _FILE = re.compile(
     r".+\.(?:jpe?g|png|gif|bmp|tiff?|webp|heic|avif|svg|raw|zip|tar|t?gz|txt|csv|tsv|json|xml|pdf|npy|npz|pt|mp4)",
     re.IGNORECASE,
 )
-_UUID = re.compile(r"\{?[0-9a-f]{8}([ -]?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}\}?", re.IGNORECASE)
+_UUID = re.compile(
+    r"\{?[0-9a-f]{8}([ -]?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}\}?", re.IGNORECASE
+)
 _HEXADECIMAL = re.compile(r"(?:0x)?[0-9a-f]{8,}", re.IGNORECASE)
 _NUMBERED = re.compile(
     r"(?:class(?:e|es)?|klasse|cls|clase|category|label|cluster|group|folder|dir|target|index|idx|id|no|num|number|nr)"
@@ -58,7 +61,9 @@ class Worded(NamedTuple):
     notes: list[str]
 
 
-def in_words(names: Sequence[str], *, keep: Collection[str] = (), keep_ids: bool = False) -> Worded:
+def in_words(
+    names: Sequence[str], *, keep: Collection[str] = (), keep_ids: bool = False, otherwise: str = ""
+) -> Worded:
     """Class names with WordNet ids in words, and in Unicode's composed form (NFC).
 
     An id is ``n02084071``; without its ``n`` it counts if all names of eight digits are ids. Beside other words, as
@@ -69,6 +74,7 @@ def in_words(names: Sequence[str], *, keep: Collection[str] = (), keep_ids: bool
         names: K different names.
         keep: names that the user gave, and that stay as they are.
         keep_ids: leave all ids as they are.
+        otherwise: how the user can change what is said, in words.
 
     Example:
         >>> in_words(["n02084071", "n02374451", "zebra"])[0]
@@ -86,24 +92,24 @@ def in_words(names: Sequence[str], *, keep: Collection[str] = (), keep_ids: bool
         clashes |= {name: wanted[name] for name in back if name in worded}
         wanted |= {name: name for name in back}
     translated = {name: wanted[name] for name in worded if name not in clashes}
-    return Worded(tuple(wanted[name] for name in names), _said(translated, clashes))
+    return Worded(tuple(wanted[name] for name in names), _said(translated, clashes, otherwise))
 
 
-def _said(translated: Mapping[str, str], clashes: Mapping[str, str]) -> list[str]:
+def has_ids(names: Sequence[str]) -> bool:
+    """Whether :func:`in_words` would put some of the names into words: they were kept."""
+    return bool(in_words(names).notes)
+
+
+def _said(translated: Mapping[str, str], clashes: Mapping[str, str], otherwise: str) -> list[str]:
     notes = []
+    more = f" ({otherwise})" if otherwise else ""
     if translated:
         number = "1 class is" if len(translated) == 1 else f"{len(translated):,} classes are"
         listed = _listed([f"{shown(name)} is {words}" for name, words in translated.items()])
-        notes.append(
-            f"{number} named in words, not by WordNet ids: {listed} (--classes FILE names them otherwise, "
-            "--keep-ids keeps the ids)"
-        )
+        notes.append(f"{number} named in words, not by WordNet ids: {listed}{more}")
     if clashes:
         listed = _listed([f"{shown(name)} is {words}" for name, words in clashes.items()])
-        notes.append(
-            f"WordNet ids that stay, because another class has the same words: {listed} "
-            "(--classes FILE can name or join them)"
-        )
+        notes.append(f"WordNet ids that stay, because another class has the same words: {listed}{more}")
     return notes
 
 
@@ -174,7 +180,11 @@ def unreadable(name: str) -> str:
         return "hashes and codes"
     if not letters:
         return "numbers" if any(c.isdigit() for c in text) else "symbols without letters"
-    if len(letters) == 1 and unicodedata.category(letters[0]) in {"Ll", "Lu", "Lt"} and text.strip("._- ()") in letters:
+    if (
+        len(letters) == 1
+        and unicodedata.category(letters[0]) in {"Ll", "Lu", "Lt"}
+        and text.strip("._- ()") in letters
+    ):
         return "single letters"
     if _NUMBERED.fullmatch(text):
         return "numbers"
@@ -226,9 +236,7 @@ def unreadable_note(names: Sequence[str], remedy: str) -> list[str]:
     by_kind: dict[str, list[str]] = defaultdict(list)
     for name, kind in found.items():
         by_kind[kind].append(name)
-    listed = "; ".join(
-        f"{kind} ({_listed([shown(name) for name in some])})" for kind, some in by_kind.items()
-    )
+    listed = "; ".join(f"{kind} ({listed_names(some)})" for kind, some in by_kind.items())
     number = f"{len(found):,} of {len(names):,} class names" if len(names) > 1 else "the class's name"
     return [f"CLIP cannot read {number} as words: {listed}; prompts with them say little. {remedy}"]
 
@@ -246,6 +254,27 @@ def look_alikes(names: Iterable[str]) -> list[tuple[str, ...]]:
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
+def look_alike_note(names: Iterable[str], remedy: str) -> list[str]:
+    """A sentence about names that look the same, if there are any; ``remedy`` is what the user can do."""
+    return same_prompt_note(look_alikes(names), remedy)
+
+
+def same_prompt_note(groups: Sequence[Sequence[str]], remedy: str) -> list[str]:
+    """A sentence about groups of names that make one and the same prompt, if there are any."""
+    if not groups:
+        return []
+    listed = "; ".join(
+        " and ".join(shown(name, group) for name in group[:_SHOWN])
+        + (f" and {len(group) - _SHOWN:,} more" if len(group) > _SHOWN else "")
+        for group in groups[:_SHOWN]
+    )
+    more = " …" if len(groups) > _SHOWN else ""
+    return [
+        f"{sum(map(len, groups)):,} classes have the same prompt as another one, so that text cannot tell them apart: "
+        f"{listed}{more}. {remedy}".rstrip()
+    ]
+
+
 def plain_form(name: str) -> str:
     """A name without what does not change its meaning: case, width of blanks and letters, Unicode's forms."""
     return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).split())
@@ -256,7 +285,13 @@ def shown(name: str, beside: Iterable[str] = ()) -> str:
     composed = unicodedata.normalize("NFC", name).split()
     if any(one != name and unicodedata.normalize("NFC", one).split() == composed for one in beside):
         name = name.encode("ascii", "backslashreplace").decode()
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+    # Long names may differ at their end only.
+    return name if len(name) <= _LONGEST else name[: _LONGEST - _END - 1] + "…" + name[-_END:]
+
+
+def listed_names(names: Iterable[str]) -> str:
+    """The first few names, for a sentence."""
+    return _listed([shown(name) for name in names])
 
 
 def _listed(items: Sequence[str]) -> str:

@@ -9,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.clip.prompt_tokens import class_notes
+from deltaoe.clip.prompt_tokens import RENAME, class_notes
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError
-from deltaoe.images.class_names import in_words, mostly_unreadable, unreadable_note
+from deltaoe.images.class_names import in_words, unreadable_note
 from deltaoe.images.labels import read_labels
 from deltaoe.interchange.reading import read_text_features
 from deltaoe.progress import OnEvent, silent
+from deltaoe.scoring.alone import UNREAD, check_no_prompts_asked, images_alone
 from deltaoe.scoring.background import Candidate, ranked_candidates
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import (
@@ -39,7 +40,6 @@ from deltaoe.scoring.zero_shot_images import fitting_rows, image_detector, why_n
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
 
-UNREAD = "CLIP cannot read the class names"
 _UNREAD = "Images alone decide: --evidence both asks the prompts, too."
 _UNREAD_TEXT = "Labelled images tell the classes apart without names (--evidence images)."
 
@@ -139,7 +139,7 @@ def zero_shot_detector_for(
     source = ModelSource(options.model, workspace, default, on=on)
     given = _given_text_features(options, data)
     names, notes = (given[0], []) if given is not None else _class_names(options, data)
-    alone = _images_alone(data, workspace, options, given is not None)
+    alone = images_alone(data, workspace, options, given is not None)
     unread = alone == UNREAD
     if given is None and scored is not None and not alone:
         space = workspace.known_space(scored.space_id)
@@ -152,7 +152,7 @@ def zero_shot_detector_for(
 
     one_class = fitted is not None and len(names) == 1
     if alone or one_class:
-        _check_no_prompts_asked(options)
+        check_no_prompts_asked(options)
     if data is not None and (alone or one_class):
         detector = image_detector(names, workspace.features_of(data).space)
         why = "one class" if one_class else alone
@@ -170,7 +170,11 @@ def zero_shot_detector_for(
         template = options.prompts.template or TEMPLATE
         origin = f"zero-shot prompts {template!r}"
         notes += class_notes(
-            names, source, remedy=_remedy(options), unread=_UNREAD_TEXT, template=template
+            names,
+            source,
+            remedy=f"{options.labels} says the names." if options.labels else RENAME,
+            unread=_UNREAD_TEXT,
+            template=template,
         )
     if data is not None and _can_calibrate(data, detector):
         store, rows = workspace.store(detector.space), data.distinct_rows()
@@ -195,54 +199,6 @@ def zero_shot_detector_for(
             hint="extract them first: deltaoe extract DIR   (DIR holds one folder per class)",
         )
     return Chosen(detector, origin, source, notes)
-
-
-def _images_alone(data: DataSet | None, workspace: Workspace, options: ScoreOptions, has_text: bool) -> str:
-    """Why the images of the data set are the only evidence, in words; empty where prompts are asked, too.
-
-    They are if the options say so; else with ``auto`` if there are no text features, or if CLIP can read few of the
-    class names as words and there are images enough: prompts of such names make fewer unknown images be found.
-
-    Raises:
-        DataError: there are no labelled images, and they are asked for.
-    """
-    if options.evidence == "images":
-        if data is None or not data.labelled:
-            raise DataError(
-                "there are no labelled images to compare with",
-                hint="extract them first: deltaoe extract DIR   (DIR holds one folder per class)",
-            )
-        return "--evidence images"
-    if data is None or has_text or options.labels or options.evidence != "auto":
-        return ""
-    if options.prompts.template is not None:
-        return ""
-    space = workspace.known_space(data.space_id)
-    if space is not None and space.is_imported:
-        return f"no text features came with {data.title}"
-    unread = data.labelled and not _prompts_asked(options) and mostly_unreadable(data.class_names)
-    return UNREAD if unread and fitting_rows(data, "auto") is not None else ""
-
-
-def _check_no_prompts_asked(options: ScoreOptions) -> None:
-    """Raise ConfigError if an option asks something of prompts, where there are none."""
-    for flag in _prompts_asked(options):
-        raise ConfigError(
-            f"{flag} is about prompts, and images are compared alone here", hint=f"leave {flag} out"
-        )
-
-
-def _prompts_asked(options: ScoreOptions) -> list[str]:
-    """The options that ask something of prompts."""
-    prompts = options.prompts
-    flags = {
-        "--template": prompts.template is not None,
-        "--temperature": prompts.temperature is not None,
-        "--top-c": prompts.top_c is not None,
-        "--background": prompts.background.source is not None,
-        "--select": options.select,
-    }
-    return [flag for flag, is_set in flags.items() if is_set]
 
 
 def _fitting_rows(
@@ -279,11 +235,6 @@ def _without_images(detector: Detector) -> list[str]:
     return [
         f"No images were fitted for {listed}: fewer than two distinct images that are in no other class; {asked}."
     ]
-
-
-def _remedy(options: ScoreOptions) -> str:
-    """How the user can rename or join the classes."""
-    return f"{options.labels} says the names." if options.labels else "deltaoe extract --classes FILE renames classes."
 
 
 def _class_names(options: ScoreOptions, data: DataSet | None) -> tuple[tuple[str, ...], list[str]]:

@@ -54,9 +54,7 @@ def load_tokens(path: Path, count: int) -> tuple[npt.NDArray[np.int64], npt.NDAr
     return first, lengths, int(limit[0])
 
 
-def save_tokens(
-    path: Path, first: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], limit: int
-) -> None:
+def save_tokens(path: Path, first: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], limit: int) -> None:
     """Write what a model reads of K prompts, atomically. Raises StoreError if that fails.
 
     Args:

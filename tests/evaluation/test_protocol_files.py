@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from tiny import HUES, make_noise, make_pictures
 
-from deltaoe.images.imagenet import imagenet_names
 from deltaoe.clip.options import ModelOptions
 from deltaoe.errors import ConfigError, DataError
-from deltaoe.evaluation.class_lists import imagenet_folders, select_class_folders
+from deltaoe.evaluation.class_lists import select_class_folders
 from deltaoe.evaluation.options import EvaluateOptions
 from deltaoe.evaluation.protocol import load, shipped
 from deltaoe.evaluation.run_protocol import find_inputs, run_protocol
 from deltaoe.extraction.options import IngestOptions
+from deltaoe.images.imagenet import imagenet_folders, imagenet_names
 from deltaoe.progress import silent
 from deltaoe.store.workspace import Workspace
 
