@@ -10,21 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.clip.options import TEMPLATE
-from deltaoe.errors import ConfigError, MismatchError, ModelError
-from deltaoe.images.class_names import look_alike_note, same_prompt_note, shown, unreadable_note
+from deltaoe.images.class_names import same_prompt_note, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from deltaoe.clip.source import ModelSource
-
 _BATCH = 512  # prompts per call of the tokenizer
 _LONGEST = 1 << 14  # tokens; no longer prompt is counted to its end
 _SHOWN = 3
-
-# How the user can rename or join the classes of a data set.
-RENAME = "deltaoe extract --classes FILE renames classes, and joins them."
 
 Tokenizer = Callable[..., "Tensor"]
 
@@ -88,34 +81,6 @@ def _length(prompt: str, tokenizer: Tokenizer, padding: int) -> int:
 def prompt_of(template: str, name: str) -> str:
     """The prompt of a class. Bytes of a folder's name that are no text (lone surrogates) become question marks."""
     return template.replace("{}", name).encode("utf-8", "replace").decode()
-
-
-def class_notes(
-    names: Sequence[str],
-    source: ModelSource | None,
-    *,
-    remedy: str,
-    unread: str | None,
-    template: str = TEMPLATE,
-) -> list[str]:
-    """Sentences about the names of K classes: what CLIP cannot read as words, cannot tell apart, or is cut.
-
-    Args:
-        names: K names.
-        source: has the tokenizer of the model that reads the prompts; without it, or where it cannot be loaded, names
-            that look the same are found, not prompts of the same tokens.
-        remedy: how the user can rename or join classes, a sentence.
-        unread: what becomes of names that are no words, a sentence; None says nothing about them.
-        template: prompt of a class, with ``{}`` for its name.
-    """
-    notes = [] if unread is None else unreadable_note(names, f"{unread} {remedy}".strip())
-    if source is not None:
-        try:
-            tokens = source.prompt_tokens([prompt_of(template, name) for name in names])
-            return notes + prompt_notes(names, tokens, remedy)
-        except (ConfigError, MismatchError, ModelError):
-            pass  # the command that needs the model says so
-    return notes + look_alike_note(names, remedy)
 
 
 def prompt_notes(names: Sequence[str], tokens: PromptTokens, remedy: str = "") -> list[str]:

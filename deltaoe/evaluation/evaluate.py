@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.clip.class_notes import RENAME, class_notes
 from deltaoe.clip.options import TEMPLATE
-from deltaoe.clip.prompt_tokens import RENAME, class_notes
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError, MismatchError
 from deltaoe.evaluation.conclusions import with_conclusions

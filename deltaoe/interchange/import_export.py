@@ -18,6 +18,7 @@ from deltaoe.images.labels import check_name
 from deltaoe.interchange.feature_table import FeatureTable
 from deltaoe.interchange.options import ImportOptions
 from deltaoe.interchange.reading import read_features
+from deltaoe.interchange.roles import LABELS
 from deltaoe.interchange.vectors import Vectors
 from deltaoe.interchange.writing import write_npy, write_npz, write_parquet
 from deltaoe.progress import Event, OnEvent, silent
@@ -153,6 +154,9 @@ def _notes(table: FeatureTable, digests: Digests, options: ImportOptions) -> lis
     ignored = [name for name in table.ignored if name not in exported]
     if ignored:
         notes.append(f"not used: {', '.join(ignored)}")
+    unusable = [name for name in ignored if name.lower() in LABELS]
+    if unusable and table.labels is None:
+        notes.append(f"{unusable[0]} holds neither integers nor names, so the images have no classes")
     distinct = len(np.unique(digests, axis=0))
     if distinct < len(digests):
         notes.append(f"{len(digests) - distinct} features equal another one and count as the same image")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.clip.prompt_tokens import RENAME, class_notes
+from deltaoe.clip.class_notes import RENAME, class_notes
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.images.class_names import in_words, unreadable_note

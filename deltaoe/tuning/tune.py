@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.clip.prompt_tokens import RENAME, prompt_notes
+from deltaoe.clip.class_notes import RENAME
+from deltaoe.clip.prompt_tokens import prompt_notes
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.extraction.changes import added_since_extract
