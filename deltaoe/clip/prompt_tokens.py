@@ -47,16 +47,18 @@ class PromptTokens:
         first: dict[bytes, int] = {}
         same = np.zeros(len(prompts), dtype=np.int64)
         lengths = np.zeros(len(prompts), dtype=np.int64)
-        padding = int(tokenizer([""])[0, -1])
+        empty = tokenizer([""])[0].numpy()
+        padding = int(empty[-1])
+        unseen = int((empty == padding).all())  # of tokenizers that pad with the token that ends a prompt
         limit = 0
         for start in range(0, len(prompts), _BATCH):
             rows = tokenizer(list(prompts[start : start + _BATCH])).numpy()
             limit = rows.shape[1]
             for index, row in enumerate(rows, start):
                 same[index] = first.setdefault(row.tobytes(), index)
-            # Some tokenizers pad with the token that also ends a prompt, hence two columns.
+            # Two columns, because the last one may be the unseen end.
             for index in (start + np.flatnonzero((rows[:, -2:] != padding).any(axis=1))).tolist():
-                length = _length(prompts[index], tokenizer, padding)
+                length = _length(prompts[index], tokenizer, padding) + unseen
                 lengths[index] = length if length > limit else 0
         return cls(same, lengths, limit)
 
@@ -68,11 +70,11 @@ class PromptTokens:
             place = int(self.first[index])
             found[place] = found[place] or [place]
             found[place].append(index)
-        return list(found.values())
+        return [found[place] for place in sorted(found)]
 
 
 def _length(prompt: str, tokenizer: Tokenizer, padding: int) -> int:
-    """Number of tokens of a prompt, start and end included, at most :data:`_LONGEST`."""
+    """Number of tokens of a prompt up to its padding, at most :data:`_LONGEST`."""
     room = min(_LONGEST, 2 * len(prompt.encode()) + 16)  # a token holds at least one byte
     row = tokenizer([prompt], context_length=room).numpy()[0]
     return int(np.flatnonzero(row != padding)[-1]) + 1
