@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.clip.class_notes import RENAME, class_notes
+from deltaoe.clip.options import TEMPLATE
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError, MismatchError
 from deltaoe.evaluation.conclusions import with_conclusions
@@ -132,6 +134,14 @@ def prepare(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silent
     if untuned and (options.detectors or can_encode(known.data, workspace)):
         detectors[ZERO_SHOT] = prompts_of(known.data, options.prompts, source, workspace, on)
     notes = [note for image_set in every_set for note in image_set.notes]
+    if ZERO_SHOT in detectors and known.data.text_features is None:
+        notes += class_notes(
+            known.data.class_names,
+            source,
+            remedy=RENAME,
+            unread="",
+            template=options.prompts.template or TEMPLATE,
+        )
     # Image evidence without tuning is fitted on the gallery.
     fits = untuned and VERDICT in (options.scores or TITLES)
     gallery, gallery_digests = choose_gallery(options, workspace, source, known, on, needed=fits)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from deltaoe.clip.class_notes import class_notes
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError
 from deltaoe.extraction.changes import fingerprint_of, remember_folders
 from deltaoe.extraction.ingest import Ingested, ingest
 from deltaoe.extraction.options import ExtractOptions
+from deltaoe.images.class_names import in_words, relabelled, unreadable_names
 from deltaoe.images.detection import detect_layout, folder_of, places
 from deltaoe.images.inputs import FileList, Ignored, find_files
 from deltaoe.images.labels import (
@@ -46,6 +48,7 @@ class ExtractResult:
         views: number of augmented views that every image has.
         precision: arithmetic of the image tower, ``fp32``, ``bf16`` or ``fp16``.
         notes: sentences for the user.
+        names_said: those of them about class names that were put into words.
     """
 
     data: DataSet
@@ -58,6 +61,7 @@ class ExtractResult:
     views: int
     precision: str
     notes: list[str]
+    names_said: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
         """The data set, and how many images were encoded, were there already, and failed."""
@@ -114,13 +118,21 @@ def extract(
     if len(result.rows) < len(files):
         usable = files.part(result.rows)
         labelling = _label(usable, layout, _with_images(renames, files, usable, layout))
+    names, names_said = in_words(
+        labelling.class_names,
+        keep=set(renames.values()),
+        keep_ids=options.keep_ids,
+        otherwise=("" if layout == "table" else "--classes FILE names them otherwise, ")
+        + "--keep-ids keeps the ids",
+    )
+    labelling = relabelled(labelling, names)
     data = _data_set(given, usable, labelling, result, str(source.ref), options.name)
     notes = []
     if keep:
         before = current_before(workspace)
         workspace.save_dataset(data)
         remember_folders(workspace, data, folders)
-        notes = replaced_current(before, data, workspace)
+        notes = _about_names(data, source) + replaced_current(before, data, workspace)
     counts = Counter(labelling.class_of.tolist())
     return ExtractResult(
         data=data,
@@ -132,7 +144,8 @@ def extract(
         unlabelled=counts[-1],
         views=result.store.views(result.digests),
         precision=result.store.space.precision,
-        notes=_notes(data, counts[-1], files.ignored) + notes,
+        notes=_notes(data, counts[-1], files.ignored) + names_said + notes,
+        names_said=names_said,
     )
 
 
@@ -210,11 +223,22 @@ def _notes(data: DataSet, unlabelled: int, ignored: Ignored) -> list[str]:
         notes.append(
             "no class folders found: the images are stored, but tune and score need classes from somewhere"
         )
-    folded = Counter(name.casefold() for name in data.class_names)
-    twins = sorted(name for name in data.class_names if folded[name.casefold()] > 1)
-    if twins:
-        notes.append(
-            f"classes that differ in case only, and have the same prompt: {', '.join(twins)} "
-            "(--classes FILE can join them)"
-        )
     return notes
+
+
+def _about_names(data: DataSet, source: ModelSource) -> list[str]:
+    """Sentences about class names that the model cannot read as words, or cannot tell apart."""
+    if not data.labelled:
+        return []
+    table = data.layout == "table"
+    remedy = (
+        "Change the names in the list."
+        if table
+        else "--classes FILE (rows folder,name) renames or joins them."
+    )
+    # That all classes are dates is said of the layout.
+    dates = set(unreadable_names(data.class_names).values()) == {"dates"}
+    unread = (
+        "Where there are enough images, tune and score rely on images alone (--evidence text asks the names)."
+    )
+    return class_notes(data.class_names, source, remedy=remedy, unread=None if dates else unread)

@@ -75,6 +75,7 @@ class ExtractOptions(Options):
     Attributes:
         layout: what the folders mean; None to recognise it.
         classes: a CSV file that names class folders.
+        keep_ids: do not name classes in words that are WordNet ids.
         name: of the data set.
         model: which model.
         ingest: how files become features.
@@ -90,6 +91,9 @@ class ExtractOptions(Options):
         ),
     ] = None
     classes: Annotated[Path | None, Option("CSV with rows folder,name: class names for folders.")] = None
+    keep_ids: Annotated[
+        bool, Option("Keep WordNet ids (n02084071) as class names; they are named in words otherwise (dog).")
+    ] = False
     name: Annotated[str, Option("Name the data set, to find it as data:NAME.")] = ""
     model: Annotated[ModelOptions, Unset("model", f"that of the features here, else {DEFAULT_MODEL}")] = (
         field(default_factory=ModelOptions)

@@ -32,6 +32,7 @@ _BLOCK_ROWS = 4096
 _MAX_ROW_BYTES = 1 << 20  # wider than any feature or name; a header may claim anything
 _KINDS: dict[str, Kind] = {
     "f": "float",
+    "b": "integer",  # false is 0, true is 1
     "i": "integer",
     "u": "integer",
     "U": "text",
