@@ -23,6 +23,7 @@ class IngestOptions(Options):
     Attributes:
         views: augmented views per image to keep beside the picture itself.
         retry_failed: read files again that failed before.
+        recheck: read every file again, whatever its size and times are.
         batch_size: pictures per model call, None for the device's usual; halved where memory runs out.
         workers: processes that decode, 0 for threads of this one, None for one per usable CPU.
         image_seconds: how long a process may take to decode an image, per view, before the image counts as failed; 0
@@ -38,6 +39,9 @@ class IngestOptions(Options):
         ),
     ] = 0
     retry_failed: Annotated[bool, Option("Read files again that failed before.")] = False
+    recheck: Annotated[
+        bool, Option("Read every file again, also those whose size, times and inode are as recorded.")
+    ] = False
     batch_size: Annotated[
         int | None,
         Option(

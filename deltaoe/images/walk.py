@@ -12,11 +12,13 @@ from deltaoe.errors import DataError, os_reason
 from deltaoe.images.glob_pattern import Pattern
 
 _Inode = tuple[int, int]
+Observed = tuple[int, int, int, int]  # size, modification time, change time, inode: see observed()
 _SYSTEM = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"}
     | {".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )
+_FIRST, _LAST, _ALL_BITS = -(2**63), 2**63 - 1, 2**64 - 1
 _BARE_SUFFIXES = frozenset(suffix[1:] for suffix in SUFFIXES)
 
 
@@ -44,7 +46,9 @@ class FileList:
         root_of: index into ``roots`` of each file.
         relative: each file's path below its root, with ``/``; bytes of a name that is no UTF-8 are lone surrogates.
         size: bytes of each file.
-        mtime_ns: time of each file's last change, nanoseconds since 1970, modulo 2^64.
+        mtime_ns: time of each file's last modification, nanoseconds since 1970, modulo 2^64.
+        ctime_ns: time of each file's last change of content or attributes (of its creation, on Windows), likewise.
+        inode: number of each file in its file system, modulo 2^64; 0 where the system does not say.
         problems: row → reason, for what cannot be opened as a file (a broken link, a pipe, a folder in a list).
         classes: class of each file by a table, "" where there is none; None if no list had such a column.
         domains: domain of each file, likewise.
@@ -56,6 +60,8 @@ class FileList:
     relative: list[str] = field(default_factory=list)
     size: array[int] = field(default_factory=lambda: array("q"))
     mtime_ns: array[int] = field(default_factory=lambda: array("q"))
+    ctime_ns: array[int] = field(default_factory=lambda: array("q"))
+    inode: array[int] = field(default_factory=lambda: array("Q"))
     problems: dict[int, str] = field(default_factory=dict)
     classes: list[str] | None = None
     domains: list[str] | None = None
@@ -83,6 +89,8 @@ class FileList:
             relative=[self.relative[row] for row in rows],
             size=array("q", map(self.size.__getitem__, rows)),
             mtime_ns=array("q", map(self.mtime_ns.__getitem__, rows)),
+            ctime_ns=array("q", map(self.ctime_ns.__getitem__, rows)),
+            inode=array("Q", map(self.inode.__getitem__, rows)),
             problems={new: self.problems[row] for new, row in enumerate(rows) if row in self.problems},
             classes=None if self.classes is None else [self.classes[row] for row in rows],
             domains=None if self.domains is None else [self.domains[row] for row in rows],
@@ -102,7 +110,8 @@ class FileCollector:
         self._on_found = on_found
         # Looked up once: they are called for every file of a million.
         self._add_root, self._add_path = files.root_of.append, files.relative.append
-        self._add_size, self._add_time = files.size.append, files.mtime_ns.append
+        self._add_size, self._add_inode = files.size.append, files.inode.append
+        self._add_modified, self._add_changed = files.mtime_ns.append, files.ctime_ns.append
         self._count = 0
 
     def add(self, root: int, path: str, info: os.stat_result | None, problem: str | None = None) -> None:
@@ -115,9 +124,9 @@ class FileCollector:
             problem: why there is no ``info``.
         """
         if info is None:
-            size = changed = 0
+            size = modified = changed = inode = 0
         else:
-            size, changed = info.st_size, info.st_mtime_ns
+            size, modified, changed, inode = observed(info)
             if not stat.S_ISREG(info.st_mode):  # reading a pipe or a device may never end
                 problem = "a folder, not a file" if stat.S_ISDIR(info.st_mode) else "not a regular file"
         if problem is not None:
@@ -125,10 +134,9 @@ class FileCollector:
         self._add_root(root)
         self._add_path(path)
         self._add_size(size)
-        try:
-            self._add_time(changed)
-        except OverflowError:  # file systems go beyond the year 2262; wrapped, a change still shows
-            self._add_time((changed + 2**63) % 2**64 - 2**63)
+        self._add_modified(modified)
+        self._add_changed(changed)
+        self._add_inode(inode)
         self._count += 1
         if self._count % 1000 == 0:
             self._on_found(self._count)
@@ -218,6 +226,20 @@ class FileCollector:
                 trail.pop()
                 inside.discard(inode)
         return matched
+
+
+def observed(info: os.stat_result) -> Observed:
+    """Size, modification time, change time and inode of a file, by which it is recognised unread.
+
+    Times are nanoseconds since 1970; these, and the inode, modulo 2^64, in the range of int64 and uint64.
+    """
+    size, modified, changed, inode = info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino
+    # File systems go beyond the year 2262, and those of Windows have longer inodes; wrapped, a change still shows.
+    if not _FIRST <= modified <= _LAST:
+        modified = (modified - _FIRST) % 2**64 + _FIRST
+    if not _FIRST <= changed <= _LAST:
+        changed = (changed - _FIRST) % 2**64 + _FIRST
+    return size, modified, changed, inode & _ALL_BITS
 
 
 def is_passed_over(name: str) -> bool:

@@ -95,6 +95,8 @@ class StoreWriter:
             paths=list(self._files),
             sizes=np.fromiter((r.size for r in records), np.int64, len(records)),
             mtimes=np.fromiter((r.mtime_ns for r in records), np.int64, len(records)),
+            ctimes=np.fromiter((r.ctime_ns for r in records), np.int64, len(records)),
+            inodes=np.fromiter((r.inode for r in records), np.uint64, len(records)),
             file_digests=as_digests([r.digest for r in records]),
             problems=[r.problem for r in records],
         )

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from deltaoe.errors import DamagedError, UnreadableError
 from deltaoe.store.read_errors import UNLOCKED, check_regular, read_error
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 Digests = npt.NDArray[np.uint8]  # (n, 32), a SHA-256 digest per row
 _CHECKSUM = "sha256"
 _CHUNK_BYTES = 8 << 20

@@ -11,7 +11,7 @@ from samples import digest, unit_rows
 from stored import DIM, fill, record, reopened
 
 from deltaoe.errors import StoreError
-from deltaoe.store.hdf5 import check_checksum, opened
+from deltaoe.store.hdf5 import FORMAT_VERSION, check_checksum, opened
 from deltaoe.store.shards import read_paths
 
 
@@ -80,7 +80,7 @@ DAMAGE = {
     "no space": lambda file: file.attrs.__delitem__("space"),
     "another space": lambda file: file.attrs.__setitem__("space", "0" * 16),
     "another kind": lambda file: file.attrs.__setitem__("format", "deltaoe.dataset"),
-    "newer": lambda file: file.attrs.__setitem__("version", 3),
+    "newer": lambda file: file.attrs.__setitem__("version", FORMAT_VERSION + 1),
 }
 
 
@@ -122,7 +122,7 @@ def test_one_flipped_bit_anywhere_is_found_by_the_checksum(folder):
     with h5py.File(shard) as file:
         file.visititems(lambda name, item: spans.append(item) if isinstance(item, h5py.Dataset) else None)
         spans = [(item.id.get_offset(), item.id.get_storage_size(), item.name) for item in spans]
-    assert len(spans) == 11
+    assert len(spans) == 13
     flips = 0
     for offset, length, _ in spans:
         for at in {0, length - 1, length // 2}:
