@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from deltaoe.errors import first_line, os_reason
 from deltaoe.images.high_depth import HighDepth, UnusualLayoutError, high_depth, tiff_samples, tiff_size
-from deltaoe.images.kinds import HEAD_BYTES, recognise
+from deltaoe.images.kinds import AVIF, HEAD_BYTES, HEIC, recognise
 from deltaoe.images.repair import cannot_hold, mended
 from deltaoe.images.sample_range import AUTO, Range, find_range, fixed_range, to_8_bit
 
@@ -144,8 +144,11 @@ def _as_image_error(cause: BaseException, data: bytes) -> ImageError:
     if isinstance(cause, UnidentifiedImageError):
         if kind is None:
             return ImageError("not an image, or of an unknown kind")
-        readable_elsewhere = kind.group == "picture" and "pip install" in kind.todo
-        return (MissingSupportError if readable_elsewhere else ImageError)(kind.reason)
+        if kind not in (HEIC, AVIF):
+            return ImageError(kind.reason)
+        if ".heic" in Image.registered_extensions() if kind == HEIC else features.check("avif"):
+            return ImageError(f"broken image: {kind.name} that cannot be opened")
+        return MissingSupportError(kind.reason)
     return ImageError(f"broken image: {first_line(cause, 120)}")
 
 

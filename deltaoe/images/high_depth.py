@@ -102,7 +102,7 @@ def _of_png(image: PngImageFile, data: bytes) -> HighDepth:
 def _with_rawmode(data: bytes, rawmode: str) -> NDArray[np.uint8]:
     """The pixels of a PNG, read in another order of bytes with as many bits per pixel."""
     with Image.open(io.BytesIO(data)) as image:
-        image.tile = [tile._replace(args=rawmode) for tile in image.tile]  # type: ignore[attr-defined]
+        image.tile = [tile._replace(args=rawmode) for tile in image.tile]
         return np.asarray(image)
 
 

@@ -32,14 +32,12 @@ _UNPACK = "unpack it, and name the folder"
 _EXPORT = "save its pictures as image files; features: deltaoe store import"
 _DEVELOP = "develop it to JPEG, PNG or TIFF"
 _CONVERT = "convert it to JPEG, PNG or TIFF"
-_HEIC = Kind("a HEIC picture", "pip install 'deltaoe[heic]'", "picture")
+HEIC = Kind("a HEIC picture", "pip install 'deltaoe[heic]'", "picture")
+AVIF = Kind("an AVIF picture", "this Pillow reads none: pip install -U pillow", "picture")
 
 _BRANDS = {
-    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), _HEIC),
-    **dict.fromkeys(
-        (b"avif", b"avis"),
-        Kind("an AVIF picture", "this Pillow reads none: pip install -U pillow", "picture"),
-    ),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), HEIC),
+    **dict.fromkeys((b"avif", b"avis"), AVIF),
     b"crx ": Kind("a camera's raw file", _DEVELOP, "picture"),
     b"jxl ": Kind("a JPEG XL picture", _CONVERT, "picture"),
 }
@@ -98,7 +96,7 @@ def recognise(head: bytes) -> Kind | None:
     if head[4:8] == b"ftyp":
         brands = (head[8:12], *(head[at : at + 4] for at in range(16, min(len(head), 64), 4)))
         return next((_BRANDS[brand] for brand in brands if brand in _BRANDS), _VIDEO)
-    if head.startswith(b"PK\x03\x04") or head.startswith(b"PK\x05\x06"):
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         if head[30:60].partition(b".npy")[1]:
             return Kind("an archive of NumPy arrays", _EXPORT, "data")
         return Kind("a ZIP archive", _UNPACK, "archive")

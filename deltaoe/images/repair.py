@@ -7,7 +7,6 @@ changed: they are the whole process's.
 
 from __future__ import annotations
 
-
 import random
 import struct
 import zlib
@@ -19,12 +18,15 @@ from PIL import Image
 MOST_ROWS = 0.95  # a file cut off sooner is refused
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_TIFF = (b"II*\0", b"MM\0*")
+_JP2, _J2K = b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"
 _PNG_KEPT = frozenset({b"PLTE", b"tRNS", b"sBIT", b"eXIf"})  # what pixels depend on, beside header and data
 _PNG_KEPT_BYTES = 2**20
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # (first column, first row, columns, rows between two pixels) of Adam7's passes.
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _SLACK = 4096  # bytes put behind a file that ends too soon, and more for a large one
+_FEW_BYTES = 16  # that may be missing at the end of a file that does not say which pixels are there
 _PIXELS_PER_BYTE = 400  # of a JPEG of one colour; a file that declares more does not hold its picture
 _END_MISSING = "the end of the file is missing, after the last pixel"
 
@@ -49,12 +51,27 @@ def mended(data: bytes, decode: Decode) -> tuple[Image.Image, str] | None:
         missing = int.from_bytes(data[4:8], "little") + 8 - len(data)
         if not 0 < missing <= len(data) // 16 + 16:
             return None
-        return _without_end(data, bytes(missing), _noise(missing), b"", decode)
-    if data[:4] in (b"GIF8", b"II*\0", b"MM\0*") or (data[:2] == b"BM" or data[:2] in {b"P5", b"P6"}):
+        try:
+            return _without_end(data, bytes(missing), _noise(missing), b"", decode)
+        except Exception:
+            return _with_zeros(data, missing, decode) if missing <= _FEW_BYTES else None
+    if data[:4] in _TIFF or data[:2] in (b"BM", b"P5", b"P6"):
         slack = _SLACK + len(data) // 16
-        tail = bytes(300) + b";" if data.startswith(b"GIF8") else b""
-        return _without_end(data, bytes(slack), _noise(slack), tail, decode)
+        try:
+            return _without_end(data, bytes(slack), _noise(slack), b"", decode)
+        except Exception:
+            return _with_zeros(data, _FEW_BYTES, decode) if data[:4] in _TIFF else None
+    if data.startswith(b"GIF8"):
+        return _without_end(data, bytes(300), _noise(300), bytes(300) + b";", decode)
+    if data[:12] == _JP2 or data.startswith(_J2K):
+        tail = b"\xd9" if data.endswith(b"\xff") else b"\xff\xd9"
+        return decode(data + tail), _END_MISSING  # OpenJPEG misses any byte but those of this mark
     return None
+
+
+def _with_zeros(data: bytes, count: int, decode: Decode) -> tuple[Image.Image, str]:
+    """The picture with zeros in place of a few missing bytes, on which one block of pixels depends at most."""
+    return decode(data + bytes(count)), f"its last bytes are missing: at most {count}"
 
 
 def _without_end(
@@ -218,4 +235,4 @@ def cannot_hold(image: Image.Image, data: bytes) -> bool:
         return False
     head = struct.unpack(">IIBB", data[16:26])
     row = 1 + head[0] * head[2] * _CHANNELS.get(head[3], 1) // 8
-    return row * head[1] > 1040 * len(data) + 1024
+    return bool(row * head[1] > 1040 * len(data) + 1024)

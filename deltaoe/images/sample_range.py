@@ -125,8 +125,8 @@ def to_8_bit(values: Values, shown: Range) -> NDArray[np.uint8]:
     """Samples (…) as uint8 (…): the range linearly to 0…255, rounded; beyond it black or white, NaN black."""
     low, step = shown.low, (shown.high - shown.low) / 255
     if values.dtype == np.uint16:
-        every = (np.arange(65536) - low) / step
-        return np.clip(np.rint(every), 0, 255).astype(np.uint8)[values]
+        every = np.clip(np.rint((np.arange(65536) - low) / step), 0, 255).astype(np.uint8)
+        return np.take(every, values)
     out = np.empty(values.shape, np.uint8)
     for start in range(0, len(values), _BLOCK_ROWS):
         part = slice(start, start + _BLOCK_ROWS)
