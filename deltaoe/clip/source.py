@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Literal
 
-from deltaoe.clip.choice import model_here, moved, remember_place
+from deltaoe.clip.choice import model_here, moved, remember_place, trusted_model
 from deltaoe.clip.options import ModelOptions
 from deltaoe.errors import ConfigError, MismatchError, ModelError
 from deltaoe.progress import Event, OnEvent
@@ -56,6 +56,7 @@ class ModelSource:
         self._named = options.reference(default or ("" if options.asked else model_here(workspace, on)))
         self.ref = self._named if options.asked else moved(self._named, workspace)
         self._workspace = workspace
+        self._asked = options.asked is not None
         self._device = options.device
         self._offline = options.offline
         self._on = on
@@ -122,12 +123,17 @@ class ModelSource:
         """The loaded model.
 
         Raises:
-            ConfigError, ModelError: it cannot be found or loaded.
+            ConfigError, ModelError: it cannot be found or loaded, or only a file names it (see
+                :func:`~deltaoe.clip.choice.trusted_model`).
             MismatchError: its feature space is not the expected one.
         """
         if self._clip is None:
             if self._expected is not None and self._expected.is_imported:
                 self._check_named(self._expected.model)
+            if not self._asked:
+                trusted_model(
+                    self.ref, self._workspace, "a data set here" if self._expected is None else self._owner
+                )
             from deltaoe.clip.frozen import FrozenClip
 
             device = resolve_device(self._device)
@@ -174,6 +180,8 @@ class ModelSource:
             space, place = self.space(), self.ref.fingerprint()
             named = {place: space.id, f"{place} {space.precision} {space.dtype}": space.id}
             self._workspace.remember_in("spaces", named)
+            if self.ref.is_remote:  # and was named, or it would not be loaded
+                self._workspace.note_named_model(str(self.ref))
         remember_place(self.ref, self.known_space(), self._workspace)
 
     def _check_named(self, model: str) -> None:

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.errors import StoreError
+from deltaoe.errors import DamagedError, StoreError
 from deltaoe.images.views import VIEW_POLICY
 from deltaoe.store.atomic import replacing
 from deltaoe.store.dataset import DataSet
@@ -28,10 +28,11 @@ from deltaoe.store.hdf5 import (
     put_digests,
     put_strings,
 )
+from deltaoe.store.read_errors import UNLOCKED
 
 _KIND = "archive"
 _COLUMNS = ("class_of", "domain_of")
-_HEAD = ("model", "layout", "class_names", "domain_names", "name")
+_HEAD = ("model", "layout", "class_names", "domain_names", "split_names", "name")
 
 
 def write_archive(
@@ -64,7 +65,7 @@ def write_archive(
                 f"cannot write {target}: it needs {needed / 1e6:.0f} MB, more than is free",
                 hint="free some space, or export to another disk",
             )
-        with h5py.File(temporary, "w", libver=("earliest", "v110")) as out:
+        with h5py.File(temporary, "w", libver=("earliest", "v110"), **UNLOCKED) as out:
             out.attrs["format"] = f"deltaoe.{_KIND}"
             out.attrs["version"] = FORMAT_VERSION
             out.attrs["view_policy"] = VIEW_POLICY
@@ -74,6 +75,8 @@ def write_archive(
             put_digests(out, "path_digest", data.digests)
             for name in _COLUMNS:
                 out.create_dataset(name, data=getattr(data, name))
+            if data.split_names:
+                out.create_dataset("split_of", data=data.split_of)
             if data.text_features is not None:
                 out.create_dataset("text_features", data=data.text_features)
             put_digests(out, "digest", digests)
@@ -88,7 +91,7 @@ def write_archive(
 def is_archive(path: Path) -> bool:
     """Whether a file is one that :func:`write_archive` wrote; False also if it cannot be read."""
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", **UNLOCKED) as file:
             return str(file.attrs.get("format", "")) == f"deltaoe.{_KIND}"
     except OSError:
         return False
@@ -110,13 +113,15 @@ def read_archive(path: Path) -> tuple[DataSet, FeatureSpace]:
             digests=get_digests(file, "path_digest"),
             class_of=file["class_of"][()],
             domain_of=file["domain_of"][()],
+            split_names=tuple(head.get("split_names", ())),
+            **({"split_of": file["split_of"][()]} if "split_of" in file else {}),
             name=head["name"],
             text_features=file["text_features"][()] if "text_features" in file else None,
         )
         data.check()
         digests, vectors = get_digests(file, "digest"), file["features"]
         if vectors.shape != (len(digests), space.dim) or file["view"].shape != (len(digests),):
-            raise StoreError("its features do not fit its digests")
+            raise DamagedError("its features do not fit its digests")
     return data, space
 
 

@@ -5,20 +5,30 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from deltaoe.data_frame import categorical, data_frame, texts
-from deltaoe.errors import ConfigError, StoreError
+from deltaoe.errors import ConfigError, DamagedError
 from deltaoe.functional.sampling import few_shot_split
-from deltaoe.images.layout import Layout
+from deltaoe.images.layout import Layout, is_layout
+from deltaoe.images.splits import SPLITS
 from deltaoe.short_repr import counted, listed, of_classes, short_repr
 from deltaoe.store.atomic import replacing
-from deltaoe.store.hdf5 import created, encoded, get_digests, get_strings, opened, put_digests, put_strings
+from deltaoe.store.hdf5 import (
+    check_checksum,
+    created,
+    encoded,
+    get_digests,
+    get_strings,
+    opened,
+    put_digests,
+    put_strings,
+)
 
 if TYPE_CHECKING:
     from deltaoe.data_frame import DataFrame
@@ -44,6 +54,8 @@ class DataSet:
             by its inputs, its name and its space.
         name: the name that the user gave it, or empty.
         text_features: (K, D) float32 unit rows, of the classes' prompts; None unless they came with imported features.
+        split_names: those of ``train``, ``val`` and ``test`` that there are, in this order; empty without splits.
+        split_of: (n,) int64, index into ``split_names``; −1 for an image of no split.
     """
 
     root: str
@@ -59,6 +71,13 @@ class DataSet:
     inputs: tuple[str, ...] = ()
     name: str = ""
     text_features: npt.NDArray[np.float32] | None = None
+    split_names: tuple[str, ...] = ()
+    split_of: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def __post_init__(self) -> None:
+        """Without splits no image has one."""
+        if not self.split_names and not len(self.split_of):
+            object.__setattr__(self, "split_of", np.full(len(self.paths), -1, dtype=np.int64))
 
     def __repr__(self) -> str:
         """Its name or inputs, and numbers of images and classes; the paths would fill the screen."""
@@ -142,7 +161,7 @@ class DataSet:
         """Write it as one HDF5 file, atomically. Raises StoreError."""
         head = {
             name: getattr(self, name)
-            for name in ("space_id", "model", "layout", "class_names", "domain_names", "name")
+            for name in ("space_id", "model", "layout", "class_names", "domain_names", "split_names", "name")
         }
         with replacing(path) as temporary, created(temporary, "dataset") as out:
             out.attrs["head"] = json.dumps(head)
@@ -154,11 +173,14 @@ class DataSet:
             put_digests(out, "digest", self.digests)
             out.create_dataset("class_of", data=self.class_of)
             out.create_dataset("domain_of", data=self.domain_of)
+            if self.split_names:
+                out.create_dataset("split_of", data=self.split_of)
 
     @classmethod
     def load(cls, path: Path) -> DataSet:
-        """Read what :meth:`save` wrote. Raises StoreError, naming the file, if it cannot be read."""
+        """Read what :meth:`save` wrote. Raises StoreError, naming the file, if it cannot be read or was changed."""
         with opened(path, "dataset") as file:
+            check_checksum(file)
             head = json.loads(file.attrs["head"])
             root = os.fsdecode(get_strings(file, "root")[0])
             data = cls(
@@ -177,23 +199,30 @@ class DataSet:
                 digests=get_digests(file, "digest"),
                 class_of=file["class_of"][()],
                 domain_of=file["domain_of"][()],
+                split_names=tuple(head.get("split_names", ())),
+                **({"split_of": file["split_of"][()]} if "split_of" in file else {}),
             )
             data.check()
         return data
 
     def check(self) -> None:
-        """Raise StoreError unless its parts fit together."""
+        """Raise DamagedError unless its parts fit together."""
         texts = (*self.class_names, *self.domain_names, self.model, self.space_id, self.name)
         given = self.text_features
-        columns = (self.class_of, self.class_names), (self.domain_of, self.domain_names)
+        columns = (
+            (self.class_of, self.class_names),
+            (self.domain_of, self.domain_names),
+            (self.split_of, self.split_names),
+        )
         fits = (
             len(self.digests) == len(self)
-            and self.layout in get_args(Layout)
+            and is_layout(self.layout)
             and all(isinstance(text, str) for text in texts)
+            and self.split_names == tuple(split for split in SPLITS if split in self.split_names)
             and all(index.shape == (len(self),) and index.dtype == np.int64 for index, _ in columns)
             and (given is None or (given.dtype == np.float32 and given.ndim == 2))
             and (given is None or len(given) == len(self.class_names))
             and all(((index >= -1) & (index < len(names))).all() for index, names in columns)
         )
         if not fits:
-            raise StoreError("its parts do not fit together")
+            raise DamagedError("its parts do not fit together")
