@@ -30,6 +30,7 @@ class Picture(NamedTuple):
         views: indices of the V views.
         problem: why the file is no usable picture; empty otherwise.
         lasting: whether the problem lies in the bytes, so that it can be recorded.
+        notes: what is to be said of the picture, where it was decoded; short phrases.
     """
 
     item: int
@@ -38,6 +39,7 @@ class Picture(NamedTuple):
     views: tuple[int, ...]
     problem: str
     lasting: bool
+    notes: tuple[str, ...] = ()
 
 
 class FileContent(NamedTuple):
@@ -137,12 +139,12 @@ class DecodingWindow:
             wait(pending, return_when=FIRST_COMPLETED)
         self._jobs.popleft()
         self._pixel_bytes -= job.pixel_bytes
-        pixels, problem, lasting = job.outcome
+        pixels, problem, lasting, notes = job.outcome
         job.outcome = Outcome(None, problem, lasting)  # for copies; the pixels are the caller's now
         if job.original is not None and job.original.outcome is not None:
-            problem, lasting = job.original.outcome[1:]
+            problem, lasting = job.original.outcome[1:3]
         views = () if pixels is None else job.views
-        return Picture(job.item, job.digest, pixels, views, problem, lasting)
+        return Picture(job.item, job.digest, pixels, views, problem, lasting, notes)
 
     def _start_reading(self) -> None:
         """Admit files to the window as long as there is room."""
