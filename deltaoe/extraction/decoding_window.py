@@ -32,6 +32,7 @@ class Picture(NamedTuple):
         problem: why the file is no usable picture; empty otherwise.
         lasting: whether the problem lies in the bytes, so that it can be recorded.
         seen: how the file was observed; None if it could not be read, or changed meanwhile: nothing can be recorded.
+        notes: what is to be said of the picture, where it was decoded; short phrases.
     """
 
     item: int
@@ -41,6 +42,7 @@ class Picture(NamedTuple):
     problem: str
     lasting: bool
     seen: Observed | None
+    notes: tuple[str, ...] = ()
 
 
 class FileContent(NamedTuple):
@@ -146,12 +148,12 @@ class DecodingWindow:
             wait(pending, return_when=FIRST_COMPLETED)
         self._jobs.popleft()
         self._pixel_bytes -= job.pixel_bytes
-        pixels, problem, lasting = job.outcome
+        pixels, problem, lasting, notes = job.outcome
         job.outcome = Outcome(None, problem, lasting)  # for copies; the pixels are the caller's now
         if job.original is not None and job.original.outcome is not None:
-            problem, lasting = job.original.outcome[1:]
+            problem, lasting = job.original.outcome[1:3]
         views = () if pixels is None else job.views
-        return Picture(job.item, job.digest, pixels, views, problem, lasting, job.seen)
+        return Picture(job.item, job.digest, pixels, views, problem, lasting, job.seen, notes)
 
     def _start_reading(self) -> None:
         """Admit files to the window as long as there is room."""
