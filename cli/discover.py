@@ -140,7 +140,7 @@ def discover(
         _write(found, targets, place, given, progress.event, force=force)
     for sentence in found.notes:
         screen.warn(sentence)
-    screen.failures(found.scored.table.failed)
+    screen.failures(found.scored.table.failed, "--verbose", every=verbose)
     _say(found, wanted, "Discovered in " + titled(given), screen, chosen)
     screen.summary("", [(kind, str(path)) for kind, path in targets.items()])
     filed: dict[str, Any] = {}

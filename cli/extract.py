@@ -20,7 +20,8 @@ Incremental: unchanged files are not opened again, renamed ones are recognised b
 interrupted run goes on where it stopped. A broken image costs one line, not the run.
 
 In folders, files count by their suffix; links are followed; hidden files, __MACOSX and thumbnail folders of \
-systems are passed over. Lists (.txt: a path per line; .csv: columns path, class, domain) are relative to their folder.
+systems are passed over. Lists (.txt: a path per line; .csv: columns path, class, domain, split) are relative to their \
+folder.
 """
 
 EPILOG = """[bold]Examples[/bold]
@@ -57,6 +58,7 @@ def extract(
         ),
     ],
     strict: options.Strict = False,
+    failed: options.Failed = False,
     workspace: options.Workspace = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -75,7 +77,7 @@ def extract(
         result = run(inputs, place, chosen, on=progress.event, stdin=sys.stdin.buffer)
     for sentence in result.notes:
         screen.warn(sentence)
-    screen.failures(result.failed)
+    screen.failures(result.failed, "--failed", every=failed)
     data = result.data
     by_content = len(data) - result.encoded - result.reused
     passed_over = _counted(hidden=result.ignored.hidden, of_other_kinds=result.ignored.other_files)

@@ -38,6 +38,9 @@ class Decided(StrEnum):
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any file failed.")]
+Failed = Annotated[
+    bool, typer.Option("--failed", help="List every file that could not be used, not the first ten.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print details, too.")]
 Force = Annotated[

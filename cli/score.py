@@ -206,7 +206,7 @@ def score(
     if singles:
         say_each(result, screen)
     else:
-        screen.failures(result.table.failed)
+        screen.failures(result.table.failed, "--verbose", every=verbose)
         shown = screen.summary if targets else screen.table
         shown("Scored " + titled(inputs), summary(result, screen))
     if targets:

@@ -58,7 +58,10 @@ def register(app: typer.Typer) -> None:
 
 
 def info(
-    workspace: options.Workspace = None, as_json: options.Json = False, quiet: options.Quiet = False
+    failed: options.Failed = False,
+    workspace: options.Workspace = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run ``deltaoe store info``."""
     from deltaoe.store.maintenance import info as run
@@ -79,7 +82,7 @@ def info(
                 ("size", f"{one.size / 1e6:.1f} MB in {one.shards} shards"),
             ],
         )
-        screen.failures(list(one.failed.items()))
+        screen.failures(list(one.failed.items()), "--failed", every=failed)
     if data_sets:
         rows = (
             (data.title, str(len(data)), str(len(data.class_names)), data.space_id)

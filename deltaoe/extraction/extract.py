@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -15,16 +15,17 @@ from deltaoe.extraction.changes import fingerprint_of, remember_folders
 from deltaoe.extraction.ingest import Ingested, ingest
 from deltaoe.extraction.options import ExtractOptions
 from deltaoe.images.class_names import in_words, relabelled, unreadable_names
-from deltaoe.images.detection import detect_layout, folder_of, places
+from deltaoe.images.classes_file import ClassesFile
+from deltaoe.images.detection import detect_layout
 from deltaoe.images.inputs import FileList, Ignored, find_files
 from deltaoe.images.labels import (
     Labelling,
     check_name,
     label_paths,
     label_table,
-    read_classes_csv,
 )
 from deltaoe.images.layout import Layout
+from deltaoe.images.lists import Wanted
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.short_repr import number_of_notes, short_repr
 from deltaoe.store.dataset import DataSet
@@ -106,21 +107,27 @@ def extract(
     options.check()
     check_name(options.name)
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
-    renames = read_classes_csv(options.classes) if options.classes else {}
+    renames = ClassesFile.read(options.classes) if options.classes else None
     source = source or ModelSource(options.model, workspace, on=on, dtype=options.dtype)
     folders = fingerprint_of(given)  # before the walk: what comes later shows
-    files = find_files(given, stdin=stdin, on_found=lambda n: on(Event("Listing files", n)))
+    files = find_files(
+        given,
+        stdin=stdin,
+        on_found=lambda n: on(Event("Listing files", n)),
+        wanted=Wanted(label_column=options.label_column),
+    )
     layout = options.layout or ("table" if files.classes is not None else detect_layout(files.relative))
-    labelling = _label(files, layout, renames)  # fails on a wrong CSV before the hours of work
+    labelling = _label(files, layout, renames)  # fails on a wrong table before the hours of work
+    said = files.notes + labelling.notes
     result = ingest(files, workspace, source, on, options.ingest)
     source.remember()  # also where all was cached, and only this note was lost
     usable = files
     if len(result.rows) < len(files):
         usable = files.part(result.rows)
-        labelling = _label(usable, layout, _with_images(renames, files, usable, layout))
+        labelling = _label(usable, layout, labelling.renames)
     names, names_said = in_words(
         labelling.class_names,
-        keep=set(renames.values()),
+        keep=set(labelling.renames.values()),
         keep_ids=options.keep_ids,
         otherwise=("" if layout == "table" else "--classes FILE names them otherwise, ")
         + "--keep-ids keeps the ids",
@@ -144,13 +151,13 @@ def extract(
         unlabelled=counts[-1],
         views=result.store.views(result.digests),
         precision=result.store.space.precision,
-        notes=_notes(data, counts[-1], files.ignored) + names_said + notes,
+        notes=said + _notes(data, counts[-1], files.ignored) + names_said + notes,
         names_said=names_said,
     )
 
 
-def _label(files: FileList, layout: Layout, renames: dict[str, str]) -> Labelling:
-    """Each file's class and domain, from its folders or from a table's columns."""
+def _label(files: FileList, layout: Layout, renames: ClassesFile | Mapping[str, str] | None) -> Labelling:
+    """Each file's class, domain and split, from its folders or from a table's columns."""
     if layout != "table":
         return label_paths(files.relative, layout, renames)
     if files.classes is None:
@@ -161,7 +168,7 @@ def _label(files: FileList, layout: Layout, renames: dict[str, str]) -> Labellin
         raise ConfigError(
             "--classes renames folders, but the classes come from a table", hint="leave one of them out"
         )
-    return label_table(files.classes, files.domains)
+    return label_table(files.classes, files.domains, files.splits)
 
 
 def _data_set(
@@ -200,25 +207,13 @@ def _common_root(files: FileList) -> tuple[str, Sequence[str]]:
     return common, [starts[r] + relative for r, relative in zip(files.root_of, files.relative, strict=True)]
 
 
-def _with_images(
-    renames: dict[str, str], files: FileList, usable: FileList, layout: Layout
-) -> dict[str, str]:
-    """The renames of folders that still have an image; one whose files all failed is no mistake of the user's."""
-    if len(files) == len(usable) or not renames:
-        return renames
-    said = places(set(map(folder_of, usable.relative)), layout)
-    left = {place.folder for place in said.values()}
-    return {folder: name for folder, name in renames.items() if folder in left}
-
-
 def _notes(data: DataSet, unlabelled: int, ignored: Ignored) -> list[str]:
     notes = []
     if ignored.repeated:
         notes.append(f"{ignored.repeated} files are named more than once; each counts once")
     if data.labelled and unlabelled:
-        notes.append(
-            f"{unlabelled} images lie outside the class folders: stored, but they belong to no class"
-        )
+        where = "have no class in the list" if data.layout == "table" else "lie outside the class folders"
+        notes.append(f"{unlabelled} images {where}: stored, but they belong to no class")
     if not data.labelled:
         notes.append(
             "no class folders found: the images are stored, but tune and score need classes from somewhere"

@@ -78,8 +78,9 @@ class ExtractOptions(Options):
 
     Attributes:
         layout: what the folders mean; None to recognise it.
-        classes: a CSV file that names class folders.
+        classes: a table that names class folders.
         keep_ids: do not name classes in words that are WordNet ids.
+        label_column: title of the column of a list's classes, or ``none`` for the folders; None to find it.
         name: of the data set.
         model: which model.
         ingest: how files become features.
@@ -94,10 +95,16 @@ class ExtractOptions(Options):
             auto=True,
         ),
     ] = None
-    classes: Annotated[Path | None, Option("CSV with rows folder,name: class names for folders.")] = None
+    classes: Annotated[Path | None, Option("Table with rows folder,name: class names for folders.")] = None
     keep_ids: Annotated[
         bool, Option("Keep WordNet ids (n02084071) as class names; they are named in words otherwise (dog).")
     ] = False
+    label_column: Annotated[
+        str | None,
+        Option(
+            "The column of a list that holds the classes; none: folders say them.", unset="found by its title"
+        ),
+    ] = None
     name: Annotated[str, Option("Name the data set, to find it as data:NAME.")] = ""
     model: Annotated[ModelOptions, Unset("model", f"that of the features here, else {DEFAULT_MODEL}")] = (
         field(default_factory=ModelOptions)

@@ -52,6 +52,8 @@ class FileList:
         problems: row → reason, for what cannot be opened as a file (a broken link, a pipe, a folder in a list).
         classes: class of each file by a table, "" where there is none; None if no list had such a column.
         domains: domain of each file, likewise.
+        splits: ``train``, ``val`` or ``test`` for each file, likewise.
+        notes: sentences on how lists were read.
         ignored: counts of what is not in this list.
     """
 
@@ -65,6 +67,8 @@ class FileList:
     problems: dict[int, str] = field(default_factory=dict)
     classes: list[str] | None = None
     domains: list[str] | None = None
+    splits: list[str] | None = None
+    notes: list[str] = field(default_factory=list)
     ignored: Ignored = field(default_factory=Ignored)
 
     def __len__(self) -> int:
@@ -76,7 +80,7 @@ class FileList:
         return path if os.sep == "/" else path.replace("/", os.sep)
 
     def part(self, rows: Iterable[int]) -> FileList:
-        """The list of some rows, in the order given, with the roots that they need; ``ignored`` is shared."""
+        """The list of some rows, in the order given, with the roots that they need; the counts and notes are shared."""
         rows = list(rows)
         root_of = array("i", map(self.root_of.__getitem__, rows))
         used = sorted(set(root_of))
@@ -94,6 +98,8 @@ class FileList:
             problems={new: self.problems[row] for new, row in enumerate(rows) if row in self.problems},
             classes=None if self.classes is None else [self.classes[row] for row in rows],
             domains=None if self.domains is None else [self.domains[row] for row in rows],
+            splits=None if self.splits is None else [self.splits[row] for row in rows],
+            notes=self.notes,
             ignored=self.ignored,
         )
 

@@ -103,7 +103,7 @@ def read_text_features(path: Path) -> tuple[tuple[str, ...], Vectors]:
             f"{path} does not say which classes its text features are of; it holds {arrays}",
             hint="add an array class_names of K strings",
         )
-    names = class_names(beside or path, read_list(beside) if beside else values_of(path, listed[0]))
+    names = class_names(beside or path, read_list(beside, "names") if beside else values_of(path, listed[0]))
     texts = matrix_of_shape(path, matrices[0], len(names), None)
     if texts is None:
         raise DataError(

@@ -136,7 +136,7 @@ class Annotations:
             ConfigError, DataError: the list cannot be read, or is no list of K different names.
         """
         if given is not None:
-            return class_names(given, read_list(given))
+            return class_names(given, read_list(given, "names"))
         # In a table, whatever has one entry per row is no list of classes.
         aliases = (CLASS_NAMES,) if self.arrays.is_table else NAMES
         for column in self.arrays.candidates(aliases, is_list):

@@ -13,6 +13,7 @@ from deltaoe.clip.class_notes import RENAME, class_notes
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.images.class_names import in_words, unreadable_note
+from deltaoe.images.label_files import read_label_names
 from deltaoe.images.labels import read_labels
 from deltaoe.interchange.reading import read_text_features
 from deltaoe.progress import OnEvent, silent
@@ -198,7 +199,7 @@ def zero_shot_detector_for(
             "there are no images of known classes to select with",
             hint="extract them first: deltaoe extract DIR   (DIR holds one folder per class)",
         )
-    return Chosen(detector, origin, source, notes)
+    return Chosen(detector, origin, source, _on_labels(options) + notes)
 
 
 def _fitting_rows(
@@ -255,6 +256,12 @@ def _class_names(options: ScoreOptions, data: DataSet | None) -> tuple[tuple[str
             "one name per line",
         )
     return names, []
+
+
+def _on_labels(options: ScoreOptions) -> list[str]:
+    """A sentence on how the labels file was read, unless it has one label per line."""
+    told = read_label_names(options.labels)[1] if options.labels else ""
+    return [f"{options.labels}: {told}."] if told else []
 
 
 def _given_text_features(

@@ -16,6 +16,7 @@ from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, MismatchError
 from deltaoe.extraction.ingest import ingest
 from deltaoe.images.inputs import find_files
+from deltaoe.images.lists import Wanted
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import Rule, ScoreOptions
@@ -117,6 +118,7 @@ class _StoredImages:
         names: N paths as the table shows them.
         failed: path and reason of the files that are no usable images.
         encoded, reused: as in :class:`ScoreResult`.
+        notes: sentences on how lists were read.
     """
 
     store: FeatureStore
@@ -126,6 +128,7 @@ class _StoredImages:
     failed: list[tuple[str, str]]
     encoded: int
     reused: int
+    notes: Sequence[str] = ()
 
 
 def score(
@@ -205,7 +208,8 @@ def score(
         model=str(source.ref) if data is None else detector.space.model,
         encoded=images.encoded,
         reused=images.reused,
-        notes=stale
+        notes=list(images.notes)
+        + stale
         + used_before(behind, detector, images.digests)
         + lacking
         + _notes(detector, data, scorer.recall, exact)
@@ -254,7 +258,12 @@ def _ingested(
     stdin: BinaryIO | None,
 ) -> _StoredImages:
     """The images of these files, after those without stored features were encoded."""
-    files = find_files(given, stdin=stdin, on_found=lambda n: on(Event("Listing files", n)))
+    files = find_files(
+        given,
+        stdin=stdin,
+        on_found=lambda n: on(Event("Listing files", n)),
+        wanted=Wanted(labels=False),
+    )
     result = ingest(files, workspace, source, on, options.ingest)
     opened = [files.path(int(i)) for i in result.rows]
     return _StoredImages(
@@ -265,6 +274,7 @@ def _ingested(
         failed=[(os.path.normpath(files.path(i)), reason) for i, reason in result.failed.items()],
         encoded=result.encoded,
         reused=result.reused,
+        notes=files.notes,
     )
 
 
