@@ -10,6 +10,7 @@ from . import options
 
 if TYPE_CHECKING:
     from deltaoe.project.status import DataSetState
+    from deltaoe.store.dataset import DataSet
 
     from .output import Screen
 
@@ -82,7 +83,18 @@ def _show_data_sets(screen: Screen, found: list[DataSetState]) -> None:
         counts = ("", "") if data is None else (f"{len(data):,}", f"{len(data.class_names):,}")
         rows.append((title, model, f"{one.extracted:%Y-%m-%d %H:%M}", *counts))
     columns: tuple[str, ...] = ("  data set", "model", "extracted", "images", "classes")
+    with_splits = any(one.data is not None and one.data.split_names for one in found)
+    if with_splits:
+        shown = ["" if one.data is None else _splits(one.data) for one in found]
+        rows, columns = [(*row, cell) for row, cell in zip(rows, shown, strict=True)], (*columns, "splits")
     if len(models) == 1 and all(one.data is not None for one in found):
         rows = [(row[0], *row[2:]) for row in rows]
         columns = (columns[0], *columns[2:])
-    screen.table("Data sets", rows, columns)
+    screen.table("Data sets", rows, columns, text=("splits",))
+
+
+def _splits(data: DataSet) -> str:
+    """The splits of a data set with their numbers of images."""
+    from deltaoe.store.split_use import counts_by_split
+
+    return ", ".join(f"{name} {count:,}" for name, count in counts_by_split(data).items())

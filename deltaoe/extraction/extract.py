@@ -12,6 +12,13 @@ from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError
 from deltaoe.extraction.changes import fingerprint_of, remember_folders
 from deltaoe.extraction.ingest import Ingested, ingest
+from deltaoe.extraction.layout_words import (
+    about_lost_classes,
+    about_splits,
+    layout_taken,
+    odd_classes,
+    readings,
+)
 from deltaoe.extraction.options import ExtractOptions
 from deltaoe.images.detection import detect_layout, folder_of, places
 from deltaoe.images.inputs import FileList, Ignored, find_files
@@ -22,7 +29,7 @@ from deltaoe.images.labels import (
     label_table,
     read_classes_csv,
 )
-from deltaoe.images.layout import Layout
+from deltaoe.images.layout import TABLE, Layout, levels_of
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.short_repr import number_of_notes, short_repr
 from deltaoe.store.dataset import DataSet
@@ -45,7 +52,8 @@ class ExtractResult:
         unlabelled: number of images without a class.
         views: number of augmented views that every image has.
         precision: arithmetic of the image tower, ``fp32``, ``bf16`` or ``fp16``.
-        notes: sentences for the user.
+        assumed: sentences on what the folders were taken for, and what else they could mean.
+        notes: sentences that warn the user.
     """
 
     data: DataSet
@@ -57,6 +65,7 @@ class ExtractResult:
     unlabelled: int
     views: int
     precision: str
+    assumed: list[str]
     notes: list[str]
 
     def __repr__(self) -> str:
@@ -106,14 +115,17 @@ def extract(
     source = source or ModelSource(options.model, workspace, on=on, dtype=options.dtype)
     folders = fingerprint_of(given)  # before the walk: what comes later shows
     files = find_files(given, stdin=stdin, on_found=lambda n: on(Event("Listing files", n)))
-    layout = options.layout or ("table" if files.classes is not None else detect_layout(files.relative))
-    labelling = _label(files, layout, renames)  # fails on a wrong CSV before the hours of work
+    prefixes = _prefixes(files)
+    paths = _prefixed(files, prefixes)
+    layout = options.layout or (TABLE if files.classes is not None else detect_layout(paths))
+    found = labelling = _label(files, paths, layout, renames)  # fails on a wrong CSV before the hours of work
+    _check_fits(found, paths)
     result = ingest(files, workspace, source, on, options.ingest)
     source.remember()  # also where all was cached, and only this note was lost
     usable = files
     if len(result.rows) < len(files):
-        usable = files.part(result.rows)
-        labelling = _label(usable, layout, _with_images(renames, files, usable, layout))
+        usable, paths = files.part(result.rows), [paths[row] for row in result.rows]
+        labelling = _label(usable, paths, layout, _with_images(renames, paths, layout))
     data = _data_set(given, usable, labelling, result, str(source.ref), options.name)
     notes = []
     if keep:
@@ -132,14 +144,37 @@ def extract(
         unlabelled=counts[-1],
         views=result.store.views(result.digests),
         precision=result.store.space.precision,
-        notes=_notes(data, counts[-1], files.ignored) + notes,
+        assumed=[*(() if options.layout else layout_taken(paths, layout)), *about_splits(data)],
+        notes=[
+            *odd_classes(paths, labelling),
+            *about_lost_classes(files, prefixes, found, labelling),
+            *_notes(data, files.ignored),
+            *notes,
+        ],
     )
 
 
-def _label(files: FileList, layout: Layout, renames: dict[str, str]) -> Labelling:
-    """Each file's class and domain, from its folders or from a table's columns."""
-    if layout != "table":
-        return label_paths(files.relative, layout, renames)
+def _prefixes(files: FileList) -> list[str]:
+    """What stands before the paths below each root, as folders are read: nothing, or where roots are splits, these."""
+    none = [""] * len(files.roots)
+    if len(files.roots) < 2 or files.classes is not None:
+        return none
+    _, starts = _common_starts(files)
+    below = "split" in levels_of(detect_layout(files.relative))
+    return starts if not below and "split" in levels_of(detect_layout(_prefixed(files, starts))) else none
+
+
+def _prefixed(files: FileList, starts: Sequence[str]) -> Sequence[str]:
+    """The files' paths below their roots, each with its root's prefix."""
+    if not any(starts):
+        return files.relative
+    return [starts[root] + path for root, path in zip(files.root_of, files.relative, strict=True)]
+
+
+def _label(files: FileList, paths: Sequence[str], layout: Layout, renames: dict[str, str]) -> Labelling:
+    """Each file's class, domain and split, from its folders or from a table's columns."""
+    if layout != TABLE:
+        return label_paths(paths, layout, renames)
     if files.classes is None:
         raise ConfigError(
             "--layout table needs classes from a table", hint="a .csv with columns path and class is one"
@@ -175,37 +210,48 @@ def _data_set(
 
 def _common_root(files: FileList) -> tuple[str, Sequence[str]]:
     """The folder that holds all files, and their paths relative to it."""
+    common, starts = _common_starts(files)
+    return common, _prefixed(files, starts)
+
+
+def _common_starts(files: FileList) -> tuple[str, list[str]]:
+    """The folder that holds all roots, and what leads from there to the files of each: empty, or with a slash."""
     roots = [os.path.abspath(root or os.curdir) for root in files.roots]
     if len(set(roots)) == 1:
-        return roots[0], files.relative
+        return roots[0], [""] * len(roots)
     try:
         common = os.path.commonpath(roots)
     except ValueError:  # several drives
         common = ""
     starts = [os.path.relpath(root, common) + "/" if common else root + "/" for root in roots]
-    starts = ["" if start == "./" else start for start in starts]
-    return common, [starts[r] + relative for r, relative in zip(files.root_of, files.relative, strict=True)]
+    return common, ["" if start == "./" else start for start in starts]
 
 
-def _with_images(
-    renames: dict[str, str], files: FileList, usable: FileList, layout: Layout
-) -> dict[str, str]:
+def _check_fits(labelling: Labelling, paths: Sequence[str]) -> None:
+    """Raise ConfigError if the layout names classes and the images have none."""
+    if "class" not in levels_of(labelling.layout) or labelling.class_names:
+        return
+    others = "; ".join(one.sentence() for one in readings(paths, detect_layout(paths)) if one.class_folders)
+    raise ConfigError(
+        f"no image has a class by the layout {labelling.layout}",
+        hint=f"what the folders could mean: {others}"
+        if others
+        else "the images lie in no folders: --layout flat",
+    )
+
+
+def _with_images(renames: dict[str, str], paths: Sequence[str], layout: Layout) -> dict[str, str]:
     """The renames of folders that still have an image; one whose files all failed is no mistake of the user's."""
-    if len(files) == len(usable) or not renames:
+    if not renames or layout == TABLE:
         return renames
-    said = places(set(map(folder_of, usable.relative)), layout)
-    left = {place.folder for place in said.values()}
+    left = {place.folder for place in places(set(map(folder_of, paths)), layout).values()}
     return {folder: name for folder, name in renames.items() if folder in left}
 
 
-def _notes(data: DataSet, unlabelled: int, ignored: Ignored) -> list[str]:
+def _notes(data: DataSet, ignored: Ignored) -> list[str]:
     notes = []
     if ignored.repeated:
         notes.append(f"{ignored.repeated} files are named more than once; each counts once")
-    if data.labelled and unlabelled:
-        notes.append(
-            f"{unlabelled} images lie outside the class folders: stored, but they belong to no class"
-        )
     if not data.labelled:
         notes.append(
             "no class folders found: the images are stored, but tune and score need classes from somewhere"

@@ -121,6 +121,11 @@ def learning_rows(data: DataSet, use: SplitUse) -> tuple[Mask, Mask]:
     return learned, held_out
 
 
+def counts_by_split(data: DataSet) -> dict[str, int]:
+    """Number of images by split name, labelled or not; empty without splits."""
+    return {name: int((data.split_of == i).sum()) for i, name in enumerate(data.split_names)}
+
+
 def without_evaluated(data: DataSet, asked: Sequence[str] = ()) -> DataSet:
     """The data set with classes for those images only that are learned from or held out; itself without splits."""
     use = split_use(data, asked)

@@ -210,6 +210,19 @@ def class_sizes(classes: Sequence[int], keys: Sequence[bytes], count: int) -> li
     return [available.get(i, 0) for i in range(count)]
 
 
+def sizes_to_draw_from(data: DataSet) -> tuple[list[int], list[int]]:
+    """Number of distinct images of each class that :func:`draw_from` draws shots from, and of those held out."""
+    use = split_use(data)
+    if use.splits and not use.learned:
+        return [0] * len(data.class_names), []
+    learned, held_out = learning_rows(data, use)
+    rows = data.distinct_rows(np.where(learned | held_out, data.class_of, -1))
+    held = rows[held_out[rows]]
+    count = len(data.class_names)
+    sizes = np.bincount(data.class_of[np.setdiff1d(rows, held)], minlength=count)
+    return sizes.tolist(), np.bincount(data.class_of[held], minlength=count).tolist() if len(held) else []
+
+
 def require_calibration(drawn: Draw, *, allow_fewer: bool) -> None:
     """Raise DataError, with the number of shots that would do, if too few images calibrate for the usual α."""
     planned = drawn.plan
