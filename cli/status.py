@@ -10,7 +10,6 @@ from . import options
 
 if TYPE_CHECKING:
     from deltaoe.project.status import DataSetState
-    from deltaoe.store.dataset import DataSet
 
     from .output import Screen
 
@@ -73,6 +72,7 @@ def status(
 def _show_data_sets(screen: Screen, found: list[DataSetState]) -> None:
     """Print a table of data sets, with their models if these are several."""
     from deltaoe.store.sentences import short_title
+    from deltaoe.store.split_use import splits_in_words
 
     models = {one.data.model for one in found if one.data is not None}
     rows: list[tuple[str, ...]] = []
@@ -85,16 +85,9 @@ def _show_data_sets(screen: Screen, found: list[DataSetState]) -> None:
     columns: tuple[str, ...] = ("  data set", "model", "extracted", "images", "classes")
     with_splits = any(one.data is not None and one.data.split_names for one in found)
     if with_splits:
-        shown = ["" if one.data is None else _splits(one.data) for one in found]
+        shown = ["" if one.data is None else splits_in_words(one.data) for one in found]
         rows, columns = [(*row, cell) for row, cell in zip(rows, shown, strict=True)], (*columns, "splits")
     if len(models) == 1 and all(one.data is not None for one in found):
         rows = [(row[0], *row[2:]) for row in rows]
         columns = (columns[0], *columns[2:])
     screen.table("Data sets", rows, columns, text=("splits",))
-
-
-def _splits(data: DataSet) -> str:
-    """The splits of a data set with their numbers of images."""
-    from deltaoe.store.split_use import counts_by_split
-
-    return ", ".join(f"{name} {count:,}" for name, count in counts_by_split(data).items())

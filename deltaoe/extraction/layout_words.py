@@ -74,8 +74,10 @@ def _reading(folders: Mapping[str, int], layout: Layout) -> Reading:
 
 def layout_taken(paths: Sequence[str], layout: Layout) -> list[str]:
     """A sentence on a layout that was recognised, if the folders could mean something else; none otherwise."""
-    first, *others = readings(paths, layout) if layout != TABLE else [None]
-    if first is None or not others:
+    if layout == TABLE:
+        return []
+    first, *others = readings(paths, layout)
+    if not others:
         return []
     return [
         f"layout {first.sentence()}; or else --layout {'; '.join(one.sentence() for one in others[:_OTHERS])}"

@@ -126,6 +126,11 @@ def counts_by_split(data: DataSet) -> dict[str, int]:
     return {name: int((data.split_of == i).sum()) for i, name in enumerate(data.split_names)}
 
 
+def splits_in_words(data: DataSet) -> str:
+    """The splits with their numbers of images, for a table's cell; empty without splits."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts_by_split(data).items())
+
+
 def without_evaluated(data: DataSet, asked: Sequence[str] = ()) -> DataSet:
     """The data set with classes for those images only that are learned from or held out; itself without splits."""
     use = split_use(data, asked)
