@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from deltaoe.progress import OnEvent
 from deltaoe.scoring.detector import Detector
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
+from deltaoe.store.split_use import rows_of_splits, split_use
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
 
 Indices = npt.NDArray[np.int64]
@@ -94,6 +96,29 @@ def load_image_sets(
 ) -> dict[str, ImageSet]:
     """Name → :func:`load_image_set` of each input; raises like it."""
     return {name: load_image_set(name, path, workspace, source, on, ingest) for name, path in given.items()}
+
+
+def on_splits(image_set: ImageSet, splits: Sequence[str]) -> ImageSet:
+    """The images of a set that are evaluated, of its splits; the set itself if it has none.
+
+    Args:
+        image_set: any.
+        splits: names; a set that has other splits is taken whole. Empty for what ``tune`` leaves for ``evaluate``.
+    """
+    data = image_set.data
+    if splits:
+        names = [name for name in splits if name in data.split_names]
+    else:
+        names = [*(split_use(data).evaluated if data.labelled else ())]
+    if not names:
+        return image_set
+    inside = rows_of_splits(data, names)
+    others = [name for name in data.split_names if name not in names]
+    note = f"{image_set.name}: {inside.sum():,} images in {' and '.join(names)} are evaluated"
+    note += f", not those in {' and '.join(others)} (--split)" if others else ""
+    return dataclasses.replace(
+        image_set, data=data.part(np.flatnonzero(inside)), notes=(*image_set.notes, note)
+    )
 
 
 @dataclass(frozen=True)

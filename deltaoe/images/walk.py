@@ -7,8 +7,10 @@ import stat
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from deltaoe.errors import DataError, os_reason
+from deltaoe.images.first_bytes import is_image_by_content
 from deltaoe.images.glob_pattern import Pattern
 
 _Inode = tuple[int, int]
@@ -28,13 +30,20 @@ class Ignored:
 
     Attributes:
         hidden: hidden files and folders, and system folders.
-        other_files: files that are no images by their suffix.
+        other_files: files that are no images by their suffix, or without one by their first bytes.
         repeated: files that were named before, and links from a folder to one that it lies in.
     """
 
     hidden: int = 0
     other_files: int = 0
     repeated: int = 0
+
+
+class Others(NamedTuple):
+    """What a folder without images of its own holds instead: how many other files, and the path of one of them."""
+
+    files: int
+    example: str
 
 
 @dataclass
@@ -55,6 +64,8 @@ class FileList:
         splits: ``train``, ``val`` or ``test`` for each file, likewise.
         notes: sentences on how lists were read.
         ignored: counts of what is not in this list.
+        unsuffixed: those of ``relative`` that were found below folders and are images by their first bytes alone.
+        without_images: index into ``roots`` and path below it of each walked folder that has no images of its own.
     """
 
     roots: list[str] = field(default_factory=list)
@@ -70,6 +81,8 @@ class FileList:
     splits: list[str] | None = None
     notes: list[str] = field(default_factory=list)
     ignored: Ignored = field(default_factory=Ignored)
+    unsuffixed: list[str] = field(default_factory=list)
+    without_images: dict[tuple[int, str], Others] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.relative)
@@ -80,7 +93,7 @@ class FileList:
         return path if os.sep == "/" else path.replace("/", os.sep)
 
     def part(self, rows: Iterable[int]) -> FileList:
-        """The list of some rows, in the order given, with the roots that they need; the counts and notes are shared."""
+        """The list of some rows, in the order given, with the roots that they need; what is not of rows is shared."""
         rows = list(rows)
         root_of = array("i", map(self.root_of.__getitem__, rows))
         used = sorted(set(root_of))
@@ -101,6 +114,7 @@ class FileList:
             splits=None if self.splits is None else [self.splits[row] for row in rows],
             notes=self.notes,
             ignored=self.ignored,
+            unsuffixed=self.unsuffixed,
         )
 
 
@@ -151,7 +165,8 @@ class FileCollector:
         """Add the image files below a folder, depth first, names sorted.
 
         Links to files and folders are followed; a folder that contains itself is entered once. Hidden entries, system
-        folders and other files are left out and counted. With a pattern all this holds for what matches it; a folder
+        folders and other files are left out and counted; a file without a suffix is an image if its first bytes are
+        those of one. With a pattern all this holds for what matches it; a folder
         that matches is walked.
 
         Args:
@@ -171,6 +186,8 @@ class FileCollector:
         # folders may be deeper than Python's stack.
         trail: list[tuple[list[os.DirEntry[str]], str, _Inode, Pattern | None]] = []
         inside: set[_Inode] = set()
+        own: list[list[int]] = []  # of each open folder: its images, and its other files
+        examples: list[str] = []
         add = self.add
 
         def enter(path: str, prefix: str, rest: Pattern | None) -> bool:
@@ -188,6 +205,8 @@ class FileCollector:
                 ) from cause
             inside.add(inode)
             trail.append((entries, prefix, inode, rest))
+            own.append([0, 0])
+            examples.append("")
             return True
 
         rest = None if pattern is None or pattern.complete else pattern
@@ -214,23 +233,34 @@ class FileCollector:
                         break
                     continue
                 matched = True
-                if is_image(name):
+                unsuffixed = "." not in name and not is_folder(entry) and is_image_by_content(entry.path)
+                if unsuffixed or is_image(name):
                     try:
                         info = entry.stat()
                     except OSError as cause:
+                        own[-1][0] += 1
                         self.add(root, prefix + name, None, reason(cause))
                         continue
                     if not stat.S_ISDIR(info.st_mode):
+                        own[-1][0] += 1
                         add(root, prefix + name, info)
+                        if unsuffixed:
+                            self.files.unsuffixed.append(prefix + name)
                         continue
                 elif not is_folder(entry):
                     ignored.other_files += 1
+                    own[-1][1] += 1
+                    examples[-1] = examples[-1] or entry.path
                     continue
                 if enter(entry.path, f"{prefix}{name}/", None):
                     break
             else:
                 trail.pop()
                 inside.discard(inode)
+                images, others = own.pop()
+                example = examples.pop()
+                if not images and rest is None:
+                    self.files.without_images[root, prefix.removesuffix("/")] = Others(others, example)
         return matched
 
 

@@ -14,7 +14,7 @@ from deltaoe.errors import ConfigError, DataError
 from deltaoe.functional.sampling import feature_keys
 from deltaoe.functional.unit_rows import imported_rows, unit_rows
 from deltaoe.images.class_names import in_words, look_alike_note, unreadable_note
-from deltaoe.images.labels import check_name
+from deltaoe.images.labels import check_name, label_table
 from deltaoe.interchange.feature_table import FeatureTable
 from deltaoe.interchange.options import ImportOptions
 from deltaoe.interchange.reading import read_features
@@ -112,7 +112,7 @@ def _data_set(
     place = np.empty(len(names) + 1, dtype=np.int64)
     place[order] = np.arange(len(names))
     place[-1] = -1
-    texts = table.text_features
+    texts, splits = table.text_features, label_table([""] * table.count, None, table.splits)
     width = len(str(table.count))
     return DataSet(
         root="",
@@ -127,6 +127,8 @@ def _data_set(
         digests=digests,
         class_of=place[labels],
         domain_of=np.full(table.count, -1, dtype=np.int64),
+        split_names=splits.split_names,
+        split_of=splits.split_of,
         text_features=None if texts is None or not names else unit_rows(texts)[order],
     )
 
@@ -227,9 +229,16 @@ def export_features(
             labels=data.class_of if data.labelled else None,
             class_names=data.class_names if data.labelled else None,
             digests=data.digests,
+            splits=_splits(data),
         )
         _WRITERS[kind](target, table, store.space.dtype)
     return data
+
+
+def _splits(data: DataSet) -> list[str] | None:
+    """The split of each image, empty for none; None without splits."""
+    names = (*data.split_names, "")
+    return [names[index] for index in data.split_of.tolist()] if data.split_names else None
 
 
 def _export_archive(target: Path, data: DataSet, store: FeatureStore, on: OnEvent) -> None:

@@ -23,7 +23,7 @@ from deltaoe.interchange.parquet import parquet_columns
 from deltaoe.interchange.roles import LABELS, NAMES, TEXTS, Annotations, Arrays, image_features
 from deltaoe.interchange.vectors import Vectors, matrix_of_shape, vector_blocks
 
-SIDECARS = {"paths": "json", "classes": "json", "labels": "npy", "digests": "npy"}
+SIDECARS = {"paths": "json", "classes": "json", "labels": "npy", "digests": "npy", "splits": "json"}
 _TENSORS = frozenset({".pt", ".pth", ".bin", ".ckpt"})
 
 
@@ -73,6 +73,7 @@ def read_features(
         labels=indices,
         class_names=names,
         text_features=texts,
+        splits=annotations.splits(beside.get("splits")),
         ignored=arrays.unassigned(),
     )
 
@@ -151,5 +152,5 @@ def _sidecars(path: Path) -> dict[str, Path]:
 
 
 def sidecar(path: Path, part: str) -> Path:
-    """The file beside an .npy file that holds its ``paths``, ``classes``, ``labels`` or ``digests``."""
+    """The file beside an .npy file that holds its ``paths``, ``classes``, ``labels``, ``digests`` or ``splits``."""
     return path.with_name(f"{path.stem}.{part}.{SIDECARS[part]}")

@@ -39,6 +39,7 @@ from deltaoe.scoring.zero_shot import (
 )
 from deltaoe.scoring.zero_shot_images import fitting_rows, image_detector, why_not_fitted, with_images_of
 from deltaoe.store.dataset import DataSet
+from deltaoe.store.split_use import split_use, without_evaluated
 from deltaoe.store.workspace import Workspace
 
 _UNREAD = "Images alone decide: --evidence both asks the prompts, too."
@@ -136,6 +137,8 @@ def zero_shot_detector_for(
         ModelError, StoreError: the model or the workspace cannot be used.
     """
     data = workspace.dataset(options.data)
+    left = () if data is None else split_use(data).evaluated
+    data = data and without_evaluated(data)
     default = data.model if data else scored.model if scored else None
     source = ModelSource(options.model, workspace, default, on=on)
     given = _given_text_features(options, data)
@@ -184,14 +187,14 @@ def zero_shot_detector_for(
             detector = with_selected_settings(detector, data, store, chosen_on, options.prompts)
         if fitted is None:
             detector = calibrate(detector, data, store, rows, on)
-            origin += f", calibrated on {data.title}"
+            origin += f", calibrated on {data.title}{_without(left)}"
             if options.evidence == "auto":
                 notes.append(f"Only the prompts were asked: {why_not_fitted(data)}.")
         else:
             detector = with_images_of(detector, data, workspace, fitted, options.evidence, on)
             notes += _without_images(detector)
             origin += (
-                f", fitted on {len(fitted)} images of {data.title}, "
+                f", fitted on {len(fitted)} images of {data.title}{_without(left)}, "
                 f"calibrated on {len(detector.calibration)} others"
             )
     elif options.select:
@@ -200,6 +203,11 @@ def zero_shot_detector_for(
             hint="extract them first: deltaoe extract DIR   (DIR holds one folder per class)",
         )
     return Chosen(detector, origin, source, _on_labels(options) + notes)
+
+
+def _without(splits: Sequence[str]) -> str:
+    """That splits of a data set are not used, in words; empty without any."""
+    return f" (not its {' and '.join(splits)} images, left for evaluate)" if splits else ""
 
 
 def _fitting_rows(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,9 @@ from deltaoe.short_repr import counted, number_of_notes, short_repr
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import UNNAMED, FeatureSpace
 from deltaoe.store.feature_store import Digests, FeatureStore
+from deltaoe.store.split_use import split_use
 from deltaoe.store.workspace import Workspace
-from deltaoe.tuning.data import Draw, Shots, TuningData, draw, remembering, require_calibration
+from deltaoe.tuning.data import Draw, Shots, TuningData, draw_from, remembering, require_calibration
 from deltaoe.tuning.naming import check_not_taken, is_other, remember
 from deltaoe.tuning.options import TuneOptions
 from deltaoe.tuning.sentences import outcome
@@ -121,18 +122,18 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
     if not why:
         require_classes(data.class_names, data.title)
         tuning.check(len(data.class_names))
-    inside = data.rows_in(options.domains)
-    drawn = draw(
-        np.where(inside, data.class_of, -1).tolist(),
-        data.keys(),
-        data.class_names,
+    drawn = draw_from(
+        data,
         shots=tuning.shots,
         seed=tuning.seed,
+        domains=options.domains,
+        splits=options.splits,
         allow_fewer=options.allow_fewer,
     )
     if not options.allow_undecided:
         require_calibration(drawn, allow_fewer=options.allow_fewer)
-    on(Event("Tuning", message=drawn.plan.sentence()))
+    used = split_use(data, options.splits).sentence()
+    on(Event("Tuning", message=" ".join(filter(None, (used, drawn.plan.sentence())))))
     workspace.check_writable()
     if why:
         return _without_prompts(data, workspace, options, drawn, why, on)
@@ -187,11 +188,21 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
         data.digests[shots],
         on,
         checkpoints=workspace.folder / "tuning",
-        about={"domains": list(options.domains), "allow_fewer": options.allow_fewer, "layout": data.layout},
+        about=_about(options, data),
     )
     detector = with_image_side(fitted.detector, tuning_data, tuning)
     detector = calibrate(detector, data, store, drawn.calibration, on)
     return TuneResult(detector, data, drawn, fitted, tuple(said))
+
+
+def _about(options: TuneOptions, data: DataSet) -> dict[str, Any]:
+    """What a detector's settings say of the images that were drawn, as JSON values."""
+    return {
+        "domains": list(options.domains),
+        **({"splits": list(options.splits)} if options.splits else {}),
+        "allow_fewer": options.allow_fewer,
+        "layout": data.layout,
+    }
 
 
 def _no_prompts(data: DataSet, workspace: Workspace, options: TuneOptions) -> str:
@@ -257,9 +268,7 @@ def _without_prompts(
             "shots": tuning.shots,
             "seed": tuning.seed,
             "evidence": tuning.evidence,
-            "domains": list(options.domains),
-            "allow_fewer": options.allow_fewer,
-            "layout": data.layout,
+            **_about(options, data),
         },
     )
     said = f"No prompts were learned: {why}. Images are compared with the shots"
