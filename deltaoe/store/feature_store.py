@@ -9,6 +9,7 @@ The format is specified in ``docs/reference/store-format.md``.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -81,7 +82,7 @@ class FeatureStore(StoreIndex):
             try:
                 block = self._read(shards, shard[part], row[part])
             except StoreError:
-                if all(shards[i].path.exists() for i in np.unique(shard[part])):
+                if all(os.path.lexists(shards[i].path) for i in np.unique(shard[part])):
                     raise
                 self.refresh()  # somebody has compacted the store: the same rows lie elsewhere now
                 if not bool(self.has(digests, view).all()):
