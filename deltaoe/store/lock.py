@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from deltaoe.errors import ConfigError, InUseError, StoreError, StoreWarning, UnreadableError, os_reason
 from deltaoe.files import read_small_file
-from deltaoe.store.atomic import TEMPORARY_PREFIX, cannot_write, write_json
+from deltaoe.store.atomic import TEMPORARY_PREFIX, cannot_write, gone, write_json
 from deltaoe.store.lock_file import NAME, HeldError, is_held, lock_file
 from deltaoe.store.place import LOCKS
 from deltaoe.store.read_errors import NO_LOCKS
@@ -40,7 +40,8 @@ def writing(folder: Path) -> Iterator[None]:
     removed by the next one.
 
     Raises:
-        StoreError: another process is writing, or the folder cannot be written.
+        InUseError: another process is writing.
+        StoreError: the folder cannot be written, or was deleted or replaced meanwhile.
     """
     with _locked(folder, patience=0.0):
         try:
@@ -81,7 +82,14 @@ def _locked(folder: Path, *, patience: float) -> Iterator[None]:
         for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
             with contextlib.suppress(OSError):
                 leftover.unlink(missing_ok=True)
+        before = os.stat(folder)
         yield
+        try:
+            same = os.path.samestat(before, os.stat(folder))
+        except OSError:
+            same = False
+        if not same:
+            raise gone(folder)
 
 
 @contextlib.contextmanager

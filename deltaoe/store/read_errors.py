@@ -32,6 +32,7 @@ REPAIR = (
 _CHECK_DISK = (
     "check the disk or the connection to it, and run it again; the file itself was not found to be damaged"
 )
+_LINK = "restore what it points to, such as a disk that is not connected, or delete the link"
 _HINTS = {
     errno.ENOENT: "it was moved or deleted meanwhile; run the command again",
     errno.ESTALE: "it was moved or deleted meanwhile; run the command again",
@@ -41,7 +42,6 @@ _HINTS = {
     errno.ENFILE: "too many files are open on this machine: close programs, and run it again",
     errno.ENOMEM: "free some memory, and run it again",
     errno.EINTR: "the read was interrupted: run it again",
-    errno.ELOOP: "it is a link that leads nowhere: restore what it pointed to",
 } | dict.fromkeys(
     NO_LOCKS,
     "this file system has no locks: unset HDF5_USE_FILE_LOCKING, or set it to FALSE; reading needs no lock",
@@ -107,6 +107,8 @@ def read_error(path: Path, cause: Exception, what: str, *, hint: str = REPAIR) -
             f"{what}: another program has it open and locked ({_reason(outside)})",
             hint="wait for that program, or close it; nothing is wrong with the file",
         )
+    if os.path.islink(path) and outside.errno in {errno.ENOENT, errno.ELOOP}:
+        return UnreadableError(f"{what}: it is a link that leads nowhere", hint=_LINK)
     return UnreadableError(f"{what}: {_reason(outside)}", hint=_HINTS.get(outside.errno or 0, _CHECK_DISK))
 
 

@@ -12,7 +12,9 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from deltaoe.errors import StoreError
 from deltaoe.store.atomic import replacing
+from deltaoe.store.read_errors import check_regular
 
 
 def prompts_key(prompts: Sequence[str]) -> str:
@@ -28,9 +30,10 @@ def load_texts(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.float32] | 
         shape: (K, D).
     """
     try:
+        check_regular(path)  # opening a pipe would wait for ever
         with safe_open(path, framework="numpy") as file:
             features: npt.NDArray[np.float32] = file.get_tensor("text_features")
-    except (OSError, SafetensorError):
+    except (OSError, StoreError, SafetensorError):
         return None
     return features if features.shape == shape and features.dtype == np.float32 else None
 
