@@ -35,6 +35,7 @@ from deltaoe.images.layout import TABLE, Layout, levels_of
 from deltaoe.images.lists import Wanted
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.short_repr import number_of_notes, short_repr
+from deltaoe.store.atomic import gone
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.sentences import current_before, replaced_current
 from deltaoe.store.workspace import Workspace
@@ -151,6 +152,9 @@ def extract(
         workspace.save_dataset(data)
         remember_folders(workspace, data, folders)
         notes = _about_names(data, source) + replaced_current(before, data, workspace)
+        if not workspace.listing(data).exists():
+            raise gone(workspace.listing(data))
+    result.store.check_there(result.digests)
     counts = Counter(labelling.class_of.tolist())
     return ExtractResult(
         data=data,

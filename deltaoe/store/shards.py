@@ -167,7 +167,7 @@ def read_index(file: h5py.File, space: FeatureSpace) -> ShardIndex:
     if home != space.id:
         raise UnreadableError(
             f"it holds features of another space ({home})",
-            hint="move it into the folder of that space, or away",
+            hint="`deltaoe store verify` tells if it is damaged; if not, move it into the folder of that space, or away",
         )
     version = int(file.attrs["version"])
     old = version < 2

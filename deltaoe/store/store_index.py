@@ -17,11 +17,13 @@ from deltaoe.errors import StoreError
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.hdf5 import Digests, opened
 from deltaoe.store.key_table import GrowingTable, Keys, KeyTable
+from deltaoe.store.read_errors import listed
 from deltaoe.store.shards import Shard, content_keys, path_keys, read_index
 
 if TYPE_CHECKING:
     from deltaoe.images.walk import FileList
 
+ASIDE = "damaged"  # the folder beside damaged files that a repair moves them to
 _SHARDS = f"shard-{'[0-9]' * 8}.h5"  # and no copy that a file manager made
 
 _Columns = dict[str, npt.NDArray[Any]]
@@ -135,7 +137,7 @@ class StoreIndex:
         Raises:
             StoreError: a shard cannot be read.
         """
-        present = sorted(self.folder.glob(_SHARDS))
+        present = listed(self.folder, _SHARDS)
         indexed = {shard.path for shard in self.shards}
         if not indexed <= set(present):
             self._clear()
@@ -144,7 +146,7 @@ class StoreIndex:
         try:
             self.append(new)
         except StoreError:
-            if all(path.exists() for path in new):
+            if all(os.path.lexists(path) for path in new):
                 raise
             self._clear()
             self.refresh()  # one was compacted away since we looked: what it held lies elsewhere now
@@ -186,8 +188,14 @@ class StoreIndex:
                 table.append(KeyTable(np.concatenate([keys for keys, _ in parts]), columns))
 
     def next_shard(self) -> Path:
-        """The name of the shard that comes after all others."""
-        number = 1 + max((shard.number for shard in self.shards), default=0)
+        """The name of the shard that comes after all others, those that a repair has set aside included.
+
+        A number never comes back: readers would take the new file for the old one, and what is aside fits in again.
+        """
+        aside = (
+            path.stem.split("-")[1] for path in listed(self.folder / ASIDE, _SHARDS.replace(".h5", "*.h5"))
+        )
+        number = 1 + max([0, *(shard.number for shard in self.shards), *map(int, aside)])
         return self.folder / f"shard-{number:08d}.h5"
 
     def __len__(self) -> int:
