@@ -93,7 +93,8 @@ def ingest(
     """Make sure that the store holds features of every usable image among ``files``.
 
     A file whose path, size and modification time are as recorded is not opened. A file whose content is known under
-    another path is read but not decoded. Features reach the disk every few seconds; Ctrl-C keeps what is done.
+    another path is read but not decoded; features that were imported make no content known. Features reach the disk
+    every few seconds; Ctrl-C keeps what is done.
 
     Args:
         files: N files.
@@ -162,7 +163,7 @@ def recorded_states(
     unreadable[list(files.problems)] = True
     usable = unchanged & ~failed
     for view in range(options.views + 1):
-        usable[usable] = store.has(recorded.digest[usable], view)
+        usable[usable] = store.has(recorded.digest[usable], view, computed=True)
     usable &= ~unreadable
     failed &= unchanged & ~unreadable
     if options.retry_failed:

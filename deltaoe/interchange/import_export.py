@@ -25,6 +25,7 @@ from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import BLOCK_ROWS, Digests, FeatureStore
 from deltaoe.store.sentences import current_before, replaced_current
+from deltaoe.store.shards import IMPORTED
 from deltaoe.store.workspace import Workspace
 
 _WRITERS = {".npz": write_npz, ".npy": write_npy, ".parquet": write_parquet}
@@ -76,7 +77,7 @@ def import_features(
     space = FeatureSpace.imported(options.model, table.dim, options.dtype)
     store = workspace.store(space)
     before, digests = store.feature_rows, np.zeros((table.count, 32), dtype=np.uint8)
-    with store.writer() as writer:
+    with store.writer(origin=IMPORTED) as writer:
         start = 0
         for raw in table.blocks():
             block = imported_rows(raw)
@@ -147,7 +148,7 @@ def _import_archive(path: Path, workspace: Workspace, options: ImportOptions, on
     data, space = read_archive(path)
     store = workspace.store(space)
     before, done = store.feature_rows, 0
-    with store.writer() as writer:
+    with store.writer(origin=IMPORTED) as writer:
         for digests, views, features in archive_rows(path):
             for digest, view, feature in zip(digests, views.tolist(), features, strict=True):
                 writer.add_features(digest.tobytes(), feature[None], (view,))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from deltaoe.errors import StoreError, first_line
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 Digests = npt.NDArray[np.uint8]  # (n, 32), a SHA-256 digest per row
 _CHECKSUM = "sha256"
 _CHUNK_BYTES = 8 << 20

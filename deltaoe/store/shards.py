@@ -19,6 +19,7 @@ from deltaoe.store.hdf5 import Digests, created, get_digests, get_strings, opene
 
 NO_DIGEST = bytes(32)  # of a file that could not be read
 PATH_KEY_BYTES = 16
+COMPUTED, IMPORTED = "computed", "imported"  # where the features of a shard come from
 FOREIGN_VIEW = 65535  # of augmented views that were drawn under another VIEW_POLICY
 # Rows further apart than this are read one by one; nearer ones with what lies between them, at the speed of memory.
 _GAP_ROWS = 128
@@ -32,12 +33,14 @@ class Shard(NamedTuple):
         features: number of features in it.
         files: number of observations of files in it.
         size: bytes of the file.
+        imported: whether its features were imported, not computed here.
     """
 
     path: Path
     features: int
     files: int
     size: int
+    imported: bool
 
     @property
     def number(self) -> int:
@@ -56,6 +59,7 @@ class ShardIndex(NamedTuple):
         mtime_ns: (m,), time of each file's last change.
         digest: (m, 32), content digest of each file.
         problems: row → why that file is no usable image.
+        imported: whether the features were imported, not computed here.
     """
 
     row_keys: npt.NDArray[np.uint8]
@@ -65,6 +69,7 @@ class ShardIndex(NamedTuple):
     mtime_ns: npt.NDArray[np.int64]
     digest: Digests
     problems: dict[int, str]
+    imported: bool
 
 
 def path_keys(paths: Sequence[bytes]) -> npt.NDArray[np.uint8]:
@@ -100,6 +105,7 @@ def write_shard(
     mtimes: npt.NDArray[np.int64],
     file_digests: Digests,
     problems: Sequence[str],
+    origin: str = COMPUTED,
 ) -> None:
     """Write n features and m observations of files as one shard, atomically.
 
@@ -114,6 +120,7 @@ def write_shard(
         mtimes: (m,), time of each file's last change, nanoseconds since 1970.
         file_digests: (m, 32), content digest of each file.
         problems: m reasons why a file is no usable image; empty if it is one.
+        origin: where the features come from, ``COMPUTED`` or ``IMPORTED``.
 
     Raises:
         StoreError: the disk does not take it, or a feature is not finite.
@@ -125,6 +132,7 @@ def write_shard(
     with replacing(target) as temporary, created(temporary, "features") as out:
         out.attrs["space"] = space.id
         out.attrs["view_policy"] = VIEW_POLICY
+        out.attrs["origin"] = origin
         group = out.create_group("features")
         put_digests(group, "digest", digests)
         group.create_dataset("view", data=views.astype(np.uint16))
@@ -167,6 +175,7 @@ def read_index(file: h5py.File, space: FeatureSpace) -> ShardIndex:
         mtime_ns=group["mtime_ns"][()],
         digest=get_digests(group, "digest"),
         problems=_problems(group, count),
+        imported=_origin(file, space) == IMPORTED,
     )
     columns = (index.size, index.mtime_ns)
     fits = (
@@ -179,6 +188,14 @@ def read_index(file: h5py.File, space: FeatureSpace) -> ShardIndex:
     if not fits:
         raise StoreError("its columns do not fit together")
     return index
+
+
+def _origin(file: h5py.File, space: FeatureSpace) -> str:
+    """Where a shard's features come from: before version 3 nobody noted it, and only the space can tell."""
+    origin = file.attrs.get("origin", IMPORTED if space.is_imported else COMPUTED)
+    if origin not in (COMPUTED, IMPORTED):
+        raise StoreError(f"its features are of unknown origin: {origin!r}")
+    return str(origin)
 
 
 def _problems(group: h5py.Group, count: int) -> dict[int, str]:

@@ -80,7 +80,7 @@ DAMAGE = {
     "no space": lambda file: file.attrs.__delitem__("space"),
     "another space": lambda file: file.attrs.__setitem__("space", "0" * 16),
     "another kind": lambda file: file.attrs.__setitem__("format", "deltaoe.dataset"),
-    "newer": lambda file: file.attrs.__setitem__("version", 3),
+    "newer": lambda file: file.attrs.__setitem__("version", 99),
 }
 
 
