@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import StoreError, first_line
+from deltaoe.store.self_contained import check_self_contained
 
 FORMAT_VERSION = 3
 Digests = npt.NDArray[np.uint8]  # (n, 32), a SHA-256 digest per row
@@ -77,6 +78,7 @@ def opened(path: Path, kind: str) -> Iterator[h5py.File]:
                 raise StoreError("it is no such file")
             if int(file.attrs.get("version", 0)) > FORMAT_VERSION:
                 raise StoreError("it was written by a newer deltaoe")
+            check_self_contained(file)
             yield file
     except Exception as cause:  # h5py and the readers built on it meet damage with exceptions of any kind
         raise StoreError(
