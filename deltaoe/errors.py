@@ -49,6 +49,25 @@ class StoreError(DeltaoeError):
     """The workspace or the feature store cannot be read or written."""
 
 
+class UnreadableError(StoreError):
+    """A file of the store cannot be read as things are: no permission, a failing disk, too little memory, a newer version.
+
+    It says nothing against the file's content: such a file is never set aside.
+    """
+
+
+class InUseError(UnreadableError):
+    """Another process holds a file or a lock of the store, and does not share it."""
+
+
+class DamagedError(StoreError):
+    """All bytes of a file of the store can be read, and are not what was written: by their checksum or their structure."""
+
+
+class StoreWarning(UserWarning):
+    """Something about the workspace or the feature store that a user should know, and that stops nothing."""
+
+
 class MismatchError(DeltaoeError):
     """Two things that must belong together do not, such as a detector and a model, or features of two spaces."""
 

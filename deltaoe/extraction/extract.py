@@ -13,11 +13,11 @@ from deltaoe.errors import ConfigError
 from deltaoe.extraction.changes import fingerprint_of, remember_folders
 from deltaoe.extraction.ingest import Ingested, ingest
 from deltaoe.extraction.options import ExtractOptions
+from deltaoe.images.detection import detect_layout, folder_of, places
 from deltaoe.images.inputs import FileList, Ignored, find_files
 from deltaoe.images.labels import (
     Labelling,
     check_name,
-    detect_layout,
     label_paths,
     label_table,
     read_classes_csv,
@@ -193,8 +193,8 @@ def _with_images(
     """The renames of folders that still have an image; one whose files all failed is no mistake of the user's."""
     if len(files) == len(usable) or not renames:
         return renames
-    level = 1 if layout == "domain/class" else 0
-    left = {parts[level] for path in usable.relative if len(parts := path.split("/")) > level + 1}
+    said = places(set(map(folder_of, usable.relative)), layout)
+    left = {place.folder for place in said.values()}
     return {folder: name for folder, name in renames.items() if folder in left}
 
 

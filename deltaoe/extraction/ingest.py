@@ -17,6 +17,7 @@ import numpy.typing as npt
 from deltaoe.clip.choice import encodes_anew
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import DataError
+from deltaoe.extraction.kept_process import start_early
 from deltaoe.extraction.options import IngestOptions
 from deltaoe.images.inputs import FileList
 from deltaoe.progress import Event, OnEvent
@@ -116,6 +117,8 @@ def ingest(
     described = workspace.known_space(store.space.id) is not None
     if len(unknown) or (states.usable.any() and not described):  # the writer restores a lost description
         workspace.check_writable()
+        if len(unknown) and options.workers != 0:
+            start_early()
         source.clip()
         if source.space().id != store.space.id:  # the weights behind the name have changed
             store = workspace.store(source.space())
@@ -219,6 +222,7 @@ class EncodingRun:
             self._missing_views,
             clip.geometry.decode,
             workers=workers,
+            seconds=self._options.image_seconds or None,
             ahead=2 * encoder.batch_size + 8 * max(1, workers),
             notify=notify,
         )

@@ -8,10 +8,12 @@ from typing import Annotated, Literal
 
 from deltaoe.clip.options import ModelOptions
 from deltaoe.clip.reference import DEFAULT_MODEL
-from deltaoe.images.layout import Layout
+from deltaoe.images.layout import Layout, check_layout
 from deltaoe.options import EXPERT, Option, Options, Unset
 
 MAX_VIEWS = 1000
+# The largest picture that is accepted takes a few seconds, in any format.
+IMAGE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class IngestOptions(Options):
         retry_failed: read files again that failed before.
         batch_size: pictures per model call, None for the device's usual; halved where memory runs out.
         workers: processes that decode, 0 for threads of this one, None for one per usable CPU.
+        image_seconds: how long a process may take to decode an image, per view, before the image counts as failed; 0
+            for as long as it likes. Threads have no limit.
     """
 
     views: Annotated[
@@ -54,6 +58,14 @@ class IngestOptions(Options):
             hint="or auto",
         ),
     ] = None
+    image_seconds: Annotated[
+        float,
+        Option(
+            "Give an image up that is not decoded within so many seconds; 0 waits for ever.",
+            panel=EXPERT,
+            at_least=0,
+        ),
+    ] = IMAGE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -72,7 +84,8 @@ class ExtractOptions(Options):
     layout: Annotated[
         Layout | None,
         Option(
-            "What the folders mean: class folders, or domains that hold them; table: a list says it.",
+            "Levels of folders from the top: class, domain/class, split/class, class/split, */class …; flat: no "
+            "classes; table: a list says them.",
             auto=True,
         ),
     ] = None
@@ -86,3 +99,9 @@ class ExtractOptions(Options):
         Literal["float16", "float32"] | None,
         Option("How features are kept.", panel=EXPERT, unset="as the cache has them, else float16"),
     ] = None
+
+    def check(self) -> None:
+        """Raise ConfigError for a value out of range, or a layout that is none."""
+        super().check()
+        if self.layout is not None:
+            check_layout(self.layout)

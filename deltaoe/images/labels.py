@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import ConfigError, DataError, os_reason
+from deltaoe.images.detection import detect_layout, folder_of, places
 from deltaoe.images.layout import Layout
 from deltaoe.images.splits import SPLITS
 
@@ -44,45 +44,14 @@ class Labelling:
     split_of: npt.NDArray[np.int64]
 
 
-def detect_layout(paths: Iterable[str]) -> Layout:
-    """The layout of a folder, ``<class>/…``, ``<domain>/<class>/…`` or flat, from relative paths with ``/``.
-
-    Domains are recognised by their classes: every image lies at least two folders deep, and either most second-level
-    names occur under several top folders, or there is one top folder with several folders below.
-
-    Example:
-        >>> detect_layout(["photo/cat/1.jpg", "photo/dog/2.jpg", "sketch/cat/3.jpg", "sketch/dog/4.jpg"])
-        'domain/class'
-    """
-    tops: set[str] = set()
-    tops_of: dict[str, set[str]] = defaultdict(set)  # of each second-level name
-    deep = True
-    for folder in {path.rpartition("/")[0] for path in paths}:
-        parts = folder.split("/") if folder else []
-        if parts:
-            tops.add(parts[0])
-        if len(parts) > 1:
-            tops_of[parts[1]].add(parts[0])
-        elif len(parts) == 1:
-            deep = False
-    if not tops:
-        return "flat"
-    if not deep or not tops_of:
-        return "class"
-    if len(tops) == 1:
-        return "domain/class" if len(tops_of) > 1 else "class"
-    shared = sum(len(above) > 1 for above in tops_of.values())
-    return "domain/class" if 2 * shared > len(tops_of) else "class"
-
-
 def label_paths(
     paths: Sequence[str], layout: Layout | None = None, renames: Mapping[str, str] | None = None
 ) -> Labelling:
-    """Class and domain of each image by the folders that it lies in.
+    """Class, domain and split of each image by the folders that it lies in.
 
     Args:
         paths: n paths relative to the data set's folder, with ``/``.
-        layout: ``class``, ``domain/class`` or ``flat``; None to recognise it with :func:`detect_layout`.
+        layout: any but ``table``; None to recognise it with :func:`~deltaoe.images.detection.detect_layout`.
         renames: class folder → class name; any other folder's name is its own, as :func:`tidy` writes it. Two
             folders with one name are one class.
 
@@ -95,12 +64,11 @@ def label_paths(
         (('dog', 'tabby cat'), [0, 1, -1])
     """
     layout = layout or detect_layout(paths)
-    level = {"flat": -1, "class": 0, "domain/class": 1}[layout]
     renames = renames or {}
     # A million images lie in a few thousand folders: class and domain are found once per folder.
-    folders = [path.rpartition("/")[0] for path in paths]
-    places = {path: _place(path.split("/") if path else [], level) for path in set(folders)}
-    present = {folder for folder, _ in places.values() if folder is not None}
+    folders = list(map(folder_of, paths))
+    said = places(set(folders), layout)
+    present = {place.folder for place in said.values() if place.folder is not None}
     for folder in renames:
         if folder not in present:
             close = difflib.get_close_matches(folder, present, n=1)
@@ -108,9 +76,13 @@ def label_paths(
                 f"the classes file names a folder that holds no images: {folder!r}",
                 hint=f"did you mean {close[0]!r}?" if close else "its first column is the folder's name",
             )
-    named = {
-        path: (None if folder is None else renames.get(folder, tidy(folder)), domain, None)
-        for path, (folder, domain) in places.items()
+    named: dict[str, Named] = {
+        path: (
+            None if one.folder is None else renames.get(one.folder, tidy(one.folder)),
+            one.domain,
+            one.split,
+        )
+        for path, one in said.items()
     }
     return _labelling(layout, folders, named)
 
@@ -138,12 +110,6 @@ def label_table(
     return _labelling(
         "table", cells, {row: (row[0] or None, row[1] or None, row[2] or None) for row in set(cells)}
     )
-
-
-def _place(parts: Sequence[str], level: int) -> tuple[str | None, str | None]:
-    """Class folder and domain of a folder's path, split; None where it has none."""
-    folder = parts[level] if 0 <= level < len(parts) else None
-    return folder, parts[0] if level == 1 and len(parts) > 1 else None
 
 
 def _labelling(layout: Layout, keys: Sequence[Key], named: Mapping[Key, Named]) -> Labelling:

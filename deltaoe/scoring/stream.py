@@ -12,6 +12,7 @@ import numpy as np
 
 from deltaoe.errors import ConfigError, MismatchError, StoreError
 from deltaoe.extraction.ingest import EncodingRun, FileStates, recorded_states
+from deltaoe.extraction.kept_process import start_early
 from deltaoe.images.inputs import FileList
 from deltaoe.images.walk import one_by_one
 from deltaoe.progress import Event, OnEvent, silent
@@ -172,6 +173,8 @@ class ScoreStream:
 
     def _clip(self) -> FrozenClip:
         self._workspace.check_writable()
+        if self._options.ingest.workers != 0:
+            start_early()
         return self._source.clip()
 
     def _say(self, event: Event) -> None:

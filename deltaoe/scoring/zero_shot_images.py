@@ -115,7 +115,7 @@ def with_images_of(
 def _key(detector: Detector, data: DataSet, classes: Indices, rows: Indices, evidence: Evidence) -> str:
     """A digest of all that a zero-shot detector with image evidence depends on, 32 hexadecimal digits."""
     digest = hashlib.sha256(f"{_VERSION} {evidence} ".encode())
-    digest.update(detector.to_bytes())
+    digest.update(detector.digest.encode())
     for array in (data.digests, classes, data.domain_of, rows):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:32]

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.errors import StoreError
+from deltaoe.errors import DamagedError, StoreError
 from deltaoe.images.views import VIEW_POLICY
 from deltaoe.store.atomic import replacing
 from deltaoe.store.dataset import DataSet
@@ -28,6 +28,7 @@ from deltaoe.store.hdf5 import (
     put_digests,
     put_strings,
 )
+from deltaoe.store.read_errors import UNLOCKED
 
 _KIND = "archive"
 _COLUMNS = ("class_of", "domain_of")
@@ -64,7 +65,7 @@ def write_archive(
                 f"cannot write {target}: it needs {needed / 1e6:.0f} MB, more than is free",
                 hint="free some space, or export to another disk",
             )
-        with h5py.File(temporary, "w", libver=("earliest", "v110")) as out:
+        with h5py.File(temporary, "w", libver=("earliest", "v110"), **UNLOCKED) as out:
             out.attrs["format"] = f"deltaoe.{_KIND}"
             out.attrs["version"] = FORMAT_VERSION
             out.attrs["view_policy"] = VIEW_POLICY
@@ -90,7 +91,7 @@ def write_archive(
 def is_archive(path: Path) -> bool:
     """Whether a file is one that :func:`write_archive` wrote; False also if it cannot be read."""
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", **UNLOCKED) as file:
             return str(file.attrs.get("format", "")) == f"deltaoe.{_KIND}"
     except OSError:
         return False
@@ -120,7 +121,7 @@ def read_archive(path: Path) -> tuple[DataSet, FeatureSpace]:
         data.check()
         digests, vectors = get_digests(file, "digest"), file["features"]
         if vectors.shape != (len(digests), space.dim) or file["view"].shape != (len(digests),):
-            raise StoreError("its features do not fit its digests")
+            raise DamagedError("its features do not fit its digests")
     return data, space
 
 

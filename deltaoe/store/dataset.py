@@ -7,19 +7,28 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from deltaoe.data_frame import categorical, data_frame, texts
-from deltaoe.errors import ConfigError, StoreError
+from deltaoe.errors import ConfigError, DamagedError
 from deltaoe.functional.sampling import few_shot_split
-from deltaoe.images.layout import Layout
+from deltaoe.images.layout import Layout, is_layout
 from deltaoe.images.splits import SPLITS
 from deltaoe.short_repr import counted, listed, of_classes, short_repr
 from deltaoe.store.atomic import replacing
-from deltaoe.store.hdf5 import created, encoded, get_digests, get_strings, opened, put_digests, put_strings
+from deltaoe.store.hdf5 import (
+    check_checksum,
+    created,
+    encoded,
+    get_digests,
+    get_strings,
+    opened,
+    put_digests,
+    put_strings,
+)
 
 if TYPE_CHECKING:
     from deltaoe.data_frame import DataFrame
@@ -169,8 +178,9 @@ class DataSet:
 
     @classmethod
     def load(cls, path: Path) -> DataSet:
-        """Read what :meth:`save` wrote. Raises StoreError, naming the file, if it cannot be read."""
+        """Read what :meth:`save` wrote. Raises StoreError, naming the file, if it cannot be read or was changed."""
         with opened(path, "dataset") as file:
+            check_checksum(file)
             head = json.loads(file.attrs["head"])
             root = os.fsdecode(get_strings(file, "root")[0])
             data = cls(
@@ -196,7 +206,7 @@ class DataSet:
         return data
 
     def check(self) -> None:
-        """Raise StoreError unless its parts fit together."""
+        """Raise DamagedError unless its parts fit together."""
         texts = (*self.class_names, *self.domain_names, self.model, self.space_id, self.name)
         given = self.text_features
         columns = (
@@ -206,7 +216,7 @@ class DataSet:
         )
         fits = (
             len(self.digests) == len(self)
-            and self.layout in get_args(Layout)
+            and is_layout(self.layout)
             and all(isinstance(text, str) for text in texts)
             and self.split_names == tuple(split for split in SPLITS if split in self.split_names)
             and all(index.shape == (len(self),) and index.dtype == np.int64 for index, _ in columns)
@@ -215,4 +225,4 @@ class DataSet:
             and all(((index >= -1) & (index < len(names))).all() for index, names in columns)
         )
         if not fits:
-            raise StoreError("its parts do not fit together")
+            raise DamagedError("its parts do not fit together")

@@ -10,6 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from deltaoe.errors import StoreError
+from deltaoe.store.file_text import text_problem
+
+_DTYPES = ("float16", "float32")
+_PRECISIONS = ("fp32", "bf16", "fp16")
+_NORMALISATIONS = ("l2",)
+_MOST_DIM = 1 << 16
+_MOST_CHARACTERS = 8192  # of a field; a model's name may hold a path
 
 # What an import calls a model that it was not told.
 UNNAMED = "unknown"
@@ -87,16 +94,18 @@ class FeatureSpace:
         """The inverse of :meth:`to_dict`.
 
         Raises:
-            StoreError: a field is missing, unknown or of the wrong type.
+            StoreError: a field is missing, unknown, of the wrong type or has a value that no space has.
         """
         fields = {field.name: field.type for field in dataclasses.fields(cls)}
         values = {"normalisation": "l2", **values}  # which version 1 did not name
         valid = set(values) == set(fields) and all(
             type(values[name]) is (int if kind == "int" else str) for name, kind in fields.items()
         )
-        if not valid:
+        problem = _problem(values) if valid else "its fields are not those of one"
+        if problem:
             raise StoreError(
-                "not a description of a feature space", hint="the file is damaged or from another version"
+                f"not a description of a feature space: {problem}",
+                hint="the file is damaged or from another version",
             )
         return cls(**values)
 
@@ -111,6 +120,25 @@ class FeatureSpace:
             for name in mine
             if name != "model" and mine[name] != theirs[name]
         ]
+
+
+def _problem(values: Mapping[str, Any]) -> str:
+    """Which field, of the right type, has a value that no space has; empty if none has."""
+    imported = values["decode_policy"] == 0
+    for name, value in values.items():
+        if isinstance(value, str) and (wrong := text_problem(value, _MOST_CHARACTERS)):
+            return f"its {name} is {wrong}"
+    wanted = {
+        "dtype": values["dtype"] in _DTYPES,
+        "precision": values["precision"] in (("imported",) if imported else _PRECISIONS),
+        "normalisation": values["normalisation"] in _NORMALISATIONS,
+        "dim": 1 <= values["dim"] <= _MOST_DIM,
+        "decode_policy": 0 <= values["decode_policy"] < _MOST_DIM,
+        "model": bool(values["model"]),
+        "weights": bool(values["weights"]),
+    }
+    unfit = next((name for name, fits in wanted.items() if not fits), None)
+    return f"its {unfit} is {str(values[unfit])[:60]!r}" if unfit else ""
 
 
 def canonical_json(value: Any) -> str:

@@ -11,7 +11,7 @@ import math
 
 import h5py
 
-from deltaoe.errors import StoreError
+from deltaoe.errors import DamagedError
 
 MOST_ITEMS = 1000
 _LAYOUTS = {h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED}
@@ -24,7 +24,7 @@ def check_self_contained(file: h5py.File) -> None:
     """Check a file of this package: hard links alone, to groups and to datasets that lie whole in the file.
 
     Raises:
-        StoreError: something in it leads elsewhere, or its groups are too many or too deep for a file of this package.
+        DamagedError: something in it leads elsewhere, or its groups are too many or too deep for a file of this package.
     """
     seen = 0
     groups = [(file.id, "", 0)]
@@ -33,11 +33,11 @@ def check_self_contained(file: h5py.File) -> None:
         names = list(group)
         seen += len(names)
         if depth > _DEPTH or seen > MOST_ITEMS:
-            raise StoreError("it holds more groups and datasets than any such file")
+            raise DamagedError("it holds more groups and datasets than any such file")
         for name in names:
             why = reason_against(group, name)
             if why:
-                raise StoreError(f"its {where}/{name.decode('utf-8', 'backslashreplace')} {why}")
+                raise DamagedError(f"its {where}/{name.decode('utf-8', 'backslashreplace')} {why}")
             item = h5py.h5o.open(group, name)
             if isinstance(item, h5py.h5g.GroupID):
                 groups.append((item, f"{where}/{name.decode('utf-8', 'backslashreplace')}", depth + 1))

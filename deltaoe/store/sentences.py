@@ -6,7 +6,8 @@ import os
 import shlex
 
 from deltaoe.errors import StoreError
-from deltaoe.images.labels import detect_layout, label_paths
+from deltaoe.images.detection import detect_layout
+from deltaoe.images.labels import label_paths
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
 

@@ -11,11 +11,12 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.errors import StoreError
+from deltaoe.errors import DamagedError, StoreError, UnreadableError
 from deltaoe.images.views import VIEW_POLICY
 from deltaoe.store.atomic import replacing
-from deltaoe.store.feature_space import FeatureSpace
+from deltaoe.store.feature_space import FeatureSpace, canonical_json
 from deltaoe.store.hdf5 import Digests, created, get_digests, get_strings, opened, put_digests, put_strings
+from deltaoe.store.row_sums import key_sums, row_sums
 
 NO_DIGEST = bytes(32)  # of a file that could not be read
 PATH_KEY_BYTES = 16
@@ -133,10 +134,16 @@ def write_shard(
         out.attrs["space"] = space.id
         out.attrs["view_policy"] = VIEW_POLICY
         out.attrs["origin"] = origin
+        out.attrs["description"] = canonical_json(space.to_dict())  # space.json can be restored from it
         group = out.create_group("features")
         put_digests(group, "digest", digests)
         group.create_dataset("view", data=views.astype(np.uint16))
-        group.create_dataset("vector", data=vectors.astype(space.dtype).reshape(len(digests), space.dim))
+        rows = vectors.astype(space.dtype).reshape(len(digests), space.dim)
+        # Before the vectors: of a file that was cut off, whole rows can be told from others.
+        keys = content_keys(digests, views)
+        group.create_dataset("key_sum", data=key_sums(keys, space.id, VIEW_POLICY))
+        group.create_dataset("vector_sum", data=row_sums(rows))
+        group.create_dataset("vector", data=rows)
         group = out.create_group("files")
         put_strings(group, "path", paths)
         put_digests(group, "key", path_keys(paths))
@@ -150,16 +157,22 @@ def read_index(file: h5py.File, space: FeatureSpace) -> ShardIndex:
     """The columns of an open shard, without vectors and paths.
 
     Raises:
-        StoreError: it is of another space than ``space``, or its parts do not fit together.
+        UnreadableError: it is of another space than ``space``.
+        DamagedError: its parts do not fit together.
     """
-    if file.attrs.get("space") != space.id:
-        raise StoreError(f"it holds features of another space ({file.attrs.get('space')})")
+    if not isinstance(home := file.attrs.get("space"), str):
+        raise DamagedError("it does not say which space its features are of")
+    if home != space.id:
+        raise UnreadableError(
+            f"it holds features of another space ({home})",
+            hint="move it into the folder of that space, or away",
+        )
     old = int(file.attrs["version"]) < 2
     group = file["features"]
     digests = get_digests(group, "digest")
     vectors = group["vector"]
     if vectors.shape != (len(digests), space.dim) or vectors.dtype != space.dtype:
-        raise StoreError("its features do not fit its digests")
+        raise DamagedError("its features do not fit its digests")
     view = np.zeros(len(digests), dtype=np.uint16) if old else group["view"][()]
     group = file["files"]
     count = len(group["size"])
@@ -186,7 +199,7 @@ def read_index(file: h5py.File, space: FeatureSpace) -> ShardIndex:
         and group["path_offsets"].shape == (count + 1,)
     )
     if not fits:
-        raise StoreError("its columns do not fit together")
+        raise DamagedError("its columns do not fit together")
     return index
 
 
@@ -194,7 +207,7 @@ def _origin(file: h5py.File, space: FeatureSpace) -> str:
     """Where a shard's features come from: before version 3 nobody noted it, and only the space can tell."""
     origin = file.attrs.get("origin", IMPORTED if space.is_imported else COMPUTED)
     if origin not in (COMPUTED, IMPORTED):
-        raise StoreError(f"its features are of unknown origin: {origin!r}")
+        raise DamagedError(f"its features are of unknown origin: {origin!r}")
     return str(origin)
 
 
@@ -203,7 +216,7 @@ def _problems(group: h5py.Group, count: int) -> dict[int, str]:
     buffer = bytes(group["problem"][()])
     steps = np.diff(offsets)
     if offsets.shape != (count + 1,) or offsets[0] != 0 or offsets[-1] != len(buffer) or (steps < 0).any():
-        raise StoreError("damaged string table /files/problem")
+        raise DamagedError("damaged string table /files/problem")
     return {
         int(i): buffer[offsets[i] : offsets[i + 1]].decode("utf-8", "replace") for i in np.flatnonzero(steps)
     }
@@ -227,7 +240,7 @@ def read_vectors(path: Path, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.floa
         rows: (n,), ascending, perhaps repeated.
 
     Raises:
-        StoreError: the shard cannot be read.
+        StoreError: the shard cannot be read; DamagedError if a row is not what was written.
     """
     with opened(path, "features") as file:
         vectors = file["features/vector"]
@@ -242,6 +255,11 @@ def read_vectors(path: Path, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.floa
                 gapless = bool((np.diff(rows[start:stop]) == 1).all())
                 out[start:stop] = span if gapless else span[rows[start:stop] - first]
             start = stop
+        if len(rows) and "vector_sum" in file["features"]:  # not in version 1 and 2
+            first = int(rows[0])
+            wrong = row_sums(out) != file["features/vector_sum"][first : int(rows[-1]) + 1][rows - first]
+            if wrong.any():
+                raise DamagedError(f"feature {rows[int(np.argmax(wrong))]} has changed since it was written")
         return out
 
 

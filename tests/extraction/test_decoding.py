@@ -15,7 +15,7 @@ import pytest
 from decoded import PATIENCE, assert_good, either, needs_proc, until
 from decoders import value_of
 
-from deltaoe.extraction import decoder_processes, decoding, decoding_window
+from deltaoe.extraction import decoder_processes, decoding_window
 from deltaoe.extraction.decoding import pictures
 from deltaoe.extraction.decoding_window import Picture
 
@@ -73,12 +73,10 @@ def test_without_anything_new_no_process_is_started(files, monkeypatch):
     assert {picture.problem for picture in given.run(workers=2)} == {""}
 
 
-def test_few_files_are_decoded_here_and_many_elsewhere(files, monkeypatch):
-    monkeypatch.setattr(decoding, "_FEW_FILES", 64)
-    for count, here in ((63, True), (64, False)):
-        given = files(*[f"here {i}" for i in range(count)])
-        pids = {value_of(picture.pixels) for picture in given.run(workers=1)}
-        assert (pids == {os.getpid()}) == here and len(pids) == 1
+def test_a_few_files_are_decoded_in_one_process_which_the_next_run_finds(files):
+    runs = [files("here 1", "here 2").run(workers=2), files("here 3").run(workers=2)]
+    pids = {value_of(picture.pixels) for run in runs for picture in run}
+    assert len(pids) == 1 and os.getpid() not in pids
 
 
 def test_workers_are_as_many_as_asked_for(files):
@@ -223,7 +221,6 @@ def test_what_a_decoder_raises_is_a_problem_of_its_file(files, workers):
 
 
 def test_file_names_that_are_no_text(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoding, "_FEW_FILES", 1)
     names = [b"caf\xe9.jpg", b"new\nline.jpg", b"<script>'.jpg", b"x" * 255]
     for i, name in enumerate(names):
         try:

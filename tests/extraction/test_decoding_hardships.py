@@ -39,12 +39,6 @@ def deadline() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
-@pytest.fixture(autouse=True)
-def few_files_are_enough(monkeypatch) -> None:
-    """Processes from the first file on."""
-    monkeypatch.setattr(decoding, "_FEW_FILES", 1)
-
-
 class Files:
     """A folder of files, and what was read and decoded of them."""
 
@@ -221,7 +215,7 @@ def test_killing_processes_again_and_again_loses_nothing_and_blames_nobody(files
                 killed += 1
     assert numbers(found) == list(range(240))
     assert killed >= 6
-    assert children() == before
+    assert len(children() - before) <= 1  # which is kept for the next run
 
 
 @needs_proc

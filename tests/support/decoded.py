@@ -44,7 +44,7 @@ class Files:
     def wanted(self, digest: bytes) -> tuple[int, ...]:
         return () if digest in self.known else (0,)
 
-    def stream(self, *, workers: int, ahead: int = 16, decode=decoders.decode, wanted=None):
+    def stream(self, *, workers: int, ahead: int = 16, decode=decoders.decode, wanted=None, seconds=None):
         return pictures(
             range(len(self.paths)),
             self.path,
@@ -52,6 +52,7 @@ class Files:
             decode,
             workers=workers,
             ahead=ahead,
+            seconds=seconds,
             notify=self.said.append,
         )
 
