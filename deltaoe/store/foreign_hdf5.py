@@ -8,7 +8,6 @@ operating system knows one, and a limit of time without progress; what it says i
 from __future__ import annotations
 
 import json
-import math
 import os
 import signal
 import stat

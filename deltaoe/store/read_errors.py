@@ -27,7 +27,9 @@ _REPAIR = (
     "`deltaoe store verify --repair` sets damaged files aside and keeps what can be proven whole; then run the same "
     "`deltaoe extract` again, or import the features again: only what is lost is computed anew"
 )
-_CHECK_DISK = "check the disk or the connection to it, and run it again; the file itself was not found to be damaged"
+_CHECK_DISK = (
+    "check the disk or the connection to it, and run it again; the file itself was not found to be damaged"
+)
 _HINTS = {
     errno.ENOENT: "it was moved or deleted meanwhile; run the command again",
     errno.ESTALE: "it was moved or deleted meanwhile; run the command again",
@@ -73,8 +75,12 @@ def read_error(path: Path, cause: Exception, what: str) -> StoreError:
     if isinstance(cause, MemoryError) and not _declares_more_than_it_holds(path):
         return UnreadableError(f"{what}: not enough memory", hint=_HINTS[errno.ENOMEM])
     if "already open for" in str(cause):  # in this process, or marked in the file by one that writes to it
-        return InUseError(f"{what}: {first_line(cause)}", hint="close the program that has it open for writing")
-    outside = cause if isinstance(cause, OSError) and cause.errno not in {None, *_AMBIGUOUS} else _unreadable(path)
+        return InUseError(
+            f"{what}: {first_line(cause)}", hint="close the program that has it open for writing"
+        )
+    outside = (
+        cause if isinstance(cause, OSError) and cause.errno not in {None, *_AMBIGUOUS} else _unreadable(path)
+    )
     if outside is None:
         return DamagedError(f"{what}: {first_line(cause)}", hint=_REPAIR)
     if outside.errno in _HELD or "unable to lock" in str(outside) and outside.errno == errno.EACCES:

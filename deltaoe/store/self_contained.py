@@ -24,7 +24,7 @@ def check_self_contained(file: h5py.File) -> None:
     """Check a file of this package: hard links alone, to groups and to datasets that lie whole in the file.
 
     Raises:
-        DamagedError: something in it leads elsewhere, or its groups are too many or too deep for a file of this package.
+        DamagedError: something in it leads elsewhere, or it has more or deeper groups than a file of this package.
     """
     seen = 0
     groups = [(file.id, "", 0)]
