@@ -74,8 +74,9 @@ class ForeignHdf5:
         self._child = _started()
         self._finalizer = weakref.finalize(self, _end, self._child)
         self._busy = False
+        self._answer(_START_SECONDS)  # it says that it is ready
         self._ask(os.path.abspath(self.path))
-        head, _ = self._answer(_START_SECONDS)
+        head, _ = self._answer(SECONDS)
         try:
             self.attributes: dict[str, str | int | None] = dict(head["attributes"])
             found = [Dataset(**{**one, "shape": tuple(one["shape"])}) for one in head["datasets"]]

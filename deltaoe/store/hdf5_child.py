@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import os
+import signal
 import sys
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 from deltaoe.store.self_contained import MOST_ITEMS, reason_against
 
 MEMORY_BYTES = 4 << 30
+_ORPHAN_SECONDS = 120  # without progress; the calling process gives up earlier, unless it was killed
 _BLOCK_BYTES = 8 << 20
 _BLOCK_ROWS = 4096
 _MAX_ATTRIBUTES = 100
@@ -31,9 +33,11 @@ def serve() -> None:
     _limit_memory()
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints shall not end up among the answers
+    _send(answers, {"ready": True})
     file = None
     for line in requests:
         request = json.loads(line)
+        _set_alarm(_ORPHAN_SECONDS)
         try:
             if file is None:
                 file = h5py.File(os.fsencode(request), "r", locking=False)
@@ -58,8 +62,17 @@ def _limit_memory() -> None:
 
 
 def _send(answers: Any, head: dict[str, Any], content: bytes = b"") -> None:
+    _set_alarm(0)  # whoever reads may take its time
     answers.write(json.dumps({**head, "bytes": len(content)}).encode() + b"\n" + content)
     answers.flush()
+    if "rows" in head:
+        _set_alarm(_ORPHAN_SECONDS)
+
+
+def _set_alarm(seconds: int) -> None:
+    """Have the operating system end this process after so many seconds, deep in a library too; 0 for never."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(seconds)
 
 
 def _attributes(file: h5py.File) -> dict[str, str | int | None]:
