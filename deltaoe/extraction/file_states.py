@@ -102,7 +102,7 @@ def _has_views(store: FeatureStore, digests: Digests, options: IngestOptions) ->
     """(n,) whether the store has every view that is needed of (n, 32) digests."""
     has = np.ones(len(digests), dtype=bool)
     for view in range(options.views + 1):
-        has[has] = store.has(digests[has], view)
+        has[has] = store.has(digests[has], view, computed=True)
     return has
 
 

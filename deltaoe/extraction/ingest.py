@@ -72,7 +72,8 @@ def ingest(
     """Make sure that the store holds features of every usable image among ``files``.
 
     A file that is unchanged is not opened. A file whose content is known, under its own path or another, is read but
-    not decoded. Features reach the disk every few seconds; Ctrl-C keeps what is done.
+    not decoded; features that were imported make no content known. Features reach the disk every few seconds; Ctrl-C
+    keeps what is done.
 
     Args:
         files: N files.

@@ -20,6 +20,7 @@ from deltaoe.store.row_sums import key_sums, row_sums
 
 NO_DIGEST = bytes(32)  # of a file that could not be read
 PATH_KEY_BYTES = 16
+COMPUTED, IMPORTED = "computed", "imported"  # where the features of a shard come from
 FOREIGN_VIEW = 65535  # of augmented views that were drawn under another VIEW_POLICY
 # Rows further apart than this are read one by one; nearer ones with what lies between them, at the speed of memory.
 _GAP_ROWS = 128
@@ -33,12 +34,14 @@ class Shard(NamedTuple):
         features: number of features in it.
         files: number of observations of files in it.
         size: bytes of the file.
+        imported: whether its features were imported, not computed here.
     """
 
     path: Path
     features: int
     files: int
     size: int
+    imported: bool
 
     @property
     def number(self) -> int:
@@ -59,6 +62,7 @@ class ShardIndex(NamedTuple):
         inode: (m,), number of each file in its file system; 0 where it is not known.
         digest: (m, 32), content digest of each file.
         problems: row → why that file is no usable image.
+        imported: whether the features were imported, not computed here.
     """
 
     row_keys: npt.NDArray[np.uint8]
@@ -70,6 +74,7 @@ class ShardIndex(NamedTuple):
     inode: npt.NDArray[np.uint64]
     digest: Digests
     problems: dict[int, str]
+    imported: bool
 
 
 def path_keys(paths: Sequence[bytes]) -> npt.NDArray[np.uint8]:
@@ -107,6 +112,7 @@ def write_shard(
     inodes: npt.NDArray[np.uint64],
     file_digests: Digests,
     problems: Sequence[str],
+    origin: str = COMPUTED,
 ) -> None:
     """Write n features and m observations of files as one shard, atomically.
 
@@ -123,6 +129,7 @@ def write_shard(
         inodes: (m,), number of each file in its file system; 0 where it is not known.
         file_digests: (m, 32), content digest of each file.
         problems: m reasons why a file is no usable image; empty if it is one.
+        origin: where the features come from, ``COMPUTED`` or ``IMPORTED``.
 
     Raises:
         StoreError: the disk does not take it, or a feature is not finite.
@@ -134,6 +141,7 @@ def write_shard(
     with replacing(target) as temporary, created(temporary, "features") as out:
         out.attrs["space"] = space.id
         out.attrs["view_policy"] = VIEW_POLICY
+        out.attrs["origin"] = origin
         out.attrs["description"] = canonical_json(space.to_dict())  # space.json can be restored from it
         group = out.create_group("features")
         put_digests(group, "digest", digests)
@@ -193,6 +201,7 @@ def read_index(file: h5py.File, space: FeatureSpace) -> ShardIndex:
         inode=group["inode"][()] if version >= 3 else np.zeros(count, dtype=np.uint64),
         digest=get_digests(group, "digest"),
         problems=_problems(group, count),
+        imported=origin_of(file, space) == IMPORTED,
     )
     columns = (index.size, index.mtime_ns, index.ctime_ns)
     fits = (
@@ -207,6 +216,14 @@ def read_index(file: h5py.File, space: FeatureSpace) -> ShardIndex:
     if not fits:
         raise DamagedError("its columns do not fit together")
     return index
+
+
+def origin_of(file: h5py.File, space: FeatureSpace) -> str:
+    """Where a shard's features come from: before version 3 nobody noted it, and only the space can tell."""
+    origin = file.attrs.get("origin", IMPORTED if space.is_imported else COMPUTED)
+    if origin not in (COMPUTED, IMPORTED):
+        raise DamagedError(f"its features are of unknown origin: {origin!r}")
+    return str(origin)
 
 
 def _problems(group: h5py.Group, count: int) -> dict[int, str]:

@@ -1,6 +1,7 @@
 """What lies where in the shards of one feature space: an index in memory, built from the shards at every opening.
 
-It cannot be out of date with them, and nothing of it is written. Later shards overrule earlier ones.
+It cannot be out of date with them, and nothing of it is written. Later shards overrule earlier ones, and features that
+were computed here overrule imported ones, whichever came first.
 """
 
 from __future__ import annotations
@@ -127,7 +128,8 @@ class StoreIndex:
     def _clear(self) -> None:
         self.shards: list[Shard] = []
         self._files = GrowingTable()
-        self._features = GrowingTable()
+        self._features = GrowingTable()  # computed here
+        self._imported = GrowingTable()
         self._problems: list[str] = [""]
         self._most_views = 0
 
@@ -158,6 +160,7 @@ class StoreIndex:
             StoreError: one of them cannot be read.
         """
         features: list[tuple[Keys, _Columns]] = []
+        imported: list[tuple[Keys, _Columns]] = []
         files: list[tuple[Keys, _Columns]] = []
         shards: list[Shard] = []
         for path in paths:
@@ -165,13 +168,16 @@ class StoreIndex:
                 index = read_index(file, self.space)
                 size = os.path.getsize(path)
             number = len(self.shards) + len(shards)
-            shards.append(Shard(path, len(index.row_keys), len(index.file_keys), size))
+            shards.append(Shard(path, len(index.row_keys), len(index.file_keys), size, index.imported))
             self._most_views = max(self._most_views, int(index.view.max(initial=0)))
             codes = np.zeros(len(index.file_keys), dtype=np.int32)
             for position, problem in index.problems.items():
                 codes[position] = len(self._problems)
                 self._problems.append(problem)
-            features.append((index.row_keys, {"view": index.view, **_places(number, len(index.row_keys))}))
+            rows = imported if index.imported else features
+            rows.append((index.row_keys, {"view": index.view, **_places(number, len(index.row_keys))}))
+            if index.imported:  # whoever made its features has not seen this computer's files
+                continue
             observed: _Columns = {
                 "size": index.size,
                 "mtime_ns": index.mtime_ns,
@@ -182,7 +188,11 @@ class StoreIndex:
             }
             files.append((index.file_keys, {**observed, **_places(number, len(index.file_keys))}))
         self.shards += shards  # all of them could be read
-        for table, parts in ((self._features, features), (self._files, files)):
+        for table, parts in (
+            (self._features, features),
+            (self._imported, imported),
+            (self._files, files),
+        ):
             if sum(len(keys) for keys, _ in parts):
                 columns = {name: np.concatenate([part[name] for _, part in parts]) for name in parts[0][1]}
                 table.append(KeyTable(np.concatenate([keys for keys, _ in parts]), columns))
@@ -200,13 +210,13 @@ class StoreIndex:
 
     def __len__(self) -> int:
         """Number of distinct images with a feature of view 0."""
-        table = self._features.whole()
+        table = self.feature_table()
         return 0 if table is None else int(np.count_nonzero(table.columns["view"] == 0))
 
     @property
     def feature_rows(self) -> int:
         """Number of features: each view of an image is one."""
-        table = self._features.whole()
+        table = self.feature_table()
         return 0 if table is None else len(table)
 
     def files(self, paths: Sequence[bytes]) -> FileRecords:
@@ -242,9 +252,33 @@ class StoreIndex:
             int(one.inode[0]),
         )
 
-    def has(self, digests: Digests, view: int = 0) -> npt.NDArray[np.bool_]:
-        """(n,) whether there is a feature of this view for each of (n, 32) digests."""
-        return self._features.find(content_keys(digests, view))[0]
+    def has(self, digests: Digests, view: int = 0, *, computed: bool = False) -> npt.NDArray[np.bool_]:
+        """(n,) whether there is a feature of this view for each of (n, 32) digests.
+
+        Args:
+            digests: (n, 32).
+            view: 0 for the picture itself, 1 and above for an augmented view of it.
+            computed: only features that were computed here count. Nothing else may stand in for encoding an image:
+                an imported feature is whatever its file says of that content.
+        """
+        return (self._features.find(content_keys(digests, view)) if computed else self._find(digests, view))[
+            0
+        ]
+
+    def _find(self, digests: Digests, view: int) -> tuple[npt.NDArray[np.bool_], _Columns]:
+        """As :meth:`GrowingTable.find`: computed features, and imported ones of images of which none was computed."""
+        keys = content_keys(digests, view)
+        found, columns = self._features.find(keys)
+        missing = np.flatnonzero(~found)
+        if view:  # a picture that was encoded here gets no augmented views of somebody else
+            missing = missing[~self.has(digests[missing], computed=True)]
+        also, imported = self._imported.find(keys[missing])
+        for name, column in imported.items():
+            if name not in columns:
+                columns[name] = np.zeros((len(keys), *column.shape[1:]), dtype=column.dtype)
+            columns[name][missing[also]] = column[also]
+        found[missing[also]] = True
+        return found, columns
 
     def __contains__(self, digest: bytes) -> bool:
         return bool(self.has(as_digests([digest]))[0])
@@ -273,7 +307,10 @@ class StoreIndex:
 
         Columns: ``view``, and ``shard`` and ``row``: index into ``shards`` and row in that shard.
         """
-        return self._features.whole()
+        computed, imported = self._features.whole(), self._imported.whole()
+        if computed is None or imported is None:
+            return imported if computed is None else computed
+        return imported.followed_by(computed)
 
 
 def as_digests(digests: Digests | Sequence[bytes]) -> Digests:
