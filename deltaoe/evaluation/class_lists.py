@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from deltaoe.errors import DataError
+from deltaoe.images.cells import text_cell
 from deltaoe.images.imagenet import imagenet_folders, synset_names
 from deltaoe.images.inputs import find_files
 from deltaoe.images.labels import tidy
@@ -60,7 +61,7 @@ def select_class_folders(
     ):
         table = csv.writer(out)
         table.writerow(("path", "class"))
-        table.writerows((os.path.abspath(file), name) for file, name in rows)
+        table.writerows((os.path.abspath(file), text_cell(name)) for file, name in rows)
     return os.fspath(path)
 
 

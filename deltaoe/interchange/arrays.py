@@ -24,6 +24,7 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from deltaoe.errors import DataError, DeltaoeError, first_line, os_reason
+from deltaoe.files import check_regular_file
 from deltaoe.store.foreign_hdf5 import Dataset, ForeignHdf5
 
 Kind = Literal["float", "integer", "text", "pickle", "other"]
@@ -94,6 +95,8 @@ def block_rows(row_bytes: int) -> int:
 def reading(path: Path) -> Iterator[None]:
     """Turn whatever readers raise on damaged content into a DataError that names the file."""
     try:
+        if not path.is_dir():  # a folder of parts, or the reader's own error
+            check_regular_file(path)
         yield
     except DeltaoeError:
         raise

@@ -107,6 +107,11 @@ class DataSet:
         return [raw[i : i + 32] for i in range(0, len(raw), 32)]
 
     @property
+    def is_imported(self) -> bool:
+        """Whether it was imported: its paths are what a file claims, and name no files of this machine."""
+        return not self.root
+
+    @property
     def labelled(self) -> bool:
         """Whether it has classes."""
         return bool(self.class_names)

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from deltaoe.errors import ConfigError, InUseError, StoreError, StoreWarning, UnreadableError, os_reason
 from deltaoe.files import read_small_file
-from deltaoe.store.atomic import TEMPORARY_PREFIX, cannot_write, write_json
+from deltaoe.store.atomic import TEMPORARY_PREFIX, cannot_write, gone, write_json
 from deltaoe.store.lock_file import NAME, HeldError, is_held, lock_file
 from deltaoe.store.place import LOCKS
 from deltaoe.store.read_errors import NO_LOCKS
