@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 from deltaoe.errors import ConfigError, os_reason
-from deltaoe.files import read_small_file
 from deltaoe.evaluation.class_lists import Classes
 from deltaoe.evaluation.options import KNOWN
 from deltaoe.evaluation.results import MEAN
+from deltaoe.files import read_small_file
 
 ProtocolKind = Literal["fixed", "leave-one-domain-out", "class-split"]
 # The tables' names for the image sets that a protocol itself makes.

@@ -19,7 +19,7 @@ from deltaoe.scoring.zero_shot_images import fitting_rows, image_detector, with_
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import UNNAMED
 from deltaoe.store.workspace import Workspace
-from deltaoe.tuning.data import draw
+from deltaoe.tuning.data import draw_from
 from deltaoe.tuning.image_side import drawn_images
 
 ZERO_SHOT = "zero-shot"
@@ -112,14 +112,7 @@ def with_shots(
             is raised.
     """
     data = split.data
-    drawn = draw(
-        np.where(data.rows_in(split.domains), data.class_of, -1).tolist(),
-        data.keys(),
-        data.class_names,
-        shots=shots,
-        seed=split.seed,
-        allow_fewer=True,
-    )
+    drawn = draw_from(data, shots=shots, seed=split.seed, domains=split.domains, allow_fewer=True)
     store = workspace.features_of(data)
     detector = zero_shot_detector(data.class_names, prompts, source, workspace, on, LISTED_BACKGROUND)
     fitted = with_image_evidence(detector, drawn_images(data, store, drawn, split.seed))
