@@ -24,6 +24,7 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from deltaoe.errors import DataError, DeltaoeError, first_line, os_reason
+from deltaoe.files import check_regular_file
 from deltaoe.store.foreign_hdf5 import Dataset, ForeignHdf5
 
 Kind = Literal["float", "integer", "text", "pickle", "other"]
@@ -37,6 +38,7 @@ _MAX_HEADER = 1 << 16  # bytes of an array's header; NumPy itself takes no more 
 _MAX_RATIO = 1100  # deflate packs at most 1032 bytes into one
 _KINDS: dict[str, Kind] = {
     "f": "float",
+    "b": "integer",  # false is 0, true is 1
     "i": "integer",
     "u": "integer",
     "U": "text",
@@ -93,6 +95,8 @@ def block_rows(row_bytes: int) -> int:
 def reading(path: Path) -> Iterator[None]:
     """Turn whatever readers raise on damaged content into a DataError that names the file."""
     try:
+        if not path.is_dir():  # a folder of parts, or the reader's own error
+            check_regular_file(path)
         yield
     except DeltaoeError:
         raise

@@ -13,11 +13,13 @@ import numpy as np
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.functional.sampling import feature_keys
 from deltaoe.functional.unit_rows import imported_rows, unit_rows
-from deltaoe.images.labels import check_name
+from deltaoe.images.class_names import in_words, look_alike_note, unreadable_note
+from deltaoe.images.labels import check_name, label_table
 from deltaoe.interchange.feature_table import FeatureTable
 from deltaoe.interchange.name_lists import Labels
 from deltaoe.interchange.options import ImportOptions
 from deltaoe.interchange.reading import read_features
+from deltaoe.interchange.roles import LABELS
 from deltaoe.interchange.vectors import Vectors
 from deltaoe.interchange.writing import write_npy, write_npz, write_parquet
 from deltaoe.progress import Event, OnEvent, silent
@@ -98,7 +100,7 @@ def import_features(
             if writer.pending >= BLOCK_ROWS:
                 writer.flush()
     _note_model(workspace, options)
-    notes = _notes(table, digests) + _saved(data, workspace)
+    notes = _notes(table, digests, options) + _saved(data, workspace)
     return Imported(data, space, store.feature_rows - before, notes)
 
 
@@ -133,15 +135,14 @@ def _data_set(
 ) -> DataSet:
     """The data set of a table; its classes are sorted by name, and unnamed ones are called by their number."""
     labels = table.labels if table.labels is not None else np.full(table.count, -1, dtype=np.int64)
-    names = table.class_names
-    if names is None:
+    if table.class_names is None:
         _check_class_count(path, labels)
-        names = tuple(f"class {i}" for i in range(int(labels.max(initial=-1)) + 1))
+    names = _class_names(table, options)[0]
     order = np.argsort(np.asarray(names, dtype=object), kind="stable") if names else np.zeros(0, np.int64)
     place = np.empty(len(names) + 1, dtype=np.int64)
     place[order] = np.arange(len(names))
     place[-1] = -1
-    texts = table.text_features
+    texts, splits = table.text_features, label_table([""] * table.count, None, table.splits)
     width = len(str(table.count))
     return DataSet(
         root="",
@@ -156,6 +157,8 @@ def _data_set(
         digests=digests,
         class_of=place[labels],
         domain_of=np.full(table.count, -1, dtype=np.int64),
+        split_names=splits.split_names,
+        split_of=splits.split_of,
         text_features=None if texts is None or not names else unit_rows(texts)[order],
     )
 
@@ -171,12 +174,32 @@ def _check_class_count(path: Path, labels: Labels) -> None:
         )
 
 
-def _notes(table: FeatureTable, digests: Digests) -> list[str]:
-    notes = []
+def _class_names(table: FeatureTable, options: ImportOptions) -> tuple[tuple[str, ...], list[str]]:
+    """Names of the K classes, WordNet ids in words and unnamed classes by their number; and sentences about them."""
+    if table.class_names is None:
+        count = 0 if table.labels is None else int(table.labels.max(initial=-1)) + 1
+        numbers = f"class 0 to class {count - 1}" if count > 1 else "class 0"
+        return tuple(f"class {i}" for i in range(count)), [
+            f"the labels are numbers without names: the classes are called {numbers}, which CLIP cannot read, so "
+            "only images and text features that came with them tell the classes apart (--classes FILE names them, "
+            "one name per line)"
+        ] * bool(count)
+    names, notes = in_words(
+        table.class_names, keep_ids=options.keep_ids, otherwise="--keep-ids keeps the ids"
+    )
+    remedy = "--classes FILE (one name per line) gives other names to labels that are numbers."
+    return names, [*notes, *unreadable_note(names, remedy), *look_alike_note(names, remedy)]
+
+
+def _notes(table: FeatureTable, digests: Digests, options: ImportOptions) -> list[str]:
+    notes = _class_names(table, options)[1]
     exported = {"digests", "digest", "class", "view"}  # what an export of ours says beside the features
     ignored = [name for name in table.ignored if name not in exported]
     if ignored:
         notes.append(f"not used: {', '.join(ignored)}")
+    unusable = [name for name in ignored if name.lower() in LABELS]
+    if unusable and table.labels is None:
+        notes.append(f"{unusable[0]} holds neither integers nor names, so the images have no classes")
     distinct = len(np.unique(digests, axis=0))
     if distinct < len(digests):
         notes.append(f"{len(digests) - distinct} features equal another one and count as the same image")
@@ -272,9 +295,16 @@ def export_features(
             labels=data.class_of if data.labelled else None,
             class_names=data.class_names if data.labelled else None,
             digests=data.digests,
+            splits=_splits(data),
         )
         _WRITERS[kind](target, table, store.space.dtype)
     return data
+
+
+def _splits(data: DataSet) -> list[str] | None:
+    """The split of each image, empty for none; None without splits."""
+    names = (*data.split_names, "")
+    return [names[index] for index in data.split_of.tolist()] if data.split_names else None
 
 
 def _export_archive(target: Path, data: DataSet, store: FeatureStore, on: OnEvent) -> None:

@@ -68,7 +68,7 @@ def _meaning(file: Any, field: Any) -> tuple[Kind, int | None]:
         type_ = type_.value_type
     if types.is_floating(type_):
         return "float", None
-    if types.is_integer(type_):
+    if types.is_integer(type_) or types.is_boolean(type_):
         return "integer", None
     if types.is_string(type_) or types.is_large_string(type_) or types.is_binary(type_):
         return "text", None

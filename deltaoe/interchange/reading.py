@@ -31,7 +31,7 @@ from deltaoe.interchange.roles import (
 )
 from deltaoe.interchange.vectors import Vectors, matrix_of_shape, vector_blocks
 
-SIDECARS = {"paths": "json", "classes": "json", "labels": "npy", "digests": "npy"}
+SIDECARS = {"paths": "json", "classes": "json", "labels": "npy", "digests": "npy", "splits": "json"}
 _TENSORS = frozenset({".pt", ".pth", ".bin", ".ckpt"})
 
 
@@ -81,6 +81,7 @@ def read_features(
         labels=indices,
         class_names=names,
         text_features=texts,
+        splits=annotations.splits(beside.get("splits")),
         ignored=arrays.unassigned(),
     )
 
@@ -113,7 +114,7 @@ def read_text_features(path: Path) -> tuple[tuple[str, ...], Vectors]:
         )
     if not beside:
         check_class_list(path, listed[0])
-    names = class_names(beside or path, read_list(beside) if beside else values_of(path, listed[0]))
+    names = class_names(beside or path, read_list(beside, "names") if beside else values_of(path, listed[0]))
     texts = matrix_of_shape(path, matrices[0], len(names), None)
     if texts is None:
         raise DataError(
@@ -165,5 +166,5 @@ def _sidecars(path: Path) -> dict[str, Path]:
 
 
 def sidecar(path: Path, part: str) -> Path:
-    """The file beside an .npy file that holds its ``paths``, ``classes``, ``labels`` or ``digests``."""
+    """The file beside an .npy file that holds its ``paths``, ``classes``, ``labels``, ``digests`` or ``splits``."""
     return path.with_name(f"{path.stem}.{part}.{SIDECARS[part]}")

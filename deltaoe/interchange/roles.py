@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.images.splits import canonical_split
 from deltaoe.interchange.arrays import Column, is_list, is_matrix, npy_column
 from deltaoe.interchange.name_lists import (
     Labels,
@@ -37,6 +38,7 @@ _PATHS = (
     *("path_bytes", "paths", "path", "image_paths", "image_path", "filenames", "filename"),
     *("file_names", "file_name", "files", "file", "urls", "url", "keys", "key", "names"),
 )
+_SPLITS = ("splits", "split")
 _MOST_CLASSES = 1_000_000
 _MAX_DIM = 1 << 16  # a wider array is something else, or transposed
 
@@ -141,7 +143,7 @@ class Annotations:
             ConfigError, DataError: the list cannot be read, or is no list of K different names.
         """
         if given is not None:
-            return class_names(given, read_list(given))
+            return class_names(given, read_list(given, "names"))
         # In a table, whatever has one entry per row is no list of classes.
         aliases = (CLASS_NAMES,) if self.arrays.is_table else NAMES
         for column in self.arrays.candidates(aliases, is_list):
@@ -199,6 +201,26 @@ class Annotations:
         self._check_count(where, "paths", len(found))
         check_names(where, "path", found)
         return found
+
+    def splits(self, given: Path | None) -> list[str] | None:
+        """The split of each of the n images, empty for none, from the list ``given`` or else from the arrays.
+
+        None if there are none, or none of the n is the name of a split.
+
+        Raises:
+            ConfigError, DataError: the list cannot be read, or is no list of n names.
+        """
+        if given is not None:
+            found = strings(read_list(given))
+            self._check_count(given, "splits", len(found))
+            return [canonical_split(name) or "" for name in found]
+        for column in self.arrays.candidates(_SPLITS, is_list):
+            if column.shape[0] == self.count and column.kind == "text":
+                found = [canonical_split(name) or "" for name in strings(values_of(self.path, column))]
+                if any(found):
+                    self.arrays.assign(column)
+                    return found
+        return None
 
     def text_features(self, classes: int | None) -> Vectors | None:
         """The text features (K, D), of K = ``classes`` where that is known; None if there are none.

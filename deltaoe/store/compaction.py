@@ -98,11 +98,12 @@ class _PresentFiles:
                     self.problems.append(store.problem(int(files.columns["problem"][i])))
         rows = np.asarray(picked, dtype=np.int64)
         empty = np.zeros(0, np.int64)
-        self.size = empty if files is None else files.columns["size"][rows].astype(np.int64)
-        self.mtime_ns = empty if files is None else files.columns["mtime_ns"][rows].astype(np.int64)
-        self.digest: Digests = (
-            np.zeros((0, 32), np.uint8) if files is None else files.columns["digest"][rows].astype(np.uint8)
-        )
+        columns = {} if files is None else {name: one[rows] for name, one in files.columns.items()}
+        self.size: npt.NDArray[np.int64] = columns.get("size", empty)
+        self.mtime_ns: npt.NDArray[np.int64] = columns.get("mtime_ns", empty)
+        self.ctime_ns: npt.NDArray[np.int64] = columns.get("ctime_ns", empty)
+        self.inode: npt.NDArray[np.uint64] = columns.get("inode", empty.view(np.uint64))
+        self.digest: Digests = columns.get("digest", np.zeros((0, 32), np.uint8))
 
 
 def _is_there(path: bytes, folders: dict[bytes, bool], drop: bool) -> bool:
@@ -160,6 +161,8 @@ def _write(
                 paths=files.paths[some],
                 sizes=files.size[some],
                 mtimes=files.mtime_ns[some],
+                ctimes=files.ctime_ns[some],
+                inodes=files.inode[some],
                 file_digests=files.digest[some],
                 problems=files.problems[some],
                 origin=origin,

@@ -9,13 +9,14 @@ The format is specified in ``docs/reference/store-format.md``.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import StoreError
-from deltaoe.store.atomic import write_json
+from deltaoe.store.atomic import gone, write_json
 from deltaoe.store.feature_writer import StoreWriter
 from deltaoe.store.hdf5 import Digests
 from deltaoe.store.key_table import Rows
@@ -81,7 +82,7 @@ class FeatureStore(StoreIndex):
             try:
                 block = self._read(shards, shard[part], row[part])
             except StoreError:
-                if all(shards[i].path.exists() for i in np.unique(shard[part])):
+                if all(os.path.lexists(shards[i].path) for i in np.unique(shard[part])):
                     raise
                 self.refresh()  # somebody has compacted the store: the same rows lie elsewhere now
                 if not bool(self.has(digests, view).all()):
@@ -114,6 +115,12 @@ class FeatureStore(StoreIndex):
             if len(positions):
                 out[positions] = as_read(read_vectors(shards[int(shard[positions[0]])].path, row[positions]))
         return out
+
+    def check_there(self, digests: Digests) -> None:
+        """Raise StoreError unless the shards of this moment have a feature of each of (n, 32) digests."""
+        self.refresh()
+        if not os.path.lexists(self.folder / "space.json") or not bool(self.has(digests).all()):
+            raise gone(self.folder)
 
     @contextlib.contextmanager
     def writer(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.store.atomic import gone
 from deltaoe.store.hdf5 import Digests
 from deltaoe.store.shards import COMPUTED, as_read, write_shard
 from deltaoe.store.store_index import FileRecord, StoreIndex, as_digests
@@ -76,10 +78,12 @@ class StoreWriter:
         """Write all that is pending as one shard.
 
         Raises:
-            StoreError: the disk does not take it, or a feature is not finite.
+            StoreError: the disk does not take it, a feature is not finite, or the store was deleted meanwhile.
         """
         if not self._files and not self._features:
             return
+        if not os.path.lexists(self._index.folder / "space.json"):  # written before the first shard
+            raise gone(self._index.folder)
         space = self._index.space
         digests = as_digests([digest for digest, _ in self._features])
         views = np.fromiter((view for _, view in self._features), np.uint16, len(self._features))
@@ -101,6 +105,8 @@ class StoreWriter:
             paths=list(self._files),
             sizes=np.fromiter((r.size for r in records), np.int64, len(records)),
             mtimes=np.fromiter((r.mtime_ns for r in records), np.int64, len(records)),
+            ctimes=np.fromiter((r.ctime_ns for r in records), np.int64, len(records)),
+            inodes=np.fromiter((r.inode for r in records), np.uint64, len(records)),
             file_digests=as_digests([r.digest for r in records]),
             problems=[r.problem for r in records],
             origin=self._origin,
