@@ -264,7 +264,9 @@ def _of_detector(path: Path) -> Any:
 
 def _json_of(aside: Path | None) -> Iterator[dict[str, Any]]:
     try:
-        values = None if aside is None else json.loads(read_small_file(aside, limit=1 << 20, error=StoreError))
+        values = (
+            None if aside is None else json.loads(read_small_file(aside, limit=1 << 20, error=StoreError))
+        )
     except (StoreError, ValueError, RecursionError):
         return
     if isinstance(values, dict):

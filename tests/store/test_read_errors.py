@@ -76,10 +76,15 @@ def test_what_the_system_refuses_is_never_set_aside(place, monkeypatch, code, in
         assert hint in caught.value.hint and "--repair" not in caught.value.hint
         done = verify(place, repair=True)
     assert h5py.File is real
-    assert not done.damage and not done.aside and [path for path, _ in done.unreadable] == [
-        shard(place, 1),
-        shard(place, 2),
-    ]
+    assert (
+        not done.damage
+        and not done.aside
+        and [path for path, _ in done.unreadable]
+        == [
+            shard(place, 1),
+            shard(place, 2),
+        ]
+    )
     assert all(isinstance(error, kind) for _, error in done.unreadable)
     assert contents(place) == before
     assert not verify(place).unreadable

@@ -72,7 +72,9 @@ def test_a_changed_bit_is_found_when_its_row_is_read(tmp_path):
     store = place.store(SPACE)
     others = [i for i in range(COUNT) if i != 7]
     assert np.array_equal(store.features(digests(others[:7])), right[:7])
-    with pytest.raises(DamagedError, match=r"shard-00000001\.h5 .*feature 7 has changed since it was written") as told:
+    with pytest.raises(
+        DamagedError, match=r"shard-00000001\.h5 .*feature 7 has changed since it was written"
+    ) as told:
         store.features(digests(range(COUNT)))
     assert "verify --repair" in told.value.hint
 
@@ -102,7 +104,9 @@ def test_of_a_damaged_shard_the_whole_rows_stay(tmp_path, space):
     assert [path for path, _ in done.damage] == [shard]
     assert done.aside == [shard.parent / "damaged" / shard.name]
     assert any(f"{COUNT - 2} of its {COUNT} features are proven whole" in note for note in done.notes)
-    assert any("cannot be made anew here: import them again" in note for note in done.notes) == space.is_imported
+    assert (
+        any("cannot be made anew here: import them again" in note for note in done.notes) == space.is_imported
+    )
     assert not verify(place).damage
     store = place.store(space)
     kept = [i for i in range(COUNT) if i not in (7, 9)]
