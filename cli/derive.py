@@ -99,7 +99,9 @@ def _parameter(field: OptionField) -> inspect.Parameter:
         envvar=NO_VARIABLE if option.fact else None,
         show_default=shown,
         rich_help_panel=option.panel or None,
-        metavar="<auto|int>" if kind is str and option.auto else None,
+        metavar=("<auto|int>" if field.kind is int else "<auto|text>")
+        if kind is str and option.auto
+        else None,
     )
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, said]

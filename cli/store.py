@@ -60,10 +60,14 @@ def register(app: typer.Typer) -> None:
 
 
 def info(
-    workspace: options.Workspace = None, as_json: options.Json = False, quiet: options.Quiet = False
+    failed: options.Failed = False,
+    workspace: options.Workspace = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run ``deltaoe store info``."""
     from deltaoe.store.maintenance import info as run
+    from deltaoe.store.split_use import counts_by_split, splits_in_words
 
     from .output import Screen
 
@@ -81,13 +85,17 @@ def info(
                 ("size", f"{one.size / 1e6:.1f} MB in {one.shards} shards"),
             ],
         )
-        screen.failures(list(one.failed.items()))
+        screen.failures(list(one.failed.items()), "--failed", every=failed)
     if data_sets:
-        rows = (
-            (data.title, str(len(data)), str(len(data.class_names)), data.space_id)
-            for data in sorted(data_sets, key=lambda data: data.title)
-        )
-        screen.table("Data sets", rows, ("data set", "images", "classes", "feature space"))
+        shown = sorted(data_sets, key=lambda data: data.title)
+        rows: list[tuple[str, ...]] = [
+            (one.title, str(len(one)), str(len(one.class_names)), one.space_id) for one in shown
+        ]
+        columns: tuple[str, ...] = ("data set", "images", "classes", "feature space")
+        if any(one.split_names for one in shown):
+            rows = [(*row, splits_in_words(one)) for row, one in zip(rows, shown, strict=True)]
+            columns = (*columns, "splits")
+        screen.table("Data sets", rows, columns, text=("splits",))
     if not found:
         screen.note(f"{place.folder} holds no features yet; next: deltaoe extract ./images")
     screen.json(
@@ -113,6 +121,7 @@ def info(
                     "images": len(data),
                     "classes": list(data.class_names),
                     "domains": list(data.domain_names),
+                    "splits": counts_by_split(data),
                     "feature_space": data.space_id,
                 }
                 for data in data_sets

@@ -50,3 +50,14 @@ def _refused(path: Path | str, mode: int, error: type[DeltaoeError]) -> DeltaoeE
     if stat.S_ISDIR(mode):
         return error(f"cannot read {path}: it is a folder", hint="name a file")
     return error(f"cannot read {path}: not a regular file", hint="save it as a file first")
+
+
+def check_regular_file(path: Path | str, *, error: type[DeltaoeError] = DataError) -> None:
+    """Look at a file before a reader opens it, who would wait for a pipe or a device for ever.
+
+    Raises:
+        DeltaoeError: of the kind ``error``; it is a pipe, a device or a folder.
+        FileNotFoundError, OSError: it is not there, or cannot be looked at.
+    """
+    if not stat.S_ISREG(mode := os.stat(path).st_mode):
+        raise _refused(path, mode, error)

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import difflib
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.errors import ConfigError, DataError, os_reason
+from deltaoe.errors import ConfigError, DataError
+from deltaoe.images.classes_file import ClassesFile, applied
+from deltaoe.images.detection import detect_layout, folder_of, places
+from deltaoe.images.label_files import read_label_names
 from deltaoe.images.layout import Layout
+from deltaoe.images.splits import SPLITS
 
 Key = TypeVar("Key", bound=Hashable)
+Named = tuple[str | None, str | None, str | None]  # class, domain and split
 
 
 @dataclass(frozen=True)
 class Labelling:
-    """Class and domain of each of n images, in the order of the paths given.
+    """Class, domain and split of each of n images, in the order of the paths given.
 
     Attributes:
         layout: where they come from.
@@ -29,6 +31,10 @@ class Labelling:
         domain_names: sorted; empty if the layout has no domains.
         class_of: (n,) int64, index into ``class_names``; −1 for a file above the class folders.
         domain_of: (n,) int64, index into ``domain_names``; −1 for a file without one.
+        split_names: those of ``train``, ``val`` and ``test`` that there are, in this order; empty without splits.
+        split_of: (n,) int64, index into ``split_names``; −1 for a file of no split.
+        renames: class folder → class name, of the folders that a classes file names.
+        notes: sentences on how that file was read.
     """
 
     layout: Layout
@@ -36,52 +42,27 @@ class Labelling:
     domain_names: tuple[str, ...]
     class_of: npt.NDArray[np.int64]
     domain_of: npt.NDArray[np.int64]
-
-
-def detect_layout(paths: Iterable[str]) -> Layout:
-    """The layout of a folder, ``<class>/…``, ``<domain>/<class>/…`` or flat, from relative paths with ``/``.
-
-    Domains are recognised by their classes: every image lies at least two folders deep, and either most second-level
-    names occur under several top folders, or there is one top folder with several folders below.
-
-    Example:
-        >>> detect_layout(["photo/cat/1.jpg", "photo/dog/2.jpg", "sketch/cat/3.jpg", "sketch/dog/4.jpg"])
-        'domain/class'
-    """
-    tops: set[str] = set()
-    tops_of: dict[str, set[str]] = defaultdict(set)  # of each second-level name
-    deep = True
-    for folder in {path.rpartition("/")[0] for path in paths}:
-        parts = folder.split("/") if folder else []
-        if parts:
-            tops.add(parts[0])
-        if len(parts) > 1:
-            tops_of[parts[1]].add(parts[0])
-        elif len(parts) == 1:
-            deep = False
-    if not tops:
-        return "flat"
-    if not deep or not tops_of:
-        return "class"
-    if len(tops) == 1:
-        return "domain/class" if len(tops_of) > 1 else "class"
-    shared = sum(len(above) > 1 for above in tops_of.values())
-    return "domain/class" if 2 * shared > len(tops_of) else "class"
+    split_names: tuple[str, ...]
+    split_of: npt.NDArray[np.int64]
+    renames: Mapping[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def label_paths(
-    paths: Sequence[str], layout: Layout | None = None, renames: Mapping[str, str] | None = None
+    paths: Sequence[str],
+    layout: Layout | None = None,
+    renames: ClassesFile | Mapping[str, str] | None = None,
 ) -> Labelling:
-    """Class and domain of each image by the folders that it lies in.
+    """Class, domain and split of each image by the folders that it lies in.
 
     Args:
         paths: n paths relative to the data set's folder, with ``/``.
-        layout: ``class``, ``domain/class`` or ``flat``; None to recognise it with :func:`detect_layout`.
-        renames: class folder → class name; any other folder's name is its own, as :func:`tidy` writes it. Two
-            folders with one name are one class.
+        layout: any but ``table``; None to recognise it with :func:`~deltaoe.images.detection.detect_layout`.
+        renames: a file that names class folders, or class folder → class name; any other folder's name is its own.
+            Names are written as :func:`tidy` does. Two folders with one name are one class.
 
     Raises:
-        ConfigError: ``renames`` names a folder that holds no images.
+        ConfigError: the file names no folder that holds images, or makes no sense.
 
     Example:
         >>> labelling = label_paths(["dog/1.jpg", "tabby_cat/2.jpg", "3.jpg"], "class")
@@ -89,60 +70,60 @@ def label_paths(
         (('dog', 'tabby cat'), [0, 1, -1])
     """
     layout = layout or detect_layout(paths)
-    level = {"flat": -1, "class": 0, "domain/class": 1}[layout]
-    renames = renames or {}
     # A million images lie in a few thousand folders: class and domain are found once per folder.
-    folders = [path.rpartition("/")[0] for path in paths]
-    places = {path: _place(path.split("/") if path else [], level) for path in set(folders)}
-    present = {folder for folder, _ in places.values() if folder is not None}
-    for folder in renames:
-        if folder not in present:
-            close = difflib.get_close_matches(folder, present, n=1)
-            raise ConfigError(
-                f"the classes file names a folder that holds no images: {folder!r}",
-                hint=f"did you mean {close[0]!r}?" if close else "its first column is the folder's name",
-            )
-    named = {
-        path: (None if folder is None else renames.get(folder, tidy(folder)), domain)
-        for path, (folder, domain) in places.items()
+    folders = list(map(folder_of, paths))
+    said = places(set(folders), layout)
+    given, notes = applied(renames, {place.folder for place in said.values() if place.folder is not None})
+    names = {folder: tidy(name) for folder, name in given.items()}
+    named: dict[str, Named] = {
+        path: (
+            None if one.folder is None else names.get(one.folder) or tidy(one.folder),
+            one.domain,
+            one.split,
+        )
+        for path, one in said.items()
     }
-    return _labelling(layout, folders, named)
+    return replace(_labelling(layout, folders, named), renames=names, notes=notes)
 
 
-def label_table(classes: Sequence[str], domains: Sequence[str] | None) -> Labelling:
-    """Class and domain of each of n images as a table gives them; an empty cell is none.
+def label_table(
+    classes: Sequence[str], domains: Sequence[str] | None, splits: Sequence[str] | None = None
+) -> Labelling:
+    """Class, domain and split of each of n images as a table gives them; an empty cell is none.
 
     Args:
         classes: n cells.
         domains: n cells; None if the table has no such column.
+        splits: n cells, ``train``, ``val`` or ``test`` each; None if the table has no such column.
 
     Example:
         >>> label_table(["dog", "", "cat"], None).class_of.tolist()
         [1, -1, 0]
+        >>> label_table(["dog", "cat"], None, ["test", "train"]).split_of.tolist()
+        [1, 0]
     """
-    pairs = list(zip(classes, domains if domains is not None else [""] * len(classes), strict=True))
-    return _labelling("table", pairs, {pair: (pair[0] or None, pair[1] or None) for pair in set(pairs)})
+    none = [""] * len(classes)
+    cells = list(
+        zip(classes, none if domains is None else domains, none if splits is None else splits, strict=True)
+    )
+    return _labelling(
+        "table", cells, {row: (row[0] or None, row[1] or None, row[2] or None) for row in set(cells)}
+    )
 
 
-def _place(parts: Sequence[str], level: int) -> tuple[str | None, str | None]:
-    """Class folder and domain of a folder's path, split; None where it has none."""
-    folder = parts[level] if 0 <= level < len(parts) else None
-    return folder, parts[0] if level == 1 and len(parts) > 1 else None
-
-
-def _labelling(
-    layout: Layout, keys: Sequence[Key], named: Mapping[Key, tuple[str | None, str | None]]
-) -> Labelling:
-    """The labelling of n images by their keys; ``named`` holds class and domain of each distinct key."""
-    class_names = tuple(sorted({name for name, _ in named.values() if name is not None}))
-    domain_names = tuple(sorted({domain for _, domain in named.values() if domain is not None}))
-    class_index: dict[str | None, int] = {name: i for i, name in enumerate(class_names)}
-    domain_index: dict[str | None, int] = {name: i for i, name in enumerate(domain_names)}
+def _labelling(layout: Layout, keys: Sequence[Key], named: Mapping[Key, Named]) -> Labelling:
+    """The labelling of n images by their keys; ``named`` holds class, domain and split of each distinct key."""
     number = {key: i for i, key in enumerate(named)}
-    classes = np.array([class_index.get(name, -1) for name, _ in named.values()], dtype=np.int64)
-    domains = np.array([domain_index.get(domain, -1) for _, domain in named.values()], dtype=np.int64)
     index = np.fromiter(map(number.__getitem__, keys), dtype=np.int64, count=len(keys))
-    return Labelling(layout, class_names, domain_names, classes[index], domains[index])
+    columns = list(zip(*named.values(), strict=True)) or [(), (), ()]
+    names = [tuple(sorted({cell for cell in column if cell is not None})) for column in columns]
+    names[2] = tuple(split for split in SPLITS if split in names[2])
+    rows = []
+    for known, column in zip(names, columns, strict=True):
+        place: dict[str | None, int] = {name: i for i, name in enumerate(known)}
+        rows.append(np.array([place.get(cell, -1) for cell in column], dtype=np.int64)[index])
+    classes, domains, splits = rows
+    return Labelling(layout, names[0], names[1], classes, domains, names[2], splits)
 
 
 def tidy(folder: str) -> str:
@@ -155,57 +136,19 @@ def tidy(folder: str) -> str:
     return " ".join(folder.replace("_", " ").split()) or folder
 
 
-def read_classes_csv(path: Path) -> dict[str, str]:
-    """Class folder → class name, from a CSV file of two columns.
-
-    The file is UTF-8; a first row ``folder,name`` is a header; blank rows are skipped.
-
-    Raises:
-        ConfigError: it cannot be read or names no folder, a row has not exactly two non-empty cells, or a folder is
-            named twice.
-    """
-    reader = csv.reader(_text(path).splitlines(), strict=True)
-    try:
-        rows = list(reader)
-    except csv.Error as cause:
-        raise ConfigError(
-            f"{path}, line {reader.line_num}: {cause}", hint="is a quotation mark left open?"
-        ) from cause
-    renames: dict[str, str] = {}
-    for number, row in enumerate(rows, start=1):
-        cells = [cell.strip() for cell in row]
-        if not any(cells) or (number == 1 and [c.lower() for c in cells] == ["folder", "name"]):
-            continue
-        if len(cells) != 2 or not all(cells):
-            raise ConfigError(
-                f"{path}, row {number}: expected two cells, folder and name",
-                hint="for example: n02123045,tabby cat",
-            )
-        if cells[0] in renames:
-            raise ConfigError(
-                f"{path}, row {number}: folder {cells[0]!r} is named twice", hint="keep one row"
-            )
-        renames[cells[0]] = cells[1]
-    if not renames:
-        raise ConfigError(f"{path} names no folder", hint="one row per folder: folder,name")
-    return renames
-
-
 def read_labels(path: Path) -> tuple[str, ...]:
-    """The labels of a UTF-8 file with one label per line, in its order; blank lines are skipped.
+    """The labels of a file, as :func:`~deltaoe.images.label_files.read_label_names` reads and :func:`tidy` writes them.
 
     Raises:
-        ConfigError: it cannot be read, is empty, or has a label twice.
+        ConfigError: it cannot be read, is empty or of another format, or has a label twice.
     """
-    labels = [line.strip() for line in _text(path).splitlines() if line.strip()]
-    if not labels:
-        raise ConfigError(f"{path} holds no labels", hint="one label per line")
+    labels = tuple(map(tidy, read_label_names(path)[0]))
     seen: set[str] = set()
     for label in labels:
         if label in seen:
             raise ConfigError(f"{path} holds the label {label!r} twice", hint="remove one of them")
         seen.add(label)
-    return tuple(labels)
+    return labels
 
 
 def check_name(name: str) -> None:
@@ -230,12 +173,3 @@ def require_classes(class_names: Sequence[str], what: str) -> None:
             hint="put images into one folder per class (images/<class>/…), or say the layout: "
             "deltaoe extract DIR --layout domain/class",
         )
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as cause:
-        raise ConfigError(f"cannot read {path}: {os_reason(cause)}", hint="check the path") from cause
-    except UnicodeDecodeError as cause:
-        raise ConfigError(f"{path} is not UTF-8 text", hint="save it as UTF-8") from cause

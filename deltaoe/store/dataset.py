@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +16,20 @@ import numpy.typing as npt
 from deltaoe.data_frame import categorical, data_frame, texts
 from deltaoe.errors import ConfigError, DamagedError
 from deltaoe.functional.sampling import few_shot_split
-from deltaoe.images.layout import Layout
+from deltaoe.images.layout import Layout, is_layout
+from deltaoe.images.splits import SPLITS
 from deltaoe.short_repr import counted, listed, of_classes, short_repr
 from deltaoe.store.atomic import replacing
-from deltaoe.store.hdf5 import created, encoded, get_digests, get_strings, opened, put_digests, put_strings
+from deltaoe.store.hdf5 import (
+    check_checksum,
+    created,
+    encoded,
+    get_digests,
+    get_strings,
+    opened,
+    put_digests,
+    put_strings,
+)
 
 if TYPE_CHECKING:
     from deltaoe.data_frame import DataFrame
@@ -44,6 +55,8 @@ class DataSet:
             by its inputs, its name and its space.
         name: the name that the user gave it, or empty.
         text_features: (K, D) float32 unit rows, of the classes' prompts; None unless they came with imported features.
+        split_names: those of ``train``, ``val`` and ``test`` that there are, in this order; empty without splits.
+        split_of: (n,) int64, index into ``split_names``; −1 for an image of no split.
     """
 
     root: str
@@ -59,6 +72,13 @@ class DataSet:
     inputs: tuple[str, ...] = ()
     name: str = ""
     text_features: npt.NDArray[np.float32] | None = None
+    split_names: tuple[str, ...] = ()
+    split_of: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def __post_init__(self) -> None:
+        """Without splits no image has one."""
+        if not self.split_names and not len(self.split_of):
+            object.__setattr__(self, "split_of", np.full(len(self.paths), -1, dtype=np.int64))
 
     def __repr__(self) -> str:
         """Its name or inputs, and numbers of images and classes; the paths would fill the screen."""
@@ -68,6 +88,7 @@ class DataSet:
             counted(len(self), "image"),
             of_classes(self.class_names),
             counted(len(self.domain_names), "domain") if self.domain_names else "",
+            "splits " + ", ".join(self.split_names) if self.split_names else "",
             f"features of {self.model}",
         )
 
@@ -84,6 +105,11 @@ class DataSet:
         """The n digests as byte strings."""
         raw = self.digests.tobytes()
         return [raw[i : i + 32] for i in range(0, len(raw), 32)]
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether it was imported: its paths are what a file claims, and name no files of this machine."""
+        return not self.root
 
     @property
     def labelled(self) -> bool:
@@ -109,6 +135,17 @@ class DataSet:
                 )
         return np.isin(self.domain_of, [self.domain_names.index(name) for name in domains])
 
+    def part(self, rows: npt.NDArray[np.int64]) -> DataSet:
+        """The images in these rows, with the same names of classes, domains and splits."""
+        return dataclasses.replace(
+            self,
+            paths=tuple(self.paths[row] for row in rows.tolist()),
+            digests=self.digests[rows],
+            class_of=self.class_of[rows],
+            domain_of=self.domain_of[rows],
+            split_of=self.split_of[rows],
+        )
+
     def distinct_rows(self, class_of: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
         """Rows to count images by, (m,) int64, ascending: the first of each distinct image that has a class.
 
@@ -121,9 +158,9 @@ class DataSet:
         return few_shot_split(classes.tolist(), self.keys(), 0, 0).rest
 
     def to_pandas(self) -> DataFrame:
-        """Path, class, domain and digest (hexadecimal) of each image as a data frame.
+        """Path, class, domain, split and digest (hexadecimal) of each image as a data frame.
 
-        Classes and domains are categorical, and missing where an image has none.
+        Classes, domains and splits are categorical, and missing where an image has none.
 
         Raises:
             ConfigError: pandas is not installed.
@@ -134,6 +171,7 @@ class DataSet:
                 "path": texts(self.paths),
                 "class": categorical(self.class_of, self.class_names),
                 "domain": categorical(self.domain_of, self.domain_names),
+                "split": categorical(self.split_of, self.split_names),
                 "digest": texts([raw[i : i + 64] for i in range(0, len(raw), 64)]),
             }
         )
@@ -142,7 +180,7 @@ class DataSet:
         """Write it as one HDF5 file, atomically. Raises StoreError."""
         head = {
             name: getattr(self, name)
-            for name in ("space_id", "model", "layout", "class_names", "domain_names", "name")
+            for name in ("space_id", "model", "layout", "class_names", "domain_names", "split_names", "name")
         }
         with replacing(path) as temporary, created(temporary, "dataset") as out:
             out.attrs["head"] = json.dumps(head)
@@ -154,11 +192,14 @@ class DataSet:
             put_digests(out, "digest", self.digests)
             out.create_dataset("class_of", data=self.class_of)
             out.create_dataset("domain_of", data=self.domain_of)
+            if self.split_names:
+                out.create_dataset("split_of", data=self.split_of)
 
     @classmethod
     def load(cls, path: Path) -> DataSet:
-        """Read what :meth:`save` wrote. Raises StoreError, naming the file, if it cannot be read."""
+        """Read what :meth:`save` wrote. Raises StoreError, naming the file, if it cannot be read or was changed."""
         with opened(path, "dataset") as file:
+            check_checksum(file)
             head = json.loads(file.attrs["head"])
             root = os.fsdecode(get_strings(file, "root")[0])
             data = cls(
@@ -177,6 +218,8 @@ class DataSet:
                 digests=get_digests(file, "digest"),
                 class_of=file["class_of"][()],
                 domain_of=file["domain_of"][()],
+                split_names=tuple(head.get("split_names", ())),
+                **({"split_of": file["split_of"][()]} if "split_of" in file else {}),
             )
             data.check()
         return data
@@ -185,11 +228,16 @@ class DataSet:
         """Raise DamagedError unless its parts fit together."""
         texts = (*self.class_names, *self.domain_names, self.model, self.space_id, self.name)
         given = self.text_features
-        columns = (self.class_of, self.class_names), (self.domain_of, self.domain_names)
+        columns = (
+            (self.class_of, self.class_names),
+            (self.domain_of, self.domain_names),
+            (self.split_of, self.split_names),
+        )
         fits = (
             len(self.digests) == len(self)
-            and self.layout in get_args(Layout)
+            and is_layout(self.layout)
             and all(isinstance(text, str) for text in texts)
+            and self.split_names == tuple(split for split in SPLITS if split in self.split_names)
             and all(index.shape == (len(self),) and index.dtype == np.int64 for index, _ in columns)
             and (given is None or (given.dtype == np.float32 and given.ndim == 2))
             and (given is None or len(given) == len(self.class_names))

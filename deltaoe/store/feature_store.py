@@ -21,7 +21,7 @@ from deltaoe.store.feature_writer import StoreWriter
 from deltaoe.store.hdf5 import Digests
 from deltaoe.store.key_table import Rows
 from deltaoe.store.lock import writing
-from deltaoe.store.shards import Shard, as_read, content_keys, read_vectors
+from deltaoe.store.shards import COMPUTED, Shard, as_read, read_vectors
 from deltaoe.store.store_index import StoreIndex, as_digests
 
 __all__ = ["BLOCK_ROWS", "Digests", "FeatureStore", "Features"]
@@ -96,7 +96,7 @@ class FeatureStore(StoreIndex):
 
         A refresh may number shards anew: indices are good for the list that they came with, and for no other.
         """
-        found, columns = self._features.find(content_keys(digests, view))
+        found, columns = self._find(digests, view)
         if not found.all():
             missing = digests[int(np.argmin(found))].tobytes().hex()[:12]
             what = f"view {view} of image" if view else "image"
@@ -123,11 +123,14 @@ class FeatureStore(StoreIndex):
             raise gone(self.folder)
 
     @contextlib.contextmanager
-    def writer(self, collected: StoreWriter | None = None) -> Iterator[StoreWriter]:
+    def writer(
+        self, collected: StoreWriter | None = None, *, origin: str = COMPUTED
+    ) -> Iterator[StoreWriter]:
         """Become the one writer. What was added is flushed at the end, also on Ctrl-C or an error.
 
         Args:
             collected: a writer of this store that has collected features; None for a new one.
+            origin: where the features of a new one come from, ``COMPUTED`` or ``IMPORTED``.
 
         Raises:
             StoreError: another process is writing, or the folder cannot be written.
@@ -136,7 +139,7 @@ class FeatureStore(StoreIndex):
             self.refresh()  # another writer may have finished between our reading and our lock
             if not (self.folder / "space.json").exists():
                 write_json(self.folder / "space.json", self.space.to_dict())
-            writer = StoreWriter(self) if collected is None else collected
+            writer = StoreWriter(self, origin) if collected is None else collected
             try:
                 yield writer
             finally:

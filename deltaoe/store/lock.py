@@ -71,10 +71,10 @@ def _locked(folder: Path, *, patience: float) -> Iterator[None]:
             held.enter_context(_lock(folder, patience))
         except (Timeout, HeldError):
             left = folder / NAME
-            gone = f"; if it is gone for sure, delete {left}" if left.exists() else ""
+            away = f"; if it is gone for sure, delete {left}" if left.exists() else ""
             raise InUseError(
                 f"another deltaoe process is writing to {folder}{_owner(folder / _OWNER)}",
-                hint=f"wait for it, or stop it; what it has finished is kept{gone}",
+                hint=f"wait for it, or stop it; what it has finished is kept{away}",
             ) from None
         except OSError as cause:
             raise cannot_write(folder, cause) from cause

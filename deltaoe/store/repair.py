@@ -27,7 +27,7 @@ from deltaoe.store.hdf5 import Digests
 from deltaoe.store.lock import in_turn, writing
 from deltaoe.store.read_errors import UNLOCKED, check_regular, listed
 from deltaoe.store.row_sums import key_sums, row_sums
-from deltaoe.store.shards import content_keys, write_shard
+from deltaoe.store.shards import IMPORTED, content_keys, origin_of, write_shard
 from deltaoe.store.store_index import ASIDE
 from deltaoe.store.verification import SHARDS, Finding, look_of
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
@@ -56,6 +56,7 @@ class _Whole:
     Attributes:
         total: n, or None if that cannot be read.
         digests, views, vectors: (k, 32), (k,) and (k, D).
+        origin: where they come from; taken for imported where the shard does not say it.
     """
 
     def __init__(self) -> None:
@@ -63,6 +64,7 @@ class _Whole:
         self.digests: Digests = np.zeros((0, 32), np.uint8)
         self.views = np.zeros(0, np.uint16)
         self.vectors: npt.NDArray[Any] = np.zeros((0, 0), np.float32)
+        self.origin = IMPORTED
 
 
 def repair(workspace: Workspace, findings: Sequence[Finding]) -> Repaired:
@@ -148,8 +150,11 @@ def _keep_whole_rows(workspace: Workspace, path: Path, aside: Path) -> list[str]
             paths=[],
             sizes=np.zeros(0, np.int64),
             mtimes=np.zeros(0, np.int64),
+            ctimes=np.zeros(0, np.int64),
+            inodes=np.zeros(0, np.uint64),
             file_digests=np.zeros((0, 32), np.uint8),
             problems=[],
+            origin=whole.origin,
         )
         notes = [
             f"{path.name}: {kept} of {of} are proven whole by their checksums, and kept in {target.name}"
@@ -185,6 +190,7 @@ def _whole_rows(path: Path, space: FeatureSpace) -> _Whole:
             digests, views, vectors = group["digest"][()], group["view"][()], group["vector"][()]
             whole.total = len(digests)
             policy = int(file.attrs["view_policy"])
+            whole.origin = origin_of(file, space)
             right = key_sums(content_keys(digests, views), space.id, policy) == group["key_sum"][()]
             right &= row_sums(vectors) == group["vector_sum"][()]
             right &= np.isfinite(vectors).all(axis=1)

@@ -29,7 +29,14 @@ _FORMAT = 1
 _STATE_BYTES = 1 << 28
 _MEND = "`deltaoe store verify --repair` sets it aside, or move that file away; then run the command again"
 _UNTIDY = ("..", "//", "./")
-_TABLES = ("spaces", "tuned_on", "folders", "models", "results")  # entries of the state that are tables
+_TABLES = (
+    "spaces",
+    "tuned_on",
+    "folders",
+    "models",
+    "named",
+    "results",
+)  # entries of the state that are tables
 
 
 class Workspace:
@@ -268,6 +275,14 @@ class Workspace:
         """The :func:`deltaoe.images.folders.fingerprint` of a data set's folders when it was extracted, if known."""
         seen = self.state().get("folders", {}).get(self.listing(data).name)
         return seen if isinstance(seen, str) else None
+
+    def named_models(self) -> set[str]:
+        """The models that the user has named in this workspace, in their one-line names."""
+        return set(self.state().get("named", {}))
+
+    def note_named_model(self, name: str) -> None:
+        """Note that the user has named this model here: it may be loaded though only a file names it again."""
+        self.remember_in("named", {name: True})
 
     def state(self) -> dict[str, Any]:
         """The state file's content; empty if there is no file. Raises StoreError if it is damaged."""

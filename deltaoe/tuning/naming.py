@@ -45,8 +45,13 @@ def check_not_taken(options: TuneOptions, data: DataSet, workspace: Workspace) -
 
 
 def is_other(path: Path, detector: Detector) -> bool:
-    """Whether a file is there and has another content than the detector's."""
-    return path.exists() and path.read_bytes() != detector.to_bytes()
+    """Whether a file is there and holds no detector or another one."""
+    if not path.exists():
+        return False
+    try:
+        return Detector.load(path).to_bytes() != detector.to_bytes()
+    except DataError:
+        return True
 
 
 def remember(name: str, data: DataSet, workspace: Workspace, *, current: bool) -> None:

@@ -1,0 +1,73 @@
+"""Kinds of folder names that are rarely names of classes: splits, dates, and kinds of files."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from deltaoe.images.splits import canonical_split, is_outside_splits
+
+Kind = Literal["splits", "dates", "kinds of files"]
+
+_YEAR = r"(?:19|20)\d\d"
+_DATE = re.compile(
+    rf"{_YEAR}(?:[-_. ]?(?:0?[1-9]|1[0-2])(?:[-_. ]?(?:0?[1-9]|[12]\d|3[01]))?)?"
+    rf"|(?:0?[1-9]|[12]\d|3[01])[-_. ](?:0?[1-9]|1[0-2])[-_. ]{_YEAR}"
+)
+_DAY_OR_MONTH = re.compile(r"0?[1-9]|[12]\d|3[01]")
+# Folders of image files whatever these show.
+_CONTAINER_WORDS = (
+    "data dataset datasets files images image img imgs jpeg jpegimages jpegs jpg jpgs photos pics pictures png pngs "
+    "raw rgb"
+)
+_CONTAINERS = frozenset(_CONTAINER_WORDS.split())
+# Folders of what belongs to images and is none, or a picture of another kind.
+_BESIDE_WORDS = (
+    "annotation annotations bbox bboxes boxes doc docs gt json label labels mask masks meta metadata segmentation "
+    "segmentations trimaps txt xml xmls"
+)
+_BESIDE = frozenset(_BESIDE_WORDS.split())
+
+
+def is_container(name: str) -> bool:
+    """Whether a folder of this name usually says no more than that there are images in it.
+
+    Example:
+        >>> [is_container(name) for name in ("images", "JPEGImages", "data", "dog")]
+        [True, True, True, False]
+    """
+    return name.strip().casefold() in _CONTAINERS
+
+
+def is_beside(name: str) -> bool:
+    """Whether a folder of this name usually holds annotations of images that lie elsewhere."""
+    return name.strip().casefold() in _BESIDE
+
+
+def is_date(name: str) -> bool:
+    """Whether it is a year, a month of a year, or a day.
+
+    Example:
+        >>> [is_date(name) for name in ("2023", "2023-07", "20230714", "14.07.2023", "1234", "07")]
+        [True, True, True, True, False, False]
+    """
+    return _DATE.fullmatch(name.strip()) is not None
+
+
+def is_day_or_month(name: str) -> bool:
+    """Whether it may be the number of a month or of a day."""
+    return _DAY_OR_MONTH.fullmatch(name.strip()) is not None
+
+
+def kind_of(name: str) -> Kind | None:
+    """What a name is instead of a class's, by its looks; None if nothing speaks against a class.
+
+    Example:
+        >>> [kind_of(name) for name in ("train", "2023-07", "masks", "dog")]
+        ['splits', 'dates', 'kinds of files', None]
+    """
+    if canonical_split(name) or is_outside_splits(name):
+        return "splits"
+    if is_date(name):
+        return "dates"
+    return "kinds of files" if is_container(name) or is_beside(name) else None

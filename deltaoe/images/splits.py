@@ -1,0 +1,91 @@
+"""Names of folders and cells that say which split of a data set an image belongs to: train, val or test."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Literal, get_args
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+_TRAIN = "train training trainset trainingset traindata trainingdata trainval trainvalidation"
+_VAL = (
+    "val valid validation validate valset validset validationset valdata validdata validationdata dev devel "
+    "development devset eval evaluation evalset calib calibration"
+)
+_TEST = "test testing tests testset testingset testdata testingdata holdout heldout"
+_WORDS: dict[str, Split] = {
+    **dict.fromkeys(_TRAIN.split(), "train"),
+    **dict.fromkeys(_VAL.split(), "val"),
+    **dict.fromkeys(_TEST.split(), "test"),
+}
+# Too short to say anything beside other words.
+_ALONE: dict[str, Split] = {
+    "tr": "train",
+    "trn": "train",
+    "va": "val",
+    "vld": "val",
+    "te": "test",
+    "tst": "test",
+}
+# Words beside one of those above that change nothing: test_images, seg_train, val2017, bounding_box_test.
+_FILLER_WORDS = (
+    "set sets data dataset datasets split splits image images img imgs pic pics picture pictures photo photos sample "
+    "samples example examples file files folder folders dir jpg jpeg jpegs png small mini tiny full new final clean "
+    "original orig raw public private seg cls bounding box imagenet"
+)
+_FILLERS = frozenset(_FILLER_WORDS.split())
+# Folders that lie beside splits and are none: images without a true class, to try a finished model on.
+_OUTSIDE_WORDS = (
+    "predict prediction predictions pred preds inference infer unlabeled unlabelled unlabel unsup unsupervised extra "
+    "submission submissions demo demos"
+)
+_OUTSIDE = frozenset(_OUTSIDE_WORDS.split())
+_PARTS = re.compile(r"[^\W\d_]+|\d+")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+@lru_cache(maxsize=4096)
+def canonical_split(name: str) -> Split | None:
+    """The split that a folder, or a cell of a table, is named after; None if it is none.
+
+    Case and what stands between words do not matter, nor do numbers and words like *set*, *data* and *images*.
+
+    Example:
+        >>> [canonical_split(name) for name in ("Training_Set", "val2017", "test-images", "dev", "single_prediction")]
+        ['train', 'val', 'test', 'val', None]
+        >>> [canonical_split(name) for name in ("model train", "test tube", "trainers", "valley")]
+        [None, None, None, None]
+    """
+    words = _words(name)
+    if len(words) == 1 and words[0] in _ALONE:
+        return _ALONE[words[0]]
+    if words == ["held", "out"] or words == ["hold", "out"]:
+        return "test"
+    found = {_WORDS[word] for word in words if word in _WORDS}
+    if not all(word in _WORDS or word in _FILLERS for word in words):
+        return None
+    if found == {"train", "val"}:  # train_val holds both, and nobody tests on it
+        return "train"
+    return next(iter(found)) if len(found) == 1 else None
+
+
+@lru_cache(maxsize=4096)
+def is_outside_splits(name: str) -> bool:
+    """Whether a folder's name says that it lies beside the splits and is none.
+
+    Example:
+        >>> [is_outside_splits(name) for name in ("single_prediction", "seg_pred", "unlabeled2017", "dog")]
+        [True, True, True, False]
+    """
+    words = _words(name)
+    rest = [word for word in words if word not in _OUTSIDE]
+    return len(rest) < len(words) and all(word in _FILLERS or word in {"single", "to"} for word in rest)
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name in lower case, numbers left out."""
+    text = _CAMEL.sub(" ", unicodedata.normalize("NFKC", name))
+    return [word for word in _PARTS.findall(text.casefold()) if not word.isdigit()]
