@@ -47,7 +47,9 @@ _NUMBERED = re.compile(
     re.IGNORECASE,
 )
 _YEAR = re.compile(r"(?:19|20)\d\d")
-_PLAIN = re.compile(r"[A-Za-z]{2,}(?:[ '-][A-Za-z]+)*")  # most names: two letters or more, no figure, no full stop
+_PLAIN = re.compile(
+    r"[A-Za-z]{2,}(?:[ '-][A-Za-z]+)*"
+)  # most names: two letters or more, no figure, no full stop
 _FIGURES = re.compile(r"\d\d")
 
 
