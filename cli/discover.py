@@ -304,7 +304,7 @@ def _known_inputs(place: Workspace) -> list[str]:
 
 
 def _known_folder(place: Workspace) -> str:
-    """The folder of the known classes, where new ones would lie beside them; that of a domain or split, if there are."""
+    """The folder of the known classes, where new ones would lie beside them; that of a domain or split if any."""
     folders = [one for one in _known_inputs(place) if os.path.isdir(one)]
     if len(folders) != 1:
         return "./images"

@@ -91,7 +91,7 @@ def places(folders: Collection[str], layout: Layout, empty: Collection[str] = ()
 
 
 def above_classes(folders: Collection[str], layout: Layout) -> str:
-    """The folder that class folders lie in: the first of a domain or split if there are some, that of train if possible.
+    """The folder that class folders lie in: that of a domain or split if there are some, of train if possible.
 
     Example:
         >>> above_classes(["test/cat", "train/cat/images"], "split/class"), above_classes(["cat"], "class")
