@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from deltaoe.clip.source import ModelSource
@@ -110,7 +110,7 @@ def extract(
         given,
         stdin=stdin,
         on_found=lambda n: on(Event("Listing files", n)),
-        wanted=Wanted(label_column=options.label_column),
+        wanted=Wanted(labels=options.layout in (None, "table"), label_column=options.label_column),
     )
     layout = options.layout or ("table" if files.classes is not None else detect_layout(files.relative))
     labelling = _label(files, layout, renames)  # fails on a wrong table before the hours of work
@@ -146,7 +146,16 @@ def extract(
 def _label(files: FileList, layout: Layout, renames: ClassesFile | Mapping[str, str] | None) -> Labelling:
     """Each file's class, domain and split, from its folders or from a table's columns."""
     if layout != "table":
-        return label_paths(files.relative, layout, renames)
+        labelling = label_paths(files.relative, layout, renames)
+        if files.domains is None and files.splits is None:
+            return labelling
+        # Folders say the classes; what a list says of the rest comes first.
+        listed = label_table([""] * len(files), files.domains, files.splits)
+        if files.domains is not None:
+            labelling = replace(labelling, domain_names=listed.domain_names, domain_of=listed.domain_of)
+        if files.splits is not None:
+            labelling = replace(labelling, split_names=listed.split_names, split_of=listed.split_of)
+        return labelling
     if files.classes is None:
         raise ConfigError(
             "--layout table needs classes from a table", hint="a .csv with columns path and class is one"

@@ -140,8 +140,10 @@ def _table_in_lines(name: str, text: str, exists: Callable[[str], bool]) -> Tabl
         return None
     for table in tables_of(name, text, SEPARATORS):
         rows = table.sample()
-        if is_regular(rows) and not all(map(_is_image, lines)):
-            first, *others = rows
+        if not rows or all(map(_is_image, lines)):
+            continue
+        first, *others = rows
+        if is_regular(rows) or (len(first) > 1 and _has_row_names(first, others)):
             if is_header(first, others) or any(
                 all(_is_image(row[i]) for row in rows) for i in range(len(first))
             ):
