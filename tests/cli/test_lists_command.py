@@ -126,7 +126,7 @@ def test_pipes_are_no_files_of_names(fresh: Path, run: Run) -> None:
     import numpy as np
 
     np.save(fresh / "features.npy", np.eye(3, dtype=np.float32))
-    for option, name in (("--paths", "pipe.txt"), ("--labels", "pipe.npy"), ("--class-names", "pipe.txt")):
+    for option, name in (("--paths", "pipe.txt"), ("--labels", "pipe.npy"), ("--classes", "pipe.txt")):
         done = run("store", "import", "features.npy", option, name, "--model", "x", cwd=fresh, rc=1)
         assert "not a regular file" in done.stderr
 
