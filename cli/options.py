@@ -46,6 +46,14 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print details, t
 Force = Annotated[
     bool, typer.Option("--force", help="Replace result files of other inputs, or changed ones.")
 ]
+Thumbnails = Annotated[
+    Path | None,
+    typer.Option(
+        "--thumbnails",
+        help="Folder with the files of imported images, for their thumbnails in the report.",
+        show_default="none of imported images",
+    ),
+]
 Images = Annotated[
     list[str] | None,
     typer.Argument(

@@ -111,13 +111,13 @@ class DecoderProcess:
             send(self._to, heads, *(job.data for job in jobs))
             for job in jobs:
                 self._expect_answer(job, seconds)
-                shape, problem, lasting = receive(self._from)
+                shape, problem, lasting, notes = receive(self._from)
                 pixels = None
                 if shape is not None:
                     pixels = np.empty(shape, np.uint8)
                     if self._from.readinto(pixels.reshape(-1).data) != pixels.nbytes:
                         raise EOFError
-                outcomes.append(Outcome(pixels, problem, lasting))
+                outcomes.append(Outcome(pixels, problem, lasting, tuple(notes)))
         finally:
             self.deadline = None
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deltaoe.errors import DataError, DeltaoeError
+from deltaoe.images.cells import cell_text
 from deltaoe.images.walk import is_image
 
 BLANK = " "  # the separator of a table whose first cell has no blanks: n01440764 tench, Tinca tinca
@@ -62,9 +63,10 @@ class Table:
             io.StringIO(self.text, newline=""), strict=True, **_style(self.text, self.separator)
         )
         try:
+            as_written = "'" in self.text  # whether a cell may be text that a spreadsheet would else run
             for row in reader:
                 if any(map(str.strip, row)):  # spreadsheets end in rows of nothing but separators
-                    yield reader.line_num + self.skipped, row
+                    yield reader.line_num + self.skipped, list(map(cell_text, row)) if as_written else row
         except csv.Error as cause:
             raise self.error(
                 f"{self.name}, line {reader.line_num + self.skipped}: {cause}",

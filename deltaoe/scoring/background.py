@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.clip.imagenet import imagenet_names
 from deltaoe.errors import ConfigError, MismatchError
 from deltaoe.functional.text_features import likeness, mine, nearest_label
 from deltaoe.functional.unit_rows import Rows, unit_rows
+from deltaoe.images.imagenet import imagenet_names
 from deltaoe.images.label_files import is_name_file
 from deltaoe.images.labels import read_labels
 from deltaoe.interchange.reading import read_text_features

@@ -53,7 +53,7 @@ class ScoreResult:
     Attributes:
         table: N scored images, and the files that failed.
         rule: the rule that the verdicts follow.
-        files: N paths by which the images can be opened, in the order of the table.
+        files: N paths by which the images can be opened, in the order of the table; if ``claimed``, not to be opened.
         detector: the detector that the images were scored with.
         origin: where the detector comes from, in words.
         model: the model of the image features.
@@ -61,6 +61,8 @@ class ScoreResult:
         reused: number of images whose features were in the store and whose files were not opened.
         notes: sentences for the user.
         features: where the images' features are; None if the result was not made by :func:`score`.
+        claimed: whether the images were imported. Their paths are what a file claims; whoever wrote it could name any
+            file of this machine, and see it in a report or have it moved.
     """
 
     table: ScoreTable
@@ -73,6 +75,7 @@ class ScoreResult:
     reused: int
     notes: list[str]
     features: StoredFeatures | None = None
+    claimed: bool = False
 
     def __repr__(self) -> str:
         """The table's numbers, the rule and the origin of the detector; the files would fill the screen."""
@@ -216,6 +219,7 @@ def score(
         + decisions.notes
         + said,
         features=StoredFeatures(images.store, images.digests, source),
+        claimed=data is not None and data.is_imported,
     )
 
 
