@@ -56,7 +56,7 @@ class ExtractResult:
         unlabelled: number of images without a class.
         views: number of augmented views that every image has.
         precision: arithmetic of the image tower, ``fp32``, ``bf16`` or ``fp16``.
-        assumed: sentences on what the folders were taken for, and what else they could mean.
+        assumed: sentences on what folders and columns of lists were taken for, and what else folders could mean.
         notes: sentences that warn the user.
         names_said: those of them about class names that were put into words.
     """
@@ -166,7 +166,11 @@ def extract(
         unlabelled=counts[-1],
         views=result.store.views(result.digests),
         precision=result.store.space.precision,
-        assumed=[*(() if options.layout else layout_taken(paths, layout)), *about_splits(data)],
+        assumed=[
+            *files.assumed,
+            *(() if options.layout else layout_taken(paths, layout)),
+            *about_splits(data),
+        ],
         notes=[
             *files.notes,
             *found.notes,

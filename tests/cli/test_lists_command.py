@@ -31,8 +31,10 @@ def test_a_list_with_other_titles_and_boxes(fresh: Path, run: Run) -> None:
     done = run("extract", "boxes.csv", "--json", cwd=fresh)
     assert done.json["images_per_class"] == {"dots": 3, "red stripes": 2}
     assert (done.json["layout"], done.json["unlabelled"]) == ("table", 1)
-    assert done.json["notes"][:3] == [
-        "boxes.csv: paths from 'img', classes from 'species', splits from 'subset'; not used: width",
+    assert done.json["assumed"][0] == (
+        "boxes.csv: paths from 'img', classes from 'species', splits from 'subset'; not used: width"
+    )
+    assert done.json["notes"][:2] == [
         f"1 file is listed under several classes and counts for none: {red[1]} (red stripes, dots)",
         "2 files are named more than once; each counts once",
     ]

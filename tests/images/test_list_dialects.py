@@ -100,7 +100,7 @@ def test_dialects(text, suffix):
     ],
 )
 def test_what_is_said(text, said):
-    assert read_list("l.csv", text.encode(), ".csv").notes == [f"l.csv: {one}" for one in said]
+    assert read_list("l.csv", text.encode(), ".csv").assumed == [f"l.csv: {one}" for one in said]
 
 
 def test_splits_by_any_usual_name():
