@@ -113,7 +113,7 @@ def roles_of(
 
 def _names_image(cell: str) -> bool:
     column = Column("", 0)
-    column.add(cell)
+    column.add((cell,))
     return column.images == 1
 
 
