@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from deltaoe.clip.class_notes import class_notes
@@ -56,7 +56,7 @@ class ExtractResult:
         unlabelled: number of images without a class.
         views: number of augmented views that every image has.
         precision: arithmetic of the image tower, ``fp32``, ``bf16`` or ``fp16``.
-        assumed: sentences on what the folders were taken for, and what else they could mean.
+        assumed: sentences on what folders and columns of lists were taken for, and what else folders could mean.
         notes: sentences that warn the user.
         names_said: those of them about class names that were put into words.
     """
@@ -124,7 +124,7 @@ def extract(
         given,
         stdin=stdin,
         on_found=lambda n: on(Event("Listing files", n)),
-        wanted=Wanted(label_column=options.label_column),
+        wanted=Wanted(labels=options.layout in (None, "table"), label_column=options.label_column),
     )
     prefixes = _prefixes(files)
     paths = _prefixed(files, prefixes)
@@ -166,7 +166,11 @@ def extract(
         unlabelled=counts[-1],
         views=result.store.views(result.digests),
         precision=result.store.space.precision,
-        assumed=[*(() if options.layout else layout_taken(paths, layout)), *about_splits(data)],
+        assumed=[
+            *files.assumed,
+            *(() if options.layout else layout_taken(paths, layout)),
+            *about_splits(data),
+        ],
         notes=[
             *files.notes,
             *found.notes,
@@ -205,7 +209,7 @@ def _label(
 ) -> Labelling:
     """Each file's class, domain and split, from its folders or from a table's columns."""
     if layout != TABLE:
-        return label_paths(paths, layout, renames)
+        return _with_columns(label_paths(paths, layout, renames), files)
     if files.classes is None:
         raise ConfigError(
             "--layout table needs classes from a table", hint="a .csv with columns path and class is one"
@@ -215,6 +219,18 @@ def _label(
             "--classes renames folders, but the classes come from a table", hint="leave one of them out"
         )
     return label_table(files.classes, files.domains, files.splits)
+
+
+def _with_columns(labelling: Labelling, files: FileList) -> Labelling:
+    """The labelling by folders, with the domains and splits that lists say."""
+    if files.domains is None and files.splits is None:
+        return labelling
+    listed = label_table([""] * len(files), files.domains, files.splits)
+    if files.domains is not None:
+        labelling = replace(labelling, domain_names=listed.domain_names, domain_of=listed.domain_of)
+    if files.splits is not None:
+        labelling = replace(labelling, split_names=listed.split_names, split_of=listed.split_of)
+    return labelling
 
 
 def _data_set(

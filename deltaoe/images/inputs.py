@@ -130,6 +130,7 @@ class _InputReader:
             path, info, problem = finder.find(name)
             self._collector.add(group, _tidy(path, info), info, problem)
         self._tables += listed.is_table
+        files.assumed += listed.assumed
         files.notes += listed.notes + finder.notes()
         if listed.classes is not None:
             words = {name: name and tidy(name) for name in set(listed.classes)}

@@ -62,7 +62,8 @@ class FileList:
         classes: class of each file by a table, "" where there is none; None if no list had such a column.
         domains: domain of each file, likewise.
         splits: ``train``, ``val`` or ``test`` for each file, likewise.
-        notes: sentences on how lists were read.
+        assumed: sentences on how the columns of lists were understood.
+        notes: sentences on rows of lists that were joined or changed, and on files that lie elsewhere.
         ignored: counts of what is not in this list.
         unsuffixed: those of ``relative`` that were found below folders and are images by their first bytes alone.
         without_images: index into ``roots`` and path below it of each walked folder that has no images of its own.
@@ -79,6 +80,7 @@ class FileList:
     classes: list[str] | None = None
     domains: list[str] | None = None
     splits: list[str] | None = None
+    assumed: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     ignored: Ignored = field(default_factory=Ignored)
     unsuffixed: list[str] = field(default_factory=list)
@@ -112,6 +114,7 @@ class FileList:
             classes=None if self.classes is None else [self.classes[row] for row in rows],
             domains=None if self.domains is None else [self.domains[row] for row in rows],
             splits=None if self.splits is None else [self.splits[row] for row in rows],
+            assumed=self.assumed,
             notes=self.notes,
             ignored=self.ignored,
             unsuffixed=self.unsuffixed,
