@@ -186,9 +186,8 @@ class ModelSource:
         if space is not None and not space.is_imported:
             way = _way(space.precision, space.dtype, space.sample_range)
             self._workspace.remember_in("spaces", {place: space.id, f"{place} {way}": space.id})
-        if self._clip is not None:
-            if self.ref.is_remote:  # and was named, or it would not be loaded
-                self._workspace.note_named_model(str(self.ref))
+        if self._clip is not None and self.ref.is_remote:  # and was named, or it would not be loaded
+            self._workspace.note_named_model(str(self.ref))
         remember_place(self.ref, self.known_space(), self._workspace)
 
     def _check_named(self, model: str) -> None:

@@ -13,6 +13,7 @@ from deltaoe.errors import ConfigError
 from deltaoe.extraction.changes import fingerprint_of, remember_folders
 from deltaoe.extraction.ingest import Ingested, ingest
 from deltaoe.extraction.options import ExtractOptions
+from deltaoe.extraction.picture_notes import picture_notes
 from deltaoe.images.detection import detect_layout, folder_of, places
 from deltaoe.images.inputs import FileList, Ignored, find_files
 from deltaoe.images.labels import (
@@ -132,7 +133,7 @@ def extract(
         unlabelled=counts[-1],
         views=result.store.views(result.digests),
         precision=result.store.space.precision,
-        notes=_notes(data, counts[-1], files.ignored) + notes,
+        notes=_notes(data, counts[-1], files.ignored) + picture_notes(usable.relative, result.notes) + notes,
     )
 
 

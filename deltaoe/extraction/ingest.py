@@ -19,6 +19,7 @@ from deltaoe.clip.source import ModelSource
 from deltaoe.errors import DataError
 from deltaoe.extraction.kept_process import start_early
 from deltaoe.extraction.options import IngestOptions
+from deltaoe.extraction.review import Review, keep_same, review
 from deltaoe.images.inputs import FileList
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import usable_cpus
@@ -51,6 +52,7 @@ class Ingested:
         failed: index and reason of each other file, ascending.
         encoded: number of images that went through the model in this run.
         reused: number of images whose features were there, and whose files were not opened.
+        notes: position among the usable images → what is to be said of that picture, short phrases.
     """
 
     store: FeatureStore
@@ -59,6 +61,7 @@ class Ingested:
     failed: dict[int, str]
     encoded: int
     reused: int
+    notes: dict[int, tuple[str, ...]]
 
 
 @dataclass
@@ -81,6 +84,13 @@ class FileStates:
         """Note that the features of a file's content are stored, or about to be."""
         self.digests[i] = np.frombuffer(digest, dtype=np.uint8)
         self.usable[i] = True
+
+    def forget(self, rows: npt.NDArray[np.int64], unknown: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Take files for not known; return their indices together with those that were unknown, ascending."""
+        self.usable[rows] = False
+        for i in rows.tolist():
+            self.problems.pop(i, None)
+        return np.union1d(unknown, rows)
 
 
 @spinning_little()
@@ -112,7 +122,7 @@ def ingest(
     options.check()
     store = source.store()
     keys = workspace.file_keys(files)
-    states, unknown = recorded_states(files, keys, store, options)
+    states, unknown, reviewed = known_states(files, keys, store, options)
     described = workspace.known_space(store.space.id) is not None
     if len(unknown) or (states.usable.any() and not described):  # the writer restores a lost description
         workspace.check_writable()
@@ -121,12 +131,16 @@ def ingest(
         source.clip()
         if source.space().id != store.space.id:  # the weights behind the name have changed
             store = workspace.store(source.space())
-            states, unknown = recorded_states(files, keys, store, options)
+            states, unknown, reviewed = known_states(files, keys, store, options)
         if len(unknown) and (sentence := encodes_anew(workspace, store.space)):
             on(Event(_STAGE, message=sentence))
+    if reviewed.sentence:
+        on(Event(_STAGE, message=reviewed.sentence))
+    keep_same(reviewed, keys, store)
     reused = int(np.count_nonzero(states.usable))
     if len(unknown) or (reused and not described):
         with store.writer() as writer:
+            writer.replace(reviewed.replaced)
             EncodingRun(files, keys, writer, states, on, options).encode(unknown, source.clip())
         source.remember()
     if len(files) and not states.usable.any():
@@ -145,7 +159,17 @@ def ingest(
         failed=dict(sorted(states.problems.items())),
         encoded=states.encoded,
         reused=reused,
+        notes=store.notes(states.digests[rows]),
     )
+
+
+def known_states(
+    files: FileList, keys: Sequence[bytes], store: FeatureStore, options: IngestOptions
+) -> tuple[FileStates, npt.NDArray[np.int64], Review]:
+    """As :func:`recorded_states`, where files that the present rule for pixels shows otherwise are not known."""
+    states, unknown = recorded_states(files, keys, store, options)
+    reviewed = review(files, keys, store, states.usable, states.problems)
+    return states, states.forget(reviewed.again, unknown), reviewed
 
 
 def recorded_states(
@@ -219,7 +243,7 @@ class EncodingRun:
             indices.tolist(),
             self._files.path,
             self._missing_views,
-            clip.geometry.decode,
+            clip.geometry.decode_noted,
             workers=workers,
             seconds=self._options.image_seconds or None,
             ahead=2 * encoder.batch_size + 8 * max(1, workers),
@@ -287,6 +311,7 @@ class EncodingRun:
             else:
                 stop = start + len(picture.views)
                 self._writer.add(self._keys[picture.item], record, features[start:stop], picture.views)
+                self._writer.note(picture.digest, picture.notes)
                 start = stop
                 self._states.encoded += 1
             self._states.set_usable(picture.item, picture.digest)

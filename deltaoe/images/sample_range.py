@@ -154,7 +154,7 @@ def _of_integers(flat: Values, samples: Samples) -> Range:
         return _between_quantiles(values)
     low, high = np.quantile(_evenly(values), (0.001, 0.999))
     if white >= 2**14 and (high - low < white / _SMALL_PART or high < white / _DARK_PART):
-        note = f"uses a small part of its {white.bit_length()}-bit range"
+        note = f"a small part of the {white.bit_length()}-bit range is used"
     return Range(0.0, float(white), note)
 
 

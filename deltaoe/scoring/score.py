@@ -15,6 +15,7 @@ import numpy.typing as npt
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, MismatchError
 from deltaoe.extraction.ingest import ingest
+from deltaoe.extraction.picture_notes import picture_notes
 from deltaoe.images.inputs import find_files
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
@@ -206,6 +207,7 @@ def score(
         encoded=images.encoded,
         reused=images.reused,
         notes=stale
+        + (picture_notes(images.names, images.store.notes(images.digests)) if data is None else [])
         + used_before(behind, detector, images.digests)
         + lacking
         + _notes(detector, data, scorer.recall, exact)

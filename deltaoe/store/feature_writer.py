@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,8 @@ class StoreWriter:
         self._index = index
         self._files: dict[bytes, FileRecord] = {}
         self._features: dict[tuple[bytes, int], npt.NDArray[np.float32]] = {}
+        self._notes: dict[bytes, str] = {}
+        self._replaced: set[bytes] = set()
 
     @property
     def pending(self) -> int:
@@ -40,7 +42,17 @@ class StoreWriter:
 
     def has(self, digest: bytes, view: int) -> bool:
         """Whether this feature is in the store or about to be written."""
-        return (digest, view) in self._features or bool(self._index.has(as_digests([digest]), view)[0])
+        has = self._index.has_current if digest in self._replaced else self._index.has
+        return (digest, view) in self._features or bool(has(as_digests([digest]), view)[0])
+
+    def replace(self, digests: Iterable[bytes]) -> None:
+        """Take features of these contents for missing where they are of pixels made by an older rule."""
+        self._replaced.update(digests)
+
+    def note(self, digest: bytes, notes: Sequence[str]) -> None:
+        """Add what is to be said of a picture whose features were added."""
+        if notes:
+            self._notes[digest] = "\n".join(notes)
 
     def add(
         self,
@@ -81,6 +93,10 @@ class StoreWriter:
         new = np.ones(len(digests), dtype=bool)
         for view in np.unique(views):
             new[views == view] = ~self._index.has(digests[views == view], int(view))
+        if self._replaced:
+            for i, (digest, view) in enumerate(self._features):
+                if digest in self._replaced:
+                    new[i] = not self._index.has_current(digests[i : i + 1], view)[0]
         if not self._files and not new.any():  # imported once more
             self._features = {}
             return
@@ -97,6 +113,7 @@ class StoreWriter:
             mtimes=np.fromiter((r.mtime_ns for r in records), np.int64, len(records)),
             file_digests=as_digests([r.digest for r in records]),
             problems=[r.problem for r in records],
+            notes=self._notes,
         )
         self._index.append([target])
-        self._files, self._features = {}, {}
+        self._files, self._features, self._notes = {}, {}, {}

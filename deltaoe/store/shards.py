@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import DamagedError, StoreError, UnreadableError
+from deltaoe.images.decode_policy import DECODE_POLICY
 from deltaoe.images.views import VIEW_POLICY
 from deltaoe.store.atomic import replacing
 from deltaoe.store.feature_space import FeatureSpace, canonical_json
@@ -33,12 +34,14 @@ class Shard(NamedTuple):
         features: number of features in it.
         files: number of observations of files in it.
         size: bytes of the file.
+        decode_policy: the oldest rule by which pixels of its features were made.
     """
 
     path: Path
     features: int
     files: int
     size: int
+    decode_policy: int = DECODE_POLICY
 
     @property
     def number(self) -> int:
@@ -57,6 +60,8 @@ class ShardIndex(NamedTuple):
         mtime_ns: (m,), time of each file's last change.
         digest: (m, 32), content digest of each file.
         problems: row → why that file is no usable image.
+        decode_policy: the oldest rule by which pixels were made.
+        notes: content digest → what is to be said of that picture.
     """
 
     row_keys: npt.NDArray[np.uint8]
@@ -66,6 +71,8 @@ class ShardIndex(NamedTuple):
     mtime_ns: npt.NDArray[np.int64]
     digest: Digests
     problems: dict[int, str]
+    decode_policy: int
+    notes: dict[bytes, str]
 
 
 def path_keys(paths: Sequence[bytes]) -> npt.NDArray[np.uint8]:
@@ -101,6 +108,8 @@ def write_shard(
     mtimes: npt.NDArray[np.int64],
     file_digests: Digests,
     problems: Sequence[str],
+    decode_policy: int = DECODE_POLICY,
+    notes: Mapping[bytes, str] | None = None,
 ) -> None:
     """Write n features and m observations of files as one shard, atomically.
 
@@ -115,6 +124,8 @@ def write_shard(
         mtimes: (m,), time of each file's last change, nanoseconds since 1970.
         file_digests: (m, 32), content digest of each file.
         problems: m reasons why a file is no usable image; empty if it is one.
+        decode_policy: the oldest rule by which pixels were made.
+        notes: content digest → what is to be said of that picture.
 
     Raises:
         StoreError: the disk does not take it, or a feature is not finite.
@@ -126,6 +137,7 @@ def write_shard(
     with replacing(target) as temporary, created(temporary, "features") as out:
         out.attrs["space"] = space.id
         out.attrs["view_policy"] = VIEW_POLICY
+        out.attrs["decode_policy"] = decode_policy
         out.attrs["description"] = canonical_json(space.to_dict())  # space.json can be restored from it
         group = out.create_group("features")
         put_digests(group, "digest", digests)
@@ -143,6 +155,10 @@ def write_shard(
         put_digests(group, "digest", file_digests)
         group.create_dataset("size", data=sizes)
         group.create_dataset("mtime_ns", data=mtimes)
+        if notes:
+            group = out.create_group("notes")
+            put_digests(group, "digest", np.frombuffer(b"".join(notes), np.uint8).reshape(-1, 32))
+            put_strings(group, "note", [note.encode("utf-8", "backslashreplace") for note in notes.values()])
 
 
 def read_index(file: h5py.File, space: FeatureSpace) -> ShardIndex:
@@ -180,6 +196,8 @@ def read_index(file: h5py.File, space: FeatureSpace) -> ShardIndex:
         mtime_ns=group["mtime_ns"][()],
         digest=get_digests(group, "digest"),
         problems=_problems(group, count),
+        decode_policy=int(file.attrs.get("decode_policy", 1)),  # which older versions did not name
+        notes=_notes(file),
     )
     columns = (index.size, index.mtime_ns)
     fits = (
@@ -192,6 +210,16 @@ def read_index(file: h5py.File, space: FeatureSpace) -> ShardIndex:
     if not fits:
         raise DamagedError("its columns do not fit together")
     return index
+
+
+def _notes(file: h5py.File) -> dict[bytes, str]:
+    if "notes" not in file:
+        return {}
+    digests, notes = get_digests(file["notes"], "digest"), get_strings(file["notes"], "note")
+    if len(digests) != len(notes):
+        raise DamagedError("its columns do not fit together")
+    pairs = zip(digests, notes, strict=True)
+    return {digest.tobytes(): note.decode("utf-8", "replace") for digest, note in pairs}
 
 
 def _problems(group: h5py.Group, count: int) -> dict[int, str]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import StoreError
+from deltaoe.images.decode_policy import DECODE_POLICY
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.hdf5 import Digests, opened
 from deltaoe.store.key_table import GrowingTable, Keys, KeyTable
@@ -95,6 +96,7 @@ class StoreIndex:
         self._features = GrowingTable()
         self._problems: list[str] = [""]
         self._most_views = 0
+        self._notes: dict[bytes, str] = {}
 
     def refresh(self) -> None:
         """Read the shards that other processes have written, or compacted, since the last time.
@@ -130,7 +132,8 @@ class StoreIndex:
                 index = read_index(file, self.space)
                 size = os.path.getsize(path)
             number = len(self.shards) + len(shards)
-            shards.append(Shard(path, len(index.row_keys), len(index.file_keys), size))
+            shards.append(Shard(path, len(index.row_keys), len(index.file_keys), size, index.decode_policy))
+            self._notes |= index.notes
             self._most_views = max(self._most_views, int(index.view.max(initial=0)))
             codes = np.zeros(len(index.file_keys), dtype=np.int32)
             for position, problem in index.problems.items():
@@ -193,6 +196,38 @@ class StoreIndex:
     def has(self, digests: Digests, view: int = 0) -> npt.NDArray[np.bool_]:
         """(n,) whether there is a feature of this view for each of (n, 32) digests."""
         return self._features.find(content_keys(digests, view))[0]
+
+    def has_current(self, digests: Digests, view: int = 0) -> npt.NDArray[np.bool_]:
+        """(n,) as :meth:`has`, for features of pixels that were made by the present rule."""
+        found, columns = self._features.find(content_keys(digests, view))
+        return found & self._current(columns)
+
+    def recorded_before(self, paths: Sequence[bytes]) -> npt.NDArray[np.bool_]:
+        """(n,) whether the latest observation of each of n files was made by an older rule for pixels."""
+        if self.space.is_imported or all(shard.decode_policy >= DECODE_POLICY for shard in self.shards):
+            return np.zeros(len(paths), dtype=bool)
+        found, columns = self._files.find(path_keys(paths))
+        return found & ~self._current(columns)
+
+    def _current(self, columns: _Columns) -> npt.NDArray[np.bool_] | np.bool_:
+        if not columns:
+            return np.True_
+        policies = np.array([shard.decode_policy for shard in self.shards])
+        return np.asarray(policies[columns["shard"]] >= DECODE_POLICY)
+
+    def notes(self, digests: Digests) -> dict[int, tuple[str, ...]]:
+        """What is to be said of some of n pictures, (n, 32) digests: position → short phrases."""
+        if not self._notes:
+            return {}
+        noted = KeyTable(as_digests(list(self._notes)), {"at": np.arange(len(self._notes))})
+        texts = list(self._notes.values())
+        rows = noted.find(digests)
+        at = noted.columns["at"]
+        return {int(i): tuple(texts[int(at[rows[i]])].split("\n")) for i in np.flatnonzero(rows >= 0)}
+
+    def all_notes(self) -> dict[bytes, str]:
+        """The notes of all pictures, as shards hold them, by content digest."""
+        return dict(self._notes)
 
     def __contains__(self, digest: bytes) -> bool:
         return bool(self.has(as_digests([digest]))[0])
