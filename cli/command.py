@@ -123,7 +123,7 @@ class Command(TyperCommand):
 
 @contextlib.contextmanager
 def _store_warnings(*, quiet: bool) -> Iterator[None]:
-    """Print the store's warnings in our own form at the end, unless quiet, each once; other warnings stay as they are."""
+    """Print the store's warnings at the end, each once, unless quiet; other warnings stay as they are."""
     before, told = warnings.showwarning, dict[str, None]()
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:

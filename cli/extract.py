@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,9 @@ from deltaoe.extraction.options import ExtractOptions
 from . import options
 from .derive import with_options
 
+if TYPE_CHECKING:
+    from deltaoe.store.dataset import DataSet
+
 _MANY_CLASSES = 40
 
 HELP = """Extract CLIP features of images into the workspace.
@@ -19,8 +23,10 @@ HELP = """Extract CLIP features of images into the workspace.
 Incremental: unchanged files are not opened again, renamed ones are recognised by content, and an \
 interrupted run goes on where it stopped. A broken image costs one line, not the run.
 
-In folders, files count by their suffix; links are followed; hidden files, __MACOSX and thumbnail folders of \
-systems are passed over. Lists (.txt: a path per line; .csv: columns path, class, domain) are relative to their folder.
+In folders, files count by their suffix, or without one by their first bytes; links are followed; hidden files, \
+__MACOSX and thumbnail folders of systems are passed over. Folders train, val and test are splits: shots and \
+calibration come from train and val, and test is left for evaluate. Lists (.txt: a path per line; .csv: columns path, \
+class, domain, split) are relative to their folder.
 """
 
 EPILOG = """[bold]Examples[/bold]
@@ -57,13 +63,15 @@ def extract(
         ),
     ],
     strict: options.Strict = False,
+    failed: options.Failed = False,
     workspace: options.Workspace = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Run ``deltaoe extract``; the help text above says what it does."""
     from deltaoe.extraction.extract import extract as run
-    from deltaoe.tuning.data import class_sizes
+    from deltaoe.store.split_use import counts_by_split
+    from deltaoe.tuning.data import sizes_to_draw_from
     from deltaoe.tuning.sentences import after_extraction
 
     from .output import Screen, titled
@@ -73,9 +81,11 @@ def extract(
     place = located(workspace, screen)
     with screen.progress() as progress:
         result = run(inputs, place, chosen, on=progress.event, stdin=sys.stdin.buffer)
+    for sentence in result.assumed:
+        screen.note(sentence)
     for sentence in result.notes:
         screen.warn(sentence)
-    screen.failures(result.failed)
+    screen.failures(result.failed, "--failed", every=failed)
     data = result.data
     by_content = len(data) - result.encoded - result.reused
     passed_over = _counted(hidden=result.ignored.hidden, of_other_kinds=result.ignored.other_files)
@@ -93,18 +103,18 @@ def extract(
             ("layout", data.layout),
             ("classes", str(len(data.class_names))),
             *([("domains", ", ".join(data.domain_names))] if data.domain_names else []),
+            *([("splits", ", ".join(data.split_names))] if data.split_names else []),
             ("model", f"{data.model}, {result.precision}"),
             ("workspace", str(place.folder)),
         ],
     )
     if 0 < len(data.class_names) <= _MANY_CLASSES:
-        screen.summary(
-            "", ((name, str(n)) for name, n in result.images_per_class.items()), ("class", "images")
-        )
+        columns = ("class", "images", *data.split_names)
+        screen.summary("", ((name, *map(str, n)) for name, n in _per_class(data)), columns)
     following = None
     if data.class_names:
-        sizes = class_sizes(data.class_of.tolist(), data.keys(), len(data.class_names))
-        following = after_extraction(dict(zip(data.class_names, sizes, strict=True)))
+        sizes, held_out = sizes_to_draw_from(data)
+        following = after_extraction(dict(zip(data.class_names, sizes, strict=True)), held_out)
     screen.json(
         {
             "folder": data.root,
@@ -116,6 +126,7 @@ def extract(
             "feature_space": data.space_id,
             "layout": data.layout,
             "domains": data.domain_names,
+            "splits": counts_by_split(data),
             "images": len(data),
             "encoded": result.encoded,
             "unchanged": result.reused,
@@ -125,6 +136,7 @@ def extract(
             "passed_over": {"hidden": result.ignored.hidden, "other_files": result.ignored.other_files},
             "failed": [{"path": path, "error": reason} for path, reason in result.failed],
             "usable_shots": following.shots if following else None,
+            "assumed": result.assumed,
             "notes": result.notes,
         }
     )
@@ -134,6 +146,13 @@ def extract(
         screen.note(following.reason)
     if following and following.command:
         screen.next(following.command)
+
+
+def _per_class(data: DataSet) -> Iterator[tuple[str, list[int]]]:
+    """Each class with its number of images, and that in each split."""
+    for index, name in enumerate(data.class_names):
+        splits = data.split_of[data.class_of == index].tolist()
+        yield name, [len(splits), *map(splits.count, range(len(data.split_names)))]
 
 
 def _counted(**counts: int) -> str:

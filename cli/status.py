@@ -72,6 +72,7 @@ def status(
 def _show_data_sets(screen: Screen, found: list[DataSetState]) -> None:
     """Print a table of data sets, with their models if these are several."""
     from deltaoe.store.sentences import short_title
+    from deltaoe.store.split_use import splits_in_words
 
     models = {one.data.model for one in found if one.data is not None}
     rows: list[tuple[str, ...]] = []
@@ -82,7 +83,11 @@ def _show_data_sets(screen: Screen, found: list[DataSetState]) -> None:
         counts = ("", "") if data is None else (f"{len(data):,}", f"{len(data.class_names):,}")
         rows.append((title, model, f"{one.extracted:%Y-%m-%d %H:%M}", *counts))
     columns: tuple[str, ...] = ("  data set", "model", "extracted", "images", "classes")
+    with_splits = any(one.data is not None and one.data.split_names for one in found)
+    if with_splits:
+        shown = ["" if one.data is None else splits_in_words(one.data) for one in found]
+        rows, columns = [(*row, cell) for row, cell in zip(rows, shown, strict=True)], (*columns, "splits")
     if len(models) == 1 and all(one.data is not None for one in found):
         rows = [(row[0], *row[2:]) for row in rows]
         columns = (columns[0], *columns[2:])
-    screen.table("Data sets", rows, columns)
+    screen.table("Data sets", rows, columns, text=("splits",))

@@ -50,7 +50,7 @@ class StoreError(DeltaoeError):
 
 
 class UnreadableError(StoreError):
-    """A file of the store cannot be read as things are: no permission, a failing disk, too little memory, a newer version.
+    """A file of the store cannot be read as things are: no permission, a failing disk, a newer version.
 
     It says nothing against the file's content: such a file is never set aside.
     """
@@ -61,7 +61,7 @@ class InUseError(UnreadableError):
 
 
 class DamagedError(StoreError):
-    """All bytes of a file of the store can be read, and are not what was written: by their checksum or their structure."""
+    """All bytes of a file of the store can be read, and by checksum or structure are not what was written."""
 
 
 class StoreWarning(UserWarning):

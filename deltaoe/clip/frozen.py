@@ -181,7 +181,12 @@ class FrozenClip:
         return features
 
     @functools.cached_property
-    def _tokenizer(self) -> Callable[[list[str]], Tensor]:
+    def tokenizer(self) -> Callable[..., Tensor]:
+        """open_clip's tokenizer of the model: from K texts to token ids (K, L), what is longer cut off.
+
+        Raises:
+            ModelError: it cannot be loaded.
+        """
         return load_tokenizer(self._ref)
 
     @functools.cached_property
@@ -212,7 +217,7 @@ class FrozenClip:
             tower = None
         out = []
         for start in range(0, len(prompts), _TEXT_BATCH):
-            tokens = self._tokenizer(list(prompts[start : start + _TEXT_BATCH]))
+            tokens = self.tokenizer(list(prompts[start : start + _TEXT_BATCH]))
             if tower is None:
                 features = self._model.encode_text(tokens.to(self.device), normalize=True)
             else:
@@ -260,12 +265,12 @@ class FrozenClip:
             each = (len(class_names),) if class_specific else ()
             context = random_context(*each, length or CONTEXT_LENGTH, tower.width, generator=generator)
         else:
-            context = phrase_context(tower, self._tokenizer, phrase, length)
+            context = phrase_context(tower, self.tokenizer, phrase, length)
             if class_specific:
                 context = context.expand(len(class_names), -1, -1)
         return PromptLearner.for_names(
             tower,
-            self._tokenizer,
+            self.tokenizer,
             class_names,
             context.to(self.device),
             position=position,
@@ -298,7 +303,7 @@ class FrozenClip:
                 batch = names[start : start + _TEXT_BATCH]
                 other = PromptLearner.for_names(
                     self.tower,
-                    self._tokenizer,
+                    self.tokenizer,
                     batch,
                     context,
                     position=learner.position,

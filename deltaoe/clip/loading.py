@@ -73,16 +73,24 @@ def load_model(
     return model.eval().requires_grad_(False), config
 
 
-def load_tokenizer(ref: ModelRef) -> Callable[[list[str]], torch.Tensor]:
+def load_tokenizer(ref: ModelRef, *, offline: bool | None = None) -> Callable[..., torch.Tensor]:
     """The model's tokenizer: from a list of K texts to token ids (K, L), padded after EOT.
 
+    Args:
+        ref: the model's name.
+        offline: contact no network, from now on in this process; None where the model has been loaded.
+
     Raises:
+        ConfigError: there is no such model.
         ModelError: it needs a package that is not installed, or files that cannot be reached.
     """
     import open_clip
 
+    if offline is not None:
+        _check_name(ref)
+        _check_reach(ref, offline=offline, notify=lambda sentence: None)
     try:
-        tokenizer: Callable[[list[str]], torch.Tensor] = open_clip.get_tokenizer(ref.name)
+        tokenizer: Callable[..., torch.Tensor] = open_clip.get_tokenizer(ref.name)
     except Exception as cause:
         hint = "pip install transformers" if "transformers" in str(cause) else _hint(ref)
         raise ModelError(f"cannot load the tokenizer of {ref}: {first_line(cause)}", hint=hint) from cause

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.options import EXPERT, MODEL, Option, Options
 
+TEMPLATE = "a photo of a {}."  # of zero-shot prompts, unless another is asked for
 MODEL_VARIABLE, PRETRAINED_VARIABLE = "DELTAOE_MODEL", "DELTAOE_PRETRAINED"
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]

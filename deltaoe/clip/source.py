@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from deltaoe.clip.choice import model_here, moved, remember_place, trusted_model
 from deltaoe.clip.options import ModelOptions
-from deltaoe.errors import ConfigError, MismatchError, ModelError
+from deltaoe.clip.prompt_tokens import PromptTokens
+from deltaoe.errors import ConfigError, MismatchError, ModelError, StoreError
 from deltaoe.images.sample_range import AUTO, canonical_range
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import PRECISIONS, keep_freed_memory, native_precision, resolve_device
 from deltaoe.store.feature_space import UNNAMED, FeatureSpace
 from deltaoe.store.feature_store import FeatureStore
+from deltaoe.store.text_cache import load_tokens, prompts_key, save_tokens
 from deltaoe.store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -179,6 +183,31 @@ class ModelSource:
                     self._clip = None
                     raise
         return self._clip
+
+    def prompt_tokens(self, prompts: Sequence[str]) -> PromptTokens:
+        """What the model reads of K prompts, from the workspace if it was asked before; the model is not loaded.
+
+        Raises:
+            ConfigError, ModelError: the model's tokenizer cannot be found or loaded.
+            MismatchError: the model's feature space is not the expected one.
+        """
+        space, key = self.known_space(), prompts_key(prompts)
+        path = None if space is None else self._workspace.text_file(space, f"{key}.tokens")
+        stored = None if path is None else load_tokens(path, len(prompts))
+        if stored is not None:
+            return PromptTokens(*stored)
+        if self._clip is not None:
+            tokenizer = self._clip.tokenizer
+        else:
+            # Imported here: it loads torch.
+            from deltaoe.clip.loading import load_tokenizer
+
+            tokenizer = load_tokenizer(self.ref, offline=self._offline)
+        tokens = PromptTokens.of(prompts, tokenizer)
+        if path is not None:
+            with contextlib.suppress(StoreError):  # only a cache
+                save_tokens(path, tokens.first, tokens.lengths, tokens.limit)
+        return tokens
 
     def remember(self) -> None:
         """Note the model's folder in the workspace, and its space, for runs that need not load it."""

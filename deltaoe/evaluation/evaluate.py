@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.clip.class_notes import RENAME, class_notes
+from deltaoe.clip.options import TEMPLATE
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError, MismatchError
 from deltaoe.evaluation.conclusions import with_conclusions
@@ -20,6 +22,7 @@ from deltaoe.evaluation.image_sets import (
     KnownImages,
     known_images,
     load_image_sets,
+    on_splits,
     unknown_rows,
 )
 from deltaoe.evaluation.measure import (
@@ -122,19 +125,30 @@ def prepare(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silent
 
     id_sets = load_image_sets({KNOWN: options.known, **options.shifts}, workspace, source, on, options.ingest)
     ood_sets = load_image_sets(options.unknown, workspace, source, on, options.ingest)
-    known, every_set = id_sets[KNOWN], [*id_sets.values(), *ood_sets.values()]
-    if not known.data.labelled:
+    whole_sets, whole = [*id_sets.values()], id_sets[KNOWN]
+    if not whole.data.labelled:
         raise DataError(
-            f"{known.data.title} has no classes", hint="--id needs a folder with one folder per class"
+            f"{whole.data.title} has no classes", hint="--id needs a folder with one folder per class"
         )
+    id_sets = {name: on_splits(one, options.splits) for name, one in id_sets.items()}
+    ood_sets = {name: on_splits(one, options.splits) for name, one in ood_sets.items()}
+    known, every_set = id_sets[KNOWN], [*id_sets.values(), *ood_sets.values()]
     untuned = not options.detectors or ZERO_SHOT in options.detectors
     detectors: dict[str, Detector] = {}
     if untuned and (options.detectors or can_encode(known.data, workspace)):
         detectors[ZERO_SHOT] = prompts_of(known.data, options.prompts, source, workspace, on)
     notes = [note for image_set in every_set for note in image_set.notes]
+    if ZERO_SHOT in detectors and known.data.text_features is None:
+        notes += class_notes(
+            known.data.class_names,
+            source,
+            remedy=RENAME,
+            unread="",
+            template=options.prompts.template or TEMPLATE,
+        )
     # Image evidence without tuning is fitted on the gallery.
     fits = untuned and VERDICT in (options.scores or TITLES)
-    gallery, gallery_digests = choose_gallery(options, workspace, source, known, on, needed=fits)
+    gallery, gallery_digests = choose_gallery(options, workspace, source, known, on, needed=fits, whole=whole)
     fitted = {}
     if fits and gallery is not None:
         fitted = with_gallery(known.data, gallery, options.prompts, source, workspace, on)
@@ -154,9 +168,7 @@ def prepare(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silent
     learned_from = [gallery_digests, *(detector.shots for detector in detectors.values())]
     excluded = {digest.tobytes() for digests in learned_from for digest in digests}
 
-    ood_rows, overlap_notes = unknown_rows(
-        ood_sets, id_sets.values(), options.unknown_per_class, options.seed
-    )
+    ood_rows, overlap_notes = unknown_rows(ood_sets, whole_sets, options.unknown_per_class, options.seed)
     notes += overlap_notes
     for name, detector in detectors.items():
         _require_same_space(name, detector, every_set)

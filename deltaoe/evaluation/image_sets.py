@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +16,12 @@ from deltaoe.errors import DataError
 from deltaoe.extraction.extract import extract
 from deltaoe.extraction.options import ExtractOptions, IngestOptions
 from deltaoe.functional.sampling import few_shot_split
+from deltaoe.images.class_names import in_words
 from deltaoe.progress import OnEvent
 from deltaoe.scoring.detector import Detector
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
+from deltaoe.store.split_use import rows_of_splits, split_use
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
 
 Indices = npt.NDArray[np.int64]
@@ -53,7 +56,10 @@ class ImageSet:
             raise DataError(
                 f"{self.name}: {self.data.title} has no classes", hint="it needs one folder per class"
             )
-        index = {name: i for i, name in enumerate(class_names)}
+        # A detector may have been made before its classes' WordNet ids were put into words, or of kept ids.
+        index = {
+            name: i for names in (in_words(class_names).names, class_names) for i, name in enumerate(names)
+        }
         missing = [name for name in self.data.class_names if name not in index]
         if missing:
             listed = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
@@ -80,8 +86,9 @@ def load_image_set(
         assert data is not None  # noqa: S101 - only asked without a name it may be None
         return ImageSet(name, data, workspace.features_of(data), 0, ())
     result = extract(given, workspace, ExtractOptions(ingest=ingest), on, source=source, keep=False)
-    notes = (f"{name}: {len(result.failed)} files could not be used",) if result.failed else ()
-    return ImageSet(name, result.data, workspace.features_of(result.data), len(result.failed), notes)
+    notes = [f"{name}: {len(result.failed)} files could not be used"] if result.failed else []
+    notes += [f"{name}: {said}" for said in result.names_said]
+    return ImageSet(name, result.data, workspace.features_of(result.data), len(result.failed), tuple(notes))
 
 
 def load_image_sets(
@@ -89,6 +96,29 @@ def load_image_sets(
 ) -> dict[str, ImageSet]:
     """Name → :func:`load_image_set` of each input; raises like it."""
     return {name: load_image_set(name, path, workspace, source, on, ingest) for name, path in given.items()}
+
+
+def on_splits(image_set: ImageSet, splits: Sequence[str]) -> ImageSet:
+    """The images of a set that are evaluated, of its splits; the set itself if it has none.
+
+    Args:
+        image_set: any.
+        splits: names; a set that has other splits is taken whole. Empty for what ``tune`` leaves for ``evaluate``.
+    """
+    data = image_set.data
+    if splits:
+        names = [name for name in splits if name in data.split_names]
+    else:
+        names = [*(split_use(data).evaluated if data.labelled else ())]
+    if not names:
+        return image_set
+    inside = rows_of_splits(data, names)
+    others = [name for name in data.split_names if name not in names]
+    note = f"{image_set.name}: {inside.sum():,} images in {' and '.join(names)} are evaluated"
+    note += f", not those in {' and '.join(others)} (--split)" if others else ""
+    return dataclasses.replace(
+        image_set, data=data.part(np.flatnonzero(inside)), notes=(*image_set.notes, note)
+    )
 
 
 @dataclass(frozen=True)

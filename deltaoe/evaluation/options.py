@@ -11,6 +11,7 @@ from deltaoe.clip.options import ModelOptions
 from deltaoe.errors import ConfigError
 from deltaoe.extraction.options import IngestOptions
 from deltaoe.functional.limits import Positive
+from deltaoe.images.splits import SPLITS
 from deltaoe.options import EXPERT, Option, Options, Unset, Without
 from deltaoe.runtime import LARGEST_SEED
 from deltaoe.scoring.options import ALPHA, ZERO_SHOT_BACKGROUND, PromptOptions
@@ -34,6 +35,8 @@ class EvaluateOptions(Options):
             has the classes of ``known``.
         scores: :data:`VERDICT`, and names in :data:`deltaoe.functional.scores.SCORES`; empty for all that can be
             computed.
+        splits: names of the splits that are evaluated, of image sets that have some; empty for ``test``, or ``val``
+            where there is no ``test``.
         unknown_per_class: name → the most images of each class of that out-of-distribution set; all of the others.
         gallery: images that KNN, Mahalanobis and the like compare with; None for ``gallery_shots`` of each known class.
         gallery_shots: images of each class in the gallery.
@@ -79,6 +82,14 @@ class EvaluateOptions(Options):
     ] = ()
     scores: Annotated[
         tuple[str, ...], Option("all, or names with commas between.", listed=True, unset="all")
+    ] = ()
+    splits: Annotated[
+        tuple[str, ...],
+        Option(
+            "Evaluate this split (train, val or test) of data that has splits; may be repeated.",
+            flag="split",
+            unset="test, or val where there is no test",
+        ),
     ] = ()
     unknown_per_class: Mapping[str, int] = field(default_factory=dict)
     gallery: Annotated[
@@ -130,6 +141,9 @@ class EvaluateOptions(Options):
         for name in self.scores:
             if name not in names:
                 raise ConfigError(f"there is no score {name!r}", hint=f"the scores are: {', '.join(names)}")
+        for name in self.splits:
+            if name not in SPLITS:
+                raise ConfigError(f"there is no split {name!r}", hint=f"the splits are: {', '.join(SPLITS)}")
         if KNOWN in self.shifts:
             raise ConfigError(f"the name {KNOWN!r} is used twice", hint=f"{KNOWN!r} is --id's own name")
 

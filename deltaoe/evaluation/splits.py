@@ -18,6 +18,7 @@ from deltaoe.functional.sampling import FewShotSplit, few_shot_split
 from deltaoe.images.labels import require_classes
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore
+from deltaoe.store.split_use import learning_rows, rows_of_splits, split_use
 
 Indices = npt.NDArray[np.int64]
 
@@ -86,7 +87,13 @@ class Split:
     def training_digest(self) -> str:
         """SHA-256 of everything that the shots depend on: images, classes, domains and the rows drawn."""
         digest = hashlib.sha256(repr((self.data.space_id, self.data.class_names, self.domains)).encode())
-        for array in (self.data.digests, self.data.class_of, self.data.domain_of, self.shots):
+        for array in (
+            self.data.digests,
+            self.data.class_of,
+            self.data.domain_of,
+            self.shots,
+            *([self.data.split_of] if self.data.split_names else []),
+        ):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
@@ -165,14 +172,11 @@ def _class_splits(
 
 def class_subset(data: DataSet, classes: Indices) -> DataSet:
     """The images of some classes, given as ascending indices (k,), as a data set of these classes only."""
-    rows = np.flatnonzero(np.isin(data.class_of, classes))
+    part = data.part(np.flatnonzero(np.isin(data.class_of, classes)))
     return dataclasses.replace(
-        data,
+        part,
         class_names=tuple(data.class_names[i] for i in classes.tolist()),
-        class_of=np.searchsorted(classes, data.class_of[rows]).astype(np.int64),
-        domain_of=data.domain_of[rows],
-        paths=tuple(data.paths[i] for i in rows.tolist()),
-        digests=data.digests[rows],
+        class_of=np.searchsorted(classes, part.class_of).astype(np.int64),
         text_features=None if data.text_features is None else data.text_features[classes],
     )
 
@@ -187,10 +191,20 @@ def _split(
     shifted: Mapping[str, EvaluationImages],
     unknown: Mapping[str, EvaluationImages],
 ) -> Split:
-    """Draw the shots, and exclude them from all in-distribution images that are evaluated."""
-    labels = np.where(data.rows_in(domains), data.class_of, -1).tolist()
+    """Draw the shots, and exclude them from all in-distribution images that are evaluated.
+
+    Of a data set with splits, shots come from those that ``tune`` learns from, and the others are evaluated.
+    """
+    use = split_use(data)
+    learned, _ = learning_rows(data, use)
+    inside = data.rows_in(domains)
+    labels = np.where(inside & learned, data.class_of, -1).tolist()
     drawn = few_shot_split(labels, data.keys(), protocol.shots, seed)
-    rest = EvaluationImages(known.store, data.digests[drawn.rest], data.class_of[drawn.rest])
+    left = drawn.rest
+    if use.evaluated:
+        evaluated = inside & rows_of_splits(data, use.evaluated)
+        left = data.distinct_rows(np.where(evaluated, data.class_of, -1))
+    rest = EvaluationImages(known.store, data.digests[left], data.class_of[left])
     shots = data.digests[drawn.shots]
     id_images = {part: images.excluding(shots) for part, images in {KNOWN: rest, **shifted}.items()}
     for part, images in id_images.items():

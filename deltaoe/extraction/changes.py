@@ -26,12 +26,14 @@ class Changes:
         added: files that it does not list, without those that are known to be no usable images.
         removed: files that it lists and that are not there.
         changed: files with another size or modification time than when they were read; counted on request.
+        touched: files of that size and time that may have changed nevertheless; counted on request.
         problem: why the folders could not be looked at; empty if they could.
     """
 
     added: int = 0
     removed: int = 0
     changed: int = 0
+    touched: int = 0
     problem: str = ""
 
 
@@ -113,9 +115,13 @@ def _compared(data: DataSet, workspace: Workspace, files: FileList, thorough: bo
         StoreError,
     ):  # what the records would say is not known: commands that need them say what is wrong
         return Changes(added=len(new), removed=removed)
-    same = records.unchanged(part.size, part.mtime_ns)
+    alike = records.as_sized_and_dated(part)
+    same = records.unchanged(part) | (
+        alike & ~records.has_change_time
+    )  # of these nobody can say more, unread
     added = int(np.count_nonzero(~(records.failed & same)[: len(new)]))
-    return Changes(added, removed, int(np.count_nonzero(~same[len(new) :])))
+    changed = int(np.count_nonzero(~alike[len(new) :]))
+    return Changes(added, removed, changed, int(np.count_nonzero((alike & ~same)[len(new) :])))
 
 
 def added_since_extract(data: DataSet, workspace: Workspace, on: OnEvent = silent) -> list[str]:
@@ -130,6 +136,7 @@ def changes_in_words(found: Changes, data: DataSet, workspace: Workspace) -> lis
         ("added", "to", found.added),
         ("removed", "from", found.removed),
         ("changed", "in", found.changed),
+        ("touched (of the same size and time, but perhaps another image)", "in", found.touched),
     )
     counts = [one for one in what if one[2]]
     if not counts:

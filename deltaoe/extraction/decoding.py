@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import warnings
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-from deltaoe.errors import first_line
 from deltaoe.extraction.decoder_pool import DecoderPool
 from deltaoe.extraction.decoding_jobs import Decode, Outcome, ignore_pillow_warnings, try_decode
-from deltaoe.extraction.decoding_window import DecodingWindow, FileContent, FileJob, Picture
-from deltaoe.images.decode import ImageError, read_bytes
+from deltaoe.extraction.decoding_window import DecodingWindow, FileJob, Picture
+from deltaoe.extraction.reading import READERS, read_file
 from deltaoe.runtime import usable_cpus
 
-_READERS = 8  # threads; they wait for disks and networks rather than for a CPU
 _CHUNK_FILES = 8  # per message to a process
 
 
@@ -68,13 +64,13 @@ def pictures(
             return pool.decode(jobs)
         return [try_decode(decode, job.data, job.digest, job.views) for job in jobs]
 
-    readers = ThreadPoolExecutor(_READERS, thread_name_prefix="deltaoe-read")
+    readers = ThreadPoolExecutor(READERS, thread_name_prefix="deltaoe-read")
     decoders = ThreadPoolExecutor(threads, thread_name_prefix="deltaoe-decode")
     window = DecodingWindow(
         itertools.chain(first, remaining),
         path_of,
         views_to_decode,
-        lambda path: readers.submit(_read, path),
+        lambda path: readers.submit(read_file, path),
         lambda jobs: decoders.submit(decode_chunk, jobs),
         ahead=max(1, ahead),
         chunk_files=1 if pool is None else _CHUNK_FILES,
@@ -96,14 +92,3 @@ def pictures(
             pool.close()
         decoders.shutdown(wait=True, cancel_futures=True)
         readers.shutdown(wait=True, cancel_futures=True)
-
-
-def _read(path: str) -> FileContent:
-    """A file's content; no exception ends the run."""
-    try:
-        data = read_bytes(Path(path))
-    except ImageError as cause:
-        return FileContent(b"", b"", str(cause))
-    except Exception as cause:  # a zero byte in a path, or no memory
-        return FileContent(b"", b"", f"cannot be read: {first_line(cause)}")
-    return FileContent(data, hashlib.sha256(data).digest(), "")

@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from deltaoe.clip.class_notes import class_notes
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError
 from deltaoe.extraction.changes import fingerprint_of, remember_folders
 from deltaoe.extraction.ingest import Ingested, ingest
+from deltaoe.extraction.layout_words import (
+    about_lost_classes,
+    about_splits,
+    layout_taken,
+    odd_classes,
+    readings,
+)
 from deltaoe.extraction.options import ExtractOptions
 from deltaoe.extraction.picture_notes import picture_notes
-from deltaoe.images.detection import detect_layout, folder_of, places
+from deltaoe.images.class_names import in_words, relabelled, unreadable_names
+from deltaoe.images.classes_file import ClassesFile
+from deltaoe.images.detection import detect_layout
 from deltaoe.images.inputs import FileList, Ignored, find_files
 from deltaoe.images.labels import (
     Labelling,
     check_name,
     label_paths,
     label_table,
-    read_classes_csv,
 )
-from deltaoe.images.layout import Layout
+from deltaoe.images.layout import TABLE, Layout, levels_of
+from deltaoe.images.lists import Wanted
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.short_repr import number_of_notes, short_repr
+from deltaoe.store.atomic import gone
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.sentences import current_before, replaced_current
 from deltaoe.store.workspace import Workspace
@@ -46,7 +57,9 @@ class ExtractResult:
         unlabelled: number of images without a class.
         views: number of augmented views that every image has.
         precision: arithmetic of the image tower, ``fp32``, ``bf16`` or ``fp16``.
-        notes: sentences for the user.
+        assumed: sentences on what the folders were taken for, and what else they could mean.
+        notes: sentences that warn the user.
+        names_said: those of them about class names that were put into words.
     """
 
     data: DataSet
@@ -58,7 +71,9 @@ class ExtractResult:
     unlabelled: int
     views: int
     precision: str
+    assumed: list[str]
     notes: list[str]
+    names_said: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
         """The data set, and how many images were encoded, were there already, and failed."""
@@ -103,25 +118,44 @@ def extract(
     options.check()
     check_name(options.name)
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
-    renames = read_classes_csv(options.classes) if options.classes else {}
+    renames = ClassesFile.read(options.classes) if options.classes else None
     source = source or ModelSource(options.model, workspace, on=on, dtype=options.dtype)
     folders = fingerprint_of(given)  # before the walk: what comes later shows
-    files = find_files(given, stdin=stdin, on_found=lambda n: on(Event("Listing files", n)))
-    layout = options.layout or ("table" if files.classes is not None else detect_layout(files.relative))
-    labelling = _label(files, layout, renames)  # fails on a wrong CSV before the hours of work
+    files = find_files(
+        given,
+        stdin=stdin,
+        on_found=lambda n: on(Event("Listing files", n)),
+        wanted=Wanted(label_column=options.label_column),
+    )
+    prefixes = _prefixes(files)
+    paths = _prefixed(files, prefixes)
+    layout = options.layout or (TABLE if files.classes is not None else detect_layout(paths))
+    found = labelling = _label(files, paths, layout, renames)
+    _check_fits(found, paths)  # like a wrong table, before the hours of work
     result = ingest(files, workspace, source, on, options.ingest)
     source.remember()  # also where all was cached, and only this note was lost
     usable = files
     if len(result.rows) < len(files):
-        usable = files.part(result.rows)
-        labelling = _label(usable, layout, _with_images(renames, files, usable, layout))
+        usable, paths = files.part(result.rows), [paths[row] for row in result.rows]
+        labelling = _label(usable, paths, layout, found.renames)
+    names, names_said = in_words(
+        labelling.class_names,
+        keep=set(labelling.renames.values()),
+        keep_ids=options.keep_ids,
+        otherwise=("" if layout == TABLE else "--classes FILE names them otherwise, ")
+        + "--keep-ids keeps the ids",
+    )
+    in_ids, labelling = labelling, relabelled(labelling, names)
     data = _data_set(given, usable, labelling, result, str(source.ref), options.name)
     notes = []
     if keep:
         before = current_before(workspace)
         workspace.save_dataset(data)
         remember_folders(workspace, data, folders)
-        notes = replaced_current(before, data, workspace)
+        notes = _about_names(data, source) + replaced_current(before, data, workspace)
+        if not workspace.listing(data).exists():
+            raise gone(workspace.listing(data))
+    result.store.check_there(result.digests)
     counts = Counter(labelling.class_of.tolist())
     return ExtractResult(
         data=data,
@@ -133,14 +167,47 @@ def extract(
         unlabelled=counts[-1],
         views=result.store.views(result.digests),
         precision=result.store.space.precision,
-        notes=_notes(data, counts[-1], files.ignored) + picture_notes(usable.relative, result.notes) + notes,
+        assumed=[*(() if options.layout else layout_taken(paths, layout)), *about_splits(data)],
+        notes=[
+            *files.notes,
+            *found.notes,
+            *odd_classes(paths, in_ids),
+            *about_lost_classes(files, prefixes, found, in_ids),
+            *_notes(data, files.ignored),
+            *names_said,
+            *picture_notes(usable.relative, result.notes),
+            *notes,
+        ],
+        names_said=names_said,
     )
 
 
-def _label(files: FileList, layout: Layout, renames: dict[str, str]) -> Labelling:
-    """Each file's class and domain, from its folders or from a table's columns."""
-    if layout != "table":
-        return label_paths(files.relative, layout, renames)
+def _prefixes(files: FileList) -> list[str]:
+    """What stands before the paths below each root, as folders are read: nothing, or where roots are splits, these."""
+    none = [""] * len(files.roots)
+    if len(files.roots) < 2 or files.classes is not None:
+        return none
+    _, starts = _common_starts(files)
+    below = "split" in levels_of(detect_layout(files.relative))
+    return starts if not below and "split" in levels_of(detect_layout(_prefixed(files, starts))) else none
+
+
+def _prefixed(files: FileList, starts: Sequence[str]) -> Sequence[str]:
+    """The files' paths below their roots, each with its root's prefix."""
+    if not any(starts):
+        return files.relative
+    return [starts[root] + path for root, path in zip(files.root_of, files.relative, strict=True)]
+
+
+def _label(
+    files: FileList,
+    paths: Sequence[str],
+    layout: Layout,
+    renames: ClassesFile | Mapping[str, str] | None,
+) -> Labelling:
+    """Each file's class, domain and split, from its folders or from a table's columns."""
+    if layout != TABLE:
+        return label_paths(paths, layout, renames)
     if files.classes is None:
         raise ConfigError(
             "--layout table needs classes from a table", hint="a .csv with columns path and class is one"
@@ -149,7 +216,7 @@ def _label(files: FileList, layout: Layout, renames: dict[str, str]) -> Labellin
         raise ConfigError(
             "--classes renames folders, but the classes come from a table", hint="leave one of them out"
         )
-    return label_table(files.classes, files.domains)
+    return label_table(files.classes, files.domains, files.splits)
 
 
 def _data_set(
@@ -176,46 +243,60 @@ def _data_set(
 
 def _common_root(files: FileList) -> tuple[str, Sequence[str]]:
     """The folder that holds all files, and their paths relative to it."""
+    common, starts = _common_starts(files)
+    return common, _prefixed(files, starts)
+
+
+def _common_starts(files: FileList) -> tuple[str, list[str]]:
+    """The folder that holds all roots, and what leads from there to the files of each: empty, or with a slash."""
     roots = [os.path.abspath(root or os.curdir) for root in files.roots]
     if len(set(roots)) == 1:
-        return roots[0], files.relative
+        return roots[0], [""] * len(roots)
     try:
         common = os.path.commonpath(roots)
     except ValueError:  # several drives
         common = ""
     starts = [os.path.relpath(root, common) + "/" if common else root + "/" for root in roots]
-    starts = ["" if start == "./" else start for start in starts]
-    return common, [starts[r] + relative for r, relative in zip(files.root_of, files.relative, strict=True)]
+    return common, ["" if start == "./" else start for start in starts]
 
 
-def _with_images(
-    renames: dict[str, str], files: FileList, usable: FileList, layout: Layout
-) -> dict[str, str]:
-    """The renames of folders that still have an image; one whose files all failed is no mistake of the user's."""
-    if len(files) == len(usable) or not renames:
-        return renames
-    said = places(set(map(folder_of, usable.relative)), layout)
-    left = {place.folder for place in said.values()}
-    return {folder: name for folder, name in renames.items() if folder in left}
+def _check_fits(labelling: Labelling, paths: Sequence[str]) -> None:
+    """Raise ConfigError if the layout names classes and the images have none."""
+    if "class" not in levels_of(labelling.layout) or labelling.class_names:
+        return
+    others = "; ".join(one.sentence() for one in readings(paths, detect_layout(paths)) if one.class_folders)
+    raise ConfigError(
+        f"no image has a class by the layout {labelling.layout}",
+        hint=f"what the folders could mean: {others}"
+        if others
+        else "the images lie in no folders: --layout flat",
+    )
 
 
-def _notes(data: DataSet, unlabelled: int, ignored: Ignored) -> list[str]:
+def _notes(data: DataSet, ignored: Ignored) -> list[str]:
     notes = []
     if ignored.repeated:
         notes.append(f"{ignored.repeated} files are named more than once; each counts once")
-    if data.labelled and unlabelled:
-        notes.append(
-            f"{unlabelled} images lie outside the class folders: stored, but they belong to no class"
-        )
     if not data.labelled:
         notes.append(
             "no class folders found: the images are stored, but tune and score need classes from somewhere"
         )
-    folded = Counter(name.casefold() for name in data.class_names)
-    twins = sorted(name for name in data.class_names if folded[name.casefold()] > 1)
-    if twins:
-        notes.append(
-            f"classes that differ in case only, and have the same prompt: {', '.join(twins)} "
-            "(--classes FILE can join them)"
-        )
     return notes
+
+
+def _about_names(data: DataSet, source: ModelSource) -> list[str]:
+    """Sentences about class names that the model cannot read as words, or cannot tell apart."""
+    if not data.labelled:
+        return []
+    table = data.layout == "table"
+    remedy = (
+        "Change the names in the list."
+        if table
+        else "--classes FILE (rows folder,name) renames or joins them."
+    )
+    # That all classes are dates is said of the layout.
+    dates = set(unreadable_names(data.class_names).values()) == {"dates"}
+    unread = (
+        "Where there are enough images, tune and score rely on images alone (--evidence text asks the names)."
+    )
+    return class_notes(data.class_names, source, remedy=remedy, unread=None if dates else unread)

@@ -6,7 +6,7 @@ Everything is decided by where most of the images lie, so that a stray file or f
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from deltaoe.images.folder_names import is_container, is_date, is_day_or_month
@@ -63,8 +63,8 @@ def detect_layout(paths: Iterable[str]) -> Layout:
     return "/".join(levels) or FLAT
 
 
-def places(folders: Iterable[str], layout: Layout) -> dict[str, Place]:
-    """What each folder's path says in a layout.
+def places(folders: Collection[str], layout: Layout, empty: Collection[str] = ()) -> dict[str, Place]:
+    """What the path of each folder, of those with images and of ``empty`` ones, says in a layout.
 
     Folders like ``images`` are passed over, unless the layout would find nothing then. What lies beside the splits,
     where a layout has them above the classes, has no class.
@@ -74,10 +74,10 @@ def places(folders: Iterable[str], layout: Layout) -> dict[str, Place]:
         Place(folder='cat', domain=None, split='train')
     """
     level = {name: i for i, name in enumerate(levels_of(layout)) if name != ANY}
-    parts = significant(folders)
+    parts = significant(folders, empty)
     deepest = level.get("class", level.get("split", -1))
-    if not any(len(one) > deepest for one in parts.values()):
-        parts = {folder: tuple(folder.split("/")) if folder else () for folder in parts}
+    if not any(len(parts[folder]) > deepest for folder in folders):
+        parts = {folder: _split_up(folder) for folder in parts}
 
     def place(one: Parts) -> Place:
         said = {name: one[i] for name, i in level.items() if i < len(one)}
@@ -90,17 +90,17 @@ def places(folders: Iterable[str], layout: Layout) -> dict[str, Place]:
     return {folder: place(one) for folder, one in parts.items()}
 
 
-def significant(folders: Iterable[str]) -> dict[str, Parts]:
-    """The levels of each folder's path, without those that say nothing.
+def significant(folders: Iterable[str], empty: Iterable[str] = ()) -> dict[str, Parts]:
+    """The levels of each folder's path, of those with images and of ``empty`` ones, without those that say nothing.
 
-    That are folders like ``images`` with no others beside, and a folder alone in one of the same name.
+    These are folders like ``images`` with no others beside, and a folder alone in one of the same name.
 
     Example:
         >>> significant(["images/dog/images", "images/cat", "images/cat/cat"])
         {'images/dog/images': ('dog',), 'images/cat': ('cat',), 'images/cat/cat': ('cat',)}
     """
     below: dict[Parts, set[str]] = defaultdict(set)
-    split_up = {folder: tuple(folder.split("/")) if folder else () for folder in folders}
+    split_up = {folder: _split_up(folder) for folder in folders}
     for parts in split_up.values():
         for depth, name in enumerate(parts):
             below[parts[:depth]].add(name)
@@ -109,14 +109,19 @@ def significant(folders: Iterable[str]) -> dict[str, Parts]:
     telling = {name for parent, names in below.items() if not containers[parent] for name in names}
 
     def says_something(parts: Parts, depth: int) -> bool:
-        above = parts[:depth]
-        again = bool(above) and len(below[above]) == 1 and above[-1].casefold() == parts[depth].casefold()
-        return not (again or (containers[above] and parts[depth] not in telling))
+        above, name = parts[:depth], parts[depth]
+        again = bool(above) and below.get(above) == {name} and above[-1].casefold() == name.casefold()
+        return not (again or (containers.get(above, is_container(name)) and name not in telling))
 
+    split_up |= {folder: _split_up(folder) for folder in empty}
     return {
         folder: tuple(name for depth, name in enumerate(parts) if says_something(parts, depth))
         for folder, parts in split_up.items()
     }
+
+
+def _split_up(folder: str) -> Parts:
+    return tuple(folder.split("/")) if folder else ()
 
 
 def _split_level(tree: Mapping[Parts, int]) -> int | None:

@@ -1,4 +1,4 @@
-"""Kinds of folder names that are rarely names of classes: dates, numbers, hashes, and containers of files."""
+"""Kinds of folder names that are rarely names of classes: splits, dates, and kinds of files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 from deltaoe.images.splits import canonical_split, is_outside_splits
 
-Kind = Literal["splits", "dates", "numbers", "hashes", "kinds of files"]
+Kind = Literal["splits", "dates", "kinds of files"]
 
 _YEAR = r"(?:19|20)\d\d"
 _DATE = re.compile(
@@ -15,10 +15,6 @@ _DATE = re.compile(
     rf"|(?:0?[1-9]|[12]\d|3[01])[-_. ](?:0?[1-9]|1[0-2])[-_. ]{_YEAR}"
 )
 _DAY_OR_MONTH = re.compile(r"0?[1-9]|[12]\d|3[01]")
-_NUMBER = re.compile(r"[-+]?\d+(?:[.,_-]\d+)*")
-_HASH = re.compile(
-    r"(?=.*\d)(?:[0-9a-f]{8,}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})", re.IGNORECASE
-)
 # Folders of image files whatever these show.
 _CONTAINER_WORDS = (
     "data dataset datasets files images image img imgs jpeg jpegimages jpegs jpg jpgs photos pics pictures png pngs "
@@ -67,15 +63,11 @@ def kind_of(name: str) -> Kind | None:
     """What a name is instead of a class's, by its looks; None if nothing speaks against a class.
 
     Example:
-        >>> [kind_of(name) for name in ("train", "2023", "17", "9f86d081884c", "masks", "dog")]
-        ['splits', 'dates', 'numbers', 'hashes', 'kinds of files', None]
+        >>> [kind_of(name) for name in ("train", "2023-07", "masks", "dog")]
+        ['splits', 'dates', 'kinds of files', None]
     """
     if canonical_split(name) or is_outside_splits(name):
         return "splits"
     if is_date(name):
         return "dates"
-    if _NUMBER.fullmatch(name.strip()):
-        return "numbers"
-    if _HASH.fullmatch(name.strip()):
-        return "hashes"
     return "kinds of files" if is_container(name) or is_beside(name) else None

@@ -7,16 +7,20 @@ import stat
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from deltaoe.errors import DataError, os_reason
+from deltaoe.images.first_bytes import is_image_by_content
 from deltaoe.images.glob_pattern import Pattern
 
 _Inode = tuple[int, int]
+Observed = tuple[int, int, int, int]  # size, modification time, change time, inode: see observed()
 _SYSTEM = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"}
     | {".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )
+_FIRST, _LAST, _ALL_BITS = -(2**63), 2**63 - 1, 2**64 - 1
 _BARE_SUFFIXES = frozenset(suffix[1:] for suffix in SUFFIXES)
 
 
@@ -26,13 +30,20 @@ class Ignored:
 
     Attributes:
         hidden: hidden files and folders, and system folders.
-        other_files: files that are no images by their suffix.
+        other_files: files that are no images by their suffix, or without one by their first bytes.
         repeated: files that were named before, and links from a folder to one that it lies in.
     """
 
     hidden: int = 0
     other_files: int = 0
     repeated: int = 0
+
+
+class Others(NamedTuple):
+    """What a folder without images of its own holds instead: how many other files, and the path of one of them."""
+
+    files: int
+    example: str
 
 
 @dataclass
@@ -44,11 +55,17 @@ class FileList:
         root_of: index into ``roots`` of each file.
         relative: each file's path below its root, with ``/``; bytes of a name that is no UTF-8 are lone surrogates.
         size: bytes of each file.
-        mtime_ns: time of each file's last change, nanoseconds since 1970, modulo 2^64.
+        mtime_ns: time of each file's last modification, nanoseconds since 1970, modulo 2^64.
+        ctime_ns: time of each file's last change of content or attributes (of its creation, on Windows), likewise.
+        inode: number of each file in its file system, modulo 2^64; 0 where the system does not say.
         problems: row → reason, for what cannot be opened as a file (a broken link, a pipe, a folder in a list).
         classes: class of each file by a table, "" where there is none; None if no list had such a column.
         domains: domain of each file, likewise.
+        splits: ``train``, ``val`` or ``test`` for each file, likewise.
+        notes: sentences on how lists were read.
         ignored: counts of what is not in this list.
+        unsuffixed: those of ``relative`` that were found below folders and are images by their first bytes alone.
+        without_images: index into ``roots`` and path below it of each walked folder that has no images of its own.
     """
 
     roots: list[str] = field(default_factory=list)
@@ -56,10 +73,16 @@ class FileList:
     relative: list[str] = field(default_factory=list)
     size: array[int] = field(default_factory=lambda: array("q"))
     mtime_ns: array[int] = field(default_factory=lambda: array("q"))
+    ctime_ns: array[int] = field(default_factory=lambda: array("q"))
+    inode: array[int] = field(default_factory=lambda: array("Q"))
     problems: dict[int, str] = field(default_factory=dict)
     classes: list[str] | None = None
     domains: list[str] | None = None
+    splits: list[str] | None = None
+    notes: list[str] = field(default_factory=list)
     ignored: Ignored = field(default_factory=Ignored)
+    unsuffixed: list[str] = field(default_factory=list)
+    without_images: dict[tuple[int, str], Others] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.relative)
@@ -70,7 +93,7 @@ class FileList:
         return path if os.sep == "/" else path.replace("/", os.sep)
 
     def part(self, rows: Iterable[int]) -> FileList:
-        """The list of some rows, in the order given, with the roots that they need; ``ignored`` is shared."""
+        """The list of some rows, in the order given, with the roots that they need; what is not of rows is shared."""
         rows = list(rows)
         root_of = array("i", map(self.root_of.__getitem__, rows))
         used = sorted(set(root_of))
@@ -83,10 +106,15 @@ class FileList:
             relative=[self.relative[row] for row in rows],
             size=array("q", map(self.size.__getitem__, rows)),
             mtime_ns=array("q", map(self.mtime_ns.__getitem__, rows)),
+            ctime_ns=array("q", map(self.ctime_ns.__getitem__, rows)),
+            inode=array("Q", map(self.inode.__getitem__, rows)),
             problems={new: self.problems[row] for new, row in enumerate(rows) if row in self.problems},
             classes=None if self.classes is None else [self.classes[row] for row in rows],
             domains=None if self.domains is None else [self.domains[row] for row in rows],
+            splits=None if self.splits is None else [self.splits[row] for row in rows],
+            notes=self.notes,
             ignored=self.ignored,
+            unsuffixed=self.unsuffixed,
         )
 
 
@@ -102,7 +130,8 @@ class FileCollector:
         self._on_found = on_found
         # Looked up once: they are called for every file of a million.
         self._add_root, self._add_path = files.root_of.append, files.relative.append
-        self._add_size, self._add_time = files.size.append, files.mtime_ns.append
+        self._add_size, self._add_inode = files.size.append, files.inode.append
+        self._add_modified, self._add_changed = files.mtime_ns.append, files.ctime_ns.append
         self._count = 0
 
     def add(self, root: int, path: str, info: os.stat_result | None, problem: str | None = None) -> None:
@@ -115,9 +144,9 @@ class FileCollector:
             problem: why there is no ``info``.
         """
         if info is None:
-            size = changed = 0
+            size = modified = changed = inode = 0
         else:
-            size, changed = info.st_size, info.st_mtime_ns
+            size, modified, changed, inode = observed(info)
             if not stat.S_ISREG(info.st_mode):  # reading a pipe or a device may never end
                 problem = "a folder, not a file" if stat.S_ISDIR(info.st_mode) else "not a regular file"
         if problem is not None:
@@ -125,10 +154,9 @@ class FileCollector:
         self._add_root(root)
         self._add_path(path)
         self._add_size(size)
-        try:
-            self._add_time(changed)
-        except OverflowError:  # file systems go beyond the year 2262; wrapped, a change still shows
-            self._add_time((changed + 2**63) % 2**64 - 2**63)
+        self._add_modified(modified)
+        self._add_changed(changed)
+        self._add_inode(inode)
         self._count += 1
         if self._count % 1000 == 0:
             self._on_found(self._count)
@@ -137,7 +165,8 @@ class FileCollector:
         """Add the image files below a folder, depth first, names sorted.
 
         Links to files and folders are followed; a folder that contains itself is entered once. Hidden entries, system
-        folders and other files are left out and counted. With a pattern all this holds for what matches it; a folder
+        folders and other files are left out and counted; a file without a suffix is an image if its first bytes are
+        those of one. With a pattern all this holds for what matches it; a folder
         that matches is walked.
 
         Args:
@@ -157,6 +186,8 @@ class FileCollector:
         # folders may be deeper than Python's stack.
         trail: list[tuple[list[os.DirEntry[str]], str, _Inode, Pattern | None]] = []
         inside: set[_Inode] = set()
+        own: list[list[int]] = []  # of each open folder: its images, and its other files
+        examples: list[str] = []
         add = self.add
 
         def enter(path: str, prefix: str, rest: Pattern | None) -> bool:
@@ -174,6 +205,8 @@ class FileCollector:
                 ) from cause
             inside.add(inode)
             trail.append((entries, prefix, inode, rest))
+            own.append([0, 0])
+            examples.append("")
             return True
 
         rest = None if pattern is None or pattern.complete else pattern
@@ -200,24 +233,49 @@ class FileCollector:
                         break
                     continue
                 matched = True
-                if is_image(name):
+                unsuffixed = "." not in name and not is_folder(entry) and is_image_by_content(entry.path)
+                if unsuffixed or is_image(name):
                     try:
                         info = entry.stat()
                     except OSError as cause:
+                        own[-1][0] += 1
                         self.add(root, prefix + name, None, reason(cause))
                         continue
                     if not stat.S_ISDIR(info.st_mode):
+                        own[-1][0] += 1
                         add(root, prefix + name, info)
+                        if unsuffixed:
+                            self.files.unsuffixed.append(prefix + name)
                         continue
                 elif not is_folder(entry):
                     ignored.other_files += 1
+                    own[-1][1] += 1
+                    examples[-1] = examples[-1] or entry.path
                     continue
                 if enter(entry.path, f"{prefix}{name}/", None):
                     break
             else:
                 trail.pop()
                 inside.discard(inode)
+                images, others = own.pop()
+                example = examples.pop()
+                if not images and rest is None:
+                    self.files.without_images[root, prefix.removesuffix("/")] = Others(others, example)
         return matched
+
+
+def observed(info: os.stat_result) -> Observed:
+    """Size, modification time, change time and inode of a file, by which it is recognised unread.
+
+    Times are nanoseconds since 1970; these, and the inode, modulo 2^64, in the range of int64 and uint64.
+    """
+    size, modified, changed, inode = info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino
+    # File systems go beyond the year 2262, and those of Windows have longer inodes; wrapped, a change still shows.
+    if not _FIRST <= modified <= _LAST:
+        modified = (modified - _FIRST) % 2**64 + _FIRST
+    if not _FIRST <= changed <= _LAST:
+        changed = (changed - _FIRST) % 2**64 + _FIRST
+    return size, modified, changed, inode & _ALL_BITS
 
 
 def is_passed_over(name: str) -> bool:

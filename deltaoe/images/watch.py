@@ -7,15 +7,14 @@ import time
 from collections.abc import Sequence
 
 from deltaoe.errors import DataError
-from deltaoe.images.walk import FileCollector
+from deltaoe.images.walk import FileCollector, Observed
 
 # A file that has not changed for so long when the folders are looked at first is whole.
 _OLD_SECONDS = 10.0
-_State = tuple[int, int]  # size, time of the last change in nanoseconds
 
 
 class FolderWatch:
-    """New and changed image files below folders, each once it is whole: of the same size and time at two looks.
+    """New and changed image files below folders, each once it is whole: observed as the same at two looks.
 
     Hidden files, such as the temporary ones of rsync, are left out. A file that is removed and comes back is new.
 
@@ -31,8 +30,8 @@ class FolderWatch:
             if not os.path.isdir(folder):
                 raise DataError(f"there is no folder {folder} to watch", hint="check the path, or create it")
         self._folders = folders
-        self._before: dict[str, _State] | None = None
-        self._told: dict[str, _State] = {}
+        self._before: dict[str, Observed] | None = None
+        self._told: dict[str, Observed] = {}
 
     def look(self) -> list[str]:
         """Paths of the files that have become whole since the last look, in the order of the folders.
@@ -40,14 +39,15 @@ class FolderWatch:
         Raises:
             DataError: a folder cannot be listed; what was known of its files is kept.
         """
-        found: dict[str, _State] = {}
+        found: dict[str, Observed] = {}
         for folder in self._folders:
             collector = FileCollector(lambda number: None)
             collector.files.roots.append(folder)
             collector.walk(0, folder)
             files = collector.files
             for row in range(len(files)):
-                found[files.path(row)] = files.size[row], files.mtime_ns[row]
+                modified, changed = files.mtime_ns[row], files.ctime_ns[row]
+                found[files.path(row)] = files.size[row], modified, changed, files.inode[row]
         whole = [
             path
             for path, state in found.items()
@@ -58,7 +58,7 @@ class FolderWatch:
         self._before = found
         return whole
 
-    def _is_whole(self, path: str, state: _State) -> bool:
+    def _is_whole(self, path: str, state: Observed) -> bool:
         if self._before is None:
             return time.time_ns() - state[1] > _OLD_SECONDS * 1e9
         return self._before.get(path) == state

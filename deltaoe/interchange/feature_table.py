@@ -25,6 +25,7 @@ class FeatureTable:
         class_names: (K,); None where there are none, or where the labels are integers that nobody named.
         text_features: (K, D), one row per class, of any length; None where there are none.
         digests: (n, 32) uint8, SHA-256 of each image's content; None where that is not known, as of a file read.
+        splits: (n,) ``train``, ``val`` or ``test`` of each image, empty for none; None where there are none.
         ignored: names of the arrays of the file read that are none of these.
     """
 
@@ -36,4 +37,5 @@ class FeatureTable:
     class_names: tuple[str, ...] | None = None
     text_features: Vectors | None = None
     digests: Digests | None = None
+    splits: Sequence[str] | None = None
     ignored: Sequence[str] = ()

@@ -29,7 +29,8 @@ _AGAIN = "has the store changed meanwhile? run it again"
 
 
 def write_npz(target: Path, table: FeatureTable, dtype: npt.DTypeLike) -> None:
-    """Write ``features`` (n, D), ``paths`` (n,), ``labels`` (n,), ``class_names`` (K,) and ``digests`` (n, 32).
+    """Write ``features`` (n, D), ``paths`` (n,), ``labels`` (n,), ``class_names`` (K,), ``digests`` (n, 32)
+    and ``splits`` (n,).
 
     ``np.load(target)`` reads it. Paths are compressed, for NumPy gives each the length of the longest; bytes of a
     name that are no UTF-8 are lone surrogates, as in ``os.fsdecode``. Labels are −1 for no class. What the table does
@@ -61,13 +62,16 @@ def write_npz(target: Path, table: FeatureTable, dtype: npt.DTypeLike) -> None:
         if table.digests is not None:
             with _member(archive, "digests") as out:
                 _write_array(out, table.digests)
+        if table.splits is not None:
+            with _member(archive, "splits", compressed=True) as out:
+                _write_strings(out, table.splits)
 
 
 def write_npy(target: Path, table: FeatureTable, dtype: npt.DTypeLike) -> None:
     """Write the features (n, D) as ``NAME.npy`` and the rest beside it.
 
-    ``NAME.paths.json`` and ``NAME.classes.json`` are JSON lists in ASCII, one string per line: a name may hold line
-    feeds, and lone surrogates stand for bytes that are no UTF-8. ``NAME.labels.npy`` is (n,) and
+    ``NAME.paths.json``, ``NAME.classes.json`` and ``NAME.splits.json`` are JSON lists in ASCII, one string per line: a
+    name may hold line feeds, and lone surrogates stand for bytes that are no UTF-8. ``NAME.labels.npy`` is (n,) and
     ``NAME.digests.npy`` (n, 32). What the table does not have is left out, and removed where an earlier export left
     it. The features are replaced last.
 
@@ -75,7 +79,7 @@ def write_npy(target: Path, table: FeatureTable, dtype: npt.DTypeLike) -> None:
     """
     _check(target, table)
     arrays = {"labels": table.labels, "digests": table.digests}
-    lists = {"paths": table.paths, "classes": table.class_names or None}
+    lists = {"paths": table.paths, "classes": table.class_names or None, "splits": table.splits}
     absent = [part for part, value in (arrays | lists).items() if value is None]
     # The stack is left in reverse order, so that all is written before anything is replaced.
     with contextlib.ExitStack() as stack:
@@ -101,12 +105,13 @@ def write_npy(target: Path, table: FeatureTable, dtype: npt.DTypeLike) -> None:
 
 
 def write_parquet(target: Path, table: FeatureTable, dtype: npt.DTypeLike) -> None:
-    """Write columns ``path``, ``class``, ``label``, ``digest`` (hexadecimal) and ``feature`` (a list of D floats).
+    """Write columns ``path``, ``class``, ``label``, ``split``, ``digest`` (hexadecimal) and ``feature``
+    (a list of D floats).
 
     Numbers are rounded to ``dtype`` and kept as 32-bit floats, which every reader of Parquet knows. Parquet's text
     is UTF-8: where a name is not, ``path`` shows a replacement character, and a column ``path_bytes`` holds all
-    names' bytes. ``class`` and ``label`` are null where there is none. All class names are in the file's metadata,
-    under ``deltaoe.class_names``, as JSON. What the table does not have is left out.
+    names' bytes. ``class``, ``label`` and ``split`` are null where there is none. All class names are in the file's
+    metadata, under ``deltaoe.class_names``, as JSON. What the table does not have is left out.
 
     Args and errors are those of :func:`write_npz`, and:
 
@@ -135,6 +140,8 @@ def write_parquet(target: Path, table: FeatureTable, dtype: npt.DTypeLike) -> No
             if table.labels is not None:
                 columns["label"] = [None if label < 0 else label for label in table.labels[rows].tolist()]
                 columns["class"] = [None if i is None or not shown else shown[i] for i in columns["label"]]
+            if table.splits is not None:
+                columns["split"] = [split or None for split in table.splits[rows]]
             if table.digests is not None:
                 columns["digest"] = [bytes(digest).hex() for digest in table.digests[rows]]
             flat = pa.array(block.astype(np.float32).ravel())
@@ -151,6 +158,8 @@ def _schema(pa: Any, table: FeatureTable) -> Any:
             fields["path_bytes"] = pa.binary()
     if table.labels is not None:
         fields |= ({"class": pa.string()} if table.class_names else {}) | {"label": pa.int64()}
+    if table.splits is not None:
+        fields["split"] = pa.string()
     if table.digests is not None:
         fields["digest"] = pa.string()
     fields["feature"] = pa.list_(pa.float32(), table.dim)
@@ -160,7 +169,7 @@ def _schema(pa: Any, table: FeatureTable) -> Any:
 
 def _check(target: Path, table: FeatureTable) -> None:
     """Raise StoreError unless the parts fit each other, so that nothing is written that could not be read."""
-    parts = {"paths": table.paths, "digests": table.digests, "labels": table.labels}
+    parts = {"paths": table.paths, "digests": table.digests, "labels": table.labels, "splits": table.splits}
     for what, values in parts.items():
         if values is not None and len(values) != table.count:
             raise StoreError(

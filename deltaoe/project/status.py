@@ -15,6 +15,7 @@ from deltaoe.scoring.saved_detectors import data_of
 from deltaoe.scoring.staleness import classes_unlike, lost_detector
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.sentences import short_title
+from deltaoe.store.split_use import counts_by_split, splits_in_words
 from deltaoe.store.workspace import Workspace
 
 _CHECK = "run deltaoe store verify"
@@ -48,6 +49,7 @@ class DataSetState:
             "current": self.current,
             "images": None if known is None else len(known),
             "classes": None if known is None else list(known.class_names),
+            "splits": None if known is None else counts_by_split(known),
             "model": None if known is None else known.model,
             "feature_space": None if known is None else known.space_id,
             "out_of_date": self.stale,
@@ -172,7 +174,8 @@ def _score_uses(detectors: list[SavedDetector], data: DataSet | None) -> str:
 
 def _counted(data: DataSet) -> str:
     classes = f"{len(data.class_names)} class{'' if len(data.class_names) == 1 else 'es'}"
-    return f"the data set {short_title(data)} ({classes}, {len(data):,} images)"
+    images = f"{len(data):,} images" + (f": {splits_in_words(data)}" if data.split_names else "")
+    return f"the data set {short_title(data)} ({classes}, {images})"
 
 
 def _data_sets(workspace: Workspace, on: OnEvent) -> list[DataSetState]:

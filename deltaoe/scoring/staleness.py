@@ -16,6 +16,7 @@ from deltaoe.scoring.saved_detectors import data_of, detector_path
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests
 from deltaoe.store.sentences import short_title
+from deltaoe.store.split_use import without_evaluated
 from deltaoe.store.workspace import Workspace
 
 _LISTED = 5
@@ -80,6 +81,8 @@ def used_before(data: DataSet | None, detector: Detector, digests: Digests) -> l
     """
     if data is None or data.space_id != detector.space.id or not len(detector.calibration):
         return []
+    splits = [name for name in detector.settings.get("splits", ()) if name in data.split_names]
+    data = without_evaluated(data, splits)
     # Classes that were added later are none of the detector's.
     known = np.isin(data.class_names, detector.class_names)
     counted = (data.class_of >= 0) & known[data.class_of]

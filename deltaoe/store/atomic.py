@@ -62,6 +62,14 @@ def cannot_write(target: Path, cause: OSError) -> StoreError:
     )
 
 
+def gone(path: Path) -> StoreError:
+    """The error of something in the workspace that somebody deletes, moves or replaces while it is written to."""
+    return StoreError(
+        f"{path} was deleted, moved or replaced while deltaoe was writing to it",
+        hint="run the same command again: only what is lost is made anew",
+    )
+
+
 def _sync(path: Path) -> None:
     if path.is_dir() and os.name == "nt":  # folders can't be opened there, and renames are journalled
         return

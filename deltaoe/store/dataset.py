@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Sequence
@@ -87,6 +88,7 @@ class DataSet:
             counted(len(self), "image"),
             of_classes(self.class_names),
             counted(len(self.domain_names), "domain") if self.domain_names else "",
+            "splits " + ", ".join(self.split_names) if self.split_names else "",
             f"features of {self.model}",
         )
 
@@ -103,6 +105,11 @@ class DataSet:
         """The n digests as byte strings."""
         raw = self.digests.tobytes()
         return [raw[i : i + 32] for i in range(0, len(raw), 32)]
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether it was imported: its paths are what a file claims, and name no files of this machine."""
+        return not self.root
 
     @property
     def labelled(self) -> bool:
@@ -128,6 +135,17 @@ class DataSet:
                 )
         return np.isin(self.domain_of, [self.domain_names.index(name) for name in domains])
 
+    def part(self, rows: npt.NDArray[np.int64]) -> DataSet:
+        """The images in these rows, with the same names of classes, domains and splits."""
+        return dataclasses.replace(
+            self,
+            paths=tuple(self.paths[row] for row in rows.tolist()),
+            digests=self.digests[rows],
+            class_of=self.class_of[rows],
+            domain_of=self.domain_of[rows],
+            split_of=self.split_of[rows],
+        )
+
     def distinct_rows(self, class_of: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
         """Rows to count images by, (m,) int64, ascending: the first of each distinct image that has a class.
 
@@ -140,9 +158,9 @@ class DataSet:
         return few_shot_split(classes.tolist(), self.keys(), 0, 0).rest
 
     def to_pandas(self) -> DataFrame:
-        """Path, class, domain and digest (hexadecimal) of each image as a data frame.
+        """Path, class, domain, split and digest (hexadecimal) of each image as a data frame.
 
-        Classes and domains are categorical, and missing where an image has none.
+        Classes, domains and splits are categorical, and missing where an image has none.
 
         Raises:
             ConfigError: pandas is not installed.
@@ -153,6 +171,7 @@ class DataSet:
                 "path": texts(self.paths),
                 "class": categorical(self.class_of, self.class_names),
                 "domain": categorical(self.domain_of, self.domain_names),
+                "split": categorical(self.split_of, self.split_names),
                 "digest": texts([raw[i : i + 64] for i in range(0, len(raw), 64)]),
             }
         )

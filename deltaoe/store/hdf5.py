@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from deltaoe.errors import DamagedError, UnreadableError
 from deltaoe.store.read_errors import UNLOCKED, check_regular, read_error
+from deltaoe.store.self_contained import check_self_contained
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 Digests = npt.NDArray[np.uint8]  # (n, 32), a SHA-256 digest per row
 _CHECKSUM = "sha256"
 _CHUNK_BYTES = 8 << 20
@@ -80,6 +81,7 @@ def opened(path: Path, kind: str) -> Iterator[h5py.File]:
                 raise DamagedError("it is no such file")
             if int(file.attrs.get("version", 0)) > FORMAT_VERSION:
                 raise UnreadableError("it was written by a newer deltaoe", hint="upgrade deltaoe to read it")
+            check_self_contained(file)
             yield file
     except Exception as cause:  # h5py and the readers built on it meet damage with exceptions of any kind
         raise read_error(path, cause, f"cannot read {path} as a deltaoe {kind} file") from cause

@@ -20,8 +20,8 @@ from filelock import FileLock, Timeout
 
 from deltaoe.errors import ConfigError, InUseError, StoreError, StoreWarning, UnreadableError, os_reason
 from deltaoe.files import read_small_file
-from deltaoe.store.atomic import TEMPORARY_PREFIX, cannot_write, write_json
-from deltaoe.store.lock_file import NAME, Held, is_held, lock_file
+from deltaoe.store.atomic import TEMPORARY_PREFIX, cannot_write, gone, write_json
+from deltaoe.store.lock_file import NAME, HeldError, is_held, lock_file
 from deltaoe.store.place import LOCKS
 from deltaoe.store.read_errors import NO_LOCKS
 
@@ -40,7 +40,8 @@ def writing(folder: Path) -> Iterator[None]:
     removed by the next one.
 
     Raises:
-        StoreError: another process is writing, or the folder cannot be written.
+        InUseError: another process is writing.
+        StoreError: the folder cannot be written, or was deleted or replaced meanwhile.
     """
     with _locked(folder, patience=0.0):
         try:
@@ -68,12 +69,12 @@ def _locked(folder: Path, *, patience: float) -> Iterator[None]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(_lock(folder, patience))
-        except (Timeout, Held):
+        except (Timeout, HeldError):
             left = folder / NAME
-            gone = f"; if it is gone for sure, delete {left}" if left.exists() else ""
+            away = f"; if it is gone for sure, delete {left}" if left.exists() else ""
             raise InUseError(
                 f"another deltaoe process is writing to {folder}{_owner(folder / _OWNER)}",
-                hint=f"wait for it, or stop it; what it has finished is kept{gone}",
+                hint=f"wait for it, or stop it; what it has finished is kept{away}",
             ) from None
         except OSError as cause:
             raise cannot_write(folder, cause) from cause
@@ -81,7 +82,14 @@ def _locked(folder: Path, *, patience: float) -> Iterator[None]:
         for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
             with contextlib.suppress(OSError):
                 leftover.unlink(missing_ok=True)
+        before = os.stat(folder)
         yield
+        try:
+            same = os.path.samestat(before, os.stat(folder))
+        except OSError:
+            same = False
+        if not same:
+            raise gone(folder)
 
 
 @contextlib.contextmanager
@@ -89,7 +97,7 @@ def _lock(folder: Path, patience: float) -> Iterator[None]:
     """The operating system's lock; where it has none on this disk, or the user asks for it, a lock file of our own.
 
     Raises:
-        Timeout, Held: another process has it for longer than ``patience`` seconds.
+        Timeout, HeldError: another process has it for longer than ``patience`` seconds.
         ConfigError: the environment variable has no such value.
         OSError: the folder cannot be written.
     """
@@ -100,7 +108,7 @@ def _lock(folder: Path, patience: float) -> Iterator[None]:
         if way == "file" or not _entered(held, folder, patience, way):
             held.enter_context(lock_file(folder, patience))
         elif is_held(folder):  # by a process that sees this disk without locks
-            raise Held(str(folder))
+            raise HeldError(str(folder))
         yield
 
 
@@ -152,7 +160,7 @@ def _system_lock(path: Path, patience: float) -> Iterator[None]:
         finally:
             os.close(descriptor)
         if time.monotonic() >= end:
-            raise Held(str(path))
+            raise HeldError(str(path))
         time.sleep(_POLL_SECONDS)
 
 

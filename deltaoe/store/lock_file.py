@@ -29,7 +29,7 @@ _WAIT_SECONDS = 0.1
 _LIMIT = 4096
 
 
-class Held(InUseError):
+class HeldError(InUseError):
     """Another process has the lock."""
 
 
@@ -52,14 +52,14 @@ def lock_file(folder: Path, patience: float) -> Iterator[None]:
         patience: seconds to wait for another process.
 
     Raises:
-        Held: another process holds it for longer than that.
+        HeldError: another process holds it for longer than that.
         OSError: the folder cannot be written.
     """
     path, token = folder / NAME, secrets.token_hex(8)
     end = time.monotonic() + patience
     while not _created(path, token):
         if not _cleared(path) and time.monotonic() >= end:
-            raise Held(f"{path} is held")
+            raise HeldError(f"{path} is held")
         time.sleep(_WAIT_SECONDS if path.exists() else 0)
     stop = threading.Event()
     beat = threading.Thread(target=_keep_alive, args=(path, token, stop), daemon=True, name="lock-heartbeat")

@@ -1,4 +1,4 @@
-"""Where the workspace is, and what of it the environment decides; apart from what reads it, which takes long to import."""
+"""Where the workspace is, and names of environment variables; apart from what takes long to import."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checksums of single rows of a shard, so that a changed bit is found when its row is read, and whole rows are provable."""
+"""Checksums of a shard's rows: a changed bit is found when its row is read, and whole rows can be proven whole."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import os
 import shlex
 
 from deltaoe.errors import StoreError
+from deltaoe.images.class_names import has_ids, in_words
 from deltaoe.images.detection import detect_layout
 from deltaoe.images.labels import label_paths
 from deltaoe.store.dataset import DataSet
@@ -41,7 +42,9 @@ def extract_command(data: DataSet, workspace: Workspace) -> str | None:
     labelling = label_paths(data.paths, None if data.layout == "table" else data.layout)
     if data.layout not in ("table", detect_layout(data.paths)):
         words += ["--layout", data.layout]
-    renamed = data.layout != "table" and labelling.class_names != data.class_names
+    words += ["--keep-ids"] if has_ids(data.class_names) else []
+    as_named = {labelling.class_names, tuple(sorted(in_words(labelling.class_names).names))}
+    renamed = data.layout != "table" and data.class_names not in as_named
     return shlex.join(words) + (" --classes FILE" if renamed else "")
 
 

@@ -21,6 +21,7 @@ from deltaoe.store.row_sums import key_sums, row_sums
 
 NO_DIGEST = bytes(32)  # of a file that could not be read
 PATH_KEY_BYTES = 16
+COMPUTED, IMPORTED = "computed", "imported"  # where the features of a shard come from
 FOREIGN_VIEW = 65535  # of augmented views that were drawn under another VIEW_POLICY
 # Rows further apart than this are read one by one; nearer ones with what lies between them, at the speed of memory.
 _GAP_ROWS = 128
@@ -35,12 +36,14 @@ class Shard(NamedTuple):
         files: number of observations of files in it.
         size: bytes of the file.
         decode_policy: the oldest rule by which pixels of its features were made.
+        imported: whether its features were imported, not computed here.
     """
 
     path: Path
     features: int
     files: int
     size: int
+    imported: bool
     decode_policy: int = DECODE_POLICY
 
     @property
@@ -57,11 +60,14 @@ class ShardIndex(NamedTuple):
         view: (n,), view of each feature.
         file_keys: (m, 16), key of each file's path.
         size: (m,), bytes of each file.
-        mtime_ns: (m,), time of each file's last change.
+        mtime_ns: (m,), time of each file's last modification.
+        ctime_ns: (m,), time of each file's last change of content or attributes; 0 where it is not known.
+        inode: (m,), number of each file in its file system; 0 where it is not known.
         digest: (m, 32), content digest of each file.
         problems: row → why that file is no usable image.
         decode_policy: the oldest rule by which pixels were made.
         notes: content digest → what is to be said of that picture.
+        imported: whether the features were imported, not computed here.
     """
 
     row_keys: npt.NDArray[np.uint8]
@@ -69,10 +75,13 @@ class ShardIndex(NamedTuple):
     file_keys: npt.NDArray[np.uint8]
     size: npt.NDArray[np.int64]
     mtime_ns: npt.NDArray[np.int64]
+    ctime_ns: npt.NDArray[np.int64]
+    inode: npt.NDArray[np.uint64]
     digest: Digests
     problems: dict[int, str]
     decode_policy: int
     notes: dict[bytes, str]
+    imported: bool
 
 
 def path_keys(paths: Sequence[bytes]) -> npt.NDArray[np.uint8]:
@@ -106,10 +115,13 @@ def write_shard(
     paths: Sequence[bytes],
     sizes: npt.NDArray[np.int64],
     mtimes: npt.NDArray[np.int64],
+    ctimes: npt.NDArray[np.int64],
+    inodes: npt.NDArray[np.uint64],
     file_digests: Digests,
     problems: Sequence[str],
     decode_policy: int = DECODE_POLICY,
     notes: Mapping[bytes, str] | None = None,
+    origin: str = COMPUTED,
 ) -> None:
     """Write n features and m observations of files as one shard, atomically.
 
@@ -121,11 +133,14 @@ def write_shard(
         vectors: (n, D), the features, unit rows.
         paths: m names that the files are recorded under.
         sizes: (m,), bytes of each file.
-        mtimes: (m,), time of each file's last change, nanoseconds since 1970.
+        mtimes: (m,), time of each file's last modification, nanoseconds since 1970.
+        ctimes: (m,), time of each file's last change of content or attributes, likewise; 0 where it is not known.
+        inodes: (m,), number of each file in its file system; 0 where it is not known.
         file_digests: (m, 32), content digest of each file.
         problems: m reasons why a file is no usable image; empty if it is one.
         decode_policy: the oldest rule by which pixels were made.
         notes: content digest → what is to be said of that picture.
+        origin: where the features come from, ``COMPUTED`` or ``IMPORTED``.
 
     Raises:
         StoreError: the disk does not take it, or a feature is not finite.
@@ -138,6 +153,7 @@ def write_shard(
         out.attrs["space"] = space.id
         out.attrs["view_policy"] = VIEW_POLICY
         out.attrs["decode_policy"] = decode_policy
+        out.attrs["origin"] = origin
         out.attrs["description"] = canonical_json(space.to_dict())  # space.json can be restored from it
         group = out.create_group("features")
         put_digests(group, "digest", digests)
@@ -155,6 +171,8 @@ def write_shard(
         put_digests(group, "digest", file_digests)
         group.create_dataset("size", data=sizes)
         group.create_dataset("mtime_ns", data=mtimes)
+        group.create_dataset("ctime_ns", data=ctimes)
+        group.create_dataset("inode", data=inodes)
         if notes:
             group = out.create_group("notes")
             put_digests(group, "digest", np.frombuffer(b"".join(notes), np.uint8).reshape(-1, 32))
@@ -173,9 +191,11 @@ def read_index(file: h5py.File, space: FeatureSpace) -> ShardIndex:
     if home != space.id:
         raise UnreadableError(
             f"it holds features of another space ({home})",
-            hint="move it into the folder of that space, or away",
+            hint="`deltaoe store verify` tells if it is damaged; "
+            "if not, move it into the folder of that space, or away",
         )
-    old = int(file.attrs["version"]) < 2
+    version = int(file.attrs["version"])
+    old = version < 2
     group = file["features"]
     digests = get_digests(group, "digest")
     vectors = group["vector"]
@@ -194,17 +214,22 @@ def read_index(file: h5py.File, space: FeatureSpace) -> ShardIndex:
         file_keys=keys,
         size=group["size"][()],
         mtime_ns=group["mtime_ns"][()],
+        ctime_ns=group["ctime_ns"][()] if version >= 3 else np.zeros(count, dtype=np.int64),
+        inode=group["inode"][()] if version >= 3 else np.zeros(count, dtype=np.uint64),
         digest=get_digests(group, "digest"),
         problems=_problems(group, count),
         decode_policy=int(file.attrs.get("decode_policy", 1)),  # which older versions did not name
         notes=_notes(file),
+        imported=origin_of(file, space) == IMPORTED,
     )
-    columns = (index.size, index.mtime_ns)
+    columns = (index.size, index.mtime_ns, index.ctime_ns)
     fits = (
         view.shape == (len(digests),)
         and view.dtype == np.uint16
         and len(keys) == len(index.digest) == count
         and all(column.shape == (count,) and column.dtype == np.int64 for column in columns)
+        and index.inode.shape == (count,)
+        and index.inode.dtype == np.uint64
         and group["path_offsets"].shape == (count + 1,)
     )
     if not fits:
@@ -220,6 +245,14 @@ def _notes(file: h5py.File) -> dict[bytes, str]:
         raise DamagedError("its columns do not fit together")
     pairs = zip(digests, notes, strict=True)
     return {digest.tobytes(): note.decode("utf-8", "replace") for digest, note in pairs}
+
+
+def origin_of(file: h5py.File, space: FeatureSpace) -> str:
+    """Where a shard's features come from: before version 3 nobody noted it, and only the space can tell."""
+    origin = file.attrs.get("origin", IMPORTED if space.is_imported else COMPUTED)
+    if origin not in (COMPUTED, IMPORTED):
+        raise DamagedError(f"its features are of unknown origin: {origin!r}")
+    return str(origin)
 
 
 def _problems(group: h5py.Group, count: int) -> dict[int, str]:

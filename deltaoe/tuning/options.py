@@ -96,6 +96,11 @@ class TuningOptions(Options):
     )
     evidence: Annotated[Evidence, EVIDENCE] = "auto"
 
+    @property
+    def asks_for_prompts(self) -> bool:
+        """Whether an option says how prompts are learned."""
+        return (self.recipe, self.context) != (Recipe(), ContextOptions())
+
     def check(self, classes: int | None = None) -> None:
         """Raise ConfigError unless all values are in range, and c is at most the number of classes if that is given."""
         super().check()
@@ -110,6 +115,8 @@ class TuneOptions(Options):
         tuning: shots, seed, context, recipe and background.
         data: the data set to tune on; None is the last one with classes.
         domains: names of the domains to use; all if empty.
+        splits: names of the splits that shots, validation and calibration are all drawn from; by default shots come
+            from train, validation and calibration from val where it has enough images, and test is left for evaluate.
         allow_fewer: whether classes with fewer images than shots may give all they have.
         allow_undecided: whether to go on where so few images are left to calibrate that no image would have a verdict
             at the usual α, 0.05.
@@ -125,6 +132,14 @@ class TuneOptions(Options):
     ] = None
     domains: Annotated[
         tuple[str, ...], Option("Use this domain only; may be repeated.", flag="domain", unset="all")
+    ] = ()
+    splits: Annotated[
+        tuple[str, ...],
+        Option(
+            "Draw everything from this split (train, val or test); may be repeated.",
+            flag="split",
+            unset="shots from train, calibration from val too; test is left",
+        ),
     ] = ()
     allow_fewer: Annotated[bool, Option("Classes with fewer images than shots give all they have.")] = False
     allow_undecided: Annotated[

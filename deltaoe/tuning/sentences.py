@@ -111,8 +111,8 @@ class Next:
     reason: str = ""
 
 
-def after_extraction(sizes: Mapping[str, int]) -> Next:
-    """The next command for classes of these numbers of distinct images.
+def after_extraction(sizes: Mapping[str, int], held_out: Sequence[int] = ()) -> Next:
+    """The next command for classes of these numbers of distinct images, and of images that are never shots.
 
     Example:
         >>> after_extraction({"cat": 20, "dog": 20, "owl": 20}).command
@@ -121,15 +121,19 @@ def after_extraction(sizes: Mapping[str, int]) -> Next:
         ''
     """
     counts = list(sizes.values())
-    found = best_plan(counts)
+    found = best_plan(counts, held_out=held_out)
     if found is not None:
-        return Next(found.shots, f"deltaoe tune --shots {found.shots}", _why_not_usual(sizes, found))
+        why = _why_not_usual(sizes, held_out, found)
+        return Next(found.shots, f"deltaoe tune --shots {found.shots}", why)
     empty = [name for name, count in sizes.items() if not count]
     if empty:
         listed = ", ".join(empty[:3]) + (" …" if len(empty) > 3 else "")
-        reason = f"{len(empty)} of {len(sizes)} classes have no image of their own: {listed}; add some, or remove them"
+        reason = (
+            f"{len(empty)} of {len(sizes)} classes have no image of their own to learn from: {listed}; "
+            "add some, or remove them"
+        )
         return Next(None, "", reason)
-    total = sum(counts)
+    total = sum(counts) + sum(held_out)
     missing = len(counts) + NEEDED - total
     reason = (
         f"Too few images to tune: {total} distinct ones in {len(counts)} class{'es' if len(counts) > 1 else ''}, and "
@@ -138,14 +142,14 @@ def after_extraction(sizes: Mapping[str, int]) -> Next:
     return Next(None, "deltaoe score ./unknown --zero-shot" if total >= NEEDED else "", reason)
 
 
-def _why_not_usual(sizes: Mapping[str, int], found: Plan) -> str:
+def _why_not_usual(sizes: Mapping[str, int], held_out: Sequence[int], found: Plan) -> str:
     """Why fewer shots than usual; empty for the usual number."""
     if found.shots == USUAL_SHOTS:
         return ""
     name, smallest = min(sizes.items(), key=lambda item: item[1])
     if smallest == found.shots:
         return f"{name} has {smallest} distinct image{'s' if smallest > 1 else ''}."
-    left = plan(list(sizes.values()), found.shots + 1)
+    left = plan(list(sizes.values()), found.shots + 1, held_out)
     return (
         f"{found.shots} shots of each class leave {found.calibration} images to calibrate with, and {left.shots} shots "
         f"{left.calibration}: α = {ALPHA:g} needs {NEEDED}."

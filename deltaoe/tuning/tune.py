@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.clip.class_notes import RENAME
+from deltaoe.clip.prompt_tokens import prompt_notes
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.extraction.changes import added_since_extract
+from deltaoe.images.class_names import listed_names, mostly_unreadable, unreadable_note
 from deltaoe.images.labels import require_classes
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
@@ -23,11 +26,11 @@ from deltaoe.short_repr import counted, number_of_notes, short_repr
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import UNNAMED, FeatureSpace
 from deltaoe.store.feature_store import Digests, FeatureStore
+from deltaoe.store.split_use import split_use
 from deltaoe.store.workspace import Workspace
-from deltaoe.tuning.data import Draw, Shots, TuningData, draw, remembering, require_calibration
+from deltaoe.tuning.data import Draw, Shots, TuningData, draw_from, remembering, require_calibration
 from deltaoe.tuning.naming import check_not_taken, is_other, remember
-from deltaoe.tuning.options import ContextOptions, TuneOptions
-from deltaoe.tuning.recipe import Recipe
+from deltaoe.tuning.options import TuneOptions
 from deltaoe.tuning.sentences import outcome
 
 if TYPE_CHECKING:
@@ -119,18 +122,18 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
     if not why:
         require_classes(data.class_names, data.title)
         tuning.check(len(data.class_names))
-    inside = data.rows_in(options.domains)
-    drawn = draw(
-        np.where(inside, data.class_of, -1).tolist(),
-        data.keys(),
-        data.class_names,
+    drawn = draw_from(
+        data,
         shots=tuning.shots,
         seed=tuning.seed,
+        domains=options.domains,
+        splits=options.splits,
         allow_fewer=options.allow_fewer,
     )
     if not options.allow_undecided:
         require_calibration(drawn, allow_fewer=options.allow_fewer)
-    on(Event("Tuning", message=drawn.plan.sentence()))
+    used = split_use(data, options.splits).sentence()
+    on(Event("Tuning", message=" ".join(filter(None, (used, drawn.plan.sentence())))))
     workspace.check_writable()
     if why:
         return _without_prompts(data, workspace, options, drawn, why, on)
@@ -151,8 +154,11 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
 
     clip = source.clip()
     source.remember()
-    # Raises an error for a prompt that is too long before anything is encoded and stored.
-    new_learner(clip, data.class_names, tuning.context, tuning.seed)
+    # Raises an error for a context that is too long before anything is encoded and stored.
+    learner = new_learner(clip, data.class_names, tuning.context, tuning.seed)
+    said = unreadable_note(data.class_names, RENAME)
+    if learner.tokens is not None:
+        said += prompt_notes(data.class_names, learner.tokens, RENAME)
     shots, validation = drawn.split.shots, drawn.validation
     tuning_data = TuningData(
         class_names=data.class_names,
@@ -182,11 +188,21 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
         data.digests[shots],
         on,
         checkpoints=workspace.folder / "tuning",
-        about={"domains": list(options.domains), "allow_fewer": options.allow_fewer, "layout": data.layout},
+        about=_about(options, data),
     )
     detector = with_image_side(fitted.detector, tuning_data, tuning)
     detector = calibrate(detector, data, store, drawn.calibration, on)
-    return TuneResult(detector, data, drawn, fitted)
+    return TuneResult(detector, data, drawn, fitted, tuple(said))
+
+
+def _about(options: TuneOptions, data: DataSet) -> dict[str, Any]:
+    """What a detector's settings say of the images that were drawn, as JSON values."""
+    return {
+        "domains": list(options.domains),
+        **({"splits": list(options.splits)} if options.splits else {}),
+        "allow_fewer": options.allow_fewer,
+        "layout": data.layout,
+    }
 
 
 def _no_prompts(data: DataSet, workspace: Workspace, options: TuneOptions) -> str:
@@ -206,6 +222,8 @@ def _no_prompts(data: DataSet, workspace: Workspace, options: TuneOptions) -> st
         reason = f"{data.title} has one class, {data.class_names[0]}"
     elif not _has_text_encoder(workspace.known_space(data.space_id), options.model.asked):
         reason = f"{data.title} was imported without the name of a model that has a text encoder"
+    elif evidence == "auto" and not options.tuning.asks_for_prompts and mostly_unreadable(data.class_names):
+        return f"CLIP cannot read the class names as words ({listed_names(data.class_names)})"
     if reason and evidence != "auto":
         raise ConfigError(
             f"no prompts can be learned: {reason}", hint="use --evidence images, or leave --evidence out"
@@ -250,15 +268,15 @@ def _without_prompts(
             "shots": tuning.shots,
             "seed": tuning.seed,
             "evidence": tuning.evidence,
-            "domains": list(options.domains),
-            "allow_fewer": options.allow_fewer,
-            "layout": data.layout,
+            **_about(options, data),
         },
     )
     said = f"No prompts were learned: {why}. Images are compared with the shots"
     said += "." if given is None else ", and with the text features that were imported."
+    if tuning.evidence == "auto" and given is None and mostly_unreadable(data.class_names):
+        said += f" --evidence both learns prompts all the same. {RENAME}"
     detector = calibrate(detector, data, store, drawn.calibration, on)
-    if (tuning.recipe, tuning.context) != (Recipe(), ContextOptions()):
+    if tuning.asks_for_prompts:
         said += " Options of prompts and of learning have no effect."
     return TuneResult(detector, data, drawn, None, (said,))
 

@@ -60,7 +60,7 @@ def test_known_contents_are_not_decoded(files, workers):
     result = given.run(workers=workers)
     assert_good(result, [0, 3])
     for i in (1, 2):
-        assert result[i] == Picture(i, given.digest(i), None, (), "", False)
+        assert result[i] == Picture(i, given.digest(i), None, (), "", False, given.seen(i))
 
 
 @needs_proc
@@ -94,7 +94,7 @@ def test_a_copy_waits_for_its_twin(files, workers):
     result = given.run(workers=workers)
     assert_good(result, [0, 2, 4])
     for i in (1, 3):
-        assert result[i] == Picture(i, given.digest(0), None, (), "", False)
+        assert result[i] == Picture(i, given.digest(0), None, (), "", False, given.seen(i))
 
 
 @either
@@ -106,7 +106,7 @@ def test_a_copy_has_its_twins_problem(files, workers, word):
             path.unlink()
     result = given.run(workers=workers, ahead=4)  # some twins are in flight, some have passed
     assert_good([*result[:2], *result[2:]], [1])
-    assert result[0].problem and len({picture[1:] for picture in result[::2]}) == 1
+    assert result[0].problem and len({picture[1:-1] for picture in result[::2]}) == 1
 
 
 def test_a_copy_of_what_crashed_costs_no_further_process(files, monkeypatch):
@@ -199,7 +199,7 @@ def test_files_that_cannot_be_read(files, workers, tmp_path):
     given.paths[4] = tmp_path / "zero\0byte"
     result = given.run(workers=workers)
     assert_good(result, [0, 3, 5])
-    assert result[1] == Picture(1, b"", None, (), "no such file or folder", False)
+    assert result[1] == Picture(1, b"", None, (), "no such file or folder", False, None)
     assert result[2].problem == "is a directory"
     assert result[4].problem.startswith("cannot be read: ")
     assert not any(picture.lasting or picture.digest for picture in (result[2], result[4]))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from deadly import Decoder, number_in
 
-from deltaoe.extraction import decoding, decoding_window
+from deltaoe.extraction import decoding, decoding_window, reading
 from deltaoe.extraction.decoding import pictures
 from deltaoe.extraction.decoding_window import Picture
 from deltaoe.images.decode import read_bytes
@@ -47,7 +47,7 @@ class Files:
         self.paths: list[str] = []
         self.read = 0
         self._folder, self._lock = folder, threading.Lock()
-        monkeypatch.setattr(decoding, "read_bytes", self._read)
+        monkeypatch.setattr(reading, "read_bytes", self._read)
 
     def _read(self, path: Path) -> bytes:
         with self._lock:

@@ -214,7 +214,11 @@ def test_hdf5(tmp_path):
     found = read_features(tmp_path / "f.h5")
     np.testing.assert_array_equal(vectors(found), X)
     assert (found.class_names, found.paths, found.labels) == (tuple(NAMES), PATHS, None)
-    assert found.ignored == ["labels", "more", "scalar"]
+    assert found.ignored == [
+        "labels (which is a link to another file, and is not followed)",
+        "more (which is a group)",
+        "scalar (which is one value)",
+    ]
 
 
 @ARROW

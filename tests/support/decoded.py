@@ -16,6 +16,7 @@ from decoders import value_of
 
 from deltaoe.extraction.decoding import pictures
 from deltaoe.extraction.decoding_window import Picture
+from deltaoe.images.walk import Observed, observed
 
 PATIENCE = 120  # seconds, on a busy machine; a test that reaches it has found a hang
 
@@ -40,6 +41,9 @@ class Files:
 
     def digest(self, i: int) -> bytes:
         return hashlib.sha256(self.paths[i].read_bytes()).digest()
+
+    def seen(self, i: int) -> Observed:
+        return observed(os.stat(self.paths[i]))
 
     def wanted(self, digest: bytes) -> tuple[int, ...]:
         return () if digest in self.known else (0,)

@@ -112,7 +112,7 @@ def test_what_the_calibration_allows(images, sentence):
         (
             {"cat": 50, "dog": 0},
             "",
-            "1 of 2 classes have no image of their own: dog; add some, or remove them",
+            "1 of 2 classes have no image of their own to learn from: dog; add some, or remove them",
         ),
     ],
 )
