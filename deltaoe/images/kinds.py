@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import NamedTuple
 
@@ -123,6 +124,8 @@ def check_is_image(path: str) -> None:
         DataError: it is one, by its first bytes. What cannot be read is left to whoever reads it.
     """
     try:
+        if not os.path.isfile(path):  # reading a pipe may never end
+            return
         with open(path, "rb") as file:
             kind = recognise(file.read(HEAD_BYTES))
     except OSError:

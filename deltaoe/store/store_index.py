@@ -19,8 +19,8 @@ from deltaoe.images.decode_policy import DECODE_POLICY
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.hdf5 import Digests, opened
 from deltaoe.store.key_table import GrowingTable, Keys, KeyTable
-from deltaoe.store.read_errors import listed
 from deltaoe.store.picture_notes import PictureNotes
+from deltaoe.store.read_errors import listed
 from deltaoe.store.shards import Shard, content_keys, path_keys, read_index
 
 if TYPE_CHECKING:
@@ -171,16 +171,8 @@ class StoreIndex:
                 index = read_index(file, self.space)
                 size = os.path.getsize(path)
             number = len(self.shards) + len(shards)
-            shards.append(
-                Shard(
-                    path,
-                    len(index.row_keys),
-                    len(index.file_keys),
-                    size,
-                    index.imported,
-                    index.decode_policy,
-                )
-            )
+            counts = len(index.row_keys), len(index.file_keys)
+            shards.append(Shard(path, *counts, size, index.imported, index.decode_policy))
             self.notes.by_digest |= index.notes
             self._most_views = max(self._most_views, int(index.view.max(initial=0)))
             codes = np.zeros(len(index.file_keys), dtype=np.int32)
