@@ -21,6 +21,7 @@ from deltaoe.extraction.layout_words import (
     readings,
 )
 from deltaoe.extraction.options import ExtractOptions
+from deltaoe.extraction.picture_notes import picture_notes
 from deltaoe.images.class_names import in_words, relabelled, unreadable_names
 from deltaoe.images.classes_file import ClassesFile
 from deltaoe.images.detection import detect_layout
@@ -178,6 +179,7 @@ def extract(
             *about_lost_classes(files, prefixes, found, in_ids),
             *_notes(data, files.ignored),
             *names_said,
+            *picture_notes(usable.relative, result.notes),
             *notes,
         ],
         names_said=names_said,

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.files import read_small_file
 from deltaoe.images.glob_pattern import Pattern, is_pattern
+from deltaoe.images.kinds import check_is_image
 from deltaoe.images.labels import tidy
 from deltaoe.images.listed_files import ListedFiles
 from deltaoe.images.lists import LIST_SUFFIXES, Listed, Wanted, read_list
@@ -118,6 +119,7 @@ class _InputReader:
         elif stat.S_ISREG(info.st_mode) and is_other_format(suffix):
             refuse_other_formats(given, suffix, _start(given), images=True)
         else:
+            check_is_image(given)
             if self._singles is None:
                 self._singles = self._new_group()
             self._collector.add(self._singles, _tidy(given, info), info)

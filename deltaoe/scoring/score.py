@@ -15,6 +15,7 @@ import numpy.typing as npt
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, MismatchError
 from deltaoe.extraction.ingest import ingest
+from deltaoe.extraction.picture_notes import picture_notes
 from deltaoe.images.inputs import find_files
 from deltaoe.images.lists import Wanted
 from deltaoe.progress import Event, OnEvent, silent
@@ -213,6 +214,7 @@ def score(
         reused=images.reused,
         notes=list(images.notes)
         + stale
+        + (picture_notes(images.names, images.store.notes.of(images.digests)) if data is None else [])
         + used_before(behind, detector, images.digests)
         + lacking
         + _notes(detector, data, scorer.recall, exact)

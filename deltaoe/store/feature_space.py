@@ -37,7 +37,7 @@ class FeatureSpace:
         precision: arithmetic of the image tower: ``fp32``, ``bf16`` or ``fp16``.
         decode_policy: version of the rule that turns the bytes of plain 8-bit files into RGB pixels, as which all other
             files can be kept; 0 for features made elsewhere. What a newer rule shows otherwise is encoded anew, file by
-            file: see ``deltaoe.images.decode.DECODE_POLICY``.
+            file: see ``deltaoe.images.decode_policy``.
         dim: D, components of a feature.
         dtype: number format on disk, ``float16`` or ``float32``.
         normalisation: ``l2``: features are divided by their Euclidean length.
