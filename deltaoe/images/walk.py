@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from deltaoe.errors import DataError, os_reason
 from deltaoe.images.glob_pattern import Pattern
 
 _Inode = tuple[int, int]
 Observed = tuple[int, int, int, int]  # size, modification time, change time, inode: see observed()
+_NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+_NO_FAULT_OF_THE_FOLDER = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _SYSTEM = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"}
@@ -37,6 +41,20 @@ class Ignored:
     repeated: int = 0
 
 
+class Unlisted(NamedTuple):
+    """A folder below a root whose entries cannot be listed, so that nobody knows what it holds.
+
+    Attributes:
+        path: the path that could not be listed, with ``/`` at its end.
+        relative: the same, below the root.
+        reason: why, in words that fit into a table cell.
+    """
+
+    path: str
+    relative: str
+    reason: str
+
+
 @dataclass
 class FileList:
     """Image files, column by column, in the order in which they were named.
@@ -53,6 +71,7 @@ class FileList:
         classes: class of each file by a table, "" where there is none; None if no list had such a column.
         domains: domain of each file, likewise.
         ignored: counts of what is not in this list.
+        unlisted: folders whose files are not in this list, as they cannot be known.
     """
 
     roots: list[str] = field(default_factory=list)
@@ -66,6 +85,7 @@ class FileList:
     classes: list[str] | None = None
     domains: list[str] | None = None
     ignored: Ignored = field(default_factory=Ignored)
+    unlisted: list[Unlisted] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.relative)
@@ -76,7 +96,7 @@ class FileList:
         return path if os.sep == "/" else path.replace("/", os.sep)
 
     def part(self, rows: Iterable[int]) -> FileList:
-        """The list of some rows, in the order given, with the roots that they need; ``ignored`` is shared."""
+        """The list of some rows, in the order given, with the roots they need; ``ignored``, ``unlisted`` are shared."""
         rows = list(rows)
         root_of = array("i", map(self.root_of.__getitem__, rows))
         used = sorted(set(root_of))
@@ -95,6 +115,7 @@ class FileList:
             classes=None if self.classes is None else [self.classes[row] for row in rows],
             domains=None if self.domains is None else [self.domains[row] for row in rows],
             ignored=self.ignored,
+            unlisted=self.unlisted,
         )
 
 
@@ -145,7 +166,7 @@ class FileCollector:
         """Add the image files below a folder, depth first, names sorted.
 
         Links to files and folders are followed; a folder that contains itself is entered once. Hidden entries, system
-        folders and other files are left out and counted. With a pattern all this holds for what matches it; a folder
+        folders and other files are left out and counted. A folder below that cannot be listed costs itself. With a pattern all this holds for what matches it; a folder
         that matches is walked.
 
         Args:
@@ -158,7 +179,7 @@ class FileCollector:
             Whether anything matched the pattern; True without one.
 
         Raises:
-            DataError: a folder cannot be listed.
+            DataError: the folder itself cannot be listed, or nothing can, as too many files are open.
         """
         ignored = self.files.ignored
         # Of each open folder: its entries that are left, its path, its identity, what must match below. A list, because
@@ -177,9 +198,12 @@ class FileCollector:
                 with os.scandir(path) as listing:
                     entries = sorted(listing, key=lambda entry: entry.name, reverse=True)
             except OSError as cause:
-                raise DataError(
-                    f"cannot list {path}: {reason(cause)}", hint="check its permissions"
-                ) from cause
+                if not trail or cause.errno in _NO_FAULT_OF_THE_FOLDER:
+                    raise DataError(
+                        f"cannot list {path}: {reason(cause)}", hint="check its permissions"
+                    ) from cause
+                self._unlisted(path, prefix, cause)
+                return False
             inside.add(inode)
             trail.append((entries, prefix, inode, rest))
             return True
@@ -201,7 +225,7 @@ class FileCollector:
                     ignored.hidden += 1
                     continue
                 if below is not None and not below.takes_files:
-                    if not is_folder(entry):
+                    if not self._is_folder(entry, prefix):
                         continue
                     matched = matched or below.complete
                     if enter(entry.path, f"{prefix}{name}/", None if below.complete else below):
@@ -217,7 +241,7 @@ class FileCollector:
                     if not stat.S_ISDIR(info.st_mode):
                         add(root, prefix + name, info)
                         continue
-                elif not is_folder(entry):
+                elif not self._is_folder(entry, prefix):
                     ignored.other_files += 1
                     continue
                 if enter(entry.path, f"{prefix}{name}/", None):
@@ -226,6 +250,20 @@ class FileCollector:
                 trail.pop()
                 inside.discard(inode)
         return matched
+
+    def _is_folder(self, entry: os.DirEntry[str], prefix: str) -> bool:
+        """Whether an entry is a folder; what cannot be told, but for links to nowhere, is noted as an unlisted one."""
+        try:
+            return entry.is_dir()
+        except OSError as cause:
+            if cause.errno not in _NOWHERE:
+                self._unlisted(entry.path, f"{prefix}{entry.name}/", cause)
+            return False
+
+    def _unlisted(self, path: str, relative: str, cause: OSError) -> None:
+        self.files.unlisted.append(
+            Unlisted(path.rstrip("/") + "/", relative, f"cannot be listed: {reason(cause)}")
+        )
 
 
 def observed(info: os.stat_result) -> Observed:
