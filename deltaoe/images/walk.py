@@ -166,8 +166,8 @@ class FileCollector:
         """Add the image files below a folder, depth first, names sorted.
 
         Links to files and folders are followed; a folder that contains itself is entered once. Hidden entries, system
-        folders and other files are left out and counted. A folder below that cannot be listed costs itself. With a pattern all this holds for what matches it; a folder
-        that matches is walked.
+        folders and other files are left out and counted. A folder below that cannot be listed costs itself. With a
+        pattern all this holds for what matches it; a folder that matches is walked.
 
         Args:
             root: index into the list's roots.
