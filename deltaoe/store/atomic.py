@@ -56,7 +56,7 @@ def write_json(target: Path, value: Any) -> None:
 
 
 def check_target(target: Path) -> None:
-    """Raise StoreError if something that is no file stands where one will be written: nobody meant to replace it."""
+    """Raise StoreError if something else than a file stands where one will be written: nobody meant to replace it."""
     if target.exists() and not target.is_file():
         what = "it is a folder" if target.is_dir() else "not a regular file"
         raise StoreError(f"cannot write {target}: {what}", hint="name a file that may be written")
