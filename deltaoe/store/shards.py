@@ -149,7 +149,7 @@ def write_shard(
         rows = vectors.astype(space.dtype).reshape(len(digests), space.dim)
         # Before the vectors: of a file that was cut off, whole rows can be told from others.
         keys = content_keys(digests, views)
-        group.create_dataset("key_sum", data=key_sums(keys, space.id, VIEW_POLICY))
+        group.create_dataset("key_sum", data=key_sums(keys, space.id, VIEW_POLICY, origin))
         group.create_dataset("vector_sum", data=row_sums(rows))
         group.create_dataset("vector", data=rows)
         group = out.create_group("files")
@@ -175,7 +175,7 @@ def read_index(file: h5py.File, space: FeatureSpace) -> ShardIndex:
     if home != space.id:
         raise UnreadableError(
             f"it holds features of another space ({home})",
-            hint="`deltaoe store verify` tells if it is damaged; if not, move it into the folder of that space, or away",
+            hint="`deltaoe store verify` tells if it is damaged; else move it into the folder of that space",
         )
     version = int(file.attrs["version"])
     old = version < 2
