@@ -59,7 +59,7 @@ def test_no_false_damage(tmp_path, repair):
     assert busy.stdin is not None and busy.stdout is not None
     try:
         rounds = int(busy.stdout.readline())
-        for _ in range(40):
+        for _ in range(12):
             done = verify(place, repair=repair)
             assert (done.damage, done.unreadable, done.aside) == ([], [], [])
             assert done.rows >= rounds
