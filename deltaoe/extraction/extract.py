@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from deltaoe.clip.class_notes import class_notes
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError
-from deltaoe.extraction.changes import fingerprint_of, remember_folders
+from deltaoe.extraction.changes import fingerprint_of, out_of_sight, remember_folders
 from deltaoe.extraction.ingest import Ingested, ingest
 from deltaoe.extraction.layout_words import (
     about_lost_classes,
@@ -21,6 +21,7 @@ from deltaoe.extraction.layout_words import (
     readings,
 )
 from deltaoe.extraction.options import ExtractOptions
+from deltaoe.extraction.picture_notes import picture_notes
 from deltaoe.images.class_names import in_words, relabelled, unreadable_names
 from deltaoe.images.classes_file import ClassesFile
 from deltaoe.images.detection import detect_layout
@@ -50,13 +51,14 @@ class ExtractResult:
         encoded: number of images that went through the model in this run.
         reused: number of images whose files were not opened. Those neither encoded nor reused were known by content
             under another path.
-        failed: path and reason of each file that is no usable image.
+        failed: path and reason of each file that is no usable image, and of each folder, with ``/`` at the end, that
+            cannot be listed.
         ignored: numbers of files and folders that were passed over, by reason.
         images_per_class: number of images by class name, in class order.
         unlabelled: number of images without a class.
         views: number of augmented views that every image has.
         precision: arithmetic of the image tower, ``fp32``, ``bf16`` or ``fp16``.
-        assumed: sentences on what the folders were taken for, and what else they could mean.
+        assumed: sentences on what folders and columns of lists were taken for, and what else folders could mean.
         notes: sentences that warn the user.
         names_said: those of them about class names that were put into words.
     """
@@ -124,7 +126,7 @@ def extract(
         given,
         stdin=stdin,
         on_found=lambda n: on(Event("Listing files", n)),
-        wanted=Wanted(label_column=options.label_column),
+        wanted=Wanted(labels=options.layout in (None, "table"), label_column=options.label_column),
     )
     prefixes = _prefixes(files)
     paths = _prefixed(files, prefixes)
@@ -146,12 +148,13 @@ def extract(
     )
     in_ids, labelling = labelling, relabelled(labelling, names)
     data = _data_set(given, usable, labelling, result, str(source.ref), options.name)
-    notes = []
+    notes: list[str] = []
     if keep:
         before = current_before(workspace)
+        notes = out_of_sight(data, workspace, files.unlisted)
         workspace.save_dataset(data)
         remember_folders(workspace, data, folders)
-        notes = _about_names(data, source) + replaced_current(before, data, workspace)
+        notes += _about_names(data, source) + replaced_current(before, data, workspace)
         if not workspace.listing(data).exists():
             raise gone(workspace.listing(data))
     result.store.check_there(result.digests)
@@ -160,13 +163,20 @@ def extract(
         data=data,
         encoded=result.encoded,
         reused=result.reused,
-        failed=[(files.relative[i], reason) for i, reason in result.failed.items()],
+        failed=[
+            *((files.relative[i], reason) for i, reason in result.failed.items()),
+            *((one.relative, one.reason) for one in files.unlisted),
+        ],
         ignored=files.ignored,
         images_per_class={name: counts[i] for i, name in enumerate(labelling.class_names)},
         unlabelled=counts[-1],
         views=result.store.views(result.digests),
         precision=result.store.space.precision,
-        assumed=[*(() if options.layout else layout_taken(paths, layout)), *about_splits(data)],
+        assumed=[
+            *files.assumed,
+            *(() if options.layout else layout_taken(paths, layout)),
+            *about_splits(data),
+        ],
         notes=[
             *files.notes,
             *found.notes,
@@ -174,6 +184,7 @@ def extract(
             *about_lost_classes(files, prefixes, found, in_ids),
             *_notes(data, files.ignored),
             *names_said,
+            *picture_notes(usable.relative, result.notes),
             *notes,
         ],
         names_said=names_said,
@@ -205,7 +216,7 @@ def _label(
 ) -> Labelling:
     """Each file's class, domain and split, from its folders or from a table's columns."""
     if layout != TABLE:
-        return label_paths(paths, layout, renames)
+        return _with_columns(label_paths(paths, layout, renames), files)
     if files.classes is None:
         raise ConfigError(
             "--layout table needs classes from a table", hint="a .csv with columns path and class is one"
@@ -215,6 +226,18 @@ def _label(
             "--classes renames folders, but the classes come from a table", hint="leave one of them out"
         )
     return label_table(files.classes, files.domains, files.splits)
+
+
+def _with_columns(labelling: Labelling, files: FileList) -> Labelling:
+    """The labelling by folders, with the domains and splits that lists say."""
+    if files.domains is None and files.splits is None:
+        return labelling
+    listed = label_table([""] * len(files), files.domains, files.splits)
+    if files.domains is not None:
+        labelling = replace(labelling, domain_names=listed.domain_names, domain_of=listed.domain_of)
+    if files.splits is not None:
+        labelling = replace(labelling, split_names=listed.split_names, split_of=listed.split_of)
+    return labelling
 
 
 def _data_set(

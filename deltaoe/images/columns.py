@@ -33,7 +33,8 @@ class Roles:
         label: that of classes; None without one.
         one_hot: columns that are one class each, with a 1 where an image is of it.
         domain, split: likewise None without one.
-        notes: sentences for the user.
+        assumed: how the columns were understood, in a sentence; none if their titles say it.
+        notes: sentences on cells that make no sense.
     """
 
     path: Column
@@ -41,6 +42,7 @@ class Roles:
     one_hot: tuple[Column, ...]
     domain: Column | None
     split: Column | None
+    assumed: list[str]
     notes: list[str]
 
 
@@ -98,20 +100,20 @@ def roles_of(
     else:
         label = _label_column(table, free, header is not None)
         one_hot = () if label is not None else _one_hot(table, free, header is not None, width)
-    notes = []
+    roles = Roles(path, label, one_hot, domain, split, [], [])
     if labels and only is None:
-        notes = _said(table, columns, Roles(path, label, one_hot, domain, split, []), header is not None)
+        roles.assumed.extend(_said(table, columns, roles, header is not None))
     if strange and split is not None:
-        notes.append(
+        roles.notes.append(
             f"{table.name}: no split is meant by {', '.join(map(repr, strange[:5]))} in {split.title!r}: "
             "these images have none (train, val and test are known)"
         )
-    return Roles(path, label, one_hot, domain, split, notes)
+    return roles
 
 
 def _names_image(cell: str) -> bool:
     column = Column("", 0)
-    column.add(cell)
+    column.add((cell,))
     return column.images == 1
 
 

@@ -31,7 +31,7 @@ def read_label_names(path: Path) -> tuple[list[str], str]:
     text = read_text(path, error=ConfigError)
     suffix = path.suffix.lower()
     refuse_other_formats(str(path), suffix, text, images=False, error=ConfigError)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("# ")]
     if not lines:
         raise ConfigError(f"{path} holds no labels", hint="one label per line")
     for table in tables_of(str(path), text, (*SEPARATORS, BLANK), ConfigError):

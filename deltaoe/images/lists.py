@@ -36,7 +36,8 @@ class Listed:
         classes: the class of each, "" where there is none; None if the list has no such column.
         domains: the domain of each, likewise.
         splits: ``train``, ``val`` or ``test`` of each, likewise.
-        notes: sentences for the user.
+        assumed: how the columns were understood, in a sentence; none if their titles say it.
+        notes: sentences on cells that make no sense.
         is_table: whether the list has columns.
     """
 
@@ -44,6 +45,7 @@ class Listed:
     classes: list[str] | None = None
     domains: list[str] | None = None
     splits: list[str] | None = None
+    assumed: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     is_table: bool = False
 
@@ -140,12 +142,13 @@ def _table_in_lines(name: str, text: str, exists: Callable[[str], bool]) -> Tabl
         return None
     for table in tables_of(name, text, SEPARATORS):
         rows = table.sample()
-        if is_regular(rows) and not all(map(_is_image, lines)):
-            first, *others = rows
-            if is_header(first, others) or any(
-                all(_is_image(row[i]) for row in rows) for i in range(len(first))
-            ):
-                return table
+        if not rows or all(map(_is_image, lines)):
+            continue
+        first, *others = rows
+        as_rows = is_regular(rows) or (len(first) > 1 and _has_row_names(first, others))
+        columns = zip(*rows, strict=False)
+        if as_rows and (is_header(first, others) or any(all(map(_is_image, column)) for column in columns)):
+            return table
     if all(map(_VOC.fullmatch, lines)) and any(line.split()[1] == "-1" for line in lines):
         raise DataError(
             f"{name} is an image set of Pascal VOC (1 and -1 for one class), no list of images",
@@ -234,6 +237,7 @@ def _read(table: Table, has_header: bool, columns: int, roles: Roles) -> Listed:
         None if roles.label is None and not roles.one_hot else classes,
         None if roles.domain is None else domains,
         None if roles.split is None else splits,
+        roles.assumed,
         roles.notes,
         is_table=True,
     )

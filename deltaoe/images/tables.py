@@ -10,18 +10,20 @@ import io
 import itertools
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from deltaoe.errors import DataError, DeltaoeError
 from deltaoe.images.cells import cell_text
+from deltaoe.images.titles import PATHS, title_word
 from deltaoe.images.walk import is_image
 
 BLANK = " "  # the separator of a table whose first cell has no blanks: n01440764 tench, Tinca tinca
 SEPARATORS = (",", ";", "\t", "|")
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", BLANK: "blanks"}
 _SAMPLE = 200  # rows by which a separator is chosen
+_BLOCK = 10_000  # rows that are looked at together
 _MAX_VALUES = 10_000  # distinct values of a column that are looked at
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|nan", re.IGNORECASE)
 _SEP_LINE = re.compile(r'"?sep=(.)"?[ \t]*\r?\n', re.IGNORECASE)  # what Excel reads and writes
@@ -84,10 +86,21 @@ class Table:
 def tables_of(
     name: str, text: str, separators: Sequence[str] = SEPARATORS, error: type[DeltaoeError] = DataError
 ) -> list[Table]:
-    """The text as a table with each of the separators; with the one that a first line ``sep=;`` names, if it does."""
+    """The text as a table with each of the separators; with the one that a first line ``sep=;`` names, if it does.
+
+    Lines in front that begin with ``# `` are comments, unless they hold the titles.
+    """
     skipped = 0
+    while text.startswith("# ") and "\n" in text:
+        line, _, rest = text.partition("\n")
+        if any(
+            title_word(cell) in PATHS for cell in re.split(r"[,;\t|]", line[2:])
+        ):  # as np.savetxt writes it
+            text = text[2:]
+        else:
+            text, skipped = rest, skipped + 1
     if (named := _SEP_LINE.match(text)) and named[1] in SEPARATORS:
-        text, separators, skipped = text[named.end() :], (named[1],), 1
+        text, separators, skipped = text[named.end() :], (named[1],), skipped + 1
     return [Table(name, text, separator, skipped, error) for separator in separators]
 
 
@@ -123,17 +136,17 @@ class Column:
     numbers: bool = True
     images: int = 0
 
-    def add(self, cell: str) -> None:
-        """Take a cell into account."""
-        cell = cell.strip()
-        if not cell:
-            return
-        self.filled += 1
-        if cell in self.values or len(self.values) >= _MAX_VALUES:
-            return
-        self.values[cell] = None
-        self.numbers = self.numbers and _NUMBER.fullmatch(cell) is not None
-        self.images += is_image(cell.replace("\\", "/").rpartition("/")[2])
+    def add(self, cells: Sequence[str]) -> None:
+        """Take some of its cells into account."""
+        self.filled += len(cells)
+        for cell in dict.fromkeys(cells):
+            value = cell.strip()
+            if not value:
+                self.filled -= cells.count(cell)
+            elif value not in self.values and len(self.values) < _MAX_VALUES:
+                self.values[value] = None
+                self.numbers = self.numbers and _NUMBER.fullmatch(value) is not None
+                self.images += is_image(value.replace("\\", "/").rpartition("/")[2])
 
     @property
     def is_text(self) -> bool:
@@ -184,10 +197,10 @@ def described(table: Table, header: Sequence[str] | None, width_: int) -> list[C
         [f"column {i + 1}" for i in range(width_)] if header is None else [cell.strip() for cell in header]
     )
     columns = [Column(title, place) for place, title in enumerate(titles)]
-    adders: list[Callable[[str], Any]] = [column.add for column in columns]
-    for _, cells in body(table, header is not None, width_):
-        for add, cell in zip(adders, cells, strict=True):
-            add(cell)
+    rows = body(table, header is not None, width_)
+    while block := [cells for _, cells in itertools.islice(rows, _BLOCK)]:
+        for column, cells in zip(columns, zip(*block, strict=True), strict=True):
+            column.add(cells)
     return columns
 
 

@@ -136,9 +136,11 @@ def _by_content(start: str, suffix: str) -> OtherFormat | None:
     if (
         lines[0] == "---"
         or re.fullmatch(r"[\w ]+:", lines[0])
-        or all(line.startswith("- ") for line in lines)
+        or all(line[:2] in ("- ", "* ", "• ") for line in lines)
     ):
         return OtherFormat("a YAML file")
+    if start.startswith("{\\rtf"):
+        return OtherFormat("a text with formats (RTF)", "save it as plain text", "save it as plain text")
     if re.match(r"item\s*\{", start):
         return _SUFFIXES[".pbtxt"]
     if lines[0].lower().startswith("@relation"):

@@ -248,7 +248,7 @@ class Annotations:
             column = self.arrays.get(given)
             if column is not None:
                 return self._label_array(column)
-            if not Path(given).is_file():
+            if not Path(given).exists():
                 raise ConfigError(
                     f"{self.path} has no array {given!r} for labels, and there is no such file",
                     hint=f"it holds {self.arrays}",

@@ -177,7 +177,7 @@ def test_only_one_of_many_has_it(folder, monkeypatch, dead):
                     inside[0] -= 1
                 if dead:
                     time.sleep(0.001)
-        except BaseException as cause:  # for the assertion below
+        except BaseException as cause:
             errors.append(cause)
 
     if dead:
