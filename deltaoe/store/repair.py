@@ -133,6 +133,7 @@ def _keep_whole_rows(workspace: Workspace, path: Path, aside: Path) -> list[str]
             file_digests=np.zeros((0, 32), np.uint8),
             problems=[],
             origin=whole.origin,
+            decode_policy=whole.decode_policy,
         )
         notes = [
             f"{path.name}: {kept} of {of} are proven whole by their checksums, and kept in {target.name}"

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import DamagedError
+from deltaoe.images.decode_policy import DECODE_POLICY
 from deltaoe.images.views import VIEW_POLICY
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.hdf5 import Digests
@@ -31,6 +32,7 @@ class WholeRows:
         total: n, or None if that cannot be read.
         digests, views, vectors: (k, 32), (k,) and (k, D).
         origin: ``COMPUTED`` or ``IMPORTED``, as their checksums prove it; the latter where there are none.
+        decode_policy: the oldest rule by which their pixels were made, as their checksums prove it.
     """
 
     def __init__(self) -> None:
@@ -39,6 +41,7 @@ class WholeRows:
         self.views = np.zeros(0, np.uint16)
         self.vectors: npt.NDArray[Any] = np.zeros((0, 0), np.float32)
         self.origin = IMPORTED
+        self.decode_policy = 0
 
 
 def whole_rows(path: Path, space: FeatureSpace) -> WholeRows:
@@ -67,16 +70,20 @@ def _read(file: h5py.File, space: FeatureSpace, whole: WholeRows) -> None:
         return
     right = (row_sums(vectors) == _column(file, "vector_sum")) & np.isfinite(vectors).all(axis=1)
     keys = content_keys(digests, views)
-    # The checksums prove these two as well, whose attributes may be lost.
+    # The checksums prove these as well, whose attributes may be lost.
     proven = {
-        (origin, policy): key_sums(keys, space.id, policy, origin) == of_keys
+        (origin, drawn, decoded): key_sums(
+            keys, space.id, view_policy=drawn, decode_policy=decoded, origin=origin
+        )
+        == of_keys
         for origin in (COMPUTED, IMPORTED)
-        for policy in range(VIEW_POLICY + 1)
+        for drawn in range(VIEW_POLICY + 1)
+        for decoded in range(DECODE_POLICY + 1)
     }
-    (origin, policy), known = max(proven.items(), key=lambda item: int(np.count_nonzero(item[1])))
-    right &= known & ((views == 0) | (policy == VIEW_POLICY))  # nobody asks for views by another rule
+    (origin, drawn, decoded), known = max(proven.items(), key=lambda item: int(np.count_nonzero(item[1])))
+    right &= known & ((views == 0) | (drawn == VIEW_POLICY))  # nobody asks for views by another rule
     if right.any():
-        whole.origin = origin
+        whole.origin, whole.decode_policy = origin, decoded
     whole.digests, whole.views, whole.vectors = digests[right], views[right], vectors[right]
 
 
