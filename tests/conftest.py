@@ -133,7 +133,7 @@ def run(run_cold: Run, tiny_model: Path) -> Iterator[Run]:
 
     def call(*arguments: str | bytes | Path, **more: Any) -> Finished:
         env = more.get("env") or {}
-        if any(name.startswith(("PYTHON", "HF_")) for name in env):
+        if any(name.startswith(("PYTHON", "HF_", "LD_", "HDF5_")) for name in env):
             return run_cold(*arguments, **more)
         order = warm.run(
             [COMMAND, *arguments],

@@ -104,9 +104,9 @@ def flip_a_bit(shard: Path) -> None:
 
 def test_damage_is_named_set_aside_and_made_good(grown: Path, run: Run, fails: Fails) -> None:
     sound = run("store", "verify", "--json", cwd=grown).json
-    assert sound == {"shards": 9, "features": 102} | dict.fromkeys(
-        ("damaged", "unreadable", "set_aside", "notes"), []
-    )
+    assert sound == {"shards": 9, "features": 102} | {
+        name: [] for name in ("damaged", "unreadable", "set_aside", "notes")
+    }
     right, scores = vectors(shards(grown)), table(grown / "scores.csv")
 
     cut, changed = shards(grown)[1], shards(grown)[4]
