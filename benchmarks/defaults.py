@@ -30,7 +30,6 @@ from features import load_features
 from shown import show
 
 from deltaoe.clip.frozen import FrozenClip
-from deltaoe.clip.imagenet import imagenet_names
 from deltaoe.clip.options import ModelOptions
 from deltaoe.clip.reference import ModelRef
 from deltaoe.extraction.extract import extract
@@ -38,6 +37,7 @@ from deltaoe.extraction.options import ExtractOptions
 from deltaoe.functional.metrics import auroc, fpr_at_tpr
 from deltaoe.functional.scores import SCORES, Evidence
 from deltaoe.functional.text_features import centred, mine
+from deltaoe.images.imagenet import imagenet_names
 from deltaoe.runtime import resolve_device
 from deltaoe.scoring.options import FRACTION, TEMPERATURE, TEMPLATE, TOP_C
 from deltaoe.store.workspace import Workspace

@@ -32,6 +32,7 @@ from PIL import Image
 from shown import show
 
 from deltaoe.clip.reference import LOCAL_DIR, ModelRef
+from deltaoe.images.walk import observed
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.store_index import FileRecord
@@ -133,7 +134,8 @@ def make(place: Place, count: int) -> None:
             path = place.images / name
             path.write_bytes(content)
             info = path.stat()
-            record = FileRecord(info.st_size, info.st_mtime_ns, hashlib.sha256(content).digest(), "")
+            size, modified, changed, inode = observed(info)
+            record = FileRecord(size, modified, hashlib.sha256(content).digest(), "", changed, inode)
             writer.add(os.fsencode(workspace.file_key(path)), record, rows[i % BLOCK])
             if writer.pending >= BLOCK:
                 writer.flush()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from deltaoe.errors import ConfigError, DeltaoeError
-from deltaoe.store.place import workspace_folder
+from deltaoe.errors import ConfigError, DeltaoeError, StoreWarning
+from deltaoe.store.place import LOCKS, workspace_folder
 
 from .defaults_file import ASKED_EACH_TIME, WORKSPACE, Defaults, read_defaults
 from .derive import NO_VARIABLE
@@ -87,7 +89,8 @@ class Command(TyperCommand):
         """Run the command; say what the defaults file set, and where an option was set that an error speaks of."""
         self._say_what_is_set(ctx)
         try:
-            return super().invoke(ctx)
+            with _store_warnings(quiet=bool(ctx.params.get("quiet"))):
+                return super().invoke(ctx)
         except DeltaoeError as error:
             text = f"{error} {error.hint}"
             wheres = [
@@ -104,7 +107,7 @@ class Command(TyperCommand):
         used = [flag(one) for one in self.options if _source(ctx, one) == "DEFAULT_MAP"]
         known = {
             variable(one) for command in commands(ctx.find_root().command).values() for one in command.options
-        }
+        } | {LOCKS}
         strays = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
         if not (used or strays) or ctx.params.get("quiet"):
             return
@@ -116,6 +119,29 @@ class Command(TyperCommand):
         for name in strays:
             close = difflib.get_close_matches(name, known, n=1)
             screen.warn(f"{name} sets no option" + (f"; did you mean {close[0]}?" if close else ""))
+
+
+@contextlib.contextmanager
+def _store_warnings(*, quiet: bool) -> Iterator[None]:
+    """Print the store's warnings at the end, each once, unless quiet; other warnings stay as they are."""
+    before, told = warnings.showwarning, dict[str, None]()
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, StoreWarning):
+            told[str(message)] = None
+        else:
+            before(message, category, *place, **more)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
+        if told and not quiet:
+            from .output import Screen
+
+            for sentence in told:
+                Screen().warn(sentence)
 
 
 def commands(command: Any, before: tuple[str, ...] = ()) -> dict[tuple[str, ...], Command]:

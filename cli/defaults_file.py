@@ -20,7 +20,7 @@ OWN, SHARED = "deltaoe.toml", "pyproject.toml"
 _TABLE = ("tool", "deltaoe")
 WORKSPACE = "workspace"  # the option that says where the file is
 # Options that move or replace files: a project that somebody else has written must not do that for its user.
-ASKED_EACH_TIME = frozenset({"copy-to", "move-to", "link-to", "as-classes", "force"})
+ASKED_EACH_TIME = frozenset({"copy-to", "move-to", "link-to", "as-classes", "force", "thumbnails"})
 
 Words = tuple[str, ...]
 Kinds = Mapping[str, OptionKind]
@@ -86,7 +86,7 @@ class Defaults:
                 )
             if name in ASKED_EACH_TIME:
                 raise ConfigError(
-                    f"{entry} cannot be set here: what moves or replaces files is asked for each time",
+                    f"{entry} cannot be set here: what shows, moves or replaces files is asked for each time",
                     hint=f"use --{name} on the command line",
                 )
             takers = {

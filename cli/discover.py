@@ -104,6 +104,7 @@ def discover(
         typer.Option("--out", help="Folder for the files written.", show_default="this folder"),
     ] = None,
     force: options.Force = False,
+    thumbnails: options.Thumbnails = None,
     strict: options.Strict = False,
     workspace: options.Workspace = None,
     as_json: options.Json = False,
@@ -116,6 +117,7 @@ def discover(
 
     screen = Screen(as_json=as_json, quiet=quiet, verbose=verbose)
     _check(inputs, as_classes, groups, listed, dry_run=dry_run)
+    filing.check_thumbnails(thumbnails, report=report is not None)
     place = located(workspace, screen)
     if as_classes is not None:
         _check_domain(as_classes, place)
@@ -136,11 +138,15 @@ def discover(
     targets = _targets(out, report, place, given, silent=as_json, force=force)
     with screen.progress() as progress:
         found = run(given, place, chosen, on=progress.event, stdin=sys.stdin.buffer)
+        if as_classes is not None:
+            filing.check_no_claims(found.scored, "--as-classes")
         wanted = chosen_groups(groups, found) if as_classes is not None else {}
-        _write(found, targets, place, given, progress.event, force=force)
+        _write(found, targets, place, given, progress.event, force=force, thumbnails=thumbnails)
     for sentence in found.notes:
         screen.warn(sentence)
-    screen.failures(found.scored.table.failed)
+    if "html" in targets:
+        filing.say_thumbnails(thumbnails, found.scored, screen)
+    screen.failures(found.scored.table.failed, "--verbose", every=verbose)
     _say(found, wanted, "Discovered in " + titled(given), screen, chosen)
     screen.summary("", [(kind, str(path)) for kind, path in targets.items()])
     filed: dict[str, Any] = {}
@@ -224,6 +230,7 @@ def _write(
     on: OnEvent,
     *,
     force: bool,
+    thumbnails: Path | None,
 ) -> None:
     """Write the files."""
     from deltaoe.discovery.table import write_csv
@@ -238,7 +245,7 @@ def _write(
         from deltaoe.report.files import write_score_report
 
         write_score_report(
-            targets["html"], found.scored, titled(inputs), targets["csv"], on, found.group_of_row
+            targets["html"], found.scored, titled(inputs), targets["csv"], on, found.group_of_row, thumbnails
         )
     if targets:
         note_inputs(place, list(targets.values()), inputs)

@@ -63,6 +63,7 @@ def extract(
         ),
     ],
     strict: options.Strict = False,
+    failed: options.Failed = False,
     workspace: options.Workspace = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -84,7 +85,7 @@ def extract(
         screen.note(sentence)
     for sentence in result.notes:
         screen.warn(sentence)
-    screen.failures(result.failed)
+    screen.failures(result.failed, "--failed", every=failed)
     data = result.data
     by_content = len(data) - result.encoded - result.reused
     passed_over = _counted(hidden=result.ignored.hidden, of_other_kinds=result.ignored.other_files)

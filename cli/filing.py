@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deltaoe.errors import ConfigError
+from deltaoe.errors import ConfigError, DataError
 
 from . import exits, options
 from .derive import ACT
@@ -113,6 +113,33 @@ def check_target(root: Path, flag: str) -> None:
     """Raise ConfigError if the target folder is a file."""
     if root.exists() and not root.is_dir():
         raise ConfigError(f"{root} is a file, not a folder", hint=f"name a folder with {flag}")
+
+
+def check_thumbnails(folder: Path | None, *, report: bool) -> None:
+    """Raise ConfigError if ``--thumbnails`` is given without a report, or names no folder."""
+    if folder is not None and not report:
+        raise ConfigError("--thumbnails says nothing without a report", hint="add --report html")
+    if folder is not None and not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder", hint="name the folder of the images with --thumbnails")
+
+
+def say_thumbnails(folder: Path | None, result: ScoreResult, screen: Screen) -> None:
+    """Say why imported images have no thumbnails in a report, or that the folder for them was not needed."""
+    if result.claimed and folder is None:
+        screen.note(
+            "no thumbnails: these images were imported; --thumbnails DIR looks for their files in DIR"
+        )
+    elif folder is not None and not result.claimed:
+        screen.note("--thumbnails changes nothing: these images were not imported")
+
+
+def check_no_claims(result: ScoreResult, flag: str) -> None:
+    """Raise DataError for imported images: their paths are what a file claims, and may name any file here."""
+    if result.claimed:
+        raise DataError(
+            f"these images were imported, and their paths are not sure to be theirs: {flag} touches no files of them",
+            hint="extract the folder of the images, and name that folder",
+        )
 
 
 def file_scored(filing: Filing, result: ScoreResult, screen: Screen) -> dict[str, Any]:

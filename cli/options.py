@@ -38,10 +38,21 @@ class Decided(StrEnum):
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any file failed.")]
+Failed = Annotated[
+    bool, typer.Option("--failed", help="List every file that could not be used, not the first ten.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print details, too.")]
 Force = Annotated[
     bool, typer.Option("--force", help="Replace result files of other inputs, or changed ones.")
+]
+Thumbnails = Annotated[
+    Path | None,
+    typer.Option(
+        "--thumbnails",
+        help="Folder with the files of imported images, for their thumbnails in the report.",
+        show_default="none of imported images",
+    ),
 ]
 Images = Annotated[
     list[str] | None,

@@ -87,6 +87,7 @@ def score(
         typer.Option("--out", help="Folder for the files written.", show_default="this folder"),
     ] = None,
     force: options.Force = False,
+    thumbnails: options.Thumbnails = None,
     print0: Annotated[
         options.Decided | None,
         typer.Option(
@@ -152,6 +153,7 @@ def score(
             "--report": report,
             "--out": out,
             "--force": force,
+            "--thumbnails": thumbnails,
             "--print0": print0,
             "--copy-to": copy_to,
             "--move-to": move_to,
@@ -181,6 +183,7 @@ def score(
     silent = as_json or print0 is not None
     screen = Screen(as_json=silent, quiet=quiet, verbose=verbose)
     wanted = filing.chosen_filing(copy_to, move_to, link_to, only, dry_run=dry_run)
+    filing.check_thumbnails(thumbnails, report=ReportKind.html in (report or ()))
     place = located(workspace, screen)
     chosen.check()
     singles = _are_single_images(inputs)
@@ -190,6 +193,8 @@ def score(
     check_targets(marked, place, inputs, force=force)
     with screen.progress() as progress:
         result = run(inputs, place, chosen, on=progress.event, stdin=sys.stdin.buffer)
+        if wanted is not None:
+            filing.check_no_claims(result, f"--{wanted.mode}-to")
         check_targets(marked, place, inputs, force=force)
         if "csv" in targets:
             result.table.write_csv(targets["csv"])
@@ -198,15 +203,24 @@ def score(
         if "html" in targets:
             from deltaoe.report.files import write_score_report
 
-            write_score_report(targets["html"], result, titled(inputs), targets["csv"], progress.event)
+            write_score_report(
+                targets["html"],
+                result,
+                titled(inputs),
+                targets["csv"],
+                progress.event,
+                thumbnails=thumbnails,
+            )
         if targets:
             note_inputs(place, list(targets.values()), inputs)
     for sentence in result.notes:
         screen.warn(sentence)
+    if "html" in targets:
+        filing.say_thumbnails(thumbnails, result, screen)
     if singles:
         say_each(result, screen)
     else:
-        screen.failures(result.table.failed)
+        screen.failures(result.table.failed, "--verbose", every=verbose)
         shown = screen.summary if targets else screen.table
         shown("Scored " + titled(inputs), summary(result, screen))
     if targets:

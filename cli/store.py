@@ -43,7 +43,9 @@ COMPACT_HELP = """Rewrite the cache into few large files, without what no data s
 Files whose whole folder is out of sight are kept: an unplugged disk looks like a deleted folder.
 """
 
-VERIFY_HELP = """Read every byte of the cache and say what is damaged. Exits with 1 if anything is."""
+VERIFY_HELP = (
+    """Read every byte of the cache and say what is damaged or cannot be read. Exits with 1 if anything is."""
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -58,7 +60,10 @@ def register(app: typer.Typer) -> None:
 
 
 def info(
-    workspace: options.Workspace = None, as_json: options.Json = False, quiet: options.Quiet = False
+    failed: options.Failed = False,
+    workspace: options.Workspace = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run ``deltaoe store info``."""
     from deltaoe.store.maintenance import info as run
@@ -80,7 +85,7 @@ def info(
                 ("size", f"{one.size / 1e6:.1f} MB in {one.shards} shards"),
             ],
         )
-        screen.failures(list(one.failed.items()))
+        screen.failures(list(one.failed.items()), "--failed", every=failed)
     if data_sets:
         shown = sorted(data_sets, key=lambda data: data.title)
         rows: list[tuple[str, ...]] = [
@@ -130,7 +135,8 @@ def verify(
         bool,
         typer.Option(
             "--repair",
-            help="Set damaged files aside (nothing is deleted), so that extract makes their rows anew.",
+            help="Set damaged files aside (nothing is deleted) and keep their whole rows; extract makes the others "
+            "anew. What is in use or not readable is left alone.",
         ),
     ] = False,
     workspace: options.Workspace = None,
@@ -147,31 +153,38 @@ def verify(
         result = run(_workspace(workspace), repair=repair, on=progress.event)
     for path, reason in result.damage:
         screen.warn(reason if str(path) in reason else f"{path}: {reason}")
+    for _, error in result.unreadable:
+        screen.warn(f"{error}; {error.hint}" if error.hint else str(error))
     for path in result.aside:
         screen.note(f"set aside: {path}")
-    screen.table(
-        "Verified",
-        [
-            ("shards", str(result.shards)),
-            ("features", str(result.rows)),
-            ("damaged", str(len(result.damage))),
-        ],
-    )
+    for sentence in result.notes:
+        screen.note(sentence)
+    rows = [
+        ("shards", str(result.shards)),
+        ("features", str(result.rows)),
+        ("damaged", str(len(result.damage))),
+    ]
+    if result.unreadable:
+        rows.append(("not readable", f"{len(result.unreadable)}, which may be sound"))
+    screen.table("Verified", rows)
     screen.json(
         {
             "shards": result.shards,
             "features": result.rows,
             "damaged": [{"path": str(path), "error": reason} for path, reason in result.damage],
+            "unreadable": [
+                {"path": str(path), "error": str(error), "hint": error.hint}
+                for path, error in result.unreadable
+            ],
             "set_aside": [str(path) for path in result.aside],
+            "notes": result.notes,
         }
     )
-    if result.damage:
-        if result.aside:
-            screen.note(
-                "next: the same deltaoe extract again, which makes only the lost rows anew", style="dim"
-            )
-        else:
-            screen.next("deltaoe store verify --repair")
+    if result.aside:
+        screen.note("next: the same deltaoe extract again, which makes only the lost rows anew", style="dim")
+    elif result.damage and not repair:
+        screen.next("deltaoe store verify --repair")
+    if result.damage or result.unreadable:
         raise typer.Exit(1)
 
 

@@ -7,6 +7,7 @@ message and an exit code. The message says what is wrong, the hint what to do ab
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 
 
 class DeltaoeError(Exception):
@@ -49,6 +50,25 @@ class StoreError(DeltaoeError):
     """The workspace or the feature store cannot be read or written."""
 
 
+class UnreadableError(StoreError):
+    """A file of the store cannot be read as things are: no permission, a failing disk, a newer version.
+
+    It says nothing against the file's content: such a file is never set aside.
+    """
+
+
+class InUseError(UnreadableError):
+    """Another process holds a file or a lock of the store, and does not share it."""
+
+
+class DamagedError(StoreError):
+    """All bytes of a file of the store can be read, and by checksum or structure are not what was written."""
+
+
+class StoreWarning(UserWarning):
+    """Something about the workspace or the feature store that a user should know, and that stops nothing."""
+
+
 class MismatchError(DeltaoeError):
     """Two things that must belong together do not, such as a detector and a model, or features of two spaces."""
 
@@ -82,3 +102,15 @@ def os_reason(cause: OSError) -> str:
     if cause.errno == errno.ENOENT:
         return "no such file or folder"
     return (cause.strerror or str(cause)).lower()
+
+
+def counted_failures(failed: Sequence[tuple[str, str]]) -> str:
+    """How many files, and how many folders, whose paths end with ``/``, are in a list of (path, reason).
+
+    Example:
+        >>> counted_failures([("a.jpg", "empty file"), ("b.jpg", "empty file"), ("private/", "permission denied")])
+        '2 files and 1 folder'
+    """
+    folders = sum(path.endswith("/") for path, _ in failed)
+    counts = [(len(failed) - folders, "file"), (folders, "folder")]
+    return " and ".join(f"{count} {what}" + "s" * (count > 1) for count, what in counts if count)

@@ -156,6 +156,7 @@ def replayed(function: Callable[[Tensor], Tensor], example: Tensor) -> Callable[
         The function; each result is valid until the next call.
     """
     import gc
+    import warnings
 
     import torch
 
@@ -168,9 +169,13 @@ def replayed(function: Callable[[Tensor], Tensor], example: Tensor) -> Callable[
     try:
         # A copy: capturing runs on a stream of its own, and the learned tensor must not be tied to that.
         sample = example.detach().clone().requires_grad_()
-        graphed: Callable[[Tensor], Tensor] = torch.cuda.make_graphed_callables(  # type: ignore[assignment]
-            function, (sample,), num_warmup_iters=1
-        )
+        with warnings.catch_warnings():
+            # PyTorch keeps its own warm-up's graph until the capture, and warns that this ran on another stream. The
+            # two are captured one after the other, and the sample's gradient is handed out, not accumulated.
+            warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream does not match")
+            graphed: Callable[[Tensor], Tensor] = torch.cuda.make_graphed_callables(  # type: ignore[assignment]
+                function, (sample,), num_warmup_iters=1
+            )
     except RuntimeError:
         return function
     finally:

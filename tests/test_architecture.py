@@ -20,7 +20,7 @@ FILES = sorted([*(REPOSITORY / "deltaoe").rglob("*.py"), *(REPOSITORY / "cli").r
 # From the ground up: a room imports itself and rooms of lower floors, nothing beside it and nothing above.
 FLOORS = (
     {"errors"},
-    {"threads", "progress", "short_repr", "data_frame"},
+    {"files", "threads", "progress", "short_repr", "data_frame"},
     {"progress_line"},
     {"options"},
     {"runtime"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from deltaoe.clip.reference import DEFAULT_MODEL, LOCAL_DIR, ModelRef
+from deltaoe.clip.reference import DEFAULT_MODEL, DEFAULT_PRETRAINED, LOCAL_DIR, ModelRef
 from deltaoe.errors import ConfigError
 from deltaoe.progress import Event, OnEvent
 from deltaoe.store.feature_space import FeatureSpace
@@ -93,6 +93,34 @@ def remember_place(ref: ModelRef, space: FeatureSpace | None, workspace: Workspa
     names = {str(ref), *(name for name in same if name.startswith(LOCAL_DIR))}
     place = workspace.file_key(ref.local_folder)
     workspace.remember_in(_PLACES, dict.fromkeys(sorted(names), place))
+
+
+def trusted_model(ref: ModelRef, workspace: Workspace, owner: str) -> None:
+    """Refuse to ask a model hub for a model that only a file names, such as a detector or archive of somebody else.
+
+    Whoever wrote that file would decide which repository is asked, and what is loaded from it. Trusted are models of
+    this machine, the default model, and those that the user has named in this workspace before. A model that the
+    user names in this run is not to be checked.
+
+    Args:
+        ref: the model that the file names.
+        workspace: remembers the models that were named in it.
+        owner: what names the model, for the message.
+
+    Raises:
+        ConfigError: the model is of another machine, and the user has not named it.
+    """
+    if not ref.is_remote or ref == ModelRef(DEFAULT_MODEL, DEFAULT_PRETRAINED):
+        return
+    # Versions without a table of names have noted the spaces of models that they loaded, by the models' fingerprints.
+    loaded = workspace.state().get("spaces", {})
+    if str(ref) in workspace.named_models() or ref.fingerprint() in loaded:
+        return
+    raise ConfigError(
+        f"{owner} names the model {ref}, which may have to be downloaded, and you have not named it in "
+        f"{workspace.folder}",
+        hint=f"if you trust that model, say so: --model {ref}",
+    )
 
 
 def _distinct(spaces: Iterable[FeatureSpace]) -> list[FeatureSpace]:

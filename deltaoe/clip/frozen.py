@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -28,8 +29,9 @@ from deltaoe.clip.prompt_suffixes import Suffixes, common_prefix_length
 from deltaoe.clip.reference import ModelRef
 from deltaoe.clip.text_tower import TextTower
 from deltaoe.errors import ConfigError, DeltaoeError, ModelError, first_line
-from deltaoe.images.decode import DECODE_POLICY
+from deltaoe.images.decode_policy import PLAIN_DECODE_POLICY
 from deltaoe.images.geometry import Geometry
+from deltaoe.images.sample_range import AUTO
 from deltaoe.runtime import PRECISIONS, copy_to, exact_convolutions, is_out_of_memory
 from deltaoe.store.feature_space import FeatureSpace, canonical_json
 
@@ -48,10 +50,16 @@ class FrozenClip:
     """
 
     def __init__(
-        self, model: Any, config: dict[str, Any], ref: ModelRef, device: torch.device, precision: str = "fp32"
+        self,
+        model: Any,
+        config: dict[str, Any],
+        ref: ModelRef,
+        device: torch.device,
+        precision: str = "fp32",
+        sample_range: str = AUTO,
     ) -> None:
         settings = model.visual.preprocess_cfg
-        self.geometry = Geometry.of(settings)
+        self.geometry = dataclasses.replace(Geometry.of(settings), sample_range=sample_range)
         self.image_size = (self.geometry.height, self.geometry.width)
         self._scaling = Scaling.of(settings)
         self._device_scaling = self._scaling.to(device)
@@ -73,8 +81,9 @@ class FrozenClip:
             config=config_digest(config),
             preprocess=canonical_json(settings),
             precision=precision,
-            decode_policy=DECODE_POLICY,
+            decode_policy=PLAIN_DECODE_POLICY,
             dim=dim,
+            sample_range=sample_range,
         )
 
     @classmethod
@@ -84,6 +93,7 @@ class FrozenClip:
         device: torch.device,
         *,
         precision: str = "fp32",
+        sample_range: str = AUTO,
         offline: bool = False,
         notify: Callable[[str], None] = lambda message: None,
     ) -> FrozenClip:
@@ -94,6 +104,8 @@ class FrozenClip:
             device: the device that will hold the weights.
             precision: ``fp32``, ``bf16`` or ``fp16``: arithmetic of the image tower. The text tower, through which
                 prompts are learned, computes in ``fp32``.
+            sample_range: of samples of more than eight bits, as
+                :func:`~deltaoe.images.sample_range.canonical_range` writes it.
             offline: contact no network, from now on in this process.
             notify: called with a sentence before something is downloaded.
 
@@ -105,7 +117,7 @@ class FrozenClip:
             raise ConfigError(f"unknown precision {precision!r}", hint=f"use {', '.join(PRECISIONS)}")
         model, config = load_model(ref, device, offline=offline, notify=notify)
         try:
-            return cls(model, config, ref, device, precision)
+            return cls(model, config, ref, device, precision, sample_range)
         except Exception as cause:  # open_clip asserts, or computes with what its configuration says
             if isinstance(cause, DeltaoeError):
                 hint = cause.hint
@@ -169,7 +181,12 @@ class FrozenClip:
         return features
 
     @functools.cached_property
-    def _tokenizer(self) -> Callable[[list[str]], Tensor]:
+    def tokenizer(self) -> Callable[..., Tensor]:
+        """open_clip's tokenizer of the model: from K texts to token ids (K, L), what is longer cut off.
+
+        Raises:
+            ModelError: it cannot be loaded.
+        """
         return load_tokenizer(self._ref)
 
     @functools.cached_property
@@ -200,7 +217,7 @@ class FrozenClip:
             tower = None
         out = []
         for start in range(0, len(prompts), _TEXT_BATCH):
-            tokens = self._tokenizer(list(prompts[start : start + _TEXT_BATCH]))
+            tokens = self.tokenizer(list(prompts[start : start + _TEXT_BATCH]))
             if tower is None:
                 features = self._model.encode_text(tokens.to(self.device), normalize=True)
             else:
@@ -248,12 +265,12 @@ class FrozenClip:
             each = (len(class_names),) if class_specific else ()
             context = random_context(*each, length or CONTEXT_LENGTH, tower.width, generator=generator)
         else:
-            context = phrase_context(tower, self._tokenizer, phrase, length)
+            context = phrase_context(tower, self.tokenizer, phrase, length)
             if class_specific:
                 context = context.expand(len(class_names), -1, -1)
         return PromptLearner.for_names(
             tower,
-            self._tokenizer,
+            self.tokenizer,
             class_names,
             context.to(self.device),
             position=position,
@@ -286,7 +303,7 @@ class FrozenClip:
                 batch = names[start : start + _TEXT_BATCH]
                 other = PromptLearner.for_names(
                     self.tower,
-                    self._tokenizer,
+                    self.tokenizer,
                     batch,
                     context,
                     position=learner.position,

@@ -17,6 +17,7 @@ import torch
 
 from deltaoe.clip.reference import HF_HUB, ModelRef
 from deltaoe.errors import ConfigError, ModelError, first_line
+from deltaoe.files import check_regular_file
 from deltaoe.store.feature_space import canonical_json
 
 WAYS_OUT = (
@@ -73,16 +74,24 @@ def load_model(
     return model.eval().requires_grad_(False), config
 
 
-def load_tokenizer(ref: ModelRef) -> Callable[[list[str]], torch.Tensor]:
+def load_tokenizer(ref: ModelRef, *, offline: bool | None = None) -> Callable[..., torch.Tensor]:
     """The model's tokenizer: from a list of K texts to token ids (K, L), padded after EOT.
 
+    Args:
+        ref: the model's name.
+        offline: contact no network, from now on in this process; None where the model has been loaded.
+
     Raises:
+        ConfigError: there is no such model.
         ModelError: it needs a package that is not installed, or files that cannot be reached.
     """
     import open_clip
 
+    if offline is not None:
+        _check_name(ref)
+        _check_reach(ref, offline=offline, notify=lambda sentence: None)
     try:
-        tokenizer: Callable[[list[str]], torch.Tensor] = open_clip.get_tokenizer(ref.name)
+        tokenizer: Callable[..., torch.Tensor] = open_clip.get_tokenizer(ref.name)
     except Exception as cause:
         hint = "pip install transformers" if "transformers" in str(cause) else _hint(ref)
         raise ModelError(f"cannot load the tokenizer of {ref}: {first_line(cause)}", hint=hint) from cause
@@ -129,6 +138,9 @@ def _check_name(ref: ModelRef) -> bool:
                 f"{local} is not a model folder" if local.is_dir() else f"there is no folder {local}",
                 hint="local-dir: takes a folder with open_clip_config.json and a weight file beside it",
             )
+        for path in local.iterdir():
+            if path.exists() and not path.is_dir():
+                check_regular_file(path, error=ConfigError)
         return False
     if ref.name.startswith(HF_HUB):
         return False

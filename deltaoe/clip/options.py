@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
 from deltaoe.options import EXPERT, MODEL, Option, Options
 
+TEMPLATE = "a photo of a {}."  # of zero-shot prompts, unless another is asked for
 MODEL_VARIABLE, PRETRAINED_VARIABLE = "DELTAOE_MODEL", "DELTAOE_PRETRAINED"
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -25,6 +26,8 @@ class ModelOptions(Options):
             fastest.
         device: where to compute.
         offline: never contact a network.
+        sample_range: which samples of more than eight bits are black and white; None for that of the cache or detector
+            at hand, else ``auto``.
     """
 
     model: Annotated[
@@ -55,6 +58,15 @@ class ModelOptions(Options):
             panel=EXPERT,
         ),
     ] = "auto"
+
+    sample_range: Annotated[
+        str | None,
+        Option(
+            "Black and white of 16-bit and floating-point images: auto (found per file), LOW..HIGH, or bits:12.",
+            panel=EXPERT,
+            unset="that of the cache or detector at hand, else auto",
+        ),
+    ] = None
 
     @property
     def asked(self) -> str | None:

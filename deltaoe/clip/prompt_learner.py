@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from deltaoe.clip.prompt_suffixes import Suffixes, learned_vector_ids
+from deltaoe.clip.prompt_tokens import PromptTokens, Tokenizer, prompt_of
 from deltaoe.clip.text_tower import TextTower
 from deltaoe.errors import ConfigError
 
@@ -19,8 +21,6 @@ Position = Literal["end", "middle", "front"]
 Precision = Literal["fp32", "bf16", "fp16"]
 POSITIONS: tuple[Position, ...] = ("end", "middle", "front")
 _AUTOCAST: dict[Precision, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-Tokenizer = Callable[[list[str]], Tensor]
 
 
 class PromptLearner(nn.Module):
@@ -52,6 +52,7 @@ class PromptLearner(nn.Module):
         position: where the class's name stands.
         class_specific: whether each class has its own context.
         precision: arithmetic of the tower.
+        tokens: what the tower reads of the K prompts; None unless they were made of names.
 
     Raises:
         ConfigError: an unknown position or precision, or ``chunk`` < 1.
@@ -96,6 +97,7 @@ class PromptLearner(nn.Module):
             max_tokens=tower.tokens_at_once,
         )
         self._sos = tower.embed([sos]).detach()
+        self.tokens: PromptTokens | None = None
 
     @classmethod
     def for_names(
@@ -111,34 +113,50 @@ class PromptLearner(nn.Module):
     ) -> PromptLearner:
         """A learner whose prompts are the tokenised ``class_names`` with the given context.
 
+        A prompt that is longer than the tower reads is cut at the end of the class's name, as zero-shot prompts are
+        cut. :attr:`tokens` says which.
+
         Raises:
-            ConfigError: a prompt is longer than the tower reads; or as for the class itself.
+            ConfigError: a prompt is longer than the tower reads, and the context is more than half of that; or as for
+                the class itself.
         """
         if position == "end":
             # With the full stop, as one text: "!" and "." are one token.
-            rows = tower.up_to_eot(tokenizer([f"{name}." for name in class_names]))
-            stop: list[int] = []
+            texts, stop = [prompt_of("{}.", name) for name in class_names], []
         else:
-            rows = tower.up_to_eot(tokenizer(list(class_names)))
+            texts = [prompt_of("{}", name) for name in class_names]
             stop = tower.up_to_eot(tokenizer(["."]))[0][1:-1]
-        longest = max(range(len(rows)), key=lambda i: len(rows[i]))
-        tokens = context.shape[-2] + len(rows[longest]) + len(stop)
-        if tokens > tower.context_length:
+        read = PromptTokens.of(texts, tokenizer)
+        rows = tower.up_to_eot(tokenizer(texts))
+        length = context.shape[-2]
+        lengths = np.where(read.lengths > 0, read.lengths, list(map(len, rows))) + length + len(stop)
+        longest = int(lengths.argmax())
+        if lengths[longest] > tower.context_length and 2 * length > tower.context_length:
             raise ConfigError(
-                f"the prompt for class {class_names[longest]!r} has {tokens} tokens, "
+                f"the prompt for class {class_names[longest]!r} has {lengths[longest]} tokens, "
                 f"the model reads {tower.context_length}",
                 hint="shorten --context-length, or rename the class with deltaoe extract --classes FILE",
             )
-        return cls(
+        names = [row[1:-1][: tower.context_length - length - len(stop) - 2] for row in rows]
+        learner = cls(
             tower,
             rows[0][0],
-            [row[1:-1] for row in rows],
+            names,
             [*stop, rows[0][-1]],
             context,
             position=position,
             chunk=chunk,
             precision=precision,
         )
+        first: dict[tuple[int, ...], int] = {}
+        learner.tokens = PromptTokens(
+            first=np.array(
+                [first.setdefault(tuple(name), i) for i, name in enumerate(names)], dtype=np.int64
+            ),
+            lengths=np.where(lengths > tower.context_length, lengths, 0),
+            limit=tower.context_length,
+        )
+        return learner
 
     def forward(self) -> Tensor:
         """Text features of all classes, (K, D) unit rows, float32; differentiable in :attr:`context`."""

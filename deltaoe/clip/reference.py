@@ -74,6 +74,15 @@ class ModelRef:
         """The folder of a ``local-dir:`` model; None for others."""
         return Path(self.name.removeprefix(LOCAL_DIR)) if self.name.startswith(LOCAL_DIR) else None
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether loading it may ask another machine: anything but a folder or a weight file of this one."""
+        if self.local_folder is not None:
+            return self.name.removeprefix(LOCAL_DIR).startswith(
+                ("//", "\\\\")
+            )  # a folder of another computer
+        return not (self.pretrained and os.path.isabs(self.pretrained) and os.path.isfile(self.pretrained))
+
     def fingerprint(self) -> str:
         """A text that changes when the weights behind this name may have changed, for reuse of cached features.
 

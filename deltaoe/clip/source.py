@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from deltaoe.clip.choice import model_here, moved, remember_place
+from deltaoe.clip.choice import model_here, moved, remember_place, trusted_model
 from deltaoe.clip.options import ModelOptions
-from deltaoe.errors import ConfigError, MismatchError, ModelError
+from deltaoe.clip.prompt_tokens import PromptTokens
+from deltaoe.errors import ConfigError, MismatchError, ModelError, StoreError
+from deltaoe.images.sample_range import AUTO, canonical_range
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import PRECISIONS, keep_freed_memory, native_precision, resolve_device
 from deltaoe.store.feature_space import UNNAMED, FeatureSpace
 from deltaoe.store.feature_store import FeatureStore
+from deltaoe.store.text_cache import load_tokens, prompts_key, save_tokens
 from deltaoe.store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -56,6 +61,7 @@ class ModelSource:
         self._named = options.reference(default or ("" if options.asked else model_here(workspace, on)))
         self.ref = self._named if options.asked else moved(self._named, workspace)
         self._workspace = workspace
+        self._asked = options.asked is not None
         self._device = options.device
         self._offline = options.offline
         self._on = on
@@ -63,6 +69,7 @@ class ModelSource:
         self._owner = owner
         self._precision = None if options.precision == "auto" else options.precision
         self._dtype = dtype
+        self._sample_range = None if options.sample_range is None else canonical_range(options.sample_range)
         self._clip: FrozenClip | None = None
 
     def known_space(self) -> FeatureSpace | None:
@@ -88,7 +95,8 @@ class ModelSource:
         """The space that this model last had here, in the precision and type asked for."""
         spaces = self._workspace.state().get("spaces", {})
         place = self.ref.fingerprint()
-        keys = [place] + [f"{place} {p} {t}" for p in PRECISIONS for t in _DTYPES]
+        ways = [_way(p, t, self._wanted("sample_range") or AUTO) for p in PRECISIONS for t in _DTYPES]
+        keys = [place] + [f"{place} {way}" for way in ways]
         for key in keys:
             remembered = spaces.get(key)
             space = self._workspace.known_space(remembered) if isinstance(remembered, str) else None
@@ -97,13 +105,14 @@ class ModelSource:
                 for wanted, had in (
                     (self._wanted("precision"), space.precision),
                     (self._wanted("dtype"), space.dtype),
+                    (self._wanted("sample_range"), space.sample_range),
                 )
             ):
                 return space
         return None
 
-    def _wanted(self, what: Literal["precision", "dtype"]) -> str | None:
-        asked: str | None = self._precision if what == "precision" else self._dtype
+    def _wanted(self, what: Literal["precision", "dtype", "sample_range"]) -> str | None:
+        asked = {"precision": self._precision, "dtype": self._dtype, "sample_range": self._sample_range}[what]
         if asked is None and self._expected is not None and not self._expected.is_imported:
             return str(getattr(self._expected, what))
         return asked
@@ -122,12 +131,17 @@ class ModelSource:
         """The loaded model.
 
         Raises:
-            ConfigError, ModelError: it cannot be found or loaded.
+            ConfigError, ModelError: it cannot be found or loaded, or only a file names it (see
+                :func:`~deltaoe.clip.choice.trusted_model`).
             MismatchError: its feature space is not the expected one.
         """
         if self._clip is None:
             if self._expected is not None and self._expected.is_imported:
                 self._check_named(self._expected.model)
+            if not self._asked:
+                trusted_model(
+                    self.ref, self._workspace, "a data set here" if self._expected is None else self._owner
+                )
             from deltaoe.clip.frozen import FrozenClip
 
             device = resolve_device(self._device)
@@ -139,6 +153,7 @@ class ModelSource:
                 or (cached.precision if cached else None)
                 or native_precision(device)
             )
+            sample_range = self._wanted("sample_range") or (cached.sample_range if cached else AUTO)
             self._on(
                 Event(
                     "Loading model",
@@ -152,6 +167,7 @@ class ModelSource:
                     self.ref,
                     device,
                     precision=precision,
+                    sample_range=sample_range,
                     offline=self._offline,
                     notify=lambda sentence: self._on(Event("Loading model", message=sentence)),
                 )
@@ -168,12 +184,39 @@ class ModelSource:
                     raise
         return self._clip
 
-    def remember(self) -> None:
-        """Note the model's folder in the workspace, and its space if it is loaded, for runs that need not load it."""
+    def prompt_tokens(self, prompts: Sequence[str]) -> PromptTokens:
+        """What the model reads of K prompts, from the workspace if it was asked before; the model is not loaded.
+
+        Raises:
+            ConfigError, ModelError: the model's tokenizer cannot be found or loaded.
+            MismatchError: the model's feature space is not the expected one.
+        """
+        space, key = self.known_space(), prompts_key(prompts)
+        path = None if space is None else self._workspace.text_file(space, f"{key}.tokens")
+        stored = None if path is None else load_tokens(path, len(prompts))
+        if stored is not None:
+            return PromptTokens(*stored)
         if self._clip is not None:
-            space, place = self.space(), self.ref.fingerprint()
-            named = {place: space.id, f"{place} {space.precision} {space.dtype}": space.id}
-            self._workspace.remember_in("spaces", named)
+            tokenizer = self._clip.tokenizer
+        else:
+            # Imported here: it loads torch.
+            from deltaoe.clip.loading import load_tokenizer
+
+            tokenizer = load_tokenizer(self.ref, offline=self._offline)
+        tokens = PromptTokens.of(prompts, tokenizer)
+        if path is not None:
+            with contextlib.suppress(StoreError):  # only a cache
+                save_tokens(path, tokens.first, tokens.lengths, tokens.limit)
+        return tokens
+
+    def remember(self) -> None:
+        """Note the model's folder in the workspace, and its space, for runs that need not load it."""
+        space, place = self.known_space(), self.ref.fingerprint()
+        if space is not None and not space.is_imported:
+            way = _way(space.precision, space.dtype, space.sample_range)
+            self._workspace.remember_in("spaces", {place: space.id, f"{place} {way}": space.id})
+        if self._clip is not None and self.ref.is_remote:  # and was named, or it would not be loaded
+            self._workspace.note_named_model(str(self.ref))
         remember_place(self.ref, self.known_space(), self._workspace)
 
     def _check_named(self, model: str) -> None:
@@ -196,6 +239,12 @@ class ModelSource:
             self._compare_imported(found, self._expected)
         elif found.id != self._expected.id:
             same = str(self._named) == self._expected.model
+            if dataclasses.replace(found, sample_range=self._expected.sample_range).id == self._expected.id:
+                raise MismatchError(
+                    f"{self._owner} was made with --sample-range {self._expected.sample_range}, not "
+                    f"{found.sample_range}",
+                    hint="leave --sample-range out to use it, or extract and tune again",
+                )
             raise MismatchError(
                 f"{self._owner} was made with {self._expected.model}, not with {self.ref}: "
                 + "; ".join(found.differences(self._expected)),
@@ -211,3 +260,8 @@ class ModelSource:
                 f"{self.ref} makes {found.dim}",
                 hint=f"use --model {expected.model}, or import the features with --model {self.ref} if that made them",
             )
+
+
+def _way(precision: str, dtype: str, sample_range: str) -> str:
+    """How the same weights make different features; without the range where that is found per file."""
+    return f"{precision} {dtype}" + ("" if sample_range == AUTO else f" {sample_range}")

@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 
 from deltaoe.discovery.discover import Discovery
-from deltaoe.errors import ConfigError, DataError, os_reason
+from deltaoe.errors import ConfigError, DataError
+from deltaoe.files import read_small_file
 from deltaoe.filing.plan import Item
-from deltaoe.images.lists import read_list
+from deltaoe.images.lists import Wanted, read_list
 
 
 def chosen_groups(words: str | None, found: Discovery) -> dict[int, str]:
@@ -62,13 +63,10 @@ def listed_items(path: Path) -> list[Item]:
     Raises:
         DataError: it cannot be read, has no classes, or is no table of paths.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as cause:
-        raise DataError(f"cannot read {path}: {os_reason(cause)}", hint="check the path") from cause
+    data = read_small_file(path)
     suffix = path.suffix.lower() if path.suffix.lower() in (".csv", ".tsv") else ".csv"
     exported = b"verdict" in re.split(rb'[,;\t"\r\n]+', data.split(b"\n", 1)[0])
-    listed = read_list(str(path), data, suffix, ("group",) if exported else ("class",))
+    listed = read_list(str(path), data, suffix, Wanted(only=("group" if exported else "class",)))
     named = [(one, name) for one, name in zip(listed.paths, listed.classes or (), strict=False) if name]
     if not named:
         raise DataError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deltaoe.discovery.discover import Discovery
+from deltaoe.images.cells import path_cell, text_cell
 from deltaoe.store.atomic import replacing
 
 COLUMNS = (
@@ -16,6 +17,7 @@ COLUMNS = (
     *("looks_like", "looks_like_cosine", "score", "p_value"),
 )
 CSV_START = ",".join(COLUMNS[:6])
+_PATHS = ("path", "duplicate_of")
 _DECIMALS = 6  # of cosines
 
 
@@ -87,7 +89,8 @@ def json_value(found: Discovery) -> dict[str, Any]:
 def write_csv(found: Discovery, path: Path) -> None:
     """Write :func:`records` as CSV, atomically; its paths lead from the file's folder.
 
-    It is a list of images with classes, which ``deltaoe extract`` reads.
+    It is a list of images with classes, which ``deltaoe extract`` reads. Names and paths are written by
+    :mod:`deltaoe.images.cells`, so that no spreadsheet takes them for a formula.
 
     Raises:
         StoreError: the file cannot be written.
@@ -99,10 +102,12 @@ def write_csv(found: Discovery, path: Path) -> None:
         out = csv.writer(file)
         out.writerow(COLUMNS)
         for record in records(found, path.parent):
-            out.writerow([_cell(record[name]) for name in COLUMNS])
+            out.writerow([_cell(name, record[name]) for name in COLUMNS])
 
 
-def _cell(value: Any) -> str:
+def _cell(name: str, value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, str):
+        return path_cell(value) if name in _PATHS else text_cell(value)
     return f"{value:.9g}" if isinstance(value, float) else str(value)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from deltaoe.clip.imagenet import imagenet_names
-from deltaoe.errors import DataError, ModelError
+from deltaoe.errors import DataError
+from deltaoe.images.cells import text_cell
+from deltaoe.images.imagenet import imagenet_folders, synset_names
 from deltaoe.images.inputs import find_files
 from deltaoe.images.labels import tidy
 from deltaoe.progress import Event, OnEvent
@@ -61,35 +61,17 @@ def select_class_folders(
     ):
         table = csv.writer(out)
         table.writerow(("path", "class"))
-        table.writerows((os.path.abspath(file), name) for file, name in rows)
+        table.writerows((os.path.abspath(file), text_cell(name)) for file, name in rows)
     return os.fspath(path)
 
 
 def _class_of(classes: Classes, folders: set[str]) -> Callable[[str], str | None]:
     """The function that maps a folder to the name of its class, or to None where the folder is left out."""
     if classes == "imagenet":
-        numbers, names = imagenet_folders(), imagenet_names()
+        ids, words = imagenet_folders(), synset_names()
         # ImageNet-V2 counts its folders in the order of the classes.
-        counted = {str(i) for i in range(len(names))} <= folders
-        by_folder = dict(zip(map(str, range(len(names))) if counted else numbers, names, strict=True))
+        counted = {str(i) for i in range(len(ids))} <= folders
+        by_folder = {str(i) if counted else wordnet_id: words[wordnet_id] for i, wordnet_id in enumerate(ids)}
         return lambda folder: by_folder.get(folder, tidy(folder)) if folder else None
     by_name = {name.casefold(): name for name in classes.values()}
     return lambda folder: classes.get(folder, by_name.get(tidy(folder).casefold()))
-
-
-def imagenet_folders() -> tuple[str, ...]:
-    """The 1,000 WordNet numbers that ImageNet's folders are named by, in the order of the classes.
-
-    Raises:
-        ModelError: the installed timm, which open_clip needs, does not have them in the expected file.
-    """
-    package = importlib.util.find_spec("timm")
-    try:
-        folder = Path((package.submodule_search_locations or [])[0]) if package else Path()
-        text = (folder / "data" / "_info" / "imagenet_synsets.txt").read_text("ascii")
-    except (OSError, IndexError) as cause:
-        raise ModelError(
-            "this version of timm has no list of ImageNet's folders",
-            hint="name the class folders in words, or a list with a column class: --id LIST.csv",
-        ) from cause
-    return tuple(text.split())

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.clip.source import ModelSource
-from deltaoe.errors import DataError
+from deltaoe.errors import DataError, counted_failures
 from deltaoe.extraction.extract import extract
 from deltaoe.extraction.options import ExtractOptions, IngestOptions
 from deltaoe.functional.sampling import few_shot_split
+from deltaoe.images.class_names import in_words
 from deltaoe.progress import OnEvent
 from deltaoe.scoring.detector import Detector
 from deltaoe.store.dataset import DataSet
@@ -55,7 +56,10 @@ class ImageSet:
             raise DataError(
                 f"{self.name}: {self.data.title} has no classes", hint="it needs one folder per class"
             )
-        index = {name: i for i, name in enumerate(class_names)}
+        # A detector may have been made before its classes' WordNet ids were put into words, or of kept ids.
+        index = {
+            name: i for names in (in_words(class_names).names, class_names) for i, name in enumerate(names)
+        }
         missing = [name for name in self.data.class_names if name not in index]
         if missing:
             listed = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
@@ -82,8 +86,9 @@ def load_image_set(
         assert data is not None  # noqa: S101 - only asked without a name it may be None
         return ImageSet(name, data, workspace.features_of(data), 0, ())
     result = extract(given, workspace, ExtractOptions(ingest=ingest), on, source=source, keep=False)
-    notes = (f"{name}: {len(result.failed)} files could not be used",) if result.failed else ()
-    return ImageSet(name, result.data, workspace.features_of(result.data), len(result.failed), notes)
+    notes = [f"{name}: {counted_failures(result.failed)} could not be used"] if result.failed else []
+    notes += [f"{name}: {said}" for said in result.names_said]
+    return ImageSet(name, result.data, workspace.features_of(result.data), len(result.failed), tuple(notes))
 
 
 def load_image_sets(

@@ -14,6 +14,7 @@ from deltaoe.errors import ConfigError, os_reason
 from deltaoe.evaluation.class_lists import Classes
 from deltaoe.evaluation.options import KNOWN
 from deltaoe.evaluation.results import MEAN
+from deltaoe.files import read_small_file
 
 ProtocolKind = Literal["fixed", "leave-one-domain-out", "class-split"]
 # The tables' names for the image sets that a protocol itself makes.
@@ -94,7 +95,7 @@ def load(wanted: str) -> Protocol:
         if wanted in _shipped_names():
             text = resources.files("deltaoe").joinpath("protocols", f"{wanted}.toml").read_text("utf-8")
         elif wanted.endswith(".toml"):
-            text = Path(wanted).read_text("utf-8")
+            text = read_small_file(wanted, error=ConfigError).decode("utf-8")
         else:
             close = difflib.get_close_matches(wanted, _shipped_names(), n=1)
             raise ConfigError(

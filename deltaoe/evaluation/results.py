@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deltaoe.data_frame import categorical, data_frame
+from deltaoe.images.cells import text_cell
 from deltaoe.short_repr import counted, listed, number_of_notes, short_repr
 from deltaoe.store.atomic import replacing
 
@@ -175,7 +176,9 @@ def json_rows(columns: Sequence[str], rows: Iterable[object]) -> list[dict[str, 
 
 
 def _csv_cell(value: Any) -> Any:
-    """A number with six decimals, empty for NaN; anything else as it is."""
+    """A number with six decimals, empty for NaN; a text so that no spreadsheet runs it; anything else as it is."""
+    if isinstance(value, str):
+        return text_cell(value)
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6f}"
     return value

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deltaoe.clip.source import ModelSource
-from deltaoe.errors import ConfigError
+from deltaoe.errors import ConfigError, DataError
 from deltaoe.evaluation.averaging import mean_measurements
 from deltaoe.evaluation.conclusions import with_conclusions
 from deltaoe.evaluation.evaluate import source_for
@@ -30,6 +30,7 @@ from deltaoe.evaluation.protocol import SOURCE, Protocol
 from deltaoe.evaluation.results import Evaluation, Measurement
 from deltaoe.evaluation.splits import EvaluationImages, Split, splits
 from deltaoe.evaluation.zero_shot_detectors import WITH_IMAGES, ZERO_SHOT, with_shots
+from deltaoe.files import read_small_file
 from deltaoe.functional.gallery import Gallery
 from deltaoe.progress import Event, OnEvent
 from deltaoe.scoring.detector import Detector
@@ -50,6 +51,7 @@ METHODS: Mapping[str, TuningOptions | Evidence] = {
 }
 # To be raised when stored runs no longer mean what new ones would.
 _RUN_FORMAT = 5
+_DIGEST = "sha256"  # entry of a stored run with the digest of the others
 
 
 def run_tuned(
@@ -153,12 +155,15 @@ class RunResult:
     def read(cls, path: Path) -> RunResult | None:
         """The stored result of a finished run; None if there is none or it cannot be used, so that it is run again."""
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
+            stored = json.loads(read_small_file(path))
             if stored["format"] != _RUN_FORMAT:
+                return None
+            # Results of earlier versions have no digest.
+            if (digest := stored.pop(_DIGEST, None)) is not None and digest != _whole_digest(stored):
                 return None
             rows = [Measurement(**row) for row in stored["rows"]]
             return cls(str(stored["title"]), [str(note) for note in stored["notes"]], rows)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (DataError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
 
@@ -198,7 +203,8 @@ class MethodRun:
                 "seed": self.split.seed,
                 "detector": {"digest": detector.digest, "settings": dict(detector.settings)},
             }
-            write_json(path, about | dataclasses.asdict(result))
+            whole = json.loads(json.dumps(about | dataclasses.asdict(result)))  # as a reader will see it
+            write_json(path, {**whole, _DIGEST: _whole_digest(whole)})
         return result
 
     def _detector_key(self) -> str:
@@ -206,7 +212,7 @@ class MethodRun:
         prompts = self.options.prompts
         background = dataclasses.asdict(prompts.background)
         if (source := prompts.background.source) and (path := Path(source)).is_file():
-            background["content"] = hashlib.sha256(path.read_bytes()).hexdigest()
+            background["content"] = hashlib.sha256(read_small_file(path)).hexdigest()
         key: dict[str, Any] = {"data": self.split.training_digest(), "background": background}
         if isinstance(self.tuning, str):
             key["prompts"] = [self.tuning, prompts.template, prompts.temperature, prompts.top_c]
@@ -291,6 +297,11 @@ class MethodRun:
         return RunResult(detector.score_title, missing, rows)
 
 
+def _whole_digest(value: object) -> str:
+    """The SHA-256 of a JSON value, hexadecimal."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def _digest(value: object) -> str:
     """The first 24 hexadecimal digits of the SHA-256 of a JSON value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:24]
+    return _whole_digest(value)[:24]

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from deltaoe.clip.source import ModelSource
+from deltaoe.errors import DataError
 from deltaoe.evaluation.galleries import GalleryImages
 from deltaoe.evaluation.splits import Split
 from deltaoe.progress import OnEvent
@@ -16,6 +17,7 @@ from deltaoe.scoring.options import LISTED_BACKGROUND, ZERO_SHOT_BACKGROUND, Pro
 from deltaoe.scoring.zero_shot import calibrate, detector_of_text_features, zero_shot_detector
 from deltaoe.scoring.zero_shot_images import fitting_rows, image_detector, with_images_of
 from deltaoe.store.dataset import DataSet
+from deltaoe.store.feature_space import UNNAMED
 from deltaoe.store.workspace import Workspace
 from deltaoe.tuning.data import draw_from
 from deltaoe.tuning.image_side import drawn_images
@@ -57,6 +59,11 @@ def prompts_of(
     if data.text_features is not None and prompts.template is None:
         space = workspace.known_space(data.space_id)
         return detector_of_text_features(data.class_names, data.text_features, space, prompts)
+    if data.model == UNNAMED and not can_encode(data, workspace):
+        raise DataError(
+            f"the classes of {data.title} can have no prompts: it was imported without its model and text features",
+            hint="leave --detector zero-shot out, or import the classes' text features with the images'",
+        )
     background = LISTED_BACKGROUND if with_images else ZERO_SHOT_BACKGROUND
     return zero_shot_detector(data.class_names, prompts, source, workspace, on, background)
 

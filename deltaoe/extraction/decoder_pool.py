@@ -1,4 +1,4 @@
-"""A pool of decoder processes, any of which may crash: a crash costs the file that caused it, and nothing else."""
+"""A pool of decoder processes, any of which may crash or hang: that costs the file that caused it, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from deltaoe.errors import first_line
 from deltaoe.extraction.decoder_processes import DecoderProcess, NotStartedError
 from deltaoe.extraction.decoding_jobs import Decode, Job, Outcome, try_decode
+from deltaoe.extraction.kept_process import keep_process, kept_process
 
 _ATTEMPTS = 2  # to start a process
 _LATER_ATTEMPTS = 10  # once one has started: what prevents another is then likely to pass
@@ -22,25 +23,29 @@ class DecoderPool:
 
     Args:
         decode: the decoding function; it can be pickled.
+        seconds: how long a picture may take, per view; None for as long as it likes.
 
     Attributes:
         start_problem: why no process can be started; empty while they can. If set, the calling threads decode.
     """
 
-    def __init__(self, decode: Decode) -> None:
+    def __init__(self, decode: Decode, seconds: float | None = None) -> None:
         self.start_problem = ""
-        self._decode = decode
+        self._decode, self._seconds = decode, seconds
         self._lock = threading.Lock()
-        self._closed = self._any_started = False
+        self._closed = threading.Event()
+        self._any_started = False
         self._idle: list[DecoderProcess] = []
         self._all: set[DecoderProcess] = set()
         self._gate = _Gate()
+        self._watch: threading.Thread | None = None
 
     def decode(self, jobs: Sequence[Job]) -> list[Outcome]:
         """The outcome of each job.
 
-        The file on which a process ended is tried once more, in a new process and while no other process works. So a
-        file is blamed neither for a process that was killed from outside nor for memory that other files took.
+        The file on which a process ended, or took too long, is tried once more, in a new process and while no other
+        process works. So a file is blamed neither for a process that was killed or stopped from outside nor for
+        memory and time that other files took.
 
         Raises:
             RuntimeError: the pool was closed meanwhile.
@@ -61,12 +66,21 @@ class DecoderPool:
         return outcomes
 
     def close(self) -> None:
-        """Kill all processes, whatever they do. A thread that waits for one gets an exception."""
+        """End all processes, whatever they do. A thread that waits for one gets an exception.
+
+        One that is idle is kept for the next pool of this program.
+        """
         with self._lock:
-            self._closed = True
+            self._closed.set()
+            if self._idle:
+                kept = self._idle.pop()
+                self._all.discard(kept)
+                keep_process(kept)
             processes = list(self._all)
         for process in processes:
             process.end()
+        if self._watch is not None:
+            self._watch.join()
 
     def _retry_alone(self, job: Job) -> Outcome:
         """The outcome of a job on which a process has ended once."""
@@ -76,7 +90,7 @@ class DecoderPool:
                 # In a new process: an idle one may have been killed together with the first.
                 self._decode_in(self._new_process(), [job], outcomes)
         except _EndedError as cause:
-            return Outcome(None, f"the decoder crashed on this file ({cause})", True)
+            return Outcome(None, str(cause), True)
         except NotStartedError:  # not in this process, which the file may end too
             return Outcome(None, "the decoder ended on this file, and cannot be started again")
         return outcomes[0]
@@ -84,16 +98,19 @@ class DecoderPool:
     def _decode_in(self, process: DecoderProcess, jobs: Sequence[Job], outcomes: list[Outcome]) -> None:
         """Decode in this process, which is idle afterwards. Raises _EndedError if it has ended."""
         try:
-            process.decode(jobs, outcomes)
+            process.decode(jobs, outcomes, self._seconds)
         except (OSError, EOFError, ValueError) as cause:
             self._remove(process)
-            raise _EndedError(process.end(patience=1.0)) from cause
+            how = process.end(patience=1.0)
+            if process.overdue:
+                raise _EndedError(f"not decoded within {self._seconds:g} seconds") from cause
+            raise _EndedError(f"the decoder crashed on this file ({how})") from cause
         with self._lock:
             self._idle.append(process)
 
     def _idle_or_new_process(self) -> DecoderProcess:
         with self._lock:
-            if self._idle and not self._closed:
+            if self._idle and not self._closed.is_set():
                 return self._idle.pop()
         return self._new_process()
 
@@ -111,14 +128,17 @@ class DecoderPool:
 
     def _start_process(self) -> DecoderProcess:
         with self._lock:
-            if self._closed:
+            if self._closed.is_set():
                 raise RuntimeError("the pool of decoder processes is closed")
             try:
                 decode = pickle.dumps(self._decode)
-                process = DecoderProcess()
+                process = kept_process() or DecoderProcess()
             except Exception as cause:  # there may be no Python to start, or no memory
                 raise NotStartedError(first_line(cause)) from cause
             self._all.add(process)
+            if self._watch is None and self._seconds is not None:
+                self._watch = threading.Thread(target=self._end_overdue, name="deltaoe-watch", daemon=True)
+                self._watch.start()
         try:
             process.set_function(decode)
         except NotStartedError:
@@ -127,13 +147,22 @@ class DecoderPool:
         self._any_started = True
         return process
 
+    def _end_overdue(self) -> None:
+        """Kill processes that take too long, until the pool is closed."""
+        pause = min(1.0, (self._seconds or 1.0) / 4)
+        while not self._closed.wait(pause):
+            with self._lock:
+                processes = list(self._all)
+            for process in processes:
+                process.end_if_overdue()
+
     def _remove(self, process: DecoderProcess) -> None:
         with self._lock:
             self._all.discard(process)
 
 
 class _EndedError(Exception):
-    """A process ended on the first job without an outcome; the message is its exit code or signal."""
+    """A process ended on the first job without an outcome; the message says how, in words for the file's problem."""
 
 
 class _Gate:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from io import BufferedReader, BufferedWriter
@@ -44,9 +45,16 @@ class NotStartedError(Exception):
 
 
 class DecoderProcess:
-    """A running decoder process, which one thread at a time may use."""
+    """A running decoder process, which one thread at a time may use.
+
+    Attributes:
+        deadline: when it must have answered, by the monotonic clock; None while nothing is expected of it.
+        overdue: whether it was killed because it had not.
+    """
 
     def __init__(self) -> None:
+        self.deadline: float | None = None
+        self.overdue = False
         self._process = subprocess.Popen(
             [
                 sys.executable,
@@ -63,7 +71,7 @@ class DecoderProcess:
         self._from = cast("BufferedReader", self._process.stdout)
 
     def set_function(self, decode: bytes) -> None:
-        """Send the pickled decoding function, and wait until the process has loaded it.
+        """Send the pickled function to decode with from now on, and wait until the process has loaded it.
 
         Raises:
             NotStartedError: the process gave no answer or could not load the function. It has ended.
@@ -85,23 +93,55 @@ class DecoderProcess:
             self.end()
             raise NotStartedError(problem)
 
-    def decode(self, jobs: Sequence[Job], outcomes: list[Outcome]) -> None:
+    def decode(self, jobs: Sequence[Job], outcomes: list[Outcome], seconds: float | None) -> None:
         """Decode the jobs in order; the outcome of each is appended to ``outcomes`` as soon as it is there.
+
+        Args:
+            jobs: what to decode.
+            outcomes: takes the outcomes.
+            seconds: how long each view of a job may take, as :meth:`end_if_overdue` judges it; None for ever.
 
         Raises:
             OSError, EOFError, ValueError: the process has ended or answers nonsense; it died on the first job
                 without an outcome.
         """
         heads = [(job.digest.hex(), job.views, len(job.data)) for job in jobs]
-        send(self._to, heads, *(job.data for job in jobs))
-        for _ in jobs:
-            shape, problem, lasting = receive(self._from)
-            pixels = None
-            if shape is not None:
-                pixels = np.empty(shape, np.uint8)
-                if self._from.readinto(pixels.reshape(-1).data) != pixels.nbytes:
-                    raise EOFError
-            outcomes.append(Outcome(pixels, problem, lasting))
+        try:
+            self._expect_answer(jobs[0], seconds)
+            send(self._to, heads, *(job.data for job in jobs))
+            for job in jobs:
+                self._expect_answer(job, seconds)
+                shape, problem, lasting, notes = receive(self._from)
+                pixels = None
+                if shape is not None:
+                    pixels = np.empty(shape, np.uint8)
+                    if self._from.readinto(pixels.reshape(-1).data) != pixels.nbytes:
+                        raise EOFError
+                outcomes.append(Outcome(pixels, problem, lasting, tuple(notes)))
+        finally:
+            self.deadline = None
+
+    def _expect_answer(self, job: Job, seconds: float | None) -> None:
+        self.deadline = None if seconds is None else time.monotonic() + seconds * max(1, len(job.views))
+
+    def end_if_overdue(self) -> None:
+        """Kill it if its deadline has passed; another thread than the one that waits for it calls this."""
+        deadline = self.deadline
+        if deadline is not None and time.monotonic() > deadline:
+            self.overdue = True
+            self._process.kill()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it runs no more."""
+        return self._process.poll() is not None
+
+    def let_go(self) -> None:
+        """Forget it, in a fork of the process that started it: nothing is sent, and nobody waits for it."""
+        self._process.returncode = 0  # so that Python does not warn about a child that is another's
+        for stream in (self._to, self._from):
+            with suppress(OSError):
+                stream.close()
 
     def end(self, *, patience: float = 0.0) -> str:
         """Wait ``patience`` seconds for the process to end, then kill it; return its exit code or signal in words."""
@@ -123,6 +163,8 @@ class DecoderProcess:
 def serve() -> None:
     """The program of a decoder process: decode the jobs that come on standard input until it is closed.
 
+    A message is either the length of a pickled decoding function, which follows, or a list of jobs for the last one.
+
     Answers go to the standard output that the process was started with; whatever else is printed goes nowhere.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -134,15 +176,18 @@ def serve() -> None:
         Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE), encoding="ascii")
     ignore_pillow_warnings()
     with suppress(EOFError, BrokenPipeError):  # the calling process has ended
-        code = read_exactly(source, receive(source))
-        try:
-            decode = pickle.loads(code)  # noqa: S301 - from the process that started this
-        except Exception as cause:
-            send(target, first_line(cause))
-            return
-        send(target, "")
         while True:
-            jobs = [(head, read_exactly(source, head[2])) for head in receive(source)]
+            heads = receive(source)
+            if isinstance(heads, int):
+                code = read_exactly(source, heads)
+                try:
+                    decode = pickle.loads(code)  # noqa: S301 - from the process that started this
+                except Exception as cause:
+                    send(target, first_line(cause))
+                    return
+                send(target, "")
+                continue
+            jobs = [(head, read_exactly(source, head[2])) for head in heads]
             for (digest, views, _), data in jobs:
                 outcome = try_decode(decode, data, bytes.fromhex(digest), tuple(views))
                 if outcome.pixels is None:

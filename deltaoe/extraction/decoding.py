@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import warnings
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-from deltaoe.errors import first_line
 from deltaoe.extraction.decoder_pool import DecoderPool
 from deltaoe.extraction.decoding_jobs import Decode, Outcome, ignore_pillow_warnings, try_decode
-from deltaoe.extraction.decoding_window import DecodingWindow, FileContent, FileJob, Picture
-from deltaoe.images.decode import ImageError, read_bytes
+from deltaoe.extraction.decoding_window import DecodingWindow, FileJob, Picture
+from deltaoe.extraction.reading import READERS, read_file
 from deltaoe.runtime import usable_cpus
 
-_FEW_FILES = 64  # threads have decoded fewer before the first process has loaded Pillow and NumPy
-_READERS = 8  # threads; they wait for disks and networks rather than for a CPU
 _CHUNK_FILES = 8  # per message to a process
 
 
@@ -33,14 +28,15 @@ def pictures(
     *,
     workers: int,
     ahead: int,
+    seconds: float | None = None,
     notify: Callable[[str], None] = _silent,
 ) -> Generator[Picture, None, None]:
     """Read files and decode those with new content, ahead of the caller and in the order of ``items``.
 
     A content is decoded once: a later copy of it is yielded without pixels, and with the same problem if there is one.
-    No exception of ``decode`` ends the run, nor does a crash of its process. A file is blamed for a crash only if a
-    process dies on it twice, the second time while no other process works. Close the generator to stop early: what
-    has not started is dropped.
+    No exception of ``decode`` ends the run, nor does a crash of its process, nor a file that takes too long. A file is
+    blamed for either only if it happens twice, the second time while no other process works. Close the generator to
+    stop early: what has not started is dropped.
 
     Args:
         items: numbers of files, taken as needed.
@@ -49,27 +45,32 @@ def pictures(
             known. Called in the order of ``items``.
         decode: from (bytes of the file, digest, view indices) to (V, H, W, 3). It can be pickled, and raises
             ImageError.
-        workers: number of decoder processes; 0 for threads of this process, which also decode if there are few files.
+        workers: number of decoder processes, fewer where there are few files; 0 for threads of this process, which a
+            file can end or stop.
         ahead: files between being read and being yielded, at most; fewer where files are large.
+        seconds: how long a process may take for a picture, per view; None for as long as it likes.
         notify: called with a sentence if processes cannot be started, and threads take their place.
     """
     remaining = iter(items)
-    first = list(itertools.islice(remaining, _FEW_FILES))
     threads = workers or usable_cpus()
-    pool = DecoderPool(decode) if workers and len(first) == _FEW_FILES else None
+    first = list(itertools.islice(remaining, threads * _CHUNK_FILES))
+    pool = None
+    if workers:
+        threads = max(1, min(workers, -(-len(first) // _CHUNK_FILES)))
+        pool = DecoderPool(decode, seconds)
 
     def decode_chunk(jobs: list[FileJob]) -> list[Outcome]:
         if pool is not None:
             return pool.decode(jobs)
         return [try_decode(decode, job.data, job.digest, job.views) for job in jobs]
 
-    readers = ThreadPoolExecutor(_READERS, thread_name_prefix="deltaoe-read")
+    readers = ThreadPoolExecutor(READERS, thread_name_prefix="deltaoe-read")
     decoders = ThreadPoolExecutor(threads, thread_name_prefix="deltaoe-decode")
     window = DecodingWindow(
         itertools.chain(first, remaining),
         path_of,
         views_to_decode,
-        lambda path: readers.submit(_read, path),
+        lambda path: readers.submit(read_file, path),
         lambda jobs: decoders.submit(decode_chunk, jobs),
         ahead=max(1, ahead),
         chunk_files=1 if pool is None else _CHUNK_FILES,
@@ -91,14 +92,3 @@ def pictures(
             pool.close()
         decoders.shutdown(wait=True, cancel_futures=True)
         readers.shutdown(wait=True, cancel_futures=True)
-
-
-def _read(path: str) -> FileContent:
-    """A file's content; no exception ends the run."""
-    try:
-        data = read_bytes(Path(path))
-    except ImageError as cause:
-        return FileContent(b"", b"", str(cause))
-    except Exception as cause:  # a zero byte in a path, or no memory
-        return FileContent(b"", b"", f"cannot be read: {first_line(cause)}")
-    return FileContent(data, hashlib.sha256(data).digest(), "")

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltaoe.errors import first_line
-from deltaoe.images.decode import ImageError
+from deltaoe.images.decode import ImageError, MissingSupportError
+from deltaoe.images.geometry import Views
 
-# From (bytes of a file, their SHA-256, indices of V views) to pixels (V, H, W, 3); raises ImageError.
-Decode = Callable[[bytes, bytes, tuple[int, ...]], NDArray[np.uint8]]
+# From (bytes of a file, their SHA-256, indices of V views) to pixels (V, H, W, 3), perhaps with notes; or ImageError.
+Decode = Callable[[bytes, bytes, tuple[int, ...]], NDArray[np.uint8] | Views]
 
 _LONGEST_HEAD = 2**24  # bytes; four letters of text, read as a length, are more
 
@@ -38,11 +39,13 @@ class Outcome(NamedTuple):
         pixels: (V, H, W, 3) uint8; None where there is a problem, or nothing was to be decoded.
         problem: why the file is no usable picture; empty otherwise.
         lasting: whether the problem lies in the bytes, so that another try would fail as well.
+        notes: what is to be said of the picture, short phrases.
     """
 
     pixels: NDArray[np.uint8] | None
     problem: str = ""
     lasting: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def try_decode(decode: Decode, data: bytes, digest: bytes, views: tuple[int, ...]) -> Outcome:
@@ -53,9 +56,11 @@ def try_decode(decode: Decode, data: bytes, digest: bytes, views: tuple[int, ...
         'cannot be decoded: ZeroDivisionError: division by zero'
     """
     try:
-        return Outcome(decode(data, digest, views))
+        found = decode(data, digest, views)
+        pixels, notes = found if isinstance(found, Views) else (found, ())
+        return Outcome(pixels, notes=notes)
     except ImageError as cause:
-        return Outcome(None, str(cause) or "not a usable picture", True)
+        return Outcome(None, str(cause) or "not a usable picture", not isinstance(cause, MissingSupportError))
     except MemoryError:
         return Outcome(None, "too large for this machine's memory")
     except Exception as cause:

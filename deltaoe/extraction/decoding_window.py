@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltaoe.extraction.decoding_jobs import Outcome
+from deltaoe.images.walk import Observed
 
 _MAX_FILE_BYTES = _MAX_PIXEL_BYTES = 128 * 2**20  # in memory; a single file beyond that is admitted alone
 _EXPECTED_VIEW_BYTES = 2**20  # until the first view is decoded: more than any CLIP's input takes
@@ -30,6 +31,8 @@ class Picture(NamedTuple):
         views: indices of the V views.
         problem: why the file is no usable picture; empty otherwise.
         lasting: whether the problem lies in the bytes, so that it can be recorded.
+        seen: how the file was observed; None if it could not be read, or changed meanwhile: nothing can be recorded.
+        notes: what is to be said of the picture, where it was decoded; short phrases.
     """
 
     item: int
@@ -38,14 +41,20 @@ class Picture(NamedTuple):
     views: tuple[int, ...]
     problem: str
     lasting: bool
+    seen: Observed | None
+    notes: tuple[str, ...] = ()
 
 
 class FileContent(NamedTuple):
-    """A file's bytes and their SHA-256; or why it cannot be read, and both are empty."""
+    """A file's bytes, their SHA-256, and how it was observed; or why it cannot be read, and the others are empty.
+
+    The observation is also None if the file changed while it was read.
+    """
 
     data: bytes
     digest: bytes
     problem: str
+    seen: Observed | None
 
 
 @dataclass(slots=True)
@@ -63,6 +72,7 @@ class FileJob:
         decoding: the outcomes of its chunk, while they are awaited.
         original: an earlier job of the same content, for whose outcome this copy waits.
         outcome: the result, once there is one.
+        seen: how the file was observed when it was read.
     """
 
     item: int
@@ -75,6 +85,7 @@ class FileJob:
     decoding: Future[list[Outcome]] | None = None
     original: FileJob | None = None
     outcome: Outcome | None = None
+    seen: Observed | None = None
 
     @property
     def is_read(self) -> bool:
@@ -137,12 +148,12 @@ class DecodingWindow:
             wait(pending, return_when=FIRST_COMPLETED)
         self._jobs.popleft()
         self._pixel_bytes -= job.pixel_bytes
-        pixels, problem, lasting = job.outcome
+        pixels, problem, lasting, notes = job.outcome
         job.outcome = Outcome(None, problem, lasting)  # for copies; the pixels are the caller's now
         if job.original is not None and job.original.outcome is not None:
-            problem, lasting = job.original.outcome[1:]
+            problem, lasting = job.original.outcome[1:3]
         views = () if pixels is None else job.views
-        return Picture(job.item, job.digest, pixels, views, problem, lasting)
+        return Picture(job.item, job.digest, pixels, views, problem, lasting, job.seen, notes)
 
     def _start_reading(self) -> None:
         """Admit files to the window as long as there is room."""
@@ -185,7 +196,7 @@ class DecodingWindow:
 
     def _look_at(self, job: FileJob, content: FileContent) -> None:
         """Decide what becomes of a file that has been read: a problem, a copy, to be decoded, or nothing to do."""
-        data, job.digest, problem = content
+        data, job.digest, problem, job.seen = content
         self._file_bytes += len(data) - job.file_bytes  # it may have grown since its size was asked for
         job.file_bytes = len(data)
         original = None if problem else self._originals.get(job.digest)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
+from deltaoe.clip.class_notes import class_notes
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError
-from deltaoe.extraction.changes import fingerprint_of, remember_folders
+from deltaoe.extraction.changes import fingerprint_of, out_of_sight, remember_folders
 from deltaoe.extraction.ingest import Ingested, ingest
 from deltaoe.extraction.layout_words import (
     about_lost_classes,
@@ -20,18 +21,22 @@ from deltaoe.extraction.layout_words import (
     readings,
 )
 from deltaoe.extraction.options import ExtractOptions
-from deltaoe.images.detection import detect_layout, folder_of, places
+from deltaoe.extraction.picture_notes import picture_notes
+from deltaoe.images.class_names import in_words, relabelled, unreadable_names
+from deltaoe.images.classes_file import ClassesFile
+from deltaoe.images.detection import detect_layout
 from deltaoe.images.inputs import FileList, Ignored, find_files
 from deltaoe.images.labels import (
     Labelling,
     check_name,
     label_paths,
     label_table,
-    read_classes_csv,
 )
 from deltaoe.images.layout import TABLE, Layout, levels_of
+from deltaoe.images.lists import Wanted
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.short_repr import number_of_notes, short_repr
+from deltaoe.store.atomic import gone
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.sentences import current_before, replaced_current
 from deltaoe.store.workspace import Workspace
@@ -46,14 +51,16 @@ class ExtractResult:
         encoded: number of images that went through the model in this run.
         reused: number of images whose files were not opened. Those neither encoded nor reused were known by content
             under another path.
-        failed: path and reason of each file that is no usable image.
+        failed: path and reason of each file that is no usable image, and of each folder, with ``/`` at the end, that
+            cannot be listed.
         ignored: numbers of files and folders that were passed over, by reason.
         images_per_class: number of images by class name, in class order.
         unlabelled: number of images without a class.
         views: number of augmented views that every image has.
         precision: arithmetic of the image tower, ``fp32``, ``bf16`` or ``fp16``.
-        assumed: sentences on what the folders were taken for, and what else they could mean.
+        assumed: sentences on what folders and columns of lists were taken for, and what else folders could mean.
         notes: sentences that warn the user.
+        names_said: those of them about class names that were put into words.
     """
 
     data: DataSet
@@ -67,6 +74,7 @@ class ExtractResult:
     precision: str
     assumed: list[str]
     notes: list[str]
+    names_said: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
         """The data set, and how many images were encoded, were there already, and failed."""
@@ -111,46 +119,75 @@ def extract(
     options.check()
     check_name(options.name)
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
-    renames = read_classes_csv(options.classes) if options.classes else {}
+    renames = ClassesFile.read(options.classes) if options.classes else None
     source = source or ModelSource(options.model, workspace, on=on, dtype=options.dtype)
     folders = fingerprint_of(given)  # before the walk: what comes later shows
-    files = find_files(given, stdin=stdin, on_found=lambda n: on(Event("Listing files", n)))
+    files = find_files(
+        given,
+        stdin=stdin,
+        on_found=lambda n: on(Event("Listing files", n)),
+        wanted=Wanted(labels=options.layout in (None, "table"), label_column=options.label_column),
+    )
     prefixes = _prefixes(files)
     paths = _prefixed(files, prefixes)
     layout = options.layout or (TABLE if files.classes is not None else detect_layout(paths))
-    found = labelling = _label(files, paths, layout, renames)  # fails on a wrong CSV before the hours of work
-    _check_fits(found, paths)
+    found = labelling = _label(files, paths, layout, renames)
+    _check_fits(found, paths)  # like a wrong table, before the hours of work
     result = ingest(files, workspace, source, on, options.ingest)
     source.remember()  # also where all was cached, and only this note was lost
     usable = files
     if len(result.rows) < len(files):
         usable, paths = files.part(result.rows), [paths[row] for row in result.rows]
-        labelling = _label(usable, paths, layout, _with_images(renames, paths, layout))
+        labelling = _label(usable, paths, layout, found.renames)
+    names, names_said = in_words(
+        labelling.class_names,
+        keep=set(labelling.renames.values()),
+        keep_ids=options.keep_ids,
+        otherwise=("" if layout == TABLE else "--classes FILE names them otherwise, ")
+        + "--keep-ids keeps the ids",
+    )
+    in_ids, labelling = labelling, relabelled(labelling, names)
     data = _data_set(given, usable, labelling, result, str(source.ref), options.name)
-    notes = []
+    notes: list[str] = []
     if keep:
         before = current_before(workspace)
+        notes = out_of_sight(data, workspace, files.unlisted)
         workspace.save_dataset(data)
         remember_folders(workspace, data, folders)
-        notes = replaced_current(before, data, workspace)
+        notes += _about_names(data, source) + replaced_current(before, data, workspace)
+        if not workspace.listing(data).exists():
+            raise gone(workspace.listing(data))
+    result.store.check_there(result.digests)
     counts = Counter(labelling.class_of.tolist())
     return ExtractResult(
         data=data,
         encoded=result.encoded,
         reused=result.reused,
-        failed=[(files.relative[i], reason) for i, reason in result.failed.items()],
+        failed=[
+            *((files.relative[i], reason) for i, reason in result.failed.items()),
+            *((one.relative, one.reason) for one in files.unlisted),
+        ],
         ignored=files.ignored,
         images_per_class={name: counts[i] for i, name in enumerate(labelling.class_names)},
         unlabelled=counts[-1],
         views=result.store.views(result.digests),
         precision=result.store.space.precision,
-        assumed=[*(() if options.layout else layout_taken(paths, layout)), *about_splits(data)],
+        assumed=[
+            *files.assumed,
+            *(() if options.layout else layout_taken(paths, layout)),
+            *about_splits(data),
+        ],
         notes=[
-            *odd_classes(paths, labelling),
-            *about_lost_classes(files, prefixes, found, labelling),
+            *files.notes,
+            *found.notes,
+            *odd_classes(paths, in_ids),
+            *about_lost_classes(files, prefixes, found, in_ids),
             *_notes(data, files.ignored),
+            *names_said,
+            *picture_notes(usable.relative, result.notes),
             *notes,
         ],
+        names_said=names_said,
     )
 
 
@@ -171,10 +208,15 @@ def _prefixed(files: FileList, starts: Sequence[str]) -> Sequence[str]:
     return [starts[root] + path for root, path in zip(files.root_of, files.relative, strict=True)]
 
 
-def _label(files: FileList, paths: Sequence[str], layout: Layout, renames: dict[str, str]) -> Labelling:
+def _label(
+    files: FileList,
+    paths: Sequence[str],
+    layout: Layout,
+    renames: ClassesFile | Mapping[str, str] | None,
+) -> Labelling:
     """Each file's class, domain and split, from its folders or from a table's columns."""
     if layout != TABLE:
-        return label_paths(paths, layout, renames)
+        return _with_columns(label_paths(paths, layout, renames), files)
     if files.classes is None:
         raise ConfigError(
             "--layout table needs classes from a table", hint="a .csv with columns path and class is one"
@@ -183,7 +225,19 @@ def _label(files: FileList, paths: Sequence[str], layout: Layout, renames: dict[
         raise ConfigError(
             "--classes renames folders, but the classes come from a table", hint="leave one of them out"
         )
-    return label_table(files.classes, files.domains)
+    return label_table(files.classes, files.domains, files.splits)
+
+
+def _with_columns(labelling: Labelling, files: FileList) -> Labelling:
+    """The labelling by folders, with the domains and splits that lists say."""
+    if files.domains is None and files.splits is None:
+        return labelling
+    listed = label_table([""] * len(files), files.domains, files.splits)
+    if files.domains is not None:
+        labelling = replace(labelling, domain_names=listed.domain_names, domain_of=listed.domain_of)
+    if files.splits is not None:
+        labelling = replace(labelling, split_names=listed.split_names, split_of=listed.split_of)
+    return labelling
 
 
 def _data_set(
@@ -240,14 +294,6 @@ def _check_fits(labelling: Labelling, paths: Sequence[str]) -> None:
     )
 
 
-def _with_images(renames: dict[str, str], paths: Sequence[str], layout: Layout) -> dict[str, str]:
-    """The renames of folders that still have an image; one whose files all failed is no mistake of the user's."""
-    if not renames or layout == TABLE:
-        return renames
-    left = {place.folder for place in places(set(map(folder_of, paths)), layout).values()}
-    return {folder: name for folder, name in renames.items() if folder in left}
-
-
 def _notes(data: DataSet, ignored: Ignored) -> list[str]:
     notes = []
     if ignored.repeated:
@@ -256,11 +302,22 @@ def _notes(data: DataSet, ignored: Ignored) -> list[str]:
         notes.append(
             "no class folders found: the images are stored, but tune and score need classes from somewhere"
         )
-    folded = Counter(name.casefold() for name in data.class_names)
-    twins = sorted(name for name in data.class_names if folded[name.casefold()] > 1)
-    if twins:
-        notes.append(
-            f"classes that differ in case only, and have the same prompt: {', '.join(twins)} "
-            "(--classes FILE can join them)"
-        )
     return notes
+
+
+def _about_names(data: DataSet, source: ModelSource) -> list[str]:
+    """Sentences about class names that the model cannot read as words, or cannot tell apart."""
+    if not data.labelled:
+        return []
+    table = data.layout == "table"
+    remedy = (
+        "Change the names in the list."
+        if table
+        else "--classes FILE (rows folder,name) renames or joins them."
+    )
+    # That all classes are dates is said of the layout.
+    dates = set(unreadable_names(data.class_names).values()) == {"dates"}
+    unread = (
+        "Where there are enough images, tune and score rely on images alone (--evidence text asks the names)."
+    )
+    return class_notes(data.class_names, source, remedy=remedy, unread=None if dates else unread)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,14 +16,16 @@ import numpy.typing as npt
 
 from deltaoe.clip.choice import encodes_anew
 from deltaoe.clip.source import ModelSource
-from deltaoe.errors import DataError
+from deltaoe.errors import DataError, StoreError
+from deltaoe.extraction.file_states import FileStates, Keep, recorded_states
+from deltaoe.extraction.kept_process import start_early
 from deltaoe.extraction.options import IngestOptions
+from deltaoe.extraction.review import Review, review
 from deltaoe.images.inputs import FileList
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import usable_cpus
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.feature_writer import StoreWriter
-from deltaoe.store.shards import NO_DIGEST
 from deltaoe.store.store_index import FileRecord
 from deltaoe.store.workspace import Workspace
 from deltaoe.threads import spinning_little
@@ -50,6 +52,7 @@ class Ingested:
         failed: index and reason of each other file, ascending.
         encoded: number of images that went through the model in this run.
         reused: number of images whose features were there, and whose files were not opened.
+        notes: position among the usable images → what is to be said of that picture, short phrases.
     """
 
     store: FeatureStore
@@ -58,28 +61,7 @@ class Ingested:
     failed: dict[int, str]
     encoded: int
     reused: int
-
-
-@dataclass
-class FileStates:
-    """What is known of each of N files so far.
-
-    Attributes:
-        digests: (N, 32) uint8, SHA-256 of the usable images.
-        usable: (N,) whether the file is an image whose features are in the store.
-        problems: index and reason of files that cannot be used.
-        encoded: number of images that went through the model.
-    """
-
-    digests: Digests
-    usable: npt.NDArray[np.bool_]
-    problems: dict[int, str] = field(default_factory=dict)
-    encoded: int = 0
-
-    def set_usable(self, i: int, digest: bytes) -> None:
-        """Note that the features of a file's content are stored, or about to be."""
-        self.digests[i] = np.frombuffer(digest, dtype=np.uint8)
-        self.usable[i] = True
+    notes: dict[int, tuple[str, ...]]
 
 
 @spinning_little()
@@ -92,8 +74,9 @@ def ingest(
 ) -> Ingested:
     """Make sure that the store holds features of every usable image among ``files``.
 
-    A file whose path, size and modification time are as recorded is not opened. A file whose content is known under
-    another path is read but not decoded. Features reach the disk every few seconds; Ctrl-C keeps what is done.
+    A file that is unchanged is not opened. A file whose content is known, under its own path or another, is read but
+    not decoded; features that were imported make no content known. Features reach the disk every few seconds; Ctrl-C
+    keeps what is done.
 
     Args:
         files: N files.
@@ -111,19 +94,29 @@ def ingest(
     options.check()
     store = source.store()
     keys = workspace.file_keys(files)
-    states, unknown = recorded_states(files, keys, store, options)
+
+    def keep(records: dict[int, FileRecord]) -> None:
+        _keep_observations(records, keys, workspace, store, on)
+
+    states, unknown, reviewed = known_states(files, keys, store, options, keep, on)
     described = workspace.known_space(store.space.id) is not None
     if len(unknown) or (states.usable.any() and not described):  # the writer restores a lost description
         workspace.check_writable()
+        if len(unknown) and options.workers != 0:
+            start_early()
         source.clip()
         if source.space().id != store.space.id:  # the weights behind the name have changed
             store = workspace.store(source.space())
-            states, unknown = recorded_states(files, keys, store, options)
+            states, unknown, reviewed = known_states(files, keys, store, options, keep, on)
         if len(unknown) and (sentence := encodes_anew(workspace, store.space)):
             on(Event(_STAGE, message=sentence))
-    reused = int(np.count_nonzero(states.usable))
-    if len(unknown) or (reused and not described):
+    if reviewed.sentence:
+        on(Event(_STAGE, message=reviewed.sentence))
+    keep({i: record for i in reviewed.same.tolist() if (record := store.file(keys[i])) is not None})
+    known = int(np.count_nonzero(states.usable))
+    if len(unknown) or (known and not described):
         with store.writer() as writer:
+            writer.replace(reviewed.replaced)
             EncodingRun(files, keys, writer, states, on, options).encode(unknown, source.clip())
         source.remember()
     if len(files) and not states.usable.any():
@@ -141,36 +134,44 @@ def ingest(
         digests=states.digests[rows],
         failed=dict(sorted(states.problems.items())),
         encoded=states.encoded,
-        reused=reused,
+        reused=known - states.reread,
+        notes=store.notes.of(states.digests[rows]),
     )
 
 
-def recorded_states(
-    files: FileList, keys: Sequence[bytes], store: FeatureStore, options: IngestOptions
-) -> tuple[FileStates, npt.NDArray[np.int64]]:
-    """The files' states by the store's records, and the indices of files that must be read.
+def known_states(
+    files: FileList,
+    keys: Sequence[bytes],
+    store: FeatureStore,
+    options: IngestOptions,
+    keep: Keep,
+    on: OnEvent,
+) -> tuple[FileStates, npt.NDArray[np.int64], Review]:
+    """As :func:`recorded_states`, where files that the present rule for pixels shows otherwise are not known."""
+    before = store.recorded_before(keys)  # what is recorded below is recorded under the present rule
+    states, unknown = recorded_states(files, keys, store, options, keep, on)
+    reviewed = review(files, before, states)
+    return states, states.forget(reviewed.again, unknown), reviewed
 
-    Args:
-        files: N files.
-        keys: N names that they are recorded under.
-        store: has the records.
-        options: which views are needed, and whether files that failed are read again.
-    """
-    recorded = store.files(keys)
-    unchanged, failed = recorded.unchanged(files.size, files.mtime_ns), recorded.failed
-    unreadable = np.zeros(len(files), dtype=bool)
-    unreadable[list(files.problems)] = True
-    usable = unchanged & ~failed
-    for view in range(options.views + 1):
-        usable[usable] = store.has(recorded.digest[usable], view)
-    usable &= ~unreadable
-    failed &= unchanged & ~unreadable
-    if options.retry_failed:
-        failed[:] = False
-    digests = np.zeros((len(files), 32), dtype=np.uint8)
-    digests[usable] = recorded.digest[usable]
-    problems = dict(files.problems) | {int(i): recorded.problem[int(i)] for i in np.flatnonzero(failed)}
-    return FileStates(digests, usable, problems), np.flatnonzero(~usable & ~failed & ~unreadable)
+
+def _keep_observations(
+    records: dict[int, FileRecord],
+    keys: Sequence[bytes],
+    workspace: Workspace,
+    store: FeatureStore,
+    on: OnEvent,
+) -> None:
+    """Record files that were only read again. Where that cannot be done the run goes on: it needs nothing of it."""
+    if not records:
+        return
+    try:
+        workspace.check_writable()
+        with store.writer() as writer:
+            for i, record in records.items():
+                writer.add(keys[i], record)
+    except StoreError as cause:
+        said = f"that {len(records):,} files hold what is on record cannot be noted, they are read again next time"
+        on(Event(_STAGE, message=f"{said}: {cause}"))
 
 
 class EncodingRun:
@@ -200,6 +201,7 @@ class EncodingRun:
         self._batch_rows = 0
         self._batch_digests: set[bytes] = set()
         self._done = 0
+        self._changing = 0  # files that changed while they were read
 
     def encode(self, indices: npt.NDArray[np.int64], clip: FrozenClip) -> None:
         """Read, decode and encode the files of these indices."""
@@ -216,8 +218,9 @@ class EncodingRun:
             indices.tolist(),
             self._files.path,
             self._missing_views,
-            clip.geometry.decode,
+            clip.geometry.decode_noted,
             workers=workers,
+            seconds=self._options.image_seconds or None,
             ahead=2 * encoder.batch_size + 8 * max(1, workers),
             notify=notify,
         )
@@ -238,6 +241,8 @@ class EncodingRun:
                 done = f"{self._done} of {len(indices)} new files are done"
                 notify(f"stopping: {done}, the last of them are being stored")
                 raise
+        if self._changing:
+            notify(f"{self._changing} files changed while they were read: the next run reads them again")
 
     def _missing_views(self, digest: bytes) -> tuple[int, ...]:
         """Indices of a content's views that are neither in the store nor in the batch."""
@@ -245,11 +250,14 @@ class EncodingRun:
             return ()
         return tuple(v for v in range(self._options.views + 1) if not self._writer.has(digest, v))
 
-    def _record(self, picture: Picture) -> FileRecord:
-        """The store's record of a file: size, modification time, and content or problem."""
-        files, i = self._files, picture.item
-        digest = NO_DIGEST if picture.problem else picture.digest
-        return FileRecord(files.size[i], files.mtime_ns[i], digest, picture.problem)
+    def _record(self, picture: Picture) -> None:
+        """Record how a file was observed when it was read, with its content or problem."""
+        if picture.seen is None:
+            self._changing += 1
+        else:
+            size, modified, changed, inode = picture.seen
+            record = FileRecord(size, modified, picture.digest, picture.problem, changed, inode)
+            self._writer.add(self._keys[picture.item], record)
 
     def _add(self, picture: Picture) -> None:
         """Record a file that failed or whose features are stored; put any other into the batch."""
@@ -258,10 +266,10 @@ class EncodingRun:
             self._states.problems[i] = picture.problem
             self._done += 1
             if picture.lasting:
-                self._writer.add(self._keys[i], self._record(picture))
+                self._record(picture)
         elif picture.pixels is None and picture.digest not in self._batch_digests:
             self._states.set_usable(i, picture.digest)
-            self._writer.add(self._keys[i], self._record(picture))
+            self._record(picture)
             self._done += 1
         else:
             # Copies, too: a file must not be recorded before the features of its content are.
@@ -277,13 +285,12 @@ class EncodingRun:
         features = encoder(np.concatenate(decoded)) if decoded else np.zeros((0, 0), np.float32)
         start = 0
         for picture in batch:
-            record = self._record(picture)
-            if picture.pixels is None:
-                self._writer.add(self._keys[picture.item], record)
-            else:
+            if picture.pixels is not None:
                 stop = start + len(picture.views)
-                self._writer.add(self._keys[picture.item], record, features[start:stop], picture.views)
+                self._writer.add_features(picture.digest, features[start:stop], picture.views)
+                self._writer.note(picture.digest, picture.notes)
                 start = stop
                 self._states.encoded += 1
+            self._record(picture)
             self._states.set_usable(picture.item, picture.digest)
             self._done += 1

@@ -12,6 +12,8 @@ from deltaoe.images.layout import Layout, check_layout
 from deltaoe.options import EXPERT, Option, Options, Unset
 
 MAX_VIEWS = 1000
+# The largest picture that is accepted takes a few seconds, in any format.
+IMAGE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,11 @@ class IngestOptions(Options):
     Attributes:
         views: augmented views per image to keep beside the picture itself.
         retry_failed: read files again that failed before.
+        recheck: read every file again, whatever its size and times are.
         batch_size: pictures per model call, None for the device's usual; halved where memory runs out.
         workers: processes that decode, 0 for threads of this one, None for one per usable CPU.
+        image_seconds: how long a process may take to decode an image, per view, before the image counts as failed; 0
+            for as long as it likes. Threads have no limit.
     """
 
     views: Annotated[
@@ -34,6 +39,9 @@ class IngestOptions(Options):
         ),
     ] = 0
     retry_failed: Annotated[bool, Option("Read files again that failed before.")] = False
+    recheck: Annotated[
+        bool, Option("Read every file again, also those whose size, times and inode are as recorded.")
+    ] = False
     batch_size: Annotated[
         int | None,
         Option(
@@ -54,6 +62,14 @@ class IngestOptions(Options):
             hint="or auto",
         ),
     ] = None
+    image_seconds: Annotated[
+        float,
+        Option(
+            "Give an image up that is not decoded within so many seconds; 0 waits for ever.",
+            panel=EXPERT,
+            at_least=0,
+        ),
+    ] = IMAGE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -62,7 +78,9 @@ class ExtractOptions(Options):
 
     Attributes:
         layout: what the folders mean; None to recognise it.
-        classes: a CSV file that names class folders.
+        classes: a table that names class folders.
+        keep_ids: do not name classes in words that are WordNet ids.
+        label_column: title of the column of a list's classes, or ``none`` for the folders; None to find it.
         name: of the data set.
         model: which model.
         ingest: how files become features.
@@ -77,7 +95,16 @@ class ExtractOptions(Options):
             auto=True,
         ),
     ] = None
-    classes: Annotated[Path | None, Option("CSV with rows folder,name: class names for folders.")] = None
+    classes: Annotated[Path | None, Option("Table with rows folder,name: class names for folders.")] = None
+    keep_ids: Annotated[
+        bool, Option("Keep WordNet ids (n02084071) as class names; they are named in words otherwise (dog).")
+    ] = False
+    label_column: Annotated[
+        str | None,
+        Option(
+            "The column of a list that holds the classes; none: folders say them.", unset="found by its title"
+        ),
+    ] = None
     name: Annotated[str, Option("Name the data set, to find it as data:NAME.")] = ""
     model: Annotated[ModelOptions, Unset("model", f"that of the features here, else {DEFAULT_MODEL}")] = (
         field(default_factory=ModelOptions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -12,12 +13,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO, get_args
 
-from deltaoe.errors import DataError, os_reason
+from deltaoe.errors import DataError
+from deltaoe.files import read_small_file
 from deltaoe.filing.plan import Mode
 from deltaoe.store.atomic import cannot_write
 
 _FORMAT = 1
 _START = "deltaoe_undo"
+_CHECK = "check"  # entry of a line with the digest of the others; lines of earlier versions have none
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class UndoWriter:
         self._write({"folder": folder})
 
     def _write(self, line: dict[str, Any]) -> None:
-        self._file.write(json.dumps(line) + "\n")  # ASCII: file names of any bytes and line ends are escaped
+        self._file.write(_line(line))
         self._file.flush()
 
 
@@ -99,7 +102,7 @@ def new_undo_list(folder: Path, mode: Mode, folders: list[str]) -> Iterator[Undo
     path = folder / f"deltaoe-undo-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}.jsonl"
     try:
         with path.open("x", encoding="ascii") as file:
-            file.write(json.dumps({_START: _FORMAT, "mode": mode, "made": now.isoformat()}) + "\n")
+            file.write(_line({_START: _FORMAT, "mode": mode, "made": now.isoformat()}))
             writer = UndoWriter(path, file)
             for made in folders:
                 writer.add_folder(made)
@@ -120,21 +123,17 @@ def read_undo_list(path: Path) -> UndoList:
     Raises:
         DataError: it cannot be read, or is no undo list.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):  # a device never ends
-        raise _no_list(path)
     try:
-        lines = path.read_text(encoding="ascii").split("\n")
-    except OSError as cause:
-        raise DataError(f"cannot read {path}: {os_reason(cause)}", hint="check the path") from cause
+        lines = read_small_file(path).decode("ascii").split("\n")
     except UnicodeDecodeError as cause:
         raise _no_list(path) from cause
-    head = _parsed(path, lines[0])
+    head = _parsed(path, 1, lines[0])
     if head.get(_START) != _FORMAT or head.get("mode") not in get_args(Mode):
         raise _no_list(path)
     entries: list[Entry] = []
     folders: list[str] = []
-    for line in lines[1:-1]:
-        found = _parsed(path, line)
+    for number, line in enumerate(lines[1:-1], start=2):
+        found = _parsed(path, number, line)
         try:
             if "folder" in found:
                 folders.append(_path(found["folder"]))
@@ -156,13 +155,29 @@ def _path(value: object) -> str:
     return value
 
 
-def _parsed(path: Path, line: str) -> dict[str, Any]:
+def _line(values: dict[str, Any]) -> str:
+    """A line of the list, in ASCII: file names of any bytes and line ends are escaped."""
+    return json.dumps({**values, _CHECK: _digest(values)}) + "\n"
+
+
+def _digest(values: dict[str, Any]) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of a line's entries."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
+    """The entries of a line, compared with its digest if it has one."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as cause:
         raise _no_list(path) from cause
     if not isinstance(value, dict):
         raise _no_list(path)
+    if (check := value.pop(_CHECK, None)) is not None and check != _digest(value):
+        raise DataError(
+            f"{path}, line {number}: it has changed since it was written",
+            hint="put the file in that line back by hand, remove the line, and run it again for the others",
+        )
     return value
 
 

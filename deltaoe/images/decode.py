@@ -1,44 +1,113 @@
 """From the bytes of an image file to RGB pixels.
 
-``DECODE_POLICY`` is part of a feature space's identity: whoever changes the pixels of any file must change that number.
+Whoever changes the pixels of any file must change ``deltaoe.images.decode_policy``.
 """
 
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from deltaoe.errors import first_line, os_reason
+from deltaoe.images.high_depth import HighDepth, UnusualLayoutError, high_depth, tiff_samples, tiff_size
+from deltaoe.images.kinds import AVIF, HEAD_BYTES, HEIC, recognise
+from deltaoe.images.repair import cannot_hold, mended
+from deltaoe.images.sample_range import AUTO, Range, find_range, fixed_range, to_8_bit
 
-DECODE_POLICY = 1
 MAX_MEGAPIXELS = 178  # where Pillow itself begins to call a file a decompression bomb
+MAX_FILE_BYTES = 2 * 2**30  # more than that many megapixels of 16-bit RGB take, unpacked
+_LARGE_FILE_BYTES = 64 * 2**20  # of which the first bytes are looked at before the others
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class ImageError(Exception):
     """A file is no usable picture. The message is the reason, in a few words that fit into a table cell."""
 
 
+class MissingSupportError(ImageError):
+    """A file is a picture of a kind that another installation of this program reads."""
+
+
+class Decoded(NamedTuple):
+    """A picture, and what is to be said of it.
+
+    Attributes:
+        image: RGB.
+        notes: what was assumed or mended, one short phrase each.
+    """
+
+    image: Image.Image
+    notes: tuple[str, ...] = ()
+
+
 def read_bytes(path: Path) -> bytes:
     """The bytes of a file.
 
     Raises:
-        ImageError: it cannot be read. Such a reason (permissions, a disk that is not there) may pass and says nothing
-            about the content.
+        ImageError: it cannot be read, or is too large to be. The first kind of reason (permissions, a disk that is not
+            there) may pass and says nothing about the content.
     """
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > _LARGE_FILE_BYTES:
+                head = file.read(HEAD_BYTES)
+                _check_large(size, head)
+                return head + _at_most(file.read(MAX_FILE_BYTES + 1 - len(head)))
+            return _at_most(file.read(MAX_FILE_BYTES + 1))
     except OSError as cause:
         raise ImageError(os_reason(cause)) from cause
 
 
+def _check_large(size: int, head: bytes) -> None:
+    """Refuse a large file that is no picture or too large for one, before it is read. Raises ImageError."""
+    kind = recognise(head)
+    if kind is not None and kind.group != "picture":
+        raise ImageError(kind.reason)
+    if size > MAX_FILE_BYTES:
+        raise ImageError(
+            f"{size / 2**30:.1f} GiB, over the limit of {MAX_FILE_BYTES // 2**30} GiB for one image file"
+        )
+    if not head.strip(b"\0"):
+        raise ImageError("not an image, or of an unknown kind")
+
+
+def _at_most(data: bytes) -> bytes:
+    if len(data) > MAX_FILE_BYTES:  # it grew, or tells no size
+        raise ImageError(f"over the limit of {MAX_FILE_BYTES // 2**30} GiB for one image file")
+    return data
+
+
 def decode(data: bytes) -> Image.Image:
+    """The picture of :func:`decode_noted`, without its notes. Raises ImageError likewise."""
+    return decode_noted(data).image
+
+
+def decode_noted(data: bytes, sample_range: str = AUTO) -> Decoded:
     """The RGB picture that a viewer would show for the bytes of an image file.
 
-    EXIF orientation is applied; 16-bit and floating-point grey is scaled to 8 bit; transparency is laid on white;
-    palettes go through RGBA; CMYK and others are converted by Pillow; an animation is its first frame.
+    EXIF orientation is applied; samples of more than eight bits are shown in a range that is found per file or given;
+    transparency is laid on white; palettes go through RGBA; CMYK and others are converted by Pillow; an animation is
+    its first frame. A file with damaged metadata or without its last bytes is read as :mod:`deltaoe.images.repair`
+    says.
+
+    Args:
+        data: the file's bytes.
+        sample_range: as :func:`~deltaoe.images.sample_range.canonical_range` writes it.
 
     Raises:
         ImageError: it is no picture, a broken one, or one of more than ``MAX_MEGAPIXELS``.
@@ -46,26 +115,110 @@ def decode(data: bytes) -> Image.Image:
     if not data:
         raise ImageError("empty file")
     _register_heif()
+    shown = fixed_range(sample_range)
+    try:
+        return _decoded(data, shown)
+    except (ImageError, Image.DecompressionBombError, MemoryError) as cause:
+        raise _as_image_error(cause, data) from cause
+    except Exception as cause:  # decoders meet hostile bytes with whatever their arithmetic raises
+        try:
+            found = mended(data, lambda repaired: _decoded(repaired, shown).image)
+        except Exception:
+            found = None
+        if found is None:
+            raise _as_image_error(cause, data) from cause
+        return Decoded(found[0], (found[1],))
+
+
+def _as_image_error(cause: BaseException, data: bytes) -> ImageError:
+    if isinstance(cause, ImageError):
+        return cause
+    if isinstance(cause, Image.DecompressionBombError):
+        return ImageError(f"over the limit of {MAX_MEGAPIXELS} megapixels")
+    if isinstance(cause, MemoryError):
+        return ImageError("too large for this machine's memory")
+    if isinstance(cause, UnusualLayoutError):
+        return ImageError(str(cause))
+    kind = recognise(data[:HEAD_BYTES])
+    if isinstance(cause, UnidentifiedImageError):
+        if kind is None:
+            return ImageError("not an image, or of an unknown kind")
+        if kind not in (HEIC, AVIF):
+            return ImageError(kind.reason)
+        if ".heic" in Image.registered_extensions() if kind == HEIC else features.check("avif"):
+            return ImageError(f"broken image: {kind.name} that cannot be opened")
+        return MissingSupportError(kind.reason)
+    return ImageError(f"broken image: {first_line(cause, 120)}")
+
+
+def _decoded(data: bytes, shown: Range | None) -> Decoded:
+    """The picture in a file. Raises ImageError, or whatever Pillow raises."""
     try:
         image = Image.open(io.BytesIO(data))
-        if image.width * image.height > MAX_MEGAPIXELS * 1_000_000:
-            raise ImageError(
-                f"{image.width}×{image.height} pixels, over the limit of {MAX_MEGAPIXELS} megapixels"
-            )
-        if image.format == "EPS":  # Pillow would run Ghostscript on it
-            raise ImageError("PostScript is a program, not a picture")
-        image.load()
-        return _to_rgb(_upright(image))
-    except UnidentifiedImageError as cause:
-        raise ImageError("not an image, or of an unknown kind") from cause
-    except Image.DecompressionBombError as cause:
-        raise ImageError(f"over the limit of {MAX_MEGAPIXELS} megapixels") from cause
-    except MemoryError as cause:
-        raise ImageError("too large for this machine's memory") from cause
-    except ImageError:
-        raise
-    except Exception as cause:  # decoders meet hostile bytes with whatever their arithmetic raises
-        raise ImageError(f"broken image: {first_line(cause, 120)}") from cause
+    except UnidentifiedImageError:
+        if data[:4] not in _TIFF:
+            raise
+        _check_size(*tiff_size(data))
+        found = tiff_samples(data)  # of kinds that Pillow does not know
+        if found is None:
+            raise
+        return _from_samples(found, shown, None)
+    _check_size(*image.size)
+    if image.format == "EPS":  # Pillow would run Ghostscript on it
+        raise ImageError("PostScript is a program, not a picture")
+    if image.format == "TIFF" and (kind := _raw_kind(image)):
+        raise ImageError(kind)
+    if cannot_hold(image, data):
+        raise ImageError(
+            f"declares {image.width}×{image.height} pixels, more than its {len(data)} bytes can hold"
+        )
+    found = high_depth(image, data)
+    if found is not None:
+        return _from_samples(found, shown, image)
+    image.load()
+    return Decoded(_to_rgb(_upright(image)))
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_MEGAPIXELS * 1_000_000:
+        raise ImageError(f"{width}×{height} pixels, over the limit of {MAX_MEGAPIXELS} megapixels")
+
+
+def _raw_kind(image: Image.Image) -> str:
+    """Why a TIFF is no picture but a camera's raw file, whose first directory is a stamp-sized preview; else empty."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    preview = int(tags.get(254) or 0) & 1 and 330 in tags and 271 in tags
+    return "a camera's raw file: develop it to JPEG, PNG or TIFF" if preview or 50706 in tags else ""
+
+
+def _from_samples(found: HighDepth, shown: Range | None, image: Image.Image | None) -> Decoded:
+    """The picture of samples of more than eight bits; ``image`` is the same file, if Pillow knows it."""
+    samples = found.samples
+    used = find_range(samples) if shown is None else shown
+    notes = (used.note,) if used.note else ()
+    whole = (used.low, used.high) == (0, 65535) and samples.white == 65535
+    if image is not None and whole and samples.values.ndim == 3:
+        image.load()  # the high bytes, which Pillow keeps
+        return Decoded(_to_rgb(_upright(image)), notes)
+    levels = to_8_bit(samples.values, used)
+    picture = Image.fromarray(255 - levels if found.inverted else levels).convert("RGB")
+    if found.alpha is not None:
+        most = float(np.nan_to_num(found.alpha).max(initial=0))
+        opaque = next((one for one in (1.0, used.high, float(samples.white)) if most <= one), most)
+        picture.putalpha(Image.fromarray(to_8_bit(found.alpha, Range(0.0, opaque))))
+    orientation = found.orientation
+    if orientation is None and image is not None:
+        orientation = _orientation(image)
+    if orientation in _TURNS:
+        picture = picture.transpose(_TURNS[orientation])
+    return Decoded(_to_rgb(picture), notes)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(274, 1))
+    except Exception:  # broken EXIF is no reason to lose the picture
+        return 1
 
 
 def thumbnail(data: bytes, edge: int = 128) -> bytes:
@@ -91,22 +244,11 @@ def _upright(image: Image.Image) -> Image.Image:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.float64)
-        return _grey(values / 257.0)  # 65535 → 255: files of both modes hold 16-bit samples in practice
-    if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image).astype(np.float64), neginf=0.0)
-        largest = values.max(initial=0.0)
-        return _grey(values * 255.0 if largest <= 1 else values if largest <= 255 else values / 257.0)
     if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
         transparent = image.convert("RGBA")
         white = Image.new("RGBA", transparent.size, "white")
         return Image.alpha_composite(white, transparent).convert("RGB")
     return image.convert("RGB")
-
-
-def _grey(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Image.Image:
-    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8)).convert("RGB")
 
 
 def _register_heif() -> None:

@@ -6,11 +6,11 @@ import hashlib
 import os
 from collections.abc import Sequence
 
-from deltaoe.images.walk import is_folder, is_passed_over
+from deltaoe.images.walk import is_folder, is_passed_over, observed
 
 
 def fingerprint(folders: Sequence[str]) -> str:
-    """A digest of the times at which the folders, and all folders below, last got or lost an entry.
+    """A digest of the times at which the folders, and all folders below, last got or lost an entry, and their inodes.
 
     It differs after files or folders were added, removed or renamed. The reverse does not hold: files that are no
     images, and copying a folder, may change it as well. Entries are listed, and folders alone are looked at.
@@ -36,7 +36,7 @@ def fingerprint(folders: Sequence[str]) -> str:
             except OSError:
                 lines.append(f"{number}/{relative}\0")
                 continue
-            lines.append(f"{number}/{relative}\0{info.st_mtime_ns}")
+            lines.append(f"{number}/{relative}\0{observed(info)[1:]}")
             stack += [(f"{relative}/{name}", os.path.join(path, name)) for name in names]
     text = "\n".join(sorted(lines))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

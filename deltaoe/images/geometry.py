@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from deltaoe.errors import ConfigError, ModelError
-from deltaoe.images.decode import ImageError, decode
+from deltaoe.images.decode import ImageError, decode_noted
+from deltaoe.images.sample_range import AUTO
 from deltaoe.images.views import random_part
 
 # Pictures of a more extreme aspect are cropped to this one around their centre before they are resized: the centre crop
@@ -28,9 +29,24 @@ _RESIZE_MODES = ("shortest", "longest", "squash")
 _SETTINGS = frozenset({"size", "mode", "mean", "std", "interpolation", "resize_mode", "fill_color"})
 
 
+ONE_COLOUR = "one single colour"
+
+
+class Views(NamedTuple):
+    """Views of a picture, and what is to be said of it.
+
+    Attributes:
+        pixels: (V, H, W, 3) uint8.
+        notes: short phrases; what follows a colon is of this picture alone.
+    """
+
+    pixels: NDArray[np.uint8]
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Geometry:
-    """How a model wants its pictures resized and cropped.
+    """How a model wants its pictures resized and cropped, and how samples of more than eight bits are shown to it.
 
     Attributes:
         height: H, rows of pixels.
@@ -39,6 +55,7 @@ class Geometry:
         resize_mode: ``shortest`` covers H × W and crops the rest, ``longest`` fits into it and pads, ``squash``
             stretches.
         fill_color: what ``longest`` pads with: 0…255 for all of red, green and blue, or one number for each.
+        sample_range: ``auto`` or ``LOW..HIGH``, of samples of more than eight bits.
 
     Raises:
         ModelError: one of them has no usable value.
@@ -49,6 +66,7 @@ class Geometry:
     interpolation: str = "bicubic"
     resize_mode: str = "shortest"
     fill_color: int | tuple[int, int, int] = 0
+    sample_range: str = AUTO
 
     def __post_init__(self) -> None:
         fill = self.fill_color if isinstance(self.fill_color, tuple) else (self.fill_color,) * 3
@@ -70,8 +88,8 @@ class Geometry:
             ModelError: it has a value that open_clip does not take, or a setting that this version does not know.
 
         Example:
-            >>> Geometry.of({"size": 224, "resize_mode": "squash"})
-            Geometry(height=224, width=224, interpolation='bicubic', resize_mode='squash', fill_color=0)
+            >>> Geometry.of({"size": 224, "resize_mode": "squash"}).resize_mode
+            'squash'
         """
         for name in settings:
             if name not in _SETTINGS:
@@ -131,7 +149,11 @@ class Geometry:
         return out
 
     def decode(self, data: bytes, digest: bytes, indices: Sequence[int]) -> NDArray[np.uint8]:
-        """Views of the picture in the bytes of an image file, (V, H, W, 3) uint8: what worker processes compute.
+        """The pixels of :meth:`decode_noted`, (V, H, W, 3) uint8. Raises ImageError and ConfigError likewise."""
+        return self.decode_noted(data, digest, indices).pixels
+
+    def decode_noted(self, data: bytes, digest: bytes, indices: Sequence[int]) -> Views:
+        """Views of the picture in the bytes of an image file: what worker processes compute.
 
         Args:
             data: the file's bytes.
@@ -142,9 +164,13 @@ class Geometry:
             ImageError: it is no usable picture.
             ConfigError: an index is negative.
         """
-        image = decode(data)
+        image, notes = decode_noted(data, self.sample_range)
         try:
-            return self.views(image, digest, indices)
+            pixels = self.views(image, digest, indices)
+            seen = pixels[0] if len(pixels) else self.centred(image)
+            if (seen == seen[0, 0]).all():
+                notes += (ONE_COLOUR,)
+            return Views(pixels, notes)
         except MemoryError as cause:
             raise ImageError("too large for this machine's memory") from cause
 

@@ -10,12 +10,17 @@ import re
 import stat
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import BinaryIO
 
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.files import read_small_file
 from deltaoe.images.glob_pattern import Pattern, is_pattern
-from deltaoe.images.lists import LIST_SUFFIXES, Listed, read_list
+from deltaoe.images.kinds import check_is_image
+from deltaoe.images.labels import tidy
+from deltaoe.images.listed_files import ListedFiles
+from deltaoe.images.lists import LIST_SUFFIXES, Listed, Wanted, read_list
+from deltaoe.images.repeated_rows import RepeatedRows
+from deltaoe.images.text_files import is_other_format, refuse_other_formats
 from deltaoe.images.walk import SUFFIXES, FileCollector, FileList, Ignored, reason
 
 __all__ = ["FileList", "Ignored", "find_files"]
@@ -29,7 +34,11 @@ def _silent(number: int) -> None:
 
 
 def find_files(
-    inputs: Sequence[str], *, stdin: BinaryIO | None = None, on_found: Callable[[int], None] = _silent
+    inputs: Sequence[str],
+    *,
+    stdin: BinaryIO | None = None,
+    on_found: Callable[[int], None] = _silent,
+    wanted: Wanted | None = None,
 ) -> FileList:
     """All image files that the inputs name, in their order, each once.
 
@@ -37,8 +46,9 @@ def find_files(
 
     - ``-``: a list of paths on ``stdin``, relative to the current folder;
     - a folder, walked as :meth:`FileCollector.walk` says;
-    - a list, ``.txt`` or ``.lst`` with a path per line, or ``.csv`` or ``.tsv`` with a column ``path`` and perhaps
-      ``class`` and ``domain``; paths are relative to the list's folder, and a missing file is a problem of its row;
+    - a list, ``.txt`` or ``.lst`` with a path per line, or a table (``.csv``, ``.tsv``) with a column of paths and
+      perhaps of classes, domains and splits, as :mod:`~deltaoe.images.columns` finds them; a missing file is a problem
+      of its row, and :class:`~deltaoe.images.listed_files.ListedFiles` says where files are looked for;
     - any other file, whatever its suffix;
     - a glob, if there is no file of that name.
 
@@ -50,33 +60,37 @@ def find_files(
         inputs: as the user wrote them; bytes that are no UTF-8 are lone surrogates.
         stdin: read for ``-``.
         on_found: called with the number of files so far, after every thousandth.
+        wanted: what is read from tables; None for classes wherever they may be.
 
     Raises:
-        ConfigError: there are no inputs, or ``-`` is named twice or cannot be read.
-        DataError: an input does not exist, cannot be read or listed, or there are no images at all.
+        ConfigError: there are no inputs, ``-`` is named twice or cannot be read, or there is no such column.
+    DataError: an input does not exist, cannot be read or listed, or there are no images at all. A folder below an
+        input that cannot be listed is no error, but in the list's ``unlisted``.
     """
     if not inputs:
         raise ConfigError("no images are named", hint="name folders, image files, or lists of them")
     if list(inputs).count("-") > 1:
         raise ConfigError("- is named twice", hint="standard input can be read once")
-    reader = _InputReader(on_found)
+    reader = _InputReader(on_found, wanted or Wanted())
     for given in inputs:
         if given == "-":
             if stdin is None:
                 raise ConfigError("there is no standard input to read a list from", hint="name a list's file")
-            reader.take_list(read_list(_STDIN, _read(_STDIN, stdin.read)), "")
+            reader.take_list(_STDIN, read_list(_STDIN, _read(_STDIN, stdin.read)), "")
         else:
             reader.take(given)
     files = reader.finished()
     if not len(files):
-        raise _no_images(inputs, files.ignored)
+        raise _no_images(inputs, files)
     return files
 
 
 class _InputReader:
     """Takes one input after the other. Files get their root, and paths below it, when all of their group are known."""
 
-    def __init__(self, on_found: Callable[[int], None]) -> None:
+    def __init__(self, on_found: Callable[[int], None], wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._tables = 0
         self._collector = FileCollector(on_found)
         self._files = self._collector.files
         self._rootless: set[int] = set()  # groups whose root is found at the end
@@ -97,30 +111,40 @@ class _InputReader:
             self._files.roots.append("" if root == os.curdir else root)
             self._collector.walk(len(self._files.roots) - 1, root)
         elif stat.S_ISREG(info.st_mode) and suffix in LIST_SUFFIXES:
-            listed = read_list(given, _read(given, Path(given).read_bytes), suffix)
-            self.take_list(listed, os.path.dirname(given))
+            folder = os.path.dirname(given)
+            data = read_small_file(given)
+            listed = read_list(
+                given, data, suffix, self._wanted, lambda path: os.path.lexists(os.path.join(folder, path))
+            )
+            self.take_list(given, listed, folder)
+        elif stat.S_ISREG(info.st_mode) and is_other_format(suffix):
+            refuse_other_formats(given, suffix, _start(given), images=True)
         else:
+            check_is_image(given)
             if self._singles is None:
                 self._singles = self._new_group()
             self._collector.add(self._singles, _tidy(given, info), info)
 
-    def take_list(self, listed: Listed, folder: str) -> None:
-        """Add the files of a list, whose paths are relative to a folder."""
+    def take_list(self, title: str, listed: Listed, folder: str) -> None:
+        """Add the files of a list, whose paths are relative to a folder. Class names become words, as of folders."""
         files, group, before = self._files, self._new_group(), len(self._files)
-        for path in listed.paths:
-            path = os.path.join(folder, path)
-            info = problem = None
-            try:
-                info = os.stat(path)
-            except (OSError, ValueError) as cause:
-                problem = reason(cause)
+        finder = ListedFiles(title, folder, listed.paths, exact=title == _STDIN)
+        for name in listed.paths:
+            path, info, problem = finder.find(name)
             self._collector.add(group, _tidy(path, info), info, problem)
+        self._tables += listed.is_table
+        files.assumed += listed.assumed
+        files.notes += listed.notes + finder.notes()
         if listed.classes is not None:
+            words = {name: name and tidy(name) for name in set(listed.classes)}
             files.classes = _filled(files.classes, before)
-            files.classes += listed.classes
+            files.classes += [words[name] for name in listed.classes]
         if listed.domains is not None:
             files.domains = _filled(files.domains, before)
             files.domains += listed.domains
+        if listed.splits is not None:
+            files.splits = _filled(files.splits, before)
+            files.splits += listed.splits
 
     def _take_glob(self, given: str) -> None:
         glob = _slashes(given)
@@ -143,8 +167,13 @@ class _InputReader:
     def finished(self) -> FileList:
         """All files, below their roots, each once."""
         files = self._files
+        if self._wanted.label_column is not None and not self._tables:
+            raise ConfigError(
+                "--label-column names a column, and no input is a table", hint="name a list, such as a .csv"
+            )
         files.classes = files.classes and _filled(files.classes, len(files))
         files.domains = files.domains and _filled(files.domains, len(files))
+        files.splits = files.splits and _filled(files.splits, len(files))
         rows = {group: (array("q"), array("q")) for group in self._rootless}
         for row, group in enumerate(files.root_of if rows else ()):
             if group in rows:
@@ -202,16 +231,18 @@ def _without_repetitions(files: FileList, rootless: set[int]) -> FileList:
             check |= {root, outer}
         else:
             outer = root
-    paths: set[str] = set()
+    first_row: dict[str, int] = {}
     rows = array("q")
+    repeated = RepeatedRows(files)
     for row, root in enumerate(files.root_of if check else ()):
         if root in check:
-            path = starts[root] + files.relative[row]
-            if path in paths:
+            first = first_row.setdefault(starts[root] + files.relative[row], row)
+            if first != row:
+                repeated.join(first, row)
                 continue
-            paths.add(path)
         rows.append(row)
     if check and len(rows) < len(files):
+        repeated.settle(rows)
         files.ignored.repeated += len(files) - len(rows)
         return files.part(rows)
     return files if len(set(files.root_of)) == len(files.roots) else files.part(range(len(files)))
@@ -258,6 +289,15 @@ def _filled(names: list[str] | None, length: int) -> list[str]:
     return names
 
 
+def _start(path: str) -> str:
+    """The first characters of a regular file."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(1 << 16).decode("utf-8-sig", "replace")
+    except OSError as cause:
+        raise DataError(f"cannot read {path}: {reason(cause)}", hint="check its permissions") from cause
+
+
 def _read(name: str, read: Callable[[], bytes]) -> bytes:
     try:
         return read()
@@ -289,10 +329,13 @@ def _missing(given: str, cause: OSError | ValueError) -> DataError:
     return DataError(f"no such file or folder: {given}", hint=hint)
 
 
-def _no_images(inputs: Sequence[str], ignored: Ignored) -> DataError:
+def _no_images(inputs: Sequence[str], files: FileList) -> DataError:
     shown = ", ".join(inputs[:3]) + (f" and {len(inputs) - 3} more inputs" if len(inputs) > 3 else "")
-    kinds = ((ignored.other_files, "other files"), (ignored.hidden, "hidden entries"))
-    beside = ", ".join(f"{count} {what}" for count, what in kinds if count)
+    kinds = ((files.ignored.other_files, "other files"), (files.ignored.hidden, "hidden entries"))
+    beside = ", ".join(
+        [f"{count} {what}" for count, what in kinds if count]
+        + [f"{one.relative} {one.reason}" for one in files.unlisted[:3]]
+    )
     nothing = "it is empty" if len(inputs) == 1 else "they are empty"
     return DataError(
         f"no images in {shown}" + (f" ({beside})" if beside else f": {nothing}"),

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import difflib
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.errors import ConfigError, DataError, os_reason
+from deltaoe.errors import ConfigError, DataError
+from deltaoe.images.classes_file import ClassesFile, applied
 from deltaoe.images.detection import detect_layout, folder_of, places
+from deltaoe.images.label_files import read_label_names
 from deltaoe.images.layout import Layout
 from deltaoe.images.splits import SPLITS
 
@@ -33,6 +33,8 @@ class Labelling:
         domain_of: (n,) int64, index into ``domain_names``; −1 for a file without one.
         split_names: those of ``train``, ``val`` and ``test`` that there are, in this order; empty without splits.
         split_of: (n,) int64, index into ``split_names``; −1 for a file of no split.
+        renames: class folder → class name, of the folders that a classes file names.
+        notes: sentences on how that file was read.
     """
 
     layout: Layout
@@ -42,21 +44,25 @@ class Labelling:
     domain_of: npt.NDArray[np.int64]
     split_names: tuple[str, ...]
     split_of: npt.NDArray[np.int64]
+    renames: Mapping[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def label_paths(
-    paths: Sequence[str], layout: Layout | None = None, renames: Mapping[str, str] | None = None
+    paths: Sequence[str],
+    layout: Layout | None = None,
+    renames: ClassesFile | Mapping[str, str] | None = None,
 ) -> Labelling:
     """Class, domain and split of each image by the folders that it lies in.
 
     Args:
         paths: n paths relative to the data set's folder, with ``/``.
         layout: any but ``table``; None to recognise it with :func:`~deltaoe.images.detection.detect_layout`.
-        renames: class folder → class name; any other folder's name is its own, as :func:`tidy` writes it. Two
-            folders with one name are one class.
+        renames: a file that names class folders, or class folder → class name; any other folder's name is its own.
+            Names are written as :func:`tidy` does. Two folders with one name are one class.
 
     Raises:
-        ConfigError: ``renames`` names a folder that holds no images.
+        ConfigError: the file names no folder that holds images, or makes no sense.
 
     Example:
         >>> labelling = label_paths(["dog/1.jpg", "tabby_cat/2.jpg", "3.jpg"], "class")
@@ -64,27 +70,20 @@ def label_paths(
         (('dog', 'tabby cat'), [0, 1, -1])
     """
     layout = layout or detect_layout(paths)
-    renames = renames or {}
     # A million images lie in a few thousand folders: class and domain are found once per folder.
     folders = list(map(folder_of, paths))
     said = places(set(folders), layout)
-    present = {place.folder for place in said.values() if place.folder is not None}
-    for folder in renames:
-        if folder not in present:
-            close = difflib.get_close_matches(folder, present, n=1)
-            raise ConfigError(
-                f"the classes file names a folder that holds no images: {folder!r}",
-                hint=f"did you mean {close[0]!r}?" if close else "its first column is the folder's name",
-            )
+    given, notes = applied(renames, {place.folder for place in said.values() if place.folder is not None})
+    names = {folder: tidy(name) for folder, name in given.items()}
     named: dict[str, Named] = {
         path: (
-            None if one.folder is None else renames.get(one.folder, tidy(one.folder)),
+            None if one.folder is None else names.get(one.folder) or tidy(one.folder),
             one.domain,
             one.split,
         )
         for path, one in said.items()
     }
-    return _labelling(layout, folders, named)
+    return replace(_labelling(layout, folders, named), renames=names, notes=notes)
 
 
 def label_table(
@@ -137,57 +136,19 @@ def tidy(folder: str) -> str:
     return " ".join(folder.replace("_", " ").split()) or folder
 
 
-def read_classes_csv(path: Path) -> dict[str, str]:
-    """Class folder → class name, from a CSV file of two columns.
-
-    The file is UTF-8; a first row ``folder,name`` is a header; blank rows are skipped.
-
-    Raises:
-        ConfigError: it cannot be read or names no folder, a row has not exactly two non-empty cells, or a folder is
-            named twice.
-    """
-    reader = csv.reader(_text(path).splitlines(), strict=True)
-    try:
-        rows = list(reader)
-    except csv.Error as cause:
-        raise ConfigError(
-            f"{path}, line {reader.line_num}: {cause}", hint="is a quotation mark left open?"
-        ) from cause
-    renames: dict[str, str] = {}
-    for number, row in enumerate(rows, start=1):
-        cells = [cell.strip() for cell in row]
-        if not any(cells) or (number == 1 and [c.lower() for c in cells] == ["folder", "name"]):
-            continue
-        if len(cells) != 2 or not all(cells):
-            raise ConfigError(
-                f"{path}, row {number}: expected two cells, folder and name",
-                hint="for example: n02123045,tabby cat",
-            )
-        if cells[0] in renames:
-            raise ConfigError(
-                f"{path}, row {number}: folder {cells[0]!r} is named twice", hint="keep one row"
-            )
-        renames[cells[0]] = cells[1]
-    if not renames:
-        raise ConfigError(f"{path} names no folder", hint="one row per folder: folder,name")
-    return renames
-
-
 def read_labels(path: Path) -> tuple[str, ...]:
-    """The labels of a UTF-8 file with one label per line, in its order; blank lines are skipped.
+    """The labels of a file, as :func:`~deltaoe.images.label_files.read_label_names` reads and :func:`tidy` writes them.
 
     Raises:
-        ConfigError: it cannot be read, is empty, or has a label twice.
+        ConfigError: it cannot be read, is empty or of another format, or has a label twice.
     """
-    labels = [line.strip() for line in _text(path).splitlines() if line.strip()]
-    if not labels:
-        raise ConfigError(f"{path} holds no labels", hint="one label per line")
+    labels = tuple(map(tidy, read_label_names(path)[0]))
     seen: set[str] = set()
     for label in labels:
         if label in seen:
             raise ConfigError(f"{path} holds the label {label!r} twice", hint="remove one of them")
         seen.add(label)
-    return tuple(labels)
+    return labels
 
 
 def check_name(name: str) -> None:
@@ -212,12 +173,3 @@ def require_classes(class_names: Sequence[str], what: str) -> None:
             hint="put images into one folder per class (images/<class>/…), or say the layout: "
             "deltaoe extract DIR --layout domain/class",
         )
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as cause:
-        raise ConfigError(f"cannot read {path}: {os_reason(cause)}", hint="check the path") from cause
-    except UnicodeDecodeError as cause:
-        raise ConfigError(f"{path} is not UTF-8 text", hint="save it as UTF-8") from cause

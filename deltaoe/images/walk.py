@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from array import array
@@ -14,11 +15,15 @@ from deltaoe.images.first_bytes import is_image_by_content
 from deltaoe.images.glob_pattern import Pattern
 
 _Inode = tuple[int, int]
+Observed = tuple[int, int, int, int]  # size, modification time, change time, inode: see observed()
+_NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+_NO_FAULT_OF_THE_FOLDER = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _SYSTEM = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"}
     | {".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )
+_FIRST, _LAST, _ALL_BITS = -(2**63), 2**63 - 1, 2**64 - 1
 _BARE_SUFFIXES = frozenset(suffix[1:] for suffix in SUFFIXES)
 
 
@@ -44,6 +49,20 @@ class Others(NamedTuple):
     example: str
 
 
+class Unlisted(NamedTuple):
+    """A folder below a root whose entries cannot be listed, so that nobody knows what it holds.
+
+    Attributes:
+        path: the path that could not be listed, with ``/`` at its end.
+        relative: the same, below the root.
+        reason: why, in words that fit into a table cell.
+    """
+
+    path: str
+    relative: str
+    reason: str
+
+
 @dataclass
 class FileList:
     """Image files, column by column, in the order in which they were named.
@@ -53,13 +72,19 @@ class FileList:
         root_of: index into ``roots`` of each file.
         relative: each file's path below its root, with ``/``; bytes of a name that is no UTF-8 are lone surrogates.
         size: bytes of each file.
-        mtime_ns: time of each file's last change, nanoseconds since 1970, modulo 2^64.
+        mtime_ns: time of each file's last modification, nanoseconds since 1970, modulo 2^64.
+        ctime_ns: time of each file's last change of content or attributes (of its creation, on Windows), likewise.
+        inode: number of each file in its file system, modulo 2^64; 0 where the system does not say.
         problems: row → reason, for what cannot be opened as a file (a broken link, a pipe, a folder in a list).
         classes: class of each file by a table, "" where there is none; None if no list had such a column.
         domains: domain of each file, likewise.
+        splits: ``train``, ``val`` or ``test`` for each file, likewise.
+        assumed: sentences on how the columns of lists were understood.
+        notes: sentences on rows of lists that were joined or changed, and on files that lie elsewhere.
         ignored: counts of what is not in this list.
         unsuffixed: those of ``relative`` that were found below folders and are images by their first bytes alone.
         without_images: index into ``roots`` and path below it of each walked folder that has no images of its own.
+        unlisted: folders whose files are not in this list, as they cannot be known.
     """
 
     roots: list[str] = field(default_factory=list)
@@ -67,12 +92,18 @@ class FileList:
     relative: list[str] = field(default_factory=list)
     size: array[int] = field(default_factory=lambda: array("q"))
     mtime_ns: array[int] = field(default_factory=lambda: array("q"))
+    ctime_ns: array[int] = field(default_factory=lambda: array("q"))
+    inode: array[int] = field(default_factory=lambda: array("Q"))
     problems: dict[int, str] = field(default_factory=dict)
     classes: list[str] | None = None
     domains: list[str] | None = None
+    splits: list[str] | None = None
+    assumed: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     ignored: Ignored = field(default_factory=Ignored)
     unsuffixed: list[str] = field(default_factory=list)
     without_images: dict[tuple[int, str], Others] = field(default_factory=dict)
+    unlisted: list[Unlisted] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.relative)
@@ -96,11 +127,17 @@ class FileList:
             relative=[self.relative[row] for row in rows],
             size=array("q", map(self.size.__getitem__, rows)),
             mtime_ns=array("q", map(self.mtime_ns.__getitem__, rows)),
+            ctime_ns=array("q", map(self.ctime_ns.__getitem__, rows)),
+            inode=array("Q", map(self.inode.__getitem__, rows)),
             problems={new: self.problems[row] for new, row in enumerate(rows) if row in self.problems},
             classes=None if self.classes is None else [self.classes[row] for row in rows],
             domains=None if self.domains is None else [self.domains[row] for row in rows],
+            splits=None if self.splits is None else [self.splits[row] for row in rows],
+            assumed=self.assumed,
+            notes=self.notes,
             ignored=self.ignored,
             unsuffixed=self.unsuffixed,
+            unlisted=self.unlisted,
         )
 
 
@@ -116,7 +153,8 @@ class FileCollector:
         self._on_found = on_found
         # Looked up once: they are called for every file of a million.
         self._add_root, self._add_path = files.root_of.append, files.relative.append
-        self._add_size, self._add_time = files.size.append, files.mtime_ns.append
+        self._add_size, self._add_inode = files.size.append, files.inode.append
+        self._add_modified, self._add_changed = files.mtime_ns.append, files.ctime_ns.append
         self._count = 0
 
     def add(self, root: int, path: str, info: os.stat_result | None, problem: str | None = None) -> None:
@@ -129,9 +167,9 @@ class FileCollector:
             problem: why there is no ``info``.
         """
         if info is None:
-            size = changed = 0
+            size = modified = changed = inode = 0
         else:
-            size, changed = info.st_size, info.st_mtime_ns
+            size, modified, changed, inode = observed(info)
             if not stat.S_ISREG(info.st_mode):  # reading a pipe or a device may never end
                 problem = "a folder, not a file" if stat.S_ISDIR(info.st_mode) else "not a regular file"
         if problem is not None:
@@ -139,10 +177,9 @@ class FileCollector:
         self._add_root(root)
         self._add_path(path)
         self._add_size(size)
-        try:
-            self._add_time(changed)
-        except OverflowError:  # file systems go beyond the year 2262; wrapped, a change still shows
-            self._add_time((changed + 2**63) % 2**64 - 2**63)
+        self._add_modified(modified)
+        self._add_changed(changed)
+        self._add_inode(inode)
         self._count += 1
         if self._count % 1000 == 0:
             self._on_found(self._count)
@@ -152,8 +189,8 @@ class FileCollector:
 
         Links to files and folders are followed; a folder that contains itself is entered once. Hidden entries, system
         folders and other files are left out and counted; a file without a suffix is an image if its first bytes are
-        those of one. With a pattern all this holds for what matches it; a folder
-        that matches is walked.
+        those of one. A folder below that cannot be listed costs itself. With a pattern all this holds for what matches
+        it; a folder that matches is walked.
 
         Args:
             root: index into the list's roots.
@@ -165,7 +202,7 @@ class FileCollector:
             Whether anything matched the pattern; True without one.
 
         Raises:
-            DataError: a folder cannot be listed.
+            DataError: the folder itself cannot be listed, or nothing can, as too many files are open.
         """
         ignored = self.files.ignored
         # Of each open folder: its entries that are left, its path, its identity, what must match below. A list, because
@@ -186,9 +223,12 @@ class FileCollector:
                 with os.scandir(path) as listing:
                     entries = sorted(listing, key=lambda entry: entry.name, reverse=True)
             except OSError as cause:
-                raise DataError(
-                    f"cannot list {path}: {reason(cause)}", hint="check its permissions"
-                ) from cause
+                if not trail or cause.errno in _NO_FAULT_OF_THE_FOLDER:
+                    raise DataError(
+                        f"cannot list {path}: {reason(cause)}", hint="check its permissions"
+                    ) from cause
+                self._unlisted(path, prefix, cause)
+                return False
             inside.add(inode)
             trail.append((entries, prefix, inode, rest))
             own.append([0, 0])
@@ -212,7 +252,7 @@ class FileCollector:
                     ignored.hidden += 1
                     continue
                 if below is not None and not below.takes_files:
-                    if not is_folder(entry):
+                    if not self._is_folder(entry, prefix):
                         continue
                     matched = matched or below.complete
                     if enter(entry.path, f"{prefix}{name}/", None if below.complete else below):
@@ -233,7 +273,7 @@ class FileCollector:
                         if unsuffixed:
                             self.files.unsuffixed.append(prefix + name)
                         continue
-                elif not is_folder(entry):
+                elif not self._is_folder(entry, prefix):
                     ignored.other_files += 1
                     own[-1][1] += 1
                     examples[-1] = examples[-1] or entry.path
@@ -248,6 +288,34 @@ class FileCollector:
                 if not images and rest is None:
                     self.files.without_images[root, prefix.removesuffix("/")] = Others(others, example)
         return matched
+
+    def _is_folder(self, entry: os.DirEntry[str], prefix: str) -> bool:
+        """Whether an entry is a folder; what cannot be told, but for links to nowhere, is noted as an unlisted one."""
+        try:
+            return entry.is_dir()
+        except OSError as cause:
+            if cause.errno not in _NOWHERE:
+                self._unlisted(entry.path, f"{prefix}{entry.name}/", cause)
+            return False
+
+    def _unlisted(self, path: str, relative: str, cause: OSError) -> None:
+        self.files.unlisted.append(
+            Unlisted(path.rstrip("/") + "/", relative, f"cannot be listed: {reason(cause)}")
+        )
+
+
+def observed(info: os.stat_result) -> Observed:
+    """Size, modification time, change time and inode of a file, by which it is recognised unread.
+
+    Times are nanoseconds since 1970; these, and the inode, modulo 2^64, in the range of int64 and uint64.
+    """
+    size, modified, changed, inode = info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino
+    # File systems go beyond the year 2262, and those of Windows have longer inodes; wrapped, a change still shows.
+    if not _FIRST <= modified <= _LAST:
+        modified = (modified - _FIRST) % 2**64 + _FIRST
+    if not _FIRST <= changed <= _LAST:
+        changed = (changed - _FIRST) % 2**64 + _FIRST
+    return size, modified, changed, inode & _ALL_BITS
 
 
 def is_passed_over(name: str) -> bool:

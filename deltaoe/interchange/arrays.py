@@ -1,8 +1,9 @@
 """Arrays in NumPy and HDF5 files, listed by name and shape before any of them is read.
 
-Nothing here runs what a file holds (no pickles) or follows it elsewhere (no HDF5 links to other files), and no more
-than a block of rows is in memory at a time. :mod:`~deltaoe.interchange.parquet` and
-:mod:`~deltaoe.interchange.clip_retrieval` list Parquet files and folders of parts in the same form.
+Nothing here runs what a file holds (no pickles) or follows it elsewhere (no HDF5 links to other files), no more than a
+block of rows is in memory at a time, and what a file declares is compared with what it holds.
+:mod:`~deltaoe.interchange.parquet` and :mod:`~deltaoe.interchange.clip_retrieval` list Parquet files and folders of
+parts in the same form.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from deltaoe.errors import DataError, DeltaoeError, first_line, os_reason
+from deltaoe.files import check_regular_file
+from deltaoe.store.foreign_hdf5 import Dataset, ForeignHdf5
 
 Kind = Literal["float", "integer", "text", "pickle", "other"]
 Blocks = Callable[[], Iterator[npt.NDArray[Any]]]
@@ -30,8 +33,12 @@ Blocks = Callable[[], Iterator[npt.NDArray[Any]]]
 _BLOCK_BYTES = 8 << 20
 _BLOCK_ROWS = 4096
 _MAX_ROW_BYTES = 1 << 20  # wider than any feature or name; a header may claim anything
+_MAX_ARRAYS = 1000  # of a file; each is looked at
+_MAX_HEADER = 1 << 16  # bytes of an array's header; NumPy itself takes no more than 10,000
+_MAX_RATIO = 1100  # deflate packs at most 1032 bytes into one
 _KINDS: dict[str, Kind] = {
     "f": "float",
+    "b": "integer",  # false is 0, true is 1
     "i": "integer",
     "u": "integer",
     "U": "text",
@@ -53,6 +60,7 @@ class Column:
         dtype: its type in the file's own words, for messages.
         blocks: a function that yields the rows in order, a few thousand at a time, of any byte order; text as NumPy
             strings or as objects (``str`` or UTF-8 ``bytes``).
+        why: why it must not be read, as the end of a sentence about it; empty if that is not so.
     """
 
     name: str
@@ -60,8 +68,11 @@ class Column:
     kind: Kind
     dtype: str
     blocks: Blocks
+    why: str = ""
 
     def __str__(self) -> str:
+        if self.why:
+            return f"{self.name} (which {self.why})"
         return f"{self.name} {self.shape} {self.dtype}"
 
 
@@ -84,6 +95,8 @@ def block_rows(row_bytes: int) -> int:
 def reading(path: Path) -> Iterator[None]:
     """Turn whatever readers raise on damaged content into a DataError that names the file."""
     try:
+        if not path.is_dir():  # a folder of parts, or the reader's own error
+            check_regular_file(path)
         yield
     except DeltaoeError:
         raise
@@ -99,11 +112,27 @@ def npy_column(path: Path) -> Column:
         return _array(path.name, path, lambda: path.open("rb"), path.stat().st_size)
 
 
+def check_declared(path: Path, what: str, declared: int, stored: int) -> None:
+    """Raise DataError for data of ``declared`` bytes, packed into ``stored`` bytes, if these cannot hold so much."""
+    if declared > _MAX_RATIO * stored + (1 << 20):
+        raise DataError(
+            f"{path}: {what} would be {declared:,} bytes, packed into {stored:,}, which cannot be",
+            hint="make the file again, with np.savez or without compression",
+        )
+
+
 def npz_columns(path: Path) -> list[Column]:
     """The arrays of an .npz file, compressed or not, in the file's order. Raises DataError."""
     found = []
     with reading(path), zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
+        members = archive.infolist()
+        if len(members) > _MAX_ARRAYS:
+            raise DataError(
+                f"{path} holds {len(members):,} files",
+                hint="features are one array (n, D), not one per image",
+            )
+        check_declared(path, "its files", sum(one.file_size for one in members), path.stat().st_size)
+        for member in members:
             name = member.filename.removesuffix(".npy")
             if name == member.filename:
                 found.append(unusable(name, "no array"))
@@ -113,24 +142,20 @@ def npz_columns(path: Path) -> list[Column]:
 
 
 def hdf5_columns(path: Path) -> list[Column]:
-    """The data sets at the root of an HDF5 file; groups and links are of kind ``other``. Raises DataError."""
-    import h5py
+    """The data sets at the root of an HDF5 file; what is not read is of kind ``other``, and says why. Raises DataError.
 
-    found = []
-    with reading(path), h5py.File(path, "r") as file:
-        for name in file:
-            # A link may lead into any file that this user can read.
-            item = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
-            if not isinstance(item, h5py.Dataset):
-                found.append(unusable(name, "group or link"))
-                continue
-            text = h5py.check_string_dtype(item.dtype) is not None
-            kind = "text" if text else _kind(item.dtype, item.shape or ())
-            if item.external or item.is_virtual or not item.shape or kind == "pickle":
-                kind = "other"
-            blocks = _hdf5_blocks(path, name, text)
-            found.append(Column(name, item.shape or (), kind, "text" if text else str(item.dtype), blocks))
-    return found
+    The file is read in a child process, see :mod:`deltaoe.store.foreign_hdf5`.
+    """
+    file = ForeignHdf5(path)
+    return [_hdf5_column(file, one) for one in file.datasets.values()]
+
+
+def _hdf5_column(file: ForeignHdf5, one: Dataset) -> Column:
+    if one.why:
+        return Column(one.name, one.shape, "other", one.dtype, lambda: iter(()), one.why)
+    kind = "text" if one.text else _kind(np.dtype(one.dtype), one.shape)
+    dtype = "text" if one.text else str(np.dtype(one.dtype))
+    return Column(one.name, one.shape, kind, dtype, lambda: file.blocks(one.name))
 
 
 def _array(
@@ -162,6 +187,11 @@ def _array(
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    file.seek(0)
+    major = npy.read_magic(file)[0]
+    length = int.from_bytes(file.read({1: 2, 2: 4}[major]), "little")
+    if length > _MAX_HEADER:
+        raise ValueError(f"an array's header cannot have {length:,} bytes")
     file.seek(0)
     read = {1: npy.read_array_header_1_0, 2: npy.read_array_header_2_0}[npy.read_magic(file)[0]]
     with warnings.catch_warnings():  # of headers by Python 2, which are read all the same
@@ -203,20 +233,6 @@ def _opener(path: Path, member: str) -> Callable[[], contextlib.AbstractContextM
             yield file
 
     return opened
-
-
-def _hdf5_blocks(path: Path, name: str, text: bool) -> Blocks:
-    import h5py
-
-    def blocks() -> Iterator[npt.NDArray[Any]]:
-        with reading(path), h5py.File(path, "r") as file:
-            data = file[name]
-            rows = data.asstr("utf-8", "surrogateescape") if text else data
-            step = block_rows(math.prod(data.shape[1:]) * data.dtype.itemsize)
-            for start in range(0, data.shape[0], step):
-                yield rows[start : start + step]
-
-    return blocks
 
 
 def _kind(dtype: np.dtype[Any], shape: tuple[int, ...]) -> Kind:

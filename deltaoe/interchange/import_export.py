@@ -13,22 +13,28 @@ import numpy as np
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.functional.sampling import feature_keys
 from deltaoe.functional.unit_rows import imported_rows, unit_rows
+from deltaoe.images.class_names import in_words, look_alike_note, unreadable_note
 from deltaoe.images.labels import check_name, label_table
 from deltaoe.interchange.feature_table import FeatureTable
+from deltaoe.interchange.name_lists import Labels
 from deltaoe.interchange.options import ImportOptions
 from deltaoe.interchange.reading import read_features
+from deltaoe.interchange.roles import LABELS
 from deltaoe.interchange.vectors import Vectors
 from deltaoe.interchange.writing import write_npy, write_npz, write_parquet
 from deltaoe.progress import Event, OnEvent, silent
-from deltaoe.store.archive import archive_rows, is_archive, read_archive, write_archive
+from deltaoe.store.archive import write_archive
+from deltaoe.store.archive_reading import Archive, Rows, open_archive
 from deltaoe.store.dataset import DataSet
-from deltaoe.store.feature_space import FeatureSpace
+from deltaoe.store.feature_space import UNNAMED, FeatureSpace
 from deltaoe.store.feature_store import BLOCK_ROWS, Digests, FeatureStore
 from deltaoe.store.sentences import current_before, replaced_current
+from deltaoe.store.shards import IMPORTED
 from deltaoe.store.workspace import Workspace
 
 _WRITERS = {".npz": write_npz, ".npy": write_npy, ".parquet": write_parquet}
 _ARCHIVES = (".h5", ".hdf5")
+_FEW_CLASSES = 50_000  # more than any data set has; so many class numbers are fine for any number of images
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,9 @@ def import_features(
 ) -> Imported:
     """Store the image features of a file in a workspace, as a data set.
 
+    The file is read twice: nothing is written before all of it was found to be sound. Its features are stored as
+    imported ones, apart from those that were computed here, and make no image known by content.
+
     Args:
         path: ``.npz``, ``.npy``, ``.parquet``, ``.h5``, a folder in clip-retrieval's layout, or what
             :func:`export_features` wrote.
@@ -67,30 +76,51 @@ def import_features(
     options = options or ImportOptions()
     check_name(options.name)
     options.check()
-    workspace.check_writable()
-    if path.suffix.lower() in _ARCHIVES and is_archive(path):
-        return _import_archive(path, workspace, options, on)
+    if path.suffix.lower() in _ARCHIVES and not path.is_dir():
+        archive = open_archive(path)
+        if archive is not None:
+            return _import_archive(archive, workspace, options, on)
     table = read_features(
         path, paths=options.paths, labels=options.labels, features=options.features, classes=options.classes
     )
     space = FeatureSpace.imported(options.model, table.dim, options.dtype)
+    digests = np.zeros((table.count, 32), dtype=np.uint8)
+    for start, _, keys in _keyed(table, space, "Checking", on):
+        digests[start : start + len(keys)] = keys
+    data = _data_set(path, table, digests, space, options)
+    workspace.check_writable()
     store = workspace.store(space)
-    before, digests = store.feature_rows, np.zeros((table.count, 32), dtype=np.uint8)
-    with store.writer() as writer:
-        start = 0
-        for raw in table.blocks():
-            block = imported_rows(raw)
-            stored = np.ascontiguousarray(block.astype(space.dtype))
-            for row, (digest, feature) in enumerate(zip(feature_keys(stored), block, strict=True)):
-                digests[start + row] = np.frombuffer(digest, dtype=np.uint8)
-                writer.add_features(digest, feature[None], (0,))
-            start += len(block)
-            on(Event("Importing", start, table.count))
+    before = store.feature_rows
+    with store.writer(origin=IMPORTED) as writer:
+        for start, block, keys in _keyed(table, space, "Importing", on):
+            if not np.array_equal(keys, digests[start : start + len(keys)]):
+                raise DataError(f"{path} changed while it was read", hint="import it again")
+            for digest, feature in zip(keys, block, strict=True):
+                writer.add_features(digest.tobytes(), feature[None], (0,))
             if writer.pending >= BLOCK_ROWS:
                 writer.flush()
-    data = _data_set(path, table, digests, space, options)
-    notes = _notes(table, digests) + _saved(data, workspace)
+    _note_model(workspace, options)
+    notes = _notes(table, digests, options) + _saved(data, workspace)
     return Imported(data, space, store.feature_rows - before, notes)
+
+
+def _keyed(
+    table: FeatureTable, space: FeatureSpace, stage: str, on: OnEvent
+) -> Iterator[tuple[int, Vectors, Digests]]:
+    """First row, unit rows (m, D) and digests (m, 32) of each block of a table, as they are stored."""
+    start = 0
+    for raw in table.blocks():
+        block = imported_rows(raw)
+        keys = feature_keys(np.ascontiguousarray(block.astype(space.dtype)))
+        yield start, block, np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(block), 32)
+        start += len(block)
+        on(Event(stage, start, table.count))
+
+
+def _note_model(workspace: Workspace, options: ImportOptions) -> None:
+    """A model that the user names here may be loaded though only the imported file names it again."""
+    if options.model != UNNAMED:
+        workspace.note_named_model(options.model)
 
 
 def _saved(data: DataSet, workspace: Workspace) -> list[str]:
@@ -105,9 +135,9 @@ def _data_set(
 ) -> DataSet:
     """The data set of a table; its classes are sorted by name, and unnamed ones are called by their number."""
     labels = table.labels if table.labels is not None else np.full(table.count, -1, dtype=np.int64)
-    names = table.class_names
-    if names is None:
-        names = tuple(f"class {i}" for i in range(int(labels.max(initial=-1)) + 1))
+    if table.class_names is None:
+        _check_class_count(path, labels)
+    names = _class_names(table, options)[0]
     order = np.argsort(np.asarray(names, dtype=object), kind="stable") if names else np.zeros(0, np.int64)
     place = np.empty(len(names) + 1, dtype=np.int64)
     place[order] = np.arange(len(names))
@@ -133,35 +163,91 @@ def _data_set(
     )
 
 
-def _notes(table: FeatureTable, digests: Digests) -> list[str]:
-    notes = []
+def _check_class_count(path: Path, labels: Labels) -> None:
+    """Refuse numbers as labels that are no class numbers: of far more classes than there are images."""
+    row = int(labels.argmax()) if len(labels) else 0
+    if len(labels) and labels[row] >= max(_FEW_CLASSES, len(labels)):
+        raise DataError(
+            f"{path}: the label in row {row:,} is {labels[row]:,}, of {len(labels):,} images: that would be "
+            f"{int(labels[row]) + 1:,} classes",
+            hint="class numbers count from 0; for other numbers, such as identifiers, give the labels as text",
+        )
+
+
+def _class_names(table: FeatureTable, options: ImportOptions) -> tuple[tuple[str, ...], list[str]]:
+    """Names of the K classes, WordNet ids in words and unnamed classes by their number; and sentences about them."""
+    if table.class_names is None:
+        count = 0 if table.labels is None else int(table.labels.max(initial=-1)) + 1
+        numbers = f"class 0 to class {count - 1}" if count > 1 else "class 0"
+        return tuple(f"class {i}" for i in range(count)), [
+            f"the labels are numbers without names: the classes are called {numbers}, which CLIP cannot read, so "
+            "only images and text features that came with them tell the classes apart (--classes FILE names them, "
+            "one name per line)"
+        ] * bool(count)
+    names, notes = in_words(
+        table.class_names, keep_ids=options.keep_ids, otherwise="--keep-ids keeps the ids"
+    )
+    remedy = "--classes FILE (one name per line) gives other names to labels that are numbers."
+    return names, [*notes, *unreadable_note(names, remedy), *look_alike_note(names, remedy)]
+
+
+def _notes(table: FeatureTable, digests: Digests, options: ImportOptions) -> list[str]:
+    notes = _class_names(table, options)[1]
     exported = {"digests", "digest", "class", "view"}  # what an export of ours says beside the features
     ignored = [name for name in table.ignored if name not in exported]
     if ignored:
         notes.append(f"not used: {', '.join(ignored)}")
+    unusable = [name for name in ignored if name.partition(" (which ")[0].lower() in LABELS]
+    if unusable and table.labels is None:
+        notes.append(f"{unusable[0]} holds neither integers nor names, so the images have no classes")
     distinct = len(np.unique(digests, axis=0))
     if distinct < len(digests):
         notes.append(f"{len(digests) - distinct} features equal another one and count as the same image")
     return notes
 
 
-def _import_archive(path: Path, workspace: Workspace, options: ImportOptions, on: OnEvent) -> Imported:
-    data, space = read_archive(path)
-    store = workspace.store(space)
-    before, done = store.feature_rows, 0
-    with store.writer() as writer:
-        for digests, views, features in archive_rows(path):
+def _import_archive(archive: Archive, workspace: Workspace, options: ImportOptions, on: OnEvent) -> Imported:
+    name = options.name or archive.data.name
+    check_name(name)
+    for _ in _reported(archive, "Checking", on):
+        pass
+    workspace.check_writable()
+    store = workspace.store(archive.space)
+    before = store.feature_rows
+    with store.writer(origin=IMPORTED) as writer:
+        for digests, views, features in _reported(archive, "Importing", on):
             for digest, view, feature in zip(digests, views.tolist(), features, strict=True):
                 writer.add_features(digest.tobytes(), feature[None], (view,))
-            done += len(digests)
-            on(Event("Importing", done))
             if writer.pending >= BLOCK_ROWS:
                 writer.flush()
-    name = options.name or data.name
-    data = dataclasses.replace(data, name=name, inputs=() if name else (os.path.abspath(path),))
-    if not bool(store.has(data.digests).all()):
-        raise DataError(f"{path} lists images whose features are not in it", hint="export it again")
-    return Imported(data, space, store.feature_rows - before, _saved(data, workspace))
+    _note_model(workspace, options)
+    data = dataclasses.replace(
+        archive.data, name=name, inputs=() if name else (os.path.abspath(archive.path),)
+    )
+    notes = _archive_notes(archive, options) + _saved(data, workspace)
+    return Imported(data, archive.space, store.feature_rows - before, notes)
+
+
+def _reported(archive: Archive, stage: str, on: OnEvent) -> Iterator[Rows]:
+    done = 0
+    for block in archive.blocks():
+        yield block
+        done += len(block[0])
+        on(Event(stage, done, int(np.count_nonzero(archive.used))))
+
+
+def _archive_notes(archive: Archive, options: ImportOptions) -> list[str]:
+    notes = []
+    if not archive.sealed:
+        notes.append(
+            "an earlier version of deltaoe wrote this file, without a digest of its content: "
+            "damage to it cannot be seen"
+        )
+    given = [f"--{what}" for what in ("paths", "labels", "features", "classes") if getattr(options, what)]
+    given += ["--model"] if options.model not in (UNNAMED, archive.space.model) else []
+    if given:
+        notes.append(f"{', '.join(given)} not used: an export of deltaoe says all that itself")
+    return notes
 
 
 def export_features(

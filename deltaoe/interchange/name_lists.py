@@ -6,41 +6,54 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.files import check_regular_file, read_small_file
+from deltaoe.images.label_files import read_label_names
+from deltaoe.images.lists import TABLE_SUFFIXES, Wanted, only_column
+from deltaoe.images.lists import read_list as read_table
+from deltaoe.images.text_files import decoded, refuse_other_formats
 from deltaoe.interchange.arrays import Column, npy_column, reading
 
 Labels = npt.NDArray[np.int64]
 Values = list[str] | Labels
+What = Literal["paths", "labels", "names"]  # of images, of images, and of classes
 _NO_PICKLE = (
     "pickles can run programs and are not read; save strings as np.array(list_of_str), which has dtype <U"
 )
 _NO_CLASS = -1
 
 
-def read_list(path: Path) -> Values:
-    """The n strings of a .txt file, one per line, or the n strings or integers of a .json list or an .npy array.
+def read_list(path: Path, what: What = "paths") -> Values:
+    """The n strings of a .txt file, one per line, of a column of a table, or the n strings or integers of an array.
 
-    Text is UTF-8; other bytes become lone surrogates, as in file names. Lines end with a line feed alone or with a
-    carriage return before it.
+    Arrays are .json lists and .npy files. Text is UTF-8, or UTF-16 with a byte order mark; in UTF-8, other bytes become
+    lone surrogates, as in file names. Lines end with a line feed alone or with a carriage return before it. Of a table
+    (.csv, .tsv), ``what`` says which column is taken, as in a list of images; it may be the only one.
 
     Raises:
-        ConfigError: the file's name ends otherwise.
-        DataError: the file cannot be read, or is no list of strings or integers.
+        ConfigError: the file's name ends otherwise, or the names of classes cannot be told from other columns.
+        DataError: the file cannot be read, is no regular file, or is no list of strings or integers.
     """
     suffix = path.suffix.lower()
     if suffix == ".npy":
+        check_regular_file(path)
         column = npy_column(path)
         if len(column.shape) == 1 or column.kind == "pickle":
             return values_of(path, column)
         raise DataError(f"{path} is {column.shape}, no list", hint="it must be (n,), strings or integers")
+    if suffix not in {".json", ".txt", *TABLE_SUFFIXES}:
+        raise ConfigError(
+            f"cannot tell how to read {path} as a list", hint="give a .txt, .csv, .json or .npy file"
+        )
+    data = read_small_file(path)
     with reading(path):
         if suffix == ".json":
-            found = json.loads(path.read_bytes())
+            found = json.loads(data)
             strings = isinstance(found, list) and all(isinstance(value, str) for value in found)
             if strings:
                 return list(found)
@@ -49,10 +62,24 @@ def read_list(path: Path) -> Values:
                     f"{path} is no list of strings or of integers", hint='for example ["a.jpg", "b.jpg"]'
                 )
             return np.array(found, dtype=np.int64)
-        if suffix == ".txt":
-            text = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-            return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
-    raise ConfigError(f"cannot tell how to read {path} as a list", hint="give a .txt, .json or .npy file")
+        if what == "names" or suffix != ".txt":
+            return read_label_names(path)[0] if what == "names" else _column(path, data, what)
+        text = decoded(str(path), data)
+        refuse_other_formats(str(path), suffix, text, images=what == "paths")
+        return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+
+
+def _column(path: Path, data: bytes, what: What) -> list[str]:
+    """The paths or labels of a table."""
+    name, suffix = str(path), path.suffix.lower()
+    if only := only_column(name, decoded(name, data), what):
+        return only
+    listed = read_table(name, data, suffix, Wanted(labels=what == "labels"))
+    if what == "paths":
+        return listed.paths
+    if listed.classes is None:
+        raise DataError(f"{path} has no column of labels", hint="give it the title label")
+    return listed.classes
 
 
 def values_of(path: Path, column: Column) -> Values:
@@ -86,13 +113,16 @@ def strings(values: Values) -> list[str]:
 def read_label_list(path: Path, names: Sequence[str] | None) -> Values:
     """The labels of a list file: n class names or n integers, as :func:`read_list` reads them.
 
-    The lines of a .txt file are integers if all of them that are not empty are, unless all are among ``names``.
+    The lines of a .txt file and the cells of a table are integers if all of them that are not empty are, unless all are
+    among ``names``.
 
     Raises:
         ConfigError, DataError: as :func:`read_list` does.
     """
-    values = read_list(path)
-    if path.suffix.lower() != ".txt" or not isinstance(values, list) or {*values} <= {"", *(names or ())}:
+    values = read_list(path, "labels")
+    if not isinstance(values, list) or path.suffix.lower() not in {".txt", *TABLE_SUFFIXES}:
+        return values
+    if {*values} <= {"", *(names or ())}:
         return values
     if not all(re.fullmatch(r"-?[0-9]{1,18}|", value) for value in values):
         return values

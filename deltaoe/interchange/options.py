@@ -21,6 +21,7 @@ class ImportOptions(Options):
         labels: an array's name, or a list of labels.
         features: an array's name; None for the one of a usual name.
         classes: a list of class names.
+        keep_ids: do not name classes in words that are WordNet ids.
         dtype: in which the workspace keeps them.
 
     Lists and arrays are those of :func:`deltaoe.interchange.reading.read_features`.
@@ -36,4 +37,7 @@ class ImportOptions(Options):
     ] = None
     features: Annotated[str | None, Option("Name of the features' array in the file.", fact=True)] = None
     classes: Annotated[Path | None, Option("File with class names, one per line.", fact=True)] = None
+    keep_ids: Annotated[
+        bool, Option("Keep WordNet ids (n02084071) as class names; they are named in words otherwise (dog).")
+    ] = False
     dtype: Annotated[Literal["float16", "float32"], Option("How the features are kept.")] = "float16"

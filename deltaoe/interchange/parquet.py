@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import ConfigError, DataError
-from deltaoe.interchange.arrays import Blocks, Column, Kind, block_rows, reading
+from deltaoe.interchange.arrays import Blocks, Column, Kind, block_rows, check_declared, reading
 
 CLASS_NAMES = "deltaoe.class_names"  # in the file's own metadata: a JSON list
 _STREAM_BYTES = 1 << 20  # and no buffering ahead, which takes the whole file into memory
@@ -56,6 +56,8 @@ def parquet_columns(path: Path) -> list[Column]:
 def _column(path: Path, file: Any, field: Any, rows: int, times: int) -> Column:
     kind, width = _meaning(file, field) if times == 1 else ("other", None)
     shape = (rows,) if width is None else (rows, width)
+    if width is not None:
+        check_declared(path, f"the column {field.name!r}", 4 * rows * width, path.stat().st_size)
     return Column(field.name, shape, kind, str(field.type), _blocks(path, field.name, kind, width))
 
 
@@ -66,7 +68,7 @@ def _meaning(file: Any, field: Any) -> tuple[Kind, int | None]:
         type_ = type_.value_type
     if types.is_floating(type_):
         return "float", None
-    if types.is_integer(type_):
+    if types.is_integer(type_) or types.is_boolean(type_):
         return "integer", None
     if types.is_string(type_) or types.is_large_string(type_) or types.is_binary(type_):
         return "text", None

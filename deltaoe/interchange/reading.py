@@ -20,7 +20,15 @@ from deltaoe.interchange.clip_retrieval import folder_columns
 from deltaoe.interchange.feature_table import FeatureTable
 from deltaoe.interchange.name_lists import class_names, label_indices, read_list, values_of
 from deltaoe.interchange.parquet import parquet_columns
-from deltaoe.interchange.roles import LABELS, NAMES, TEXTS, Annotations, Arrays, image_features
+from deltaoe.interchange.roles import (
+    LABELS,
+    NAMES,
+    TEXTS,
+    Annotations,
+    Arrays,
+    check_class_list,
+    image_features,
+)
 from deltaoe.interchange.vectors import Vectors, matrix_of_shape, vector_blocks
 
 SIDECARS = {"paths": "json", "classes": "json", "labels": "npy", "digests": "npy", "splits": "json"}
@@ -104,7 +112,9 @@ def read_text_features(path: Path) -> tuple[tuple[str, ...], Vectors]:
             f"{path} does not say which classes its text features are of; it holds {arrays}",
             hint="add an array class_names of K strings",
         )
-    names = class_names(beside or path, read_list(beside) if beside else values_of(path, listed[0]))
+    if not beside:
+        check_class_list(path, listed[0])
+    names = class_names(beside or path, read_list(beside, "names") if beside else values_of(path, listed[0]))
     texts = matrix_of_shape(path, matrices[0], len(names), None)
     if texts is None:
         raise DataError(
@@ -131,7 +141,11 @@ def _columns(path: Path, *, metadata: bool) -> list[Column]:
         case ".parquet":
             return parquet_columns(path)
     if suffix in _TENSORS:
-        code = "import sys, torch, numpy; numpy.save(sys.argv[2], torch.load(sys.argv[1], map_location='cpu').numpy())"
+        code = (
+            "import sys, torch, numpy; "
+            "held = torch.load(sys.argv[1], map_location='cpu', weights_only=True); "
+            "numpy.save(sys.argv[2], held.numpy())"
+        )
         files = shlex.join([str(path), str(path.with_suffix(".npy"))])
         raise ConfigError(
             f"{path} is PyTorch's own format, which can run programs",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.images.splits import canonical_split
-from deltaoe.interchange.arrays import Column, is_list, is_matrix
+from deltaoe.interchange.arrays import Column, is_list, is_matrix, npy_column
 from deltaoe.interchange.name_lists import (
     Labels,
     Values,
@@ -39,6 +39,7 @@ _PATHS = (
     *("file_names", "file_name", "files", "file", "urls", "url", "keys", "key", "names"),
 )
 _SPLITS = ("splits", "split")
+_MOST_CLASSES = 1_000_000
 _MAX_DIM = 1 << 16  # a wider array is something else, or transposed
 
 
@@ -66,8 +67,12 @@ class Arrays:
         return column
 
     def unassigned(self) -> list[str]:
-        """Names of the arrays without a role, in the file's order."""
-        return [column.name for column in self.columns if column.name not in self._assigned]
+        """The arrays without a role, in the file's order: their names, and why they must not be read."""
+        return [
+            str(column) if column.why else column.name
+            for column in self.columns
+            if column.name not in self._assigned
+        ]
 
     def get(self, name: str) -> Column | None:
         """The array of this name, or else of this name in another case; None if there is neither."""
@@ -138,13 +143,14 @@ class Annotations:
             ConfigError, DataError: the list cannot be read, or is no list of K different names.
         """
         if given is not None:
-            return class_names(given, read_list(given))
+            return class_names(given, read_list(given, "names"))
         # In a table, whatever has one entry per row is no list of classes.
         aliases = (CLASS_NAMES,) if self.arrays.is_table else NAMES
         for column in self.arrays.candidates(aliases, is_list):
             per_row = column.shape[0] == self.count
             if per_row and column.name.lower() == "names":  # they name the images
                 continue
+            check_class_list(self.path, column)
             names = values_of(self.path, column)
             if per_row and column.name.lower() == "classes" and len({*strings(names)}) < self.count:
                 continue
@@ -183,6 +189,7 @@ class Annotations:
             ConfigError, DataError: the list cannot be read, or is no list of n names.
         """
         if given is not None:
+            self._check_array(given, "paths")
             where, found = given, strings(read_list(given))
         else:
             texts = self.arrays.candidates(_PATHS, is_list)
@@ -241,12 +248,13 @@ class Annotations:
             column = self.arrays.get(given)
             if column is not None:
                 return self._label_array(column)
-            if not Path(given).is_file():
+            if not Path(given).exists():
                 raise ConfigError(
                     f"{self.path} has no array {given!r} for labels, and there is no such file",
                     hint=f"it holds {self.arrays}",
                 )
         if given is not None:
+            self._check_array(Path(given), "labels")
             return given, read_label_list(Path(given), names)
         name = self.features.name.lower()
         starts = [name.removesuffix(alias) for alias in _FEATURES if name.endswith(alias)]
@@ -272,6 +280,11 @@ class Annotations:
                 raise DataError(f"{where} is {column.shape}, not ({self.count},)", hint="one label per row")
         return where, values_of(self.path, self.arrays.assign(column))
 
+    def _check_array(self, given: Path, what: str) -> None:
+        """Compare the length of an .npy list with the features before all of it is read."""
+        if given.suffix.lower() == ".npy" and len(shape := npy_column(given).shape) == 1:
+            self._check_count(given, what, shape[0])
+
     def _check_count(self, where: Path | str, what: str, found: int) -> None:
         if found != self.count:
             transposed = "the features seem to lie (D, n): save their transpose" if found == self.dim else ""
@@ -281,9 +294,20 @@ class Annotations:
             )
 
 
+def check_class_list(path: Path, column: Column) -> None:
+    """Raise DataError for more class names than any data set has, before they are read."""
+    if column.shape[0] > _MOST_CLASSES:
+        raise DataError(
+            f"{path}: {column} would be {column.shape[0]:,} class names",
+            hint="class names are one per class, not one per image",
+        )
+
+
 def _check_matrix(path: Path, column: Column) -> Column:
     check_no_pickle(path, column)
     what = f"{path}: the array {column.name!r}"
+    if column.why:
+        raise DataError(f"{what} {column.why}", hint="save the features themselves as an array (n, D)")
     if len(column.shape) != 2:
         raise DataError(f"{what} is {column.shape}, not 2-D", hint="features are (n, D), one row per image")
     if 0 in column.shape:

@@ -70,6 +70,7 @@ def write_score_report(
     table: Path,
     on: OnEvent = silent,
     groups: Mapping[int, tuple[int, str]] | None = None,
+    thumbnails: Path | None = None,
 ) -> None:
     """Write the report of a score result, atomically.
 
@@ -80,6 +81,7 @@ def write_score_report(
         table: the CSV file that holds all rows; the report names it.
         on: receives the progress of making thumbnails.
         groups: index into the table → number and name of the group, for images in one.
+        thumbnails: as for :func:`deltaoe.report.from_scores.build_report`.
 
     Raises:
         StoreError: the file cannot be written.
@@ -88,9 +90,10 @@ def write_score_report(
     from deltaoe.report.render import render
 
     now = datetime.now().astimezone()
-    _write(
-        path, render(build_report(result, title=title, full_table=str(table), now=now, on=on, groups=groups))
+    report = build_report(
+        result, title=title, full_table=str(table), now=now, on=on, groups=groups, thumbnails=thumbnails
     )
+    _write(path, render(report))
 
 
 def _write(path: Path, text: str) -> None:

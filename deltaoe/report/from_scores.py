@@ -39,6 +39,7 @@ def build_report(
     now: datetime,
     on: OnEvent = silent,
     groups: Mapping[int, tuple[int, str]] | None = None,
+    thumbnails: Path | None = None,
 ) -> Report:
     """The report of a score result, with rows for the ``MAX_ROWS`` images of lowest score, in ascending order.
 
@@ -52,10 +53,15 @@ def build_report(
         now: the time of the run, with its zone.
         on: called with the progress of making thumbnails.
         groups: index into the table → number and name of the group, for images in one.
+        thumbnails: folder in which the files of imported images are looked for; None makes no thumbnails of them.
     """
     table = result.table
     order = np.argsort(table.scores, kind="stable")[:MAX_ROWS]
-    pictures = _thumbnails(result.files, _pictured(table, order), on)
+    chosen = _pictured(table, order)
+    files = {i: result.files[i] for i in chosen}
+    if result.claimed:
+        files = {} if thumbnails is None else _files_below(thumbnails, files)
+    pictures = _thumbnails(files, chosen, on)
     rows = _rows(table, order, pictures)
     if groups:
         found = [groups.get(i, (None, "")) for i in order.tolist()]
@@ -135,14 +141,23 @@ def _pictured(table: ScoreTable, order: npt.NDArray[np.int64]) -> list[int]:
     return [*lowest.tolist(), *closest.tolist()]
 
 
-def _thumbnails(files: Sequence[str], chosen: Sequence[int], on: OnEvent) -> dict[int, bytes | None]:
+def _files_below(folder: Path, claimed: Mapping[int, str]) -> dict[int, str]:
+    """The files of claimed paths, relative to a folder or absolute, that lie in the folder, links followed."""
+    root = os.path.realpath(folder)
+    found = {i: os.path.realpath(os.path.join(root, path)) for i, path in claimed.items() if "\0" not in path}
+    return {i: file for i, file in found.items() if file.startswith(os.path.join(root, ""))}
+
+
+def _thumbnails(files: Mapping[int, str], chosen: Sequence[int], on: OnEvent) -> dict[int, bytes | None]:
     """A small WebP file of each chosen image, by its number; None where it cannot be made."""
+    if not files:
+        return {}
     edge = next((edge for most, edge in _EDGES if len(chosen) <= most), _SMALLEST_EDGE)
 
     def draw(number: int) -> bytes | None:
         """The thumbnail of one file."""
-        file = files[number]
-        if not os.path.isfile(file):  # an imported list may name a device, which never ends
+        file = files.get(number, "")
+        if not os.path.isfile(file):  # a list may name a device, which never ends
             return None
         try:
             return thumbnail(read_bytes(Path(file)), edge)

@@ -12,15 +12,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.clip.imagenet import imagenet_names
 from deltaoe.errors import ConfigError, MismatchError
 from deltaoe.functional.text_features import likeness, mine, nearest_label
 from deltaoe.functional.unit_rows import Rows, unit_rows
+from deltaoe.images.imagenet import imagenet_names
+from deltaoe.images.label_files import is_name_file
 from deltaoe.images.labels import read_labels
 from deltaoe.interchange.reading import read_text_features
 from deltaoe.scoring.options import IMAGENET, NONE, BackgroundOptions
-
-_NAME_LISTS = frozenset({".txt", ".lst"})  # suffixes of files that hold names without features
 
 Encode = Callable[[Sequence[str]], Rows]
 
@@ -162,7 +161,7 @@ def named_labels(
     if source == NONE:
         return none
     classes = {name.casefold() for name in class_names}
-    if source == IMAGENET or Path(source).suffix.lower() in _NAME_LISTS or not Path(source).suffix:
+    if source == IMAGENET or is_name_file(source):
         if encode is None:
             raise ConfigError(
                 f"the text features were given, so names of {flag} cannot be encoded like them",

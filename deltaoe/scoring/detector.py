@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from deltaoe.functional import conformal, fusion
 from deltaoe.functional.text_features import centred
 from deltaoe.functional.unit_rows import Rows, unit_rows
 from deltaoe.scoring import detector_file
+from deltaoe.scoring.detector_checks import check
 from deltaoe.scoring.detector_fields import (
     DELTA_ENERGY,
     FUSED,
@@ -263,12 +263,12 @@ class Detector(DetectorFields):
 
     def to_bytes(self) -> bytes:
         """Content of its file; equal detectors give equal bytes."""
-        return detector_file.to_bytes(self)
+        return detector_file.file_content(self)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of its file, hexadecimal."""
-        return hashlib.sha256(self.to_bytes()).hexdigest()
+        """SHA-256, hexadecimal, of its file but for the digest in it; the names that tuning gives end in its start."""
+        return detector_file.digest(self)
 
     def save(self, path: Path) -> None:
         """Write it to one file, atomically.
@@ -287,5 +287,5 @@ class Detector(DetectorFields):
         """
         with detector_file.damage_reported(path):
             detector = cls(**detector_file.read_fields(path))
-            detector_file.check(detector)
+            check(detector)
         return detector

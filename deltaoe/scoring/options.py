@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from deltaoe.clip.options import TEMPLATE as TEMPLATE
 from deltaoe.clip.options import ModelOptions
 from deltaoe.errors import ConfigError
 from deltaoe.extraction.options import IngestOptions
 from deltaoe.options import BACKGROUND, EXPERT, ZERO_SHOT, Option, Options, Unset, Without
 
-TEMPLATE = "a photo of a {}."
 # docs/explanation/defaults.md has the measurements behind these.
 TEMPERATURE = 0.1
 TOP_C = 1

@@ -9,11 +9,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.clip.class_notes import RENAME, class_notes
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.images.class_names import in_words, unreadable_note
+from deltaoe.images.label_files import read_label_names
 from deltaoe.images.labels import read_labels
 from deltaoe.interchange.reading import read_text_features
 from deltaoe.progress import OnEvent, silent
+from deltaoe.scoring.alone import UNREAD, check_no_prompts_asked, images_alone
 from deltaoe.scoring.background import Candidate, ranked_candidates
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import (
@@ -37,6 +41,9 @@ from deltaoe.scoring.zero_shot_images import fitting_rows, image_detector, why_n
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.split_use import split_use, without_evaluated
 from deltaoe.store.workspace import Workspace
+
+_UNREAD = "Images alone decide: --evidence both asks the prompts, too."
+_UNREAD_TEXT = "Labelled images tell the classes apart without names (--evidence images)."
 
 
 class Chosen(NamedTuple):
@@ -135,8 +142,9 @@ def zero_shot_detector_for(
     default = data.model if data else scored.model if scored else None
     source = ModelSource(options.model, workspace, default, on=on)
     given = _given_text_features(options, data)
-    names = given[0] if given is not None else _class_names(options, data)
-    alone = _images_alone(data, workspace, options, given is not None)
+    names, notes = (given[0], []) if given is not None else _class_names(options, data)
+    alone = images_alone(data, workspace, options, given is not None)
+    unread = alone == UNREAD
     if given is None and scored is not None and not alone:
         space = workspace.known_space(scored.space_id)
         if space is not None and space.is_imported:
@@ -146,14 +154,15 @@ def zero_shot_detector_for(
             )
     fitted = _fitting_rows(data, names, options, alone)
 
-    notes = []
     one_class = fitted is not None and len(names) == 1
     if alone or one_class:
-        _check_no_prompts_asked(options)
+        check_no_prompts_asked(options)
     if data is not None and (alone or one_class):
         detector = image_detector(names, workspace.features_of(data).space)
-        why = "one class" if one_class else f"no text features came with {data.title}"
+        why = "one class" if one_class else alone
         origin = "images alone" + ("" if options.evidence == "images" else f" ({why})")
+        if unread:
+            notes += unreadable_note(names, _UNREAD)
     elif given is not None:
         _, features, origin = given
         images = data if data is not None and options.text_features is None else scored or data
@@ -162,7 +171,15 @@ def zero_shot_detector_for(
     else:
         background = ZERO_SHOT_BACKGROUND if fitted is None else LISTED_BACKGROUND
         detector = zero_shot_detector(names, options.prompts, source, workspace, on, background)
-        origin = f"zero-shot prompts {options.prompts.template or TEMPLATE!r}"
+        template = options.prompts.template or TEMPLATE
+        origin = f"zero-shot prompts {template!r}"
+        notes += class_notes(
+            names,
+            source,
+            remedy=f"{options.labels} says the names." if options.labels else RENAME,
+            unread=_UNREAD_TEXT,
+            template=template,
+        )
     if data is not None and _can_calibrate(data, detector):
         store, rows = workspace.store(detector.space), data.distinct_rows()
         if options.select:
@@ -185,7 +202,7 @@ def zero_shot_detector_for(
             "there are no images of known classes to select with",
             hint="extract them first: deltaoe extract DIR   (DIR holds one folder per class)",
         )
-    return Chosen(detector, origin, source, notes)
+    return Chosen(detector, origin, source, _on_labels(options) + notes)
 
 
 def _without(splits: Sequence[str]) -> str:
@@ -193,46 +210,8 @@ def _without(splits: Sequence[str]) -> str:
     return f" (not its {' and '.join(splits)} images, left for evaluate)" if splits else ""
 
 
-def _images_alone(data: DataSet | None, workspace: Workspace, options: ScoreOptions, has_text: bool) -> bool:
-    """Whether the images of the data set are the only evidence: asked for, or there are no text features.
-
-    Raises:
-        DataError: there are no labelled images, and they are asked for.
-    """
-    if options.evidence == "images":
-        if data is None or not data.labelled:
-            raise DataError(
-                "there are no labelled images to compare with",
-                hint="extract them first: deltaoe extract DIR   (DIR holds one folder per class)",
-            )
-        return True
-    if data is None or has_text or options.labels or options.evidence != "auto":
-        return False
-    if options.prompts.template is not None:
-        return False
-    space = workspace.known_space(data.space_id)
-    return space is not None and space.is_imported
-
-
-def _check_no_prompts_asked(options: ScoreOptions) -> None:
-    """Raise ConfigError if an option asks something of prompts, where there are none."""
-    prompts = options.prompts
-    flags = {
-        "--template": prompts.template is not None,
-        "--temperature": prompts.temperature is not None,
-        "--top-c": prompts.top_c is not None,
-        "--background": prompts.background.source is not None,
-        "--select": options.select,
-    }
-    for flag, is_set in flags.items():
-        if is_set:
-            raise ConfigError(
-                f"{flag} is about prompts, and images are compared alone here", hint=f"leave {flag} out"
-            )
-
-
 def _fitting_rows(
-    data: DataSet | None, names: Sequence[str], options: ScoreOptions, alone: bool
+    data: DataSet | None, names: Sequence[str], options: ScoreOptions, alone: str
 ) -> npt.NDArray[np.int64] | None:
     """Rows of the data set to fit image evidence on; None for prompts alone.
 
@@ -267,16 +246,30 @@ def _without_images(detector: Detector) -> list[str]:
     ]
 
 
-def _class_names(options: ScoreOptions, data: DataSet | None) -> tuple[str, ...]:
-    """Names in the labels file, or else those of the data set. Raises DataError if there are none."""
-    names = read_labels(options.labels) if options.labels else data.class_names if data else ()
+def _class_names(options: ScoreOptions, data: DataSet | None) -> tuple[tuple[str, ...], list[str]]:
+    """Names in the labels file, in words, or else those of the data set; and sentences on names put into words.
+
+    Raises:
+        ConfigError: the file cannot be read.
+        DataError: there are no names.
+    """
+    if options.labels:
+        # An id that is a class of the data set means that class.
+        return in_words(read_labels(options.labels), keep=set(data.class_names) if data else ())
+    names = data.class_names if data else ()
     if not names:
         raise DataError(
             "there are no class names to score against",
             hint="extract images with class folders first (deltaoe extract DIR), or pass --labels FILE, "
             "one name per line",
         )
-    return names
+    return names, []
+
+
+def _on_labels(options: ScoreOptions) -> list[str]:
+    """A sentence on how the labels file was read, unless it has one label per line."""
+    told = read_label_names(options.labels)[1] if options.labels else ""
+    return [f"{options.labels}: {told}."] if told else []
 
 
 def _given_text_features(
@@ -315,7 +308,7 @@ def list_background(
     data = workspace.dataset(options.data)
     source = ModelSource(options.model, workspace, data.model if data else None, on=on)
     given = _given_text_features(options, data)
-    names = given[0] if given is not None else _class_names(options, data)
+    names = given[0] if given is not None else _class_names(options, data)[0]
 
     if given is not None:
         return ranked_candidates(options.prompts.background, names, given[1], None, default=NONE)

@@ -82,10 +82,11 @@ def use_detector(workspace: Workspace, wanted: str) -> str:
         Its whole name.
 
     Raises:
-        DataError: as for :func:`detector_name`.
+        DataError: as for :func:`detector_name`; or its file is damaged, so that ``score`` could not use it.
         StoreError: the workspace cannot be written.
     """
     name = detector_name(workspace, wanted)
+    Detector.load(workspace.detector_file(name))
     workspace.remember(detector=name)
     return name
 

@@ -15,7 +15,9 @@ import numpy.typing as npt
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, MismatchError
 from deltaoe.extraction.ingest import ingest
+from deltaoe.extraction.picture_notes import picture_notes
 from deltaoe.images.inputs import find_files
+from deltaoe.images.lists import Wanted
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import Rule, ScoreOptions
@@ -52,7 +54,7 @@ class ScoreResult:
     Attributes:
         table: N scored images, and the files that failed.
         rule: the rule that the verdicts follow.
-        files: N paths by which the images can be opened, in the order of the table.
+        files: N paths by which the images can be opened, in the order of the table; if ``claimed``, not to be opened.
         detector: the detector that the images were scored with.
         origin: where the detector comes from, in words.
         model: the model of the image features.
@@ -60,6 +62,8 @@ class ScoreResult:
         reused: number of images whose features were in the store and whose files were not opened.
         notes: sentences for the user.
         features: where the images' features are; None if the result was not made by :func:`score`.
+        claimed: whether the images were imported. Their paths are what a file claims; whoever wrote it could name any
+            file of this machine, and see it in a report or have it moved.
     """
 
     table: ScoreTable
@@ -72,6 +76,7 @@ class ScoreResult:
     reused: int
     notes: list[str]
     features: StoredFeatures | None = None
+    claimed: bool = False
 
     def __repr__(self) -> str:
         """The table's numbers, the rule and the origin of the detector; the files would fill the screen."""
@@ -115,8 +120,9 @@ class _StoredImages:
         digests: (N, 32) uint8, under which their features are stored.
         files: N paths by which they can be opened.
         names: N paths as the table shows them.
-        failed: path and reason of the files that are no usable images.
+        failed: path and reason of the files that are no usable images, and of folders that cannot be listed.
         encoded, reused: as in :class:`ScoreResult`.
+        notes: sentences on how lists were read.
     """
 
     store: FeatureStore
@@ -126,6 +132,7 @@ class _StoredImages:
     failed: list[tuple[str, str]]
     encoded: int
     reused: int
+    notes: Sequence[str] = ()
 
 
 def score(
@@ -205,13 +212,16 @@ def score(
         model=str(source.ref) if data is None else detector.space.model,
         encoded=images.encoded,
         reused=images.reused,
-        notes=stale
+        notes=list(images.notes)
+        + stale
+        + (picture_notes(images.names, images.store.notes.of(images.digests)) if data is None else [])
         + used_before(behind, detector, images.digests)
         + lacking
         + _notes(detector, data, scorer.recall, exact)
         + decisions.notes
         + said,
         features=StoredFeatures(images.store, images.digests, source),
+        claimed=data is not None and data.is_imported,
     )
 
 
@@ -254,7 +264,12 @@ def _ingested(
     stdin: BinaryIO | None,
 ) -> _StoredImages:
     """The images of these files, after those without stored features were encoded."""
-    files = find_files(given, stdin=stdin, on_found=lambda n: on(Event("Listing files", n)))
+    files = find_files(
+        given,
+        stdin=stdin,
+        on_found=lambda n: on(Event("Listing files", n)),
+        wanted=Wanted(labels=False),
+    )
     result = ingest(files, workspace, source, on, options.ingest)
     opened = [files.path(int(i)) for i in result.rows]
     return _StoredImages(
@@ -262,9 +277,13 @@ def _ingested(
         digests=result.digests,
         files=opened,
         names=[os.path.normpath(path) for path in opened],
-        failed=[(os.path.normpath(files.path(i)), reason) for i, reason in result.failed.items()],
+        failed=[
+            *((os.path.normpath(files.path(i)), reason) for i, reason in result.failed.items()),
+            *((os.path.join(os.path.normpath(one.path), ""), one.reason) for one in files.unlisted),
+        ],
         encoded=result.encoded,
         reused=result.reused,
+        notes=files.notes,
     )
 
 

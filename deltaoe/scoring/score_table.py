@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.data_frame import categorical, data_frame, texts
+from deltaoe.images.cells import path_cell, text_cell
 from deltaoe.store.atomic import replacing
 
 if TYPE_CHECKING:
@@ -247,10 +248,13 @@ class ScoreTable:
     def write_csv(self, path: Path) -> None:
         """Write the columns as CSV, atomically; file names that are not UTF-8 keep their bytes.
 
+        Names and paths are written by :mod:`deltaoe.images.cells`, so that no spreadsheet takes them for a formula.
+
         Raises:
             StoreError: the file cannot be written.
         """
         width = self.labels.shape[1]
+        names = [text_cell(name) for name in self.class_names]
         ranks = [f"{column}_{i}" for i in range(1, width + 1) for column in ("class", "cosine")]
         with (
             replacing(path) as temporary,
@@ -260,13 +264,15 @@ class ScoreTable:
             out.writerow([*self.column_names, *ranks, "error"])
             for start in range(0, len(self), _ROWS):
                 stop = min(start + _ROWS, len(self))
-                cells = [_cells(column) for column in self.columns(start, stop).values()]
+                cells = [_cells(name, column) for name, column in self.columns(start, stop).items()]
                 for rank in range(width):
-                    cells.append([self.class_names[i] for i in self.labels[start:stop, rank].tolist()])
+                    cells.append([names[i] for i in self.labels[start:stop, rank].tolist()])
                     cells.append(list(map(str, _rounded(self.cosines[start:stop, rank]).tolist())))
                 out.writerows(zip(*cells, [""] * (stop - start), strict=True))
             empty = [""] * (len(self.column_names) - 2 + len(ranks))
-            out.writerows([name, "failed", *empty, reason] for name, reason in self.failed)
+            out.writerows(
+                [path_cell(path), "failed", *empty, text_cell(reason)] for path, reason in self.failed
+            )
 
     def write_json(self, path: Path, head: Mapping[str, Any]) -> None:
         """Write :meth:`json_chunks` to a file, atomically.
@@ -304,9 +310,10 @@ def _finite(values: npt.NDArray[np.float64]) -> list[float | None]:
     return listed
 
 
-def _cells(column: Sequence[Any]) -> Sequence[str]:
+def _cells(name: str, column: Sequence[Any]) -> Sequence[str]:
     """A column as cells of a CSV file; empty for a value that there is not."""
     first = next((value for value in column if value is not None), None)
     if isinstance(first, float):
         return ["" if value is None else f"{value:.9g}" for value in column]
-    return ["" if value is None else value for value in column]
+    written = path_cell if name == "path" else text_cell
+    return ["" if value is None else written(value) for value in column]

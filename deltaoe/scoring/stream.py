@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deltaoe.errors import ConfigError, MismatchError, StoreError
-from deltaoe.extraction.ingest import EncodingRun, FileStates, recorded_states
+from deltaoe.extraction.file_states import FileStates, recorded_states
+from deltaoe.extraction.ingest import EncodingRun
+from deltaoe.extraction.kept_process import start_early
 from deltaoe.images.inputs import FileList
 from deltaoe.images.walk import one_by_one
 from deltaoe.progress import Event, OnEvent, silent
@@ -23,6 +25,7 @@ from deltaoe.scoring.verdicts import decide, tabulated
 from deltaoe.scoring.vocabulary import check_vocabulary, vocabulary_once, vocabulary_source, with_names
 from deltaoe.store.feature_store import Digests, Features, FeatureStore
 from deltaoe.store.feature_writer import StoreWriter
+from deltaoe.store.store_index import FileRecord
 from deltaoe.store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -150,13 +153,19 @@ class ScoreStream:
             self._use(self._source.store())
         assert self._store is not None and self._writer is not None  # noqa: S101 - for the type checker
         keys, options = self._workspace.file_keys(files), self._options.ingest
-        states, unknown = recorded_states(files, keys, self._store, options)
+
+        def keep(records: dict[int, FileRecord]) -> None:
+            assert self._writer is not None  # noqa: S101 - for the type checker
+            for i, record in records.items():
+                self._writer.add(keys[i], record)
+
+        states, unknown = recorded_states(files, keys, self._store, options, keep)
         if len(unknown):
             clip = self._clip()
             if self._source.space().id != self._store.space.id:  # the weights behind the name have changed
                 self.close()
                 self._use(self._workspace.store(self._source.space()))
-                states, unknown = recorded_states(files, keys, self._store, options)
+                states, unknown = recorded_states(files, keys, self._store, options, keep)
             EncodingRun(files, keys, self._writer, states, self._say, options).encode(unknown, clip)
         return self._store, states
 
@@ -172,6 +181,8 @@ class ScoreStream:
 
     def _clip(self) -> FrozenClip:
         self._workspace.check_writable()
+        if self._options.ingest.workers != 0:
+            start_early()
         return self._source.clip()
 
     def _say(self, event: Event) -> None:

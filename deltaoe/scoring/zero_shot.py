@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.clip.prompt_tokens import prompt_of
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import MismatchError
 from deltaoe.functional.limits import check_top_c
@@ -135,7 +136,7 @@ def text_features(
     Raises:
         ModelError, StoreError: the model or the workspace cannot be used.
     """
-    prompts = [template.replace("{}", name) for name in class_names]
+    prompts = [prompt_of(template, name) for name in class_names]
     key = prompts_key(prompts)
     space = source.known_space()
     if space is not None:

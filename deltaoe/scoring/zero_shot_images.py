@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ FEWEST_CALIBRATION = images_needed(ALPHA)
 _SEED = 0
 # To be raised when the same images and prompts no longer give the same detector.
 _VERSION = 1
+_KEPT = 16  # files of the cache of one feature space
 
 
 def fitting_rows(data: DataSet, evidence: Evidence) -> Indices | None:
@@ -107,15 +109,23 @@ def with_images_of(
     fitted = with_image_evidence(detector, images, evidence)
     fitted = calibrate(fitted, data, store, np.setdiff1d(data.distinct_rows(), rows), on)
     # Only a cache: where it cannot be written, the evidence is fitted the next time, too.
-    with contextlib.suppress(StoreError):
+    with contextlib.suppress(StoreError, OSError):
         fitted.save(path)
+        _keep_latest(path.parent)
     return fitted
+
+
+def _keep_latest(folder: Path) -> None:
+    """Delete all but the latest files of the cache: each change of the images makes a new one."""
+    files = sorted(folder.glob("[!.]*.safetensors"), key=lambda file: file.stat().st_mtime_ns)
+    for file in files[:-_KEPT]:
+        file.unlink(missing_ok=True)
 
 
 def _key(detector: Detector, data: DataSet, classes: Indices, rows: Indices, evidence: Evidence) -> str:
     """A digest of all that a zero-shot detector with image evidence depends on, 32 hexadecimal digits."""
     digest = hashlib.sha256(f"{_VERSION} {evidence} ".encode())
-    digest.update(detector.to_bytes())
+    digest.update(detector.digest.encode())
     for array in (data.digests, classes, data.domain_of, rows):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:32]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -15,21 +14,18 @@ import numpy.typing as npt
 
 from deltaoe.errors import StoreError
 from deltaoe.images.views import VIEW_POLICY
+from deltaoe.store.archive_seal import seal
 from deltaoe.store.atomic import replacing
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
-from deltaoe.store.feature_store import BLOCK_ROWS
 from deltaoe.store.hdf5 import (
     FORMAT_VERSION,
     Digests,
-    get_digests,
-    get_strings,
-    opened,
     put_digests,
     put_strings,
 )
+from deltaoe.store.read_errors import UNLOCKED
 
-_KIND = "archive"
 _COLUMNS = ("class_of", "domain_of")
 _HEAD = ("model", "layout", "class_names", "domain_names", "split_names", "name")
 
@@ -64,8 +60,8 @@ def write_archive(
                 f"cannot write {target}: it needs {needed / 1e6:.0f} MB, more than is free",
                 hint="free some space, or export to another disk",
             )
-        with h5py.File(temporary, "w", libver=("earliest", "v110")) as out:
-            out.attrs["format"] = f"deltaoe.{_KIND}"
+        with h5py.File(temporary, "w", libver=("earliest", "v110"), **UNLOCKED) as out:
+            out.attrs["format"] = "deltaoe.archive"
             out.attrs["version"] = FORMAT_VERSION
             out.attrs["view_policy"] = VIEW_POLICY
             out.attrs["space"] = json.dumps(space.to_dict())
@@ -85,64 +81,4 @@ def write_archive(
             for block in blocks:
                 vectors[start : start + len(block)] = block.astype(space.dtype)
                 start += len(block)
-
-
-def is_archive(path: Path) -> bool:
-    """Whether a file is one that :func:`write_archive` wrote; False also if it cannot be read."""
-    try:
-        with h5py.File(path, "r") as file:
-            return str(file.attrs.get("format", "")) == f"deltaoe.{_KIND}"
-    except OSError:
-        return False
-
-
-def read_archive(path: Path) -> tuple[DataSet, FeatureSpace]:
-    """The data set of an archive and the space of its features. Raises StoreError if the archive is damaged."""
-    with opened(path, _KIND) as file:
-        head: dict[str, Any] = json.loads(file.attrs["head"])
-        space = FeatureSpace.from_dict(json.loads(file.attrs["space"]))
-        data = DataSet(
-            root="",
-            space_id=space.id,
-            model=head["model"],
-            layout=head["layout"],
-            class_names=tuple(head["class_names"]),
-            domain_names=tuple(head["domain_names"]),
-            paths=[os.fsdecode(p) for p in get_strings(file, "path")],
-            digests=get_digests(file, "path_digest"),
-            class_of=file["class_of"][()],
-            domain_of=file["domain_of"][()],
-            split_names=tuple(head.get("split_names", ())),
-            **({"split_of": file["split_of"][()]} if "split_of" in file else {}),
-            name=head["name"],
-            text_features=file["text_features"][()] if "text_features" in file else None,
-        )
-        data.check()
-        digests, vectors = get_digests(file, "digest"), file["features"]
-        if vectors.shape != (len(digests), space.dim) or file["view"].shape != (len(digests),):
-            raise StoreError("its features do not fit its digests")
-    return data, space
-
-
-def archive_rows(
-    path: Path,
-) -> Iterator[tuple[Digests, npt.NDArray[np.uint16], npt.NDArray[np.float32]]]:
-    """Digests (b, 32), views (b,) and features (b, D) float32 of an archive, some thousand at a time.
-
-    Augmented views that were drawn under another ``VIEW_POLICY`` are left out.
-
-    Raises:
-        StoreError: the archive is damaged.
-    """
-    with opened(path, _KIND) as file:
-        count = len(file["view"])
-        same_views = file.attrs["view_policy"] == VIEW_POLICY
-        for start in range(0, count, BLOCK_ROWS):
-            part = slice(start, start + BLOCK_ROWS)
-            views = file["view"][part]
-            use = np.ones(len(views), dtype=bool) if same_views else views == 0
-            yield (
-                file["digest"][part][use],
-                views[use],
-                file["features"][part][use].astype(np.float32),
-            )
+        seal(temporary)

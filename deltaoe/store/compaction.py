@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.images.decode_policy import DECODE_POLICY
 from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.hdf5 import Digests, get_strings, opened
 from deltaoe.store.key_table import KeyTable
 from deltaoe.store.lock import writing
-from deltaoe.store.shards import FOREIGN_VIEW, content_keys, read_vectors, write_shard
+from deltaoe.store.shards import COMPUTED, FOREIGN_VIEW, IMPORTED, content_keys, read_vectors, write_shard
 
 _ROWS = 32_768
 
@@ -58,11 +59,12 @@ def compact_store(
     with writing(store.folder):
         store.refresh()
         old = list(store.shards)
+        policy = min((shard.decode_policy for shard in old), default=DECODE_POLICY)
         before = (len(old), sum(shard.size for shard in old))
         files, rows = store.file_table(), store.feature_table()
         present = _PresentFiles(store, files, base, drop_missing_folders)
         needed = _needed_rows(rows, listed, present.digest)
-        _write(store, rows, needed, present, progress)
+        _write(store, rows, needed, present, policy, progress)
         # Only now, when all that stays lies in new shards, the old ones may go.
         for shard in old:
             shard.path.unlink(missing_ok=True)
@@ -98,11 +100,12 @@ class _PresentFiles:
                     self.problems.append(store.problem(int(files.columns["problem"][i])))
         rows = np.asarray(picked, dtype=np.int64)
         empty = np.zeros(0, np.int64)
-        self.size = empty if files is None else files.columns["size"][rows].astype(np.int64)
-        self.mtime_ns = empty if files is None else files.columns["mtime_ns"][rows].astype(np.int64)
-        self.digest: Digests = (
-            np.zeros((0, 32), np.uint8) if files is None else files.columns["digest"][rows].astype(np.uint8)
-        )
+        columns = {} if files is None else {name: one[rows] for name, one in files.columns.items()}
+        self.size: npt.NDArray[np.int64] = columns.get("size", empty)
+        self.mtime_ns: npt.NDArray[np.int64] = columns.get("mtime_ns", empty)
+        self.ctime_ns: npt.NDArray[np.int64] = columns.get("ctime_ns", empty)
+        self.inode: npt.NDArray[np.uint64] = columns.get("inode", empty.view(np.uint64))
+        self.digest: Digests = columns.get("digest", np.zeros((0, 32), np.uint8))
 
 
 def _is_there(path: bytes, folders: dict[bytes, bool], drop: bool) -> bool:
@@ -128,40 +131,63 @@ def _write(
     rows: KeyTable | None,
     needed: npt.NDArray[np.bool_],
     files: _PresentFiles,
+    policy: int,
     progress: Callable[[int, int], None],
 ) -> None:
-    total = int(np.count_nonzero(needed))
-    if rows is None:
-        order = np.zeros(0, dtype=np.int64)
-    else:
+    """Write what stays as new shards: computed features with the files, then imported ones in shards of their own."""
+    total, notes = int(np.count_nonzero(needed)), store.notes.by_digest
+    order = np.zeros(0, dtype=np.int64)
+    imported = np.zeros(0, dtype=bool)
+    if rows is not None:
         order = np.flatnonzero(needed)
         order = order[np.lexsort((rows.columns["row"][order], rows.columns["shard"][order]))]
+        imported = np.array([shard.imported for shard in store.shards])[rows.columns["shard"][order]]
     # There is a new shard even for nothing: a number that comes back would be taken for the old file by readers.
     target = store.next_shard()
     number = int(target.stem.partition("-")[2])
-    for start in range(0, max(total, len(files.paths), 1), _ROWS):
-        part, some = order[start : start + _ROWS], slice(start, start + _ROWS)
-        vectors = np.empty((len(part), store.space.dim), dtype=store.space.dtype)
-        digests, views = np.zeros((len(part), 32), np.uint8), np.zeros(len(part), np.uint16)
-        if rows is not None and len(part):
-            shard = rows.columns["shard"][part]
-            for n in np.unique(shard):
-                members = shard == n
-                vectors[members] = read_vectors(
-                    store.shards[int(n)].path, rows.columns["row"][part[members]].astype(np.int64)
-                )
-            digests, views = rows.keys[part, :32], rows.columns["view"][part].astype(np.uint16)
-        write_shard(
-            store.folder / f"shard-{number:08d}.h5",
-            store.space,
-            digests=digests,
-            views=views,
-            vectors=vectors,
-            paths=files.paths[some],
-            sizes=files.size[some],
-            mtimes=files.mtime_ns[some],
-            file_digests=files.digest[some],
-            problems=files.problems[some],
+    done = 0
+    for origin, ordered, observed in (
+        (COMPUTED, order[~imported], len(files.paths)),
+        (IMPORTED, order[imported], 0),
+    ):
+        some_shard = int(origin == COMPUTED and not len(order))
+        for start in range(0, max(len(ordered), observed, some_shard), _ROWS):
+            part = ordered[start : start + _ROWS]
+            some = slice(start, min(start + _ROWS, observed))
+            digests, views, vectors = _features(store, rows, part)
+            write_shard(
+                store.folder / f"shard-{number:08d}.h5",
+                store.space,
+                digests=digests,
+                views=views,
+                vectors=vectors,
+                paths=files.paths[some],
+                sizes=files.size[some],
+                mtimes=files.mtime_ns[some],
+                ctimes=files.ctime_ns[some],
+                inodes=files.inode[some],
+                file_digests=files.digest[some],
+                problems=files.problems[some],
+                decode_policy=policy,
+                notes={digest: notes[digest] for digest in map(bytes, digests) if digest in notes},
+                origin=origin,
+            )
+            number += 1
+            done += len(part)
+            progress(done, total)
+
+
+def _features(
+    store: FeatureStore, rows: KeyTable | None, part: npt.NDArray[np.int64]
+) -> tuple[Digests, npt.NDArray[np.uint16], npt.NDArray[np.floating]]:
+    """Digests (n, 32), views (n,) and features (n, D), as they are on disk, of some rows of the table."""
+    vectors = np.empty((len(part), store.space.dim), dtype=store.space.dtype)
+    if rows is None or not len(part):
+        return np.zeros((0, 32), np.uint8), np.zeros(0, np.uint16), vectors
+    shard = rows.columns["shard"][part]
+    for n in np.unique(shard):
+        members = shard == n
+        vectors[members] = read_vectors(
+            store.shards[int(n)].path, rows.columns["row"][part[members]].astype(np.int64)
         )
-        number += 1
-        progress(min(start + _ROWS, total), total)
+    return rows.keys[part, :32], rows.columns["view"][part].astype(np.uint16), vectors

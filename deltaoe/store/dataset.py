@@ -14,13 +14,22 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.data_frame import categorical, data_frame, texts
-from deltaoe.errors import ConfigError, StoreError
+from deltaoe.errors import ConfigError, DamagedError
 from deltaoe.functional.sampling import few_shot_split
 from deltaoe.images.layout import Layout, is_layout
 from deltaoe.images.splits import SPLITS
 from deltaoe.short_repr import counted, listed, of_classes, short_repr
 from deltaoe.store.atomic import replacing
-from deltaoe.store.hdf5 import created, encoded, get_digests, get_strings, opened, put_digests, put_strings
+from deltaoe.store.hdf5 import (
+    check_checksum,
+    created,
+    encoded,
+    get_digests,
+    get_strings,
+    opened,
+    put_digests,
+    put_strings,
+)
 
 if TYPE_CHECKING:
     from deltaoe.data_frame import DataFrame
@@ -96,6 +105,11 @@ class DataSet:
         """The n digests as byte strings."""
         raw = self.digests.tobytes()
         return [raw[i : i + 32] for i in range(0, len(raw), 32)]
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether it was imported: its paths are what a file claims, and name no files of this machine."""
+        return not self.root
 
     @property
     def labelled(self) -> bool:
@@ -183,8 +197,9 @@ class DataSet:
 
     @classmethod
     def load(cls, path: Path) -> DataSet:
-        """Read what :meth:`save` wrote. Raises StoreError, naming the file, if it cannot be read."""
+        """Read what :meth:`save` wrote. Raises StoreError, naming the file, if it cannot be read or was changed."""
         with opened(path, "dataset") as file:
+            check_checksum(file)
             head = json.loads(file.attrs["head"])
             root = os.fsdecode(get_strings(file, "root")[0])
             data = cls(
@@ -210,7 +225,7 @@ class DataSet:
         return data
 
     def check(self) -> None:
-        """Raise StoreError unless its parts fit together."""
+        """Raise DamagedError unless its parts fit together."""
         texts = (*self.class_names, *self.domain_names, self.model, self.space_id, self.name)
         given = self.text_features
         columns = (
@@ -229,4 +244,4 @@ class DataSet:
             and all(((index >= -1) & (index < len(names))).all() for index, names in columns)
         )
         if not fits:
-            raise StoreError("its parts do not fit together")
+            raise DamagedError("its parts do not fit together")

@@ -9,7 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deltaoe.errors import StoreError
+from deltaoe.errors import ConfigError, StoreError
+from deltaoe.images.sample_range import AUTO, canonical_range
+from deltaoe.store.file_text import text_problem
+
+_DTYPES = ("float16", "float32")
+_PRECISIONS = ("fp32", "bf16", "fp16")
+_NORMALISATIONS = ("l2",)
+_NEWER = {"normalisation": "l2", "sample_range": AUTO}  # fields that older versions did not name
+_MOST_DIM = 1 << 16
+_MOST_CHARACTERS = 8192  # of a field; a model's name may hold a path
 
 # What an import calls a model that it was not told.
 UNNAMED = "unknown"
@@ -26,10 +35,14 @@ class FeatureSpace:
         config: SHA-256 over the architecture's configuration, activation included.
         preprocess: size, mean, deviation, interpolation and resize mode, as canonical JSON.
         precision: arithmetic of the image tower: ``fp32``, ``bf16`` or ``fp16``.
-        decode_policy: version of the rule that turns file bytes into RGB pixels; 0 for features made elsewhere.
+        decode_policy: version of the rule that turns the bytes of plain 8-bit files into RGB pixels, as which all other
+            files can be kept; 0 for features made elsewhere. What a newer rule shows otherwise is encoded anew, file by
+            file: see ``deltaoe.images.decode_policy``.
         dim: D, components of a feature.
         dtype: number format on disk, ``float16`` or ``float32``.
         normalisation: ``l2``: features are divided by their Euclidean length.
+        sample_range: what is black and white of samples of more than eight bits: ``auto``, found per file, or
+            ``LOW..HIGH``.
 
     Example:
         >>> space = FeatureSpace.imported("my-clip", dim=512, dtype="float32")
@@ -46,6 +59,7 @@ class FeatureSpace:
     dim: int
     dtype: str = "float16"
     normalisation: str = "l2"
+    sample_range: str = AUTO
 
     @classmethod
     def imported(cls, model: str, dim: int, dtype: str) -> FeatureSpace:
@@ -70,8 +84,8 @@ class FeatureSpace:
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
 
     def _not_in_id(self) -> set[str]:
-        # Version 1 did not name the normalisation, and had none other than l2: its stores keep their ids.
-        return {"model", "normalisation"} if self.normalisation == "l2" else {"model"}
+        # Older versions did not name these, and had none other than the default: their stores keep their ids.
+        return {"model"} | {name for name, default in _NEWER.items() if getattr(self, name) == default}
 
     def is_same_model(self, other: FeatureSpace) -> bool:
         """Whether the same weights made both, whatever their names and in whatever arithmetic."""
@@ -87,16 +101,18 @@ class FeatureSpace:
         """The inverse of :meth:`to_dict`.
 
         Raises:
-            StoreError: a field is missing, unknown or of the wrong type.
+            StoreError: a field is missing, unknown, of the wrong type or has a value that no space has.
         """
         fields = {field.name: field.type for field in dataclasses.fields(cls)}
-        values = {"normalisation": "l2", **values}  # which version 1 did not name
+        values = {**_NEWER, **values}
         valid = set(values) == set(fields) and all(
             type(values[name]) is (int if kind == "int" else str) for name, kind in fields.items()
         )
-        if not valid:
+        problem = _problem(values) if valid else "its fields are not those of one"
+        if problem:
             raise StoreError(
-                "not a description of a feature space", hint="the file is damaged or from another version"
+                f"not a description of a feature space: {problem}",
+                hint="the file is damaged or from another version",
             )
         return cls(**values)
 
@@ -111,6 +127,33 @@ class FeatureSpace:
             for name in mine
             if name != "model" and mine[name] != theirs[name]
         ]
+
+
+def _problem(values: Mapping[str, Any]) -> str:
+    """Which field, of the right type, has a value that no space has; empty if none has."""
+    imported = values["decode_policy"] == 0
+    for name, value in values.items():
+        if isinstance(value, str) and (wrong := text_problem(value, _MOST_CHARACTERS)):
+            return f"its {name} is {wrong}"
+    wanted = {
+        "dtype": values["dtype"] in _DTYPES,
+        "precision": values["precision"] in _PRECISIONS or (imported and values["precision"] == "imported"),
+        "normalisation": values["normalisation"] in _NORMALISATIONS,
+        "sample_range": _is_range(values["sample_range"]),
+        "dim": 1 <= values["dim"] <= _MOST_DIM,
+        "decode_policy": 0 <= values["decode_policy"] < _MOST_DIM,
+        "model": bool(values["model"]),
+        "weights": bool(values["weights"]),
+    }
+    unfit = next((name for name, fits in wanted.items() if not fits), None)
+    return f"its {unfit} is {str(values[unfit])[:60]!r}" if unfit else ""
+
+
+def _is_range(text: str) -> bool:
+    try:
+        return canonical_range(text) == text
+    except ConfigError:
+        return False
 
 
 def canonical_json(value: Any) -> str:

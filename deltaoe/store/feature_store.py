@@ -9,18 +9,19 @@ The format is specified in ``docs/reference/store-format.md``.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import StoreError
-from deltaoe.store.atomic import write_json
+from deltaoe.store.atomic import gone, write_json
 from deltaoe.store.feature_writer import StoreWriter
 from deltaoe.store.hdf5 import Digests
 from deltaoe.store.key_table import Rows
 from deltaoe.store.lock import writing
-from deltaoe.store.shards import Shard, as_read, content_keys, read_vectors
+from deltaoe.store.shards import COMPUTED, Shard, as_read, read_vectors
 from deltaoe.store.store_index import StoreIndex, as_digests
 
 __all__ = ["BLOCK_ROWS", "Digests", "FeatureStore", "Features"]
@@ -81,7 +82,7 @@ class FeatureStore(StoreIndex):
             try:
                 block = self._read(shards, shard[part], row[part])
             except StoreError:
-                if all(shards[i].path.exists() for i in np.unique(shard[part])):
+                if all(os.path.lexists(shards[i].path) for i in np.unique(shard[part])):
                     raise
                 self.refresh()  # somebody has compacted the store: the same rows lie elsewhere now
                 if not bool(self.has(digests, view).all()):
@@ -95,7 +96,7 @@ class FeatureStore(StoreIndex):
 
         A refresh may number shards anew: indices are good for the list that they came with, and for no other.
         """
-        found, columns = self._features.find(content_keys(digests, view))
+        found, columns = self._find(digests, view)
         if not found.all():
             missing = digests[int(np.argmin(found))].tobytes().hex()[:12]
             what = f"view {view} of image" if view else "image"
@@ -115,12 +116,21 @@ class FeatureStore(StoreIndex):
                 out[positions] = as_read(read_vectors(shards[int(shard[positions[0]])].path, row[positions]))
         return out
 
+    def check_there(self, digests: Digests) -> None:
+        """Raise StoreError unless the shards of this moment have a feature of each of (n, 32) digests."""
+        self.refresh()
+        if not os.path.lexists(self.folder / "space.json") or not bool(self.has(digests).all()):
+            raise gone(self.folder)
+
     @contextlib.contextmanager
-    def writer(self, collected: StoreWriter | None = None) -> Iterator[StoreWriter]:
+    def writer(
+        self, collected: StoreWriter | None = None, *, origin: str = COMPUTED
+    ) -> Iterator[StoreWriter]:
         """Become the one writer. What was added is flushed at the end, also on Ctrl-C or an error.
 
         Args:
             collected: a writer of this store that has collected features; None for a new one.
+            origin: where the features of a new one come from, ``COMPUTED`` or ``IMPORTED``.
 
         Raises:
             StoreError: another process is writing, or the folder cannot be written.
@@ -129,7 +139,7 @@ class FeatureStore(StoreIndex):
             self.refresh()  # another writer may have finished between our reading and our lock
             if not (self.folder / "space.json").exists():
                 write_json(self.folder / "space.json", self.space.to_dict())
-            writer = StoreWriter(self) if collected is None else collected
+            writer = StoreWriter(self, origin) if collected is None else collected
             try:
                 yield writer
             finally:

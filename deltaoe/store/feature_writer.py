@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.store.atomic import gone
 from deltaoe.store.hdf5 import Digests
-from deltaoe.store.shards import as_read, write_shard
+from deltaoe.store.shards import COMPUTED, as_read, write_shard
 from deltaoe.store.store_index import FileRecord, StoreIndex, as_digests
 
 
@@ -20,12 +22,17 @@ class StoreWriter:
 
     Args:
         index: of the folder to write into; takes in each shard that is written.
+        origin: where the features come from, ``COMPUTED`` or ``IMPORTED``. A computed feature is written though the
+            store has an imported one of the same content; then it is the one that counts.
     """
 
-    def __init__(self, index: StoreIndex) -> None:
+    def __init__(self, index: StoreIndex, origin: str = COMPUTED) -> None:
         self._index = index
+        self._origin = origin
         self._files: dict[bytes, FileRecord] = {}
         self._features: dict[tuple[bytes, int], npt.NDArray[np.float32]] = {}
+        self._notes: dict[bytes, str] = {}
+        self._replaced: set[bytes] = set()
 
     @property
     def pending(self) -> int:
@@ -39,8 +46,21 @@ class StoreWriter:
         return {i: as_read(one[None].astype(dtype))[0] for i, one in wanted.items() if one is not None}
 
     def has(self, digest: bytes, view: int) -> bool:
-        """Whether this feature is in the store or about to be written."""
-        return (digest, view) in self._features or bool(self._index.has(as_digests([digest]), view)[0])
+        """Whether this feature is in the store, for a writer of computed ones as such, or about to be written."""
+        has = self._index.has_current if digest in self._replaced else self._stored
+        return (digest, view) in self._features or bool(has(as_digests([digest]), view)[0])
+
+    def _stored(self, digests: Digests, view: int) -> npt.NDArray[np.bool_]:
+        return self._index.has(digests, view, computed=self._origin == COMPUTED)
+
+    def replace(self, digests: Iterable[bytes]) -> None:
+        """Take features of these contents for missing where they are of pixels made by an older rule."""
+        self._replaced.update(digests)
+
+    def note(self, digest: bytes, notes: Sequence[str]) -> None:
+        """Add what is to be said of a picture whose features were added."""
+        if notes:
+            self._notes[digest] = "\n".join(notes)
 
     def add(
         self,
@@ -70,17 +90,23 @@ class StoreWriter:
         """Write all that is pending as one shard.
 
         Raises:
-            StoreError: the disk does not take it, or a feature is not finite.
+            StoreError: the disk does not take it, a feature is not finite, or the store was deleted meanwhile.
         """
         if not self._files and not self._features:
             return
+        if not os.path.lexists(self._index.folder / "space.json"):  # written before the first shard
+            raise gone(self._index.folder)
         space = self._index.space
         digests = as_digests([digest for digest, _ in self._features])
         views = np.fromiter((view for _, view in self._features), np.uint16, len(self._features))
         vectors = np.asarray(list(self._features.values()), dtype=np.float32)
         new = np.ones(len(digests), dtype=bool)
         for view in np.unique(views):
-            new[views == view] = ~self._index.has(digests[views == view], int(view))
+            new[views == view] = ~self._stored(digests[views == view], int(view))
+        if self._replaced:
+            for i, (digest, view) in enumerate(self._features):
+                if digest in self._replaced:
+                    new[i] = not self._index.has_current(digests[i : i + 1], view)[0]
         if not self._files and not new.any():  # imported once more
             self._features = {}
             return
@@ -95,8 +121,12 @@ class StoreWriter:
             paths=list(self._files),
             sizes=np.fromiter((r.size for r in records), np.int64, len(records)),
             mtimes=np.fromiter((r.mtime_ns for r in records), np.int64, len(records)),
+            ctimes=np.fromiter((r.ctime_ns for r in records), np.int64, len(records)),
+            inodes=np.fromiter((r.inode for r in records), np.uint64, len(records)),
             file_digests=as_digests([r.digest for r in records]),
             problems=[r.problem for r in records],
+            notes=self._notes,
+            origin=self._origin,
         )
         self._index.append([target])
-        self._files, self._features = {}, {}
+        self._files, self._features, self._notes = {}, {}, {}

@@ -13,9 +13,11 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.errors import StoreError, first_line
+from deltaoe.errors import DamagedError, UnreadableError
+from deltaoe.store.read_errors import UNLOCKED, check_regular, read_error
+from deltaoe.store.self_contained import check_self_contained
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 Digests = npt.NDArray[np.uint8]  # (n, 32), a SHA-256 digest per row
 _CHECKSUM = "sha256"
 _CHUNK_BYTES = 8 << 20
@@ -37,12 +39,12 @@ def put_strings(group: h5py.Group, name: str, values: Sequence[bytes]) -> None:
 
 
 def get_strings(group: h5py.Group, name: str) -> list[bytes]:
-    """The n byte strings of :func:`put_strings`. Raises StoreError if the offsets do not fit the buffer."""
+    """The n byte strings of :func:`put_strings`. Raises DamagedError if the offsets do not fit the buffer."""
     buffer = bytes(group[name][()])
     table = group[f"{name}_offsets"][()]
     ascending = table.ndim == 1 and len(table) > 0 and bool((np.diff(table) >= 0).all())
     if not ascending or table[0] != 0 or table[-1] != len(buffer):
-        raise StoreError(f"damaged string table {group.name}/{name}")
+        raise DamagedError(f"damaged string table {group.name}/{name}")
     return [buffer[a:b] for a, b in itertools.pairwise(table.tolist())]
 
 
@@ -52,38 +54,37 @@ def put_digests(group: h5py.Group, name: str, digests: Digests) -> None:
 
 
 def get_digests(group: h5py.Group, name: str, width: int = 32) -> Digests:
-    """The (n, W) digests of :func:`put_digests`. Raises StoreError if the data set is not of that shape."""
+    """The (n, W) digests of :func:`put_digests`. Raises DamagedError if the data set is not of that shape."""
     table: Digests = group[name][()]
     if table.dtype != np.uint8 or table.ndim != 2 or table.shape[1] != width:
-        raise StoreError(f"damaged digest table {group.name}/{name}")
+        raise DamagedError(f"damaged digest table {group.name}/{name}")
     return table
 
 
 @contextlib.contextmanager
 def opened(path: Path, kind: str) -> Iterator[h5py.File]:
-    """Open a file of this package for reading and check its ``format`` and ``version``.
+    """Open a file of this package for reading, without a lock, and check its ``format`` and ``version``.
 
     Args:
         path: the file.
         kind: ``features``, ``dataset`` or ``archive``.
 
     Raises:
-        StoreError: it cannot be read, here or inside the ``with`` block; it is cut off, of another kind, or written by
-            a newer version. The message names the file.
+        UnreadableError: it cannot be read as things are, here or inside the ``with`` block; InUseError if another
+            process holds it. The message names the file.
+        DamagedError: it is cut off, of another kind, or its parts do not fit, though all its bytes can be read.
     """
     try:
-        with h5py.File(path, "r") as file:
+        check_regular(path)
+        with h5py.File(path, "r", **UNLOCKED) as file:
             if file.attrs.get("format") != f"deltaoe.{kind}":
-                raise StoreError("it is no such file")
+                raise DamagedError("it is no such file")
             if int(file.attrs.get("version", 0)) > FORMAT_VERSION:
-                raise StoreError("it was written by a newer deltaoe")
+                raise UnreadableError("it was written by a newer deltaoe", hint="upgrade deltaoe to read it")
+            check_self_contained(file)
             yield file
     except Exception as cause:  # h5py and the readers built on it meet damage with exceptions of any kind
-        raise StoreError(
-            f"cannot read {path} as a deltaoe {kind} file: {first_line(cause)}",
-            hint="`deltaoe store verify --repair` sets damaged files aside; then run the same `deltaoe extract` "
-            "again: only what they held is computed anew",
-        ) from cause
+        raise read_error(path, cause, f"cannot read {path} as a deltaoe {kind} file") from cause
 
 
 @contextlib.contextmanager
@@ -122,10 +123,17 @@ def checksum(file: h5py.File) -> str:
     return digest.hexdigest()
 
 
+def _check_size(name: str, item: h5py.Group | h5py.Dataset) -> None:
+    """Raise DamagedError if a data set declares more bytes than are stored: reading them might never end."""
+    if isinstance(item, h5py.Dataset) and item.nbytes > item.id.get_storage_size():
+        raise DamagedError(f"{name} declares {item.nbytes:,} bytes, and has {item.id.get_storage_size():,}")
+
+
 def check_checksum(file: h5py.File) -> None:
-    """Raise StoreError unless the file has the content that its checksum was made of; version 1 had none."""
+    """Raise DamagedError unless the file has the content that its checksum was made of; version 1 had none."""
     written = file.attrs.get(_CHECKSUM)
     if written is None and int(file.attrs["version"]) == 1:
         return
+    file.visititems(_check_size)
     if written != checksum(file):
-        raise StoreError("its content has changed since it was written")
+        raise DamagedError("its content has changed since it was written")

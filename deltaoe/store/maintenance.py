@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.errors import StoreError, os_reason
+from deltaoe.errors import StoreError
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.store.compaction import Compacted, compact_store
-from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
-from deltaoe.store.feature_store import BLOCK_ROWS, FeatureStore
-from deltaoe.store.hdf5 import check_checksum, opened
-from deltaoe.store.lock import writing
-from deltaoe.store.shards import path_keys, read_index, read_paths
+from deltaoe.store.feature_store import FeatureStore
+from deltaoe.store.read_errors import listed
+from deltaoe.store.repair import Repaired
+from deltaoe.store.repair import repair as repair_findings
+from deltaoe.store.shards import read_paths
+from deltaoe.store.store_index import ASIDE
+from deltaoe.store.verification import check_workspace
 from deltaoe.store.workspace import Workspace
-
-ASIDE = "damaged"
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,17 @@ class Verified:
         shards: number of shards that were read.
         rows: number of features in the sound ones.
         damage: damaged files, and what is wrong with each.
+        unreadable: files that cannot be read as things are, and why; they may be sound, and are left alone.
         aside: where damaged files were moved to; empty without ``repair``.
+        notes: sentences on what the repair kept, and on what is lost.
     """
 
     shards: int
     rows: int
     damage: list[tuple[Path, str]]
+    unreadable: list[tuple[Path, StoreError]] = field(default_factory=list)
     aside: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def info(workspace: Workspace) -> list[SpaceInfo]:
@@ -95,97 +99,27 @@ def _names(store: FeatureStore, shard: npt.NDArray[np.generic], row: npt.NDArray
 
 
 def verify(workspace: Workspace, *, repair: bool = False, on: OnEvent = silent) -> Verified:
-    """Check every shard and data set: structure, checksums, lengths of features, paths that fit their keys.
+    """Check every file of a workspace: structure, checksums, lengths of features, paths that fit their keys.
 
     Args:
         workspace: the workspace to check.
-        repair: whether to move damaged files into a folder ``damaged`` beside them; nothing is deleted. The next
-            ``extract`` computes what they held anew.
+        repair: whether to move damaged files into a folder ``damaged`` beside them, keep their rows that are proven
+            whole, and restore descriptions; nothing is deleted. The next ``extract`` computes the rest anew.
         on: receives progress.
 
     Raises:
         StoreError: with ``repair``, another process is writing or a file cannot be moved.
     """
-    damage: list[tuple[Path, str]] = []
-    shards = rows = 0
-    every = [(space, path) for space in _spaces(workspace, damage) for path in _shard_files(workspace, space)]
-    for done, (space, path) in enumerate(every, start=1):
-        shards += 1
-        try:
-            rows += _check_shard(path, space)
-        except StoreError as error:
-            damage.append((path, str(error)))
-        on(Event("Verifying", done, len(every)))
-    for path in workspace.listings():
-        try:
-            with opened(path, "dataset") as file:
-                check_checksum(file)
-            DataSet.load(path)
-        except StoreError as error:
-            damage.append((path, str(error)))
-    aside = _set_aside([path for path, _ in damage]) if repair else []
-    return Verified(shards, rows, damage, aside)
-
-
-def _spaces(workspace: Workspace, damage: list[tuple[Path, str]]) -> list[FeatureSpace]:
-    spaces = []
-    for folder in sorted((workspace.folder / "features").glob("*")):
-        try:
-            space = workspace.known_space(folder.name)
-        except StoreError as error:
-            damage.append((folder / "space.json", str(error)))
-            continue
-        if space is not None:
-            spaces.append(space)
-        elif any(folder.glob("shard-*.h5")):
-            damage.append(
-                (folder, "its space.json is gone; `deltaoe extract` with its model writes it again")
-            )
-    return spaces
-
-
-def _shard_files(workspace: Workspace, space: FeatureSpace) -> list[Path]:
-    return sorted((workspace.folder / "features" / space.id).glob("shard-*.h5"))
-
-
-def _check_shard(path: Path, space: FeatureSpace) -> int:
-    """Number of features in a shard. Raises StoreError if it is damaged."""
-    with opened(path, "features") as file:
-        check_checksum(file)
-        index = read_index(file, space)
-        vectors = file["features/vector"]
-        for start in range(0, len(vectors), BLOCK_ROWS):
-            block = vectors[start : start + BLOCK_ROWS].astype(np.float32)
-            length = np.sqrt(np.einsum("ij,ij->i", block, block))
-            wrong = ~(np.abs(length - 1) < 0.01)  # NaN is not less either
-            if wrong.any():
-                row = start + int(np.argmax(wrong))
-                raise StoreError(f"feature {row} has length {length[row - start]:g}, not 1")
-    if not np.array_equal(path_keys(read_paths(path)), index.file_keys):
-        raise StoreError(f"{path}: its paths do not fit their keys")
-    return len(index.row_keys)
-
-
-def _set_aside(paths: list[Path]) -> list[Path]:
-    moved = []
-    for path in paths:
-        if not path.is_file():
-            continue
-        with writing(path.parent):
-            try:
-                target = path.parent / ASIDE / path.name
-                target.parent.mkdir(exist_ok=True)
-                number = 1
-                while target.exists():
-                    number += 1
-                    target = target.with_name(f"{path.stem}-{number}{path.suffix}")
-                path.replace(target)
-            except OSError as cause:
-                raise StoreError(
-                    f"cannot move {path}: {os_reason(cause)}", hint="check permissions"
-                ) from cause
-        moved.append(target)
-    return moved
+    found = check_workspace(workspace, on)
+    done = repair_findings(workspace, found.findings) if repair else Repaired()
+    return Verified(
+        shards=found.shards,
+        rows=found.rows,
+        damage=[(one.path, str(one.error)) for one in found.findings if one.damaged],
+        unreadable=[(one.path, one.error) for one in found.findings if not one.damaged],
+        aside=done.aside,
+        notes=done.notes,
+    )
 
 
 def compact(
@@ -205,13 +139,18 @@ def compact(
     Raises:
         StoreError: a shard cannot be read, another process is writing, or the disk is full; nothing is lost then.
     """
-    listed: dict[str, list[npt.NDArray[np.uint8]]] = {}
+    named: dict[str, list[npt.NDArray[np.uint8]]] = {}
     for data in workspace.datasets():
-        listed.setdefault(data.space_id, []).append(data.digests)
+        named.setdefault(data.space_id, []).append(data.digests)
+    lost = bool(listed(workspace.folder / "datasets" / ASIDE, "*.h5"))
     done = []
     for space in workspace.spaces():
         store = workspace.store(space)
-        digests = np.concatenate([*listed.get(space.id, []), np.zeros((0, 32), dtype=np.uint8)])
+        digests = np.concatenate([*named.get(space.id, []), np.zeros((0, 32), dtype=np.uint8)])
+        if lost and space.is_imported and (rows := store.feature_table()) is not None:
+            digests = np.ascontiguousarray(
+                rows.keys[:, :32]
+            )  # a damaged data set may list what none can make anew
 
         def progress(rows: int, total: int) -> None:
             on(Event("Compacting", rows, total))

@@ -1,4 +1,4 @@
-"""Where the workspace is; apart from what reads it, which takes longer to import."""
+"""Where the workspace is, and names of environment variables; apart from what takes long to import."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from deltaoe.errors import StoreError
 
 NAME = ".deltaoe"
 VARIABLE = "DELTAOE_WORKSPACE"
+LOCKS = "DELTAOE_LOCKS"  # which locks writers take; see deltaoe.store.lock
 
 
 def workspace_folder(override: Path | None = None) -> Path:

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 
 from deltaoe.errors import StoreError
+from deltaoe.images.class_names import has_ids, in_words
 from deltaoe.images.detection import detect_layout
 from deltaoe.images.labels import label_paths
 from deltaoe.images.layout import TABLE, levels_of
@@ -45,7 +46,9 @@ def extract_command(data: DataSet, workspace: Workspace) -> str | None:
     paths = _below_inputs(data)
     if data.layout != detect_layout(paths):
         words += ["--layout", data.layout]
-    renamed = label_paths(paths, data.layout).class_names != data.class_names
+    words += ["--keep-ids"] if has_ids(data.class_names) else []
+    names = label_paths(paths, data.layout).class_names
+    renamed = data.class_names not in {names, tuple(sorted(in_words(names).names))}
     return shlex.join(words) + (" --classes FILE" if renamed else "")
 
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deltaoe.errors import DataError, MismatchError, StoreError
+from deltaoe.errors import DamagedError, DataError, MismatchError, StoreError, UnreadableError
+from deltaoe.files import read_small_file
 from deltaoe.store.atomic import TEMPORARY_PREFIX, cannot_write, write_json
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
@@ -18,14 +19,24 @@ from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.hdf5 import encoded
 from deltaoe.store.lock import in_turn
 from deltaoe.store.place import workspace_folder
+from deltaoe.store.read_errors import check_regular, listed, read_error
 
 if TYPE_CHECKING:
     from deltaoe.images.inputs import FileList
 
 DATA_PREFIX = "data:"
 _FORMAT = 1
+_STATE_BYTES = 1 << 28
+_MEND = "`deltaoe store verify --repair` sets it aside, or move that file away; then run the command again"
 _UNTIDY = ("..", "//", "./")
-_TABLES = ("spaces", "tuned_on", "folders", "models", "results")  # entries of the state that are tables
+_TABLES = (
+    "spaces",
+    "tuned_on",
+    "folders",
+    "models",
+    "named",
+    "results",
+)  # entries of the state that are tables
 
 
 class Workspace:
@@ -101,7 +112,7 @@ class Workspace:
 
     def spaces(self) -> list[FeatureSpace]:
         """All feature spaces that have a store here. Raises StoreError if a description is damaged."""
-        spaces = (self.known_space(folder.name) for folder in sorted((self.folder / "features").glob("*")))
+        spaces = (self.known_space(folder.name) for folder in listed(self.folder / "features", "*"))
         return [space for space in spaces if space is not None]
 
     def store(self, space: FeatureSpace) -> FeatureStore:
@@ -126,11 +137,17 @@ class Workspace:
     def known_space(self, space_id: str) -> FeatureSpace | None:
         """The feature space of this id; None if it has no store here. Raises StoreError if its file is damaged."""
         path = self.folder / "features" / space_id / "space.json"
-        if not path.is_file():
+        if not os.path.lexists(path):
             return None
-        space = FeatureSpace.from_dict(_read_json(path))
+        values = _read_json(path)
+        try:
+            space = FeatureSpace.from_dict(values)
+        except StoreError as cause:
+            raise DamagedError(f"{path}: {cause}", hint=_MEND) from cause
         if space.id != space_id:
-            raise StoreError(f"{path} describes another feature space", hint="move that folder away")
+            raise DamagedError(
+                f"{path} describes another feature space", hint=f"{_MEND}; or move that folder away"
+            )
         return space
 
     def text_file(self, space: FeatureSpace, key: str) -> Path:
@@ -180,13 +197,15 @@ class Workspace:
             return self._listed(self.state().get("dataset"))
         text = os.fspath(wanted)
         named = text.removeprefix(DATA_PREFIX)
-        spaces = [folder.name for folder in (self.folder / "features").glob("*")]
+        spaces = [folder.name for folder in listed(self.folder / "features", "*")]
         listings = [
             self.folder / "datasets" / _dataset_name(inputs, name, space)
             for inputs, name in (((), named), ((self.file_key(text),), ""), ((self.file_key(named),), ""))
             for space in spaces
         ]
-        latest = max((p for p in listings if p.is_file()), key=lambda p: p.stat().st_mtime_ns, default=None)
+        latest = max(
+            (p for p in listings if os.path.lexists(p)), key=lambda p: p.lstat().st_mtime_ns, default=None
+        )
         if latest is None:
             names = ", ".join(DATA_PREFIX + name for name in self.dataset_names())
             raise DataError(
@@ -201,7 +220,7 @@ class Workspace:
 
     def listings(self) -> list[Path]:
         """The files of all data sets, without the temporary files of writers."""
-        return sorted((self.folder / "datasets").glob("[!.]*.h5"))
+        return listed(self.folder / "datasets", "[!.]*.h5")
 
     def dataset_names(self) -> list[str]:
         """The names that users gave to data sets, sorted. Raises StoreError if a data set cannot be read."""
@@ -227,7 +246,7 @@ class Workspace:
 
     def detector_names(self) -> list[str]:
         """The names of all detectors, sorted."""
-        return sorted(path.stem for path in (self.folder / "detectors").glob("[!.]*.safetensors"))
+        return [path.stem for path in listed(self.folder / "detectors", "[!.]*.safetensors")]
 
     def current_detector(self) -> Path | None:
         """The file of the last tuned detector; None if there is none any more."""
@@ -257,14 +276,24 @@ class Workspace:
         seen = self.state().get("folders", {}).get(self.listing(data).name)
         return seen if isinstance(seen, str) else None
 
+    def named_models(self) -> set[str]:
+        """The models that the user has named in this workspace, in their one-line names."""
+        return set(self.state().get("named", {}))
+
+    def note_named_model(self, name: str) -> None:
+        """Note that the user has named this model here: it may be loaded though only a file names it again."""
+        self.remember_in("named", {name: True})
+
     def state(self) -> dict[str, Any]:
         """The state file's content; empty if there is no file. Raises StoreError if it is damaged."""
         path = self.folder / "workspace.json"
-        if not path.is_file():
+        if not os.path.lexists(path):
             return {}
         state = _read_json(path)
-        if state.get("format") != _FORMAT:
-            raise StoreError(
+        if not isinstance(state.get("format"), int):
+            raise _damaged(path)
+        if state["format"] != _FORMAT:
+            raise UnreadableError(
                 f"{path} was written by another version of deltaoe", hint="use --workspace for a new one"
             )
         if not all(isinstance(state.get(name, {}), dict) for name in _TABLES):
@@ -300,16 +329,18 @@ def _dataset_name(inputs: Sequence[str], name: str, space_id: str) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    """The object that a small JSON file holds. Raises DamagedError, or UnreadableError as things are."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as cause:
-        raise StoreError(
-            f"cannot read {path}: {cause}", hint="move that file away and run the command again"
-        ) from cause
+        check_regular(path)
+        if os.path.getsize(path) > _STATE_BYTES:
+            raise _damaged(path)
+        value = json.loads(read_small_file(path, limit=_STATE_BYTES, error=StoreError))
+    except (OSError, StoreError, ValueError, RecursionError) as cause:
+        raise read_error(path, cause, f"cannot read {path}", hint=_MEND) from cause
     if not isinstance(value, dict):
         raise _damaged(path)
     return value
 
 
 def _damaged(path: Path) -> StoreError:
-    return StoreError(f"{path} is damaged", hint="move that file away and run the command again")
+    return DamagedError(f"{path} is damaged", hint=_MEND)

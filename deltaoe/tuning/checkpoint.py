@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
+from deltaoe.errors import StoreError, first_line
 from deltaoe.store.atomic import write_bytes
 from deltaoe.store.feature_space import canonical_json
+from deltaoe.store.sealed import to_bytes, unseal, with_seal
 from deltaoe.tuning.loop import Progress, Step
 
 _FORMAT = 1
@@ -46,15 +44,29 @@ class Checkpoint:
         self._saved = time.monotonic()
         self.latest: Progress | None = None
 
-    def load(self) -> Progress | None:
-        """The state in the file; None if there is no file, or it is damaged or of another format."""
-        content = None if self.path is None else load_checkpoint(self.path)
+    def load(self, say: Callable[[str], None] = lambda sentence: None) -> Progress | None:
+        """The state in the file; None if there is no file, or it is damaged or of another format.
+
+        Args:
+            say: told that the tuning starts anew if there is a file that cannot be used.
+        """
+        try:
+            progress = None if self.path is None else self._loaded(self.path)
+        except StoreError as cause:
+            say(f"{cause}: the tuning starts anew")
+            return None
+        self.latest = progress
+        return progress
+
+    @staticmethod
+    def _loaded(path: Path) -> Progress | None:
+        content = load_checkpoint(path)
         if content is None:
             return None
         head, arrays = content
         try:
             tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-            progress = Progress(
+            return Progress(
                 last=Step(**head["last"]),
                 best_loss=float(head["best_loss"]),
                 best=tensors["best"],
@@ -62,10 +74,8 @@ class Checkpoint:
                 optimiser={name[10:]: t for name, t in tensors.items() if name.startswith("optimiser.")},
                 generator=tensors["generator"],
             )
-        except (KeyError, TypeError, ValueError):
-            return None
-        self.latest = progress
-        return progress
+        except (KeyError, TypeError, ValueError) as cause:
+            raise _unusable(path, first_line(cause)) from cause
 
     def record(self, progress: Progress) -> None:
         """Make this state the latest one, and write it if the last write was more than five seconds ago.
@@ -104,20 +114,27 @@ def save_checkpoint(path: Path, head: Mapping[str, Any], arrays: Arrays) -> None
     Raises:
         StoreError: the file cannot be written.
     """
-    metadata = {_KEY: canonical_json({"format": _FORMAT, "head": dict(head)})}
-    write_bytes(path, save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, metadata=metadata))
+    whole = {"format": _FORMAT, "head": dict(head)}
+    write_bytes(path, to_bytes(_KEY, with_seal(whole, arrays), arrays))
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]] | None:
-    """JSON values and arrays that :func:`save_checkpoint` wrote.
+    """JSON values and arrays that :func:`save_checkpoint` wrote; None if there is no file.
 
-    None if there is no file, or it is damaged or of another format: the tuning then starts anew.
+    Raises:
+        StoreError: it cannot be read, is damaged, or is of another format.
     """
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = json.loads((file.metadata() or {})[_KEY])
-            if metadata["format"] != _FORMAT:
-                return None
-            return metadata["head"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        whole, arrays, _ = unseal(path, _KEY)
+        if whole["format"] != _FORMAT:
+            raise StoreError("it is of another version of deltaoe")
+        head: dict[str, Any] = whole["head"]
+        return head, arrays
+    except FileNotFoundError:
         return None
+    except Exception as cause:  # safetensors, JSON and numbers of any size: damage raises of every kind
+        raise _unusable(path, first_line(cause)) from cause
+
+
+def _unusable(path: Path, why: str) -> StoreError:
+    return StoreError(f"the checkpoint {path} cannot be used ({why})", hint="delete it, and tune again")

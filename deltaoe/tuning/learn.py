@@ -79,7 +79,7 @@ def learn(
         ModelError: the loss is no longer finite.
         StoreError: a checkpoint cannot be written.
     """
-    start = checkpoint.load()
+    start = checkpoint.load(lambda sentence: on(Event(stage, message=sentence)))
     if start is not None and start.last.epoch < epochs:
         on(Event(stage, message=f"{stage} goes on after step {start.last.step} of {start.last.steps}"))
 

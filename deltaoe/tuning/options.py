@@ -96,6 +96,11 @@ class TuningOptions(Options):
     )
     evidence: Annotated[Evidence, EVIDENCE] = "auto"
 
+    @property
+    def asks_for_prompts(self) -> bool:
+        """Whether an option says how prompts are learned."""
+        return (self.recipe, self.context) != (Recipe(), ContextOptions())
+
     def check(self, classes: int | None = None) -> None:
         """Raise ConfigError unless all values are in range, and c is at most the number of classes if that is given."""
         super().check()

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.clip.class_notes import RENAME
+from deltaoe.clip.prompt_tokens import prompt_notes
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.extraction.changes import added_since_extract
+from deltaoe.images.class_names import listed_names, mostly_unreadable, unreadable_note
 from deltaoe.images.labels import require_classes
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
@@ -27,9 +30,8 @@ from deltaoe.store.split_use import split_use
 from deltaoe.store.workspace import Workspace
 from deltaoe.tuning.data import Draw, Shots, TuningData, draw_from, remembering, require_calibration
 from deltaoe.tuning.naming import check_not_taken, is_other, remember
-from deltaoe.tuning.options import ContextOptions, TuneOptions
+from deltaoe.tuning.options import TuneOptions
 from deltaoe.tuning.plan import held_out_alone
-from deltaoe.tuning.recipe import Recipe
 from deltaoe.tuning.sentences import outcome
 
 if TYPE_CHECKING:
@@ -131,8 +133,8 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
     )
     if not options.allow_undecided:
         require_calibration(drawn, allow_fewer=options.allow_fewer)
-    said = split_use(data, options.splits).sentence(enough=held_out_alone(drawn.held_out))
-    on(Event("Tuning", message=" ".join(filter(None, (said, drawn.plan.sentence())))))
+    used = split_use(data, options.splits).sentence(enough=held_out_alone(drawn.held_out))
+    on(Event("Tuning", message=" ".join(filter(None, (used, drawn.plan.sentence())))))
     workspace.check_writable()
     if why:
         return _without_prompts(data, workspace, options, drawn, why, on)
@@ -153,8 +155,11 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
 
     clip = source.clip()
     source.remember()
-    # Raises an error for a prompt that is too long before anything is encoded and stored.
-    new_learner(clip, data.class_names, tuning.context, tuning.seed)
+    # Raises an error for a context that is too long before anything is encoded and stored.
+    learner = new_learner(clip, data.class_names, tuning.context, tuning.seed)
+    said = unreadable_note(data.class_names, RENAME)
+    if learner.tokens is not None:
+        said += prompt_notes(data.class_names, learner.tokens, RENAME)
     shots, validation = drawn.split.shots, drawn.validation
     tuning_data = TuningData(
         class_names=data.class_names,
@@ -188,7 +193,7 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
     )
     detector = with_image_side(fitted.detector, tuning_data, tuning)
     detector = calibrate(detector, data, store, drawn.calibration, on)
-    return TuneResult(detector, data, drawn, fitted)
+    return TuneResult(detector, data, drawn, fitted, tuple(said))
 
 
 def _about(options: TuneOptions, data: DataSet) -> dict[str, Any]:
@@ -218,6 +223,8 @@ def _no_prompts(data: DataSet, workspace: Workspace, options: TuneOptions) -> st
         reason = f"{data.title} has one class, {data.class_names[0]}"
     elif not _has_text_encoder(workspace.known_space(data.space_id), options.model.asked):
         reason = f"{data.title} was imported without the name of a model that has a text encoder"
+    elif evidence == "auto" and not options.tuning.asks_for_prompts and mostly_unreadable(data.class_names):
+        return f"CLIP cannot read the class names as words ({listed_names(data.class_names)})"
     if reason and evidence != "auto":
         raise ConfigError(
             f"no prompts can be learned: {reason}", hint="use --evidence images, or leave --evidence out"
@@ -267,8 +274,10 @@ def _without_prompts(
     )
     said = f"No prompts were learned: {why}. Images are compared with the shots"
     said += "." if given is None else ", and with the text features that were imported."
+    if tuning.evidence == "auto" and given is None and mostly_unreadable(data.class_names):
+        said += f" --evidence both learns prompts all the same. {RENAME}"
     detector = calibrate(detector, data, store, drawn.calibration, on)
-    if (tuning.recipe, tuning.context) != (Recipe(), ContextOptions()):
+    if tuning.asks_for_prompts:
         said += " Options of prompts and of learning have no effect."
     return TuneResult(detector, data, drawn, None, (said,))
 

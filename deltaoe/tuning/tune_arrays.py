@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from deltaoe.clip.frozen import FrozenClip
 from deltaoe.clip.options import ModelOptions
+from deltaoe.clip.prompt_tokens import prompt_of
 from deltaoe.errors import DataError, MismatchError
 from deltaoe.functional.unit_rows import Rows, unit_rows
 from deltaoe.progress import OnEvent, silent
@@ -81,7 +82,7 @@ def tune(
         )
 
     def encode(names: Sequence[str]) -> Rows:
-        text: Rows = clip.encode_text([TEMPLATE.replace("{}", name) for name in names]).numpy()
+        text: Rows = clip.encode_text([prompt_of(TEMPLATE, name) for name in names]).numpy()
         return text
 
     shots, validation = drawn.split.shots, drawn.validation

@@ -28,7 +28,9 @@ class Bomb:
 def take_apart(file: Path) -> Parts:
     with safe_open(file, "numpy") as opened:
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
-        return json.loads(opened.metadata()["deltaoe"]), tensors
+        head = json.loads(opened.metadata()["deltaoe"])
+        del head["sha256"]  # as in files of earlier versions, so that the fields themselves must be looked at
+        return head, tensors
 
 
 def put_together(head: dict[str, Any], tensors: dict[str, Any]) -> bytes:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from command import Fails, Run
+from many_scans import jpeg_of_many_scans
 from outputs import table
 
 
@@ -78,3 +79,15 @@ def test_broken_images_are_rows_of_the_scores(project: Path, run: Run) -> None:
     assert (bad["path"], bad["verdict"], bad["score"]) == ("unknown/bad.jpg", "failed", "")
     assert bad["error"].startswith("not an image")
     run("score", "unknown", "--strict", cwd=project, rc=1)
+
+
+def test_an_image_that_takes_for_ever_is_given_up_and_remembered(fresh: Path, run: Run) -> None:
+    """Among a few files and among many; the default limit lets all others pass."""
+    images = fresh / "images"
+    (images / "red_stripes" / "scans.jpg").write_bytes(jpeg_of_many_scans(20_000))
+    done = run("extract", "images/red_stripes", "--image-seconds", ".5", "--json", cwd=fresh)
+    (failed,) = done.json["failed"]
+    assert failed == {"path": "scans.jpg", "error": "not decoded within 0.5 seconds"}
+    again = run("extract", "images", "--json", cwd=fresh)
+    assert [entry["error"] for entry in again.json["failed"]] == ["not decoded within 0.5 seconds"]
+    assert again.json["images"] == 96

@@ -123,6 +123,17 @@ def test_damaged_and_interrupted_detectors_are_listed(project_of_two: Path, run:
     assert "bad" not in detectors(project_of_two)
 
 
+def test_a_damaged_detector_is_not_made_the_current_one(project_of_two: Path, run: Run, fails: Fails) -> None:
+    file = project_of_two / ".deltaoe" / "detectors" / "shop-v1.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    says = ("shop-v1.safetensors is not a usable detector", "its content has changed since it was written")
+    fails("detectors", "use", "shop-v1", cwd=project_of_two, says=says)
+    fails("score", "unknown", "--detector", "shop-v1", cwd=project_of_two, says=says)
+    told = run("detectors", "--json", cwd=project_of_two).json
+    assert {one["name"]: bool(one["damage"]) for one in told}["shop-v1"]
+
+
 def test_names_paths_and_beginnings(project_of_two: Path, run: Run, fails: Fails) -> None:
     def scored_with(wanted: str) -> str:
         told = run("score", "unknown", "--json", "--detector", wanted, cwd=project_of_two).json

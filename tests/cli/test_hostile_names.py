@@ -96,7 +96,9 @@ def test_round_trip(hostile: Path, run: Run) -> None:
     with open(hostile / "scores.csv", encoding="utf-8", errors="surrogateescape", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == [record["path"] for record in told["images"]]
-    assert [row["class"] for row in rows[:-1]] == [record["class"] for record in told["images"][:-1]]
+    cells = {"=1+1": "'=1+1"}  # which a spreadsheet would run
+    classes = [record["class"] for record in told["images"][:-1]]
+    assert [row["class"] for row in rows[:-1]] == [cells.get(name, name) for name in classes]
     assert {row["class"] for row in rows[:-1]} <= names
 
     html = (hostile / "report.html").read_text(encoding="utf-8")

@@ -7,10 +7,11 @@ import os
 import pytest
 from tiny import make_model
 
+from deltaoe.clip.choice import trusted_model
 from deltaoe.clip.options import ModelOptions
 from deltaoe.clip.reference import ModelRef
 from deltaoe.clip.source import ModelSource
-from deltaoe.errors import ConfigError, MismatchError
+from deltaoe.errors import ConfigError, DeltaoeError, MismatchError
 from deltaoe.runtime import native_precision, resolve_device
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.workspace import Workspace
@@ -238,3 +239,51 @@ def test_a_model_that_moved_names_the_old_place_and_the_way(workspace, folders, 
         source(workspace, tmp_path / "nowhere", expected=space).clip()
     assert "leave --model out" in caught.value.hint
     assert source(workspace, tmp_path / "there", expected=space).clip().space.id == space.id
+
+
+REMOTE = [
+    "hf-hub:somebody/model",
+    "ViT-B-32/laion2b_s34b_b79k",
+    "ViT-B-16/openai_other",
+    "local-dir://host/share",
+]
+
+
+def of_file(workspace, named, **options):
+    """The model that a detector names, with the user's own options."""
+    expected = FeatureSpace.imported(named, 16, "float16")
+    given = ModelOptions(device="cpu", offline=True, **options)
+    return ModelSource(
+        given, workspace, named, on=lambda event: None, expected=expected, owner="x.safetensors"
+    )
+
+
+@pytest.mark.parametrize("model", REMOTE)
+def test_a_remote_model_that_only_a_file_names_is_not_asked_for(workspace, model, monkeypatch):
+    for name in ("DELTAOE_MODEL", "DELTAOE_PRETRAINED"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(
+        ConfigError, match=r"x\.safetensors names the model .* you have not named it"
+    ) as caught:
+        of_file(workspace, model).clip()
+    assert caught.value.hint.endswith(f"--model {model}")
+    # Named by the user, or in this workspace before, it is looked for; which fails here, offline.
+    with pytest.raises(DeltaoeError) as caught:
+        of_file(workspace, model, model=model).clip()
+    assert "you have not named it" not in str(caught.value)
+    workspace.note_named_model(model)
+    with pytest.raises(DeltaoeError) as caught:
+        of_file(workspace, model).clip()
+    assert "you have not named it" not in str(caught.value)
+
+
+def test_models_of_this_machine_and_the_default_need_not_be_named(workspace, folders, tmp_path):
+    (tmp_path / "w.pt").write_bytes(b"")
+    for name in (f"local-dir:{folders[0]}", f"ViT-B-32/{tmp_path / 'w.pt'}", "ViT-B-16/openai"):
+        trusted_model(ModelRef.parse(name), workspace, "x")
+    # Earlier versions kept no table of names, but the spaces of models that they had loaded.
+    ref = ModelRef("hf-hub:somebody/model")
+    with pytest.raises(ConfigError):
+        trusted_model(ref, workspace, "x")
+    workspace.remember_in("spaces", {ref.fingerprint(): "0" * 16})
+    trusted_model(ref, workspace, "x")

@@ -15,7 +15,7 @@ import pytest
 from decoded import PATIENCE, assert_good, either, needs_proc, until
 from decoders import value_of
 
-from deltaoe.extraction import decoder_processes, decoding, decoding_window
+from deltaoe.extraction import decoder_processes, decoding_window
 from deltaoe.extraction.decoding import pictures
 from deltaoe.extraction.decoding_window import Picture
 
@@ -60,7 +60,7 @@ def test_known_contents_are_not_decoded(files, workers):
     result = given.run(workers=workers)
     assert_good(result, [0, 3])
     for i in (1, 2):
-        assert result[i] == Picture(i, given.digest(i), None, (), "", False)
+        assert result[i] == Picture(i, given.digest(i), None, (), "", False, given.seen(i))
 
 
 @needs_proc
@@ -73,12 +73,10 @@ def test_without_anything_new_no_process_is_started(files, monkeypatch):
     assert {picture.problem for picture in given.run(workers=2)} == {""}
 
 
-def test_few_files_are_decoded_here_and_many_elsewhere(files, monkeypatch):
-    monkeypatch.setattr(decoding, "_FEW_FILES", 64)
-    for count, here in ((63, True), (64, False)):
-        given = files(*[f"here {i}" for i in range(count)])
-        pids = {value_of(picture.pixels) for picture in given.run(workers=1)}
-        assert (pids == {os.getpid()}) == here and len(pids) == 1
+def test_a_few_files_are_decoded_in_one_process_which_the_next_run_finds(files):
+    runs = [files("here 1", "here 2").run(workers=2), files("here 3").run(workers=2)]
+    pids = {value_of(picture.pixels) for run in runs for picture in run}
+    assert len(pids) == 1 and os.getpid() not in pids
 
 
 def test_workers_are_as_many_as_asked_for(files):
@@ -96,7 +94,7 @@ def test_a_copy_waits_for_its_twin(files, workers):
     result = given.run(workers=workers)
     assert_good(result, [0, 2, 4])
     for i in (1, 3):
-        assert result[i] == Picture(i, given.digest(0), None, (), "", False)
+        assert result[i] == Picture(i, given.digest(0), None, (), "", False, given.seen(i))
 
 
 @either
@@ -108,7 +106,7 @@ def test_a_copy_has_its_twins_problem(files, workers, word):
             path.unlink()
     result = given.run(workers=workers, ahead=4)  # some twins are in flight, some have passed
     assert_good([*result[:2], *result[2:]], [1])
-    assert result[0].problem and len({picture[1:] for picture in result[::2]}) == 1
+    assert result[0].problem and len({picture[1:-1] for picture in result[::2]}) == 1
 
 
 def test_a_copy_of_what_crashed_costs_no_further_process(files, monkeypatch):
@@ -201,7 +199,7 @@ def test_files_that_cannot_be_read(files, workers, tmp_path):
     given.paths[4] = tmp_path / "zero\0byte"
     result = given.run(workers=workers)
     assert_good(result, [0, 3, 5])
-    assert result[1] == Picture(1, b"", None, (), "no such file or folder", False)
+    assert result[1] == Picture(1, b"", None, (), "no such file or folder", False, None)
     assert result[2].problem == "is a directory"
     assert result[4].problem.startswith("cannot be read: ")
     assert not any(picture.lasting or picture.digest for picture in (result[2], result[4]))
@@ -223,7 +221,6 @@ def test_what_a_decoder_raises_is_a_problem_of_its_file(files, workers):
 
 
 def test_file_names_that_are_no_text(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoding, "_FEW_FILES", 1)
     names = [b"caf\xe9.jpg", b"new\nline.jpg", b"<script>'.jpg", b"x" * 255]
     for i, name in enumerate(names):
         try:

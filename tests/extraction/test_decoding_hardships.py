@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from deadly import Decoder, number_in
 
-from deltaoe.extraction import decoding, decoding_window
+from deltaoe.extraction import decoding, decoding_window, reading
 from deltaoe.extraction.decoding import pictures
 from deltaoe.extraction.decoding_window import Picture
 from deltaoe.images.decode import read_bytes
@@ -39,12 +39,6 @@ def deadline() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
-@pytest.fixture(autouse=True)
-def few_files_are_enough(monkeypatch) -> None:
-    """Processes from the first file on."""
-    monkeypatch.setattr(decoding, "_FEW_FILES", 1)
-
-
 class Files:
     """A folder of files, and what was read and decoded of them."""
 
@@ -53,7 +47,7 @@ class Files:
         self.paths: list[str] = []
         self.read = 0
         self._folder, self._lock = folder, threading.Lock()
-        monkeypatch.setattr(decoding, "read_bytes", self._read)
+        monkeypatch.setattr(reading, "read_bytes", self._read)
 
     def _read(self, path: Path) -> bytes:
         with self._lock:
@@ -221,7 +215,7 @@ def test_killing_processes_again_and_again_loses_nothing_and_blames_nobody(files
                 killed += 1
     assert numbers(found) == list(range(240))
     assert killed >= 6
-    assert children() == before
+    assert len(children() - before) <= 1  # which is kept for the next run
 
 
 @needs_proc

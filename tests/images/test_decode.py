@@ -99,8 +99,8 @@ def test_32_bit_grey_holds_16_bit_samples():
     data = file_of(Image.fromarray(SIXTEEN.astype(np.int32)), "TIFF")
     assert Image.open(io.BytesIO(data)).mode == "I"
     assert grey(data) == EIGHT
-    beyond = np.array([[-5, 70_000, 2**31 - 1]], dtype=np.int32)
-    assert grey(file_of(Image.fromarray(beyond), "TIFF")) == [0, 255, 255]
+    beyond = np.array([[-5, 70_000, 2**24 - 1]], dtype=np.int32)  # 24-bit samples
+    assert grey(file_of(Image.fromarray(beyond), "TIFF")) == [0, 1, 255]
 
 
 def test_pgm_with_its_own_maximum():
@@ -125,7 +125,7 @@ def test_16_bit_rgb_png_keeps_its_colours():
         ([float("-inf"), 0.2, 0.4, 1.0], [0, 51, 102, 255]),
         ([0.0, 0.0, 0.0, 0.0], [0, 0, 0, 0]),
         ([-9.0, -1.0, -1e30, -2.0], [0, 0, 0, 0]),
-        ([0.0, 1.0, 2.0, float("inf")], [0, 0, 0, 255]),
+        ([0.0, 1.0, 2.0, float("inf")], [0, 128, 255, 255]),
     ],
 )
 def test_floating_grey_by_its_range(values, wanted):

@@ -180,14 +180,14 @@ def test_standard_input_is_read_once():
 
 
 @pytest.mark.parametrize("name", ["list.txt", "list.csv"])
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
-def test_utf_16_is_named(name, encoding):
-    """PowerShell's ``>`` writes it."""
-    text = "path\na.jpg\n" if encoding == "utf-16" else "\ufeffpath\na.jpg\n"
-    Path(name).write_bytes(text.encode(encoding))
-    with pytest.raises(DataError, match=f"{name} is UTF-16") as caught:
-        find_files([name])
-    assert "UTF-8" in caught.value.hint
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32", "utf-16-le without a mark"])
+def test_other_encodings(name, encoding):
+    """PowerShell's ``>`` writes UTF-16, and so does Excel's "Unicode text"."""
+    make("ä.jpg")
+    text = "path\r\nä.jpg\r\n" if name.endswith("csv") else "ä.jpg\r\nä.jpg\r\n"
+    text = "\ufeff" + text if encoding == "utf-16-be" else text
+    Path(name).write_bytes(text.encode(encoding.split()[0]))
+    assert find_files([name]).relative == ["ä.jpg"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\r\n  \n", b"\0\0", b"\xef\xbb\xbf"])
@@ -209,10 +209,10 @@ def test_a_pipe_named_like_a_list_is_not_opened():
 def test_a_list_that_cannot_be_read(monkeypatch):
     make("list.txt")
 
-    def refuse(path):
+    def refuse(path, flags):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(DataError, match=r"cannot read list\.txt: permission denied") as caught:
         find_files(["list.txt"])
     assert caught.value.hint
@@ -275,8 +275,9 @@ def test_hostile_names_in_a_table():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name,class\n1.jpg,a\n", r"list\.csv, line 1: there is no column of paths \(only: name, class\)"),
-        ("1.jpg,a\n2.jpg,b\n", r"line 1: there is no column of paths"),
+        ("name,class\n1,a\n", r"list\.csv, line 1: there is no column of paths \(only: name, class\)"),
+        ("1,a\n2,b\n", r"line 1: there is no column of paths \(only: 1, a\)"),
+        ("image,mask_of\nhttps://a.org/1.jpg,a\n", r"addresses on the web"),
         ("", r"line 1: there is no column of paths$"),
         ("path,class\n1.jpg,a\n2.jpg\n", r"list\.csv, line 3: 1 cells under a header of 2"),
         ("path,class\n1.jpg,a,b\n", r"line 2: 3 cells"),

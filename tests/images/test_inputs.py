@@ -148,17 +148,20 @@ def test_slashes_at_the_start_are_one(here):
     assert files.ignored.repeated == 2
 
 
-def test_a_class_goes_with_the_first_naming():
-    make("1.jpg", "2.jpg", "a.csv", "b.csv")
-    Path("a.csv").write_text("path,class\n2.jpg,cat\n")
-    Path("b.csv").write_text("path,domain,class\n2.jpg,sketch,dog\n1.jpg,photo,dog\n")
+def test_what_several_rows_say_of_a_file():
+    """An empty cell says nothing; two classes cancel out."""
+    make("1.jpg", "2.jpg", "3.jpg", "a.csv", "b.csv")
+    Path("a.csv").write_text("path,class,split\n2.jpg,hot_dog,train\n3.jpg,,\n1.jpg,dog,train\n")
+    Path("b.csv").write_text("path,domain,class\n2.jpg,sketch,dog\n1.jpg,photo,dog\n3.jpg,,cat\n1.jpg,,dog\n")
     files = find_files(["a.csv", "b.csv"])
-    assert (files.relative, files.classes, files.domains) == (
-        ["2.jpg", "1.jpg"],
-        ["cat", "dog"],
-        ["", "photo"],
-    )
-    assert files.ignored.repeated == 1
+    assert files.relative == ["2.jpg", "3.jpg", "1.jpg"]
+    assert (files.classes, files.domains) == (["", "cat", "dog"], ["sketch", "", "photo"])
+    assert files.splits == ["", "", "train"]
+    assert files.ignored.repeated == 4
+    assert files.notes == [
+        "1 file is listed under several classes and counts for none: 2.jpg (hot dog, dog)",
+        "no image is left of the classes hot dog",
+    ]
 
 
 def test_a_link_is_a_name_of_its_own():

@@ -7,11 +7,10 @@ import random
 import pytest
 
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.images.classes_file import ClassesFile
 from deltaoe.images.detection import detect_layout
 from deltaoe.images.labels import (
     label_paths,
-    read_classes_csv,
-    read_labels,
     require_classes,
     tidy,
 )
@@ -93,18 +92,20 @@ def test_renaming_joins_folders_of_one_name():
     assert found.class_of.tolist() == [1, 1, 0]
 
 
-def test_renaming_a_folder_that_is_not_there():
+def test_a_file_of_names_for_folders():
+    file = ClassesFile("names.csv", "folder;name\ncat;tabby_cat\nzebra;horse\n")
+    found = label_paths(paths("cat", "big_dog"), None, file)
+    assert found.class_names == ("big dog", "tabby cat")
+    assert found.renames == {"cat": "tabby cat"}
+    assert found.notes == ["names.csv: 1 row is of a folder without images: 'zebra'"]
     with pytest.raises(ConfigError, match="'catt'") as caught:
-        label_paths(paths("cat", "dog"), None, {"catt": "cat"})
+        label_paths(paths("cat", "dog"), None, ClassesFile("names.csv", "catt,cat\n"))
     assert "did you mean 'cat'" in caught.value.hint
-    with pytest.raises(ConfigError) as caught:
-        label_paths(paths("cat", "dog"), None, {"zebra": "cat"})
-    assert "first column" in caught.value.hint
 
 
 def test_domains_are_no_folders_to_rename():
-    with pytest.raises(ConfigError):
-        label_paths(paths("photo/cat", "sketch/cat"), "domain/class", {"photo": "x"})
+    with pytest.raises(ConfigError, match="no folder that holds images: 'photo'"):
+        label_paths(paths("photo/cat", "sketch/cat"), "domain/class", ClassesFile("names.csv", "photo,x"))
 
 
 @pytest.mark.parametrize("names", [(), ("cat",)])
@@ -115,80 +116,7 @@ def test_one_class_is_not_enough(names):
     require_classes(("a", "b"), "pictures")
 
 
-# The CSV that renames
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "n01,tabby cat\nn02,dog\n",
-        "folder,name\nn01,tabby cat\nn02,dog",
-        "\ufeffFolder, Name\r\n\r\n n01 , tabby cat \r\nn02,dog\r\n , \r\n",
-        '"n01","tabby cat"\n"n02",dog\n',
-    ],
-)
-def test_classes_csv(tmp_path, text):
-    (tmp_path / "c.csv").write_bytes(text.encode())
-    assert read_classes_csv(tmp_path / "c.csv") == {"n01": "tabby cat", "n02": "dog"}
-
-
-def test_a_name_with_a_comma_and_a_late_header(tmp_path):
-    (tmp_path / "c.csv").write_text('n01,"cat, tabby"\nfolder,name\n', encoding="utf-8")
-    assert read_classes_csv(tmp_path / "c.csv") == {"n01": "cat, tabby", "folder": "name"}
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("a,b\nn01\n", "row 2: expected two cells"),
-        ("n01,cat,extra\n", "row 1"),
-        ("n01;cat\n", "row 1"),
-        ("n01,\n", "row 1"),
-        (",cat\n", "row 1"),
-        ("a,b\n\na,c\n", "row 3: folder 'a' is named twice"),
-        ("", "names no folder"),
-        ("folder,name\n\n", "names no folder"),
-        ('a,"tabby cat\nb,dog\n', "line 2"),
-        ('a,"b" c\n', "line 1"),
-        ("a," + "x" * 200_000, "line 1"),
-    ],
-)
-def test_classes_csv_that_makes_no_sense(tmp_path, text, says):
-    path = tmp_path / "c.csv"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError) as caught:
-        read_classes_csv(path)
-    assert str(path) in str(caught.value)
-    assert says in str(caught.value)
-    assert caught.value.hint
-
-
-@pytest.mark.parametrize("read", [read_classes_csv, read_labels])
-def test_unreadable_files(tmp_path, read):
-    with pytest.raises(ConfigError, match="no such file"):
-        read(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match="cannot read"):
-        read(tmp_path)
-    (tmp_path / "latin").write_bytes(b"caf\xe9,x\n")
-    with pytest.raises(ConfigError, match="not UTF-8"):
-        read(tmp_path / "latin")
-
-
-# The list of labels
-
-
-def test_labels_keep_the_order_of_the_file(tmp_path):
-    (tmp_path / "l.txt").write_bytes("\ufeff zebra\r\n\r\nпёс\nant, red  \n\n".encode())
-    assert read_labels(tmp_path / "l.txt") == ("zebra", "пёс", "ant, red")
-
-
-@pytest.mark.parametrize(
-    ("text", "says"), [("", "no labels"), (" \n\n", "no labels"), ("a\nb\n a\n", "'a' twice")]
-)
-def test_labels_that_make_no_sense(tmp_path, text, says):
-    (tmp_path / "l.txt").write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match=says):
-        read_labels(tmp_path / "l.txt")
+# Templates
 
 
 @pytest.mark.parametrize("template", ["a photo of a {}.", "{}", "{} — on white"])

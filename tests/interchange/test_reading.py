@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from deltaoe.errors import ConfigError, DataError, DeltaoeError
+from deltaoe.interchange.arrays import check_declared
 from deltaoe.interchange.feature_table import FeatureTable
 from deltaoe.interchange.reading import read_features, read_text_features
 
@@ -176,6 +177,22 @@ def test_lists_beside_the_file(npz, tmp_path):
     assert (found.paths, found.labels.tolist()) == (PATHS, Y.tolist())
 
 
+def test_tables_beside_the_file(npz, tmp_path):
+    """One table for paths and labels, or lists with a title; names in the order of their numbers."""
+    rows = [f"{path};{NAMES[i] if i >= 0 else ''};3" for path, i in zip(PATHS, Y, strict=True)]
+    (tmp_path / "t.csv").write_text("\r\n".join(["filename;category;width", *rows]), encoding="utf-16")
+    (tmp_path / "l.csv").write_text("\n".join(["label", *map(str, np.maximum(Y, 0))]))
+    (tmp_path / "c.tsv").write_text("".join(f"{i}\t{NAMES[i]}\n" for i in reversed(range(len(NAMES)))))
+    path = npz(features=X)
+    table = tmp_path / "t.csv"
+    found = read_features(path, paths=table, labels=table, classes=tmp_path / "c.tsv")
+    assert (found.paths, found.class_names, found.labels.tolist()) == (PATHS, tuple(NAMES), Y.tolist())
+    found = read_features(path, labels=tmp_path / "l.csv", classes=tmp_path / "c.tsv")
+    assert found.labels.tolist() == np.maximum(Y, 0).tolist()
+    (tmp_path / "coco.txt").write_text('{"images": [], "annotations": []}')
+    refused(DataError, "COCO", path=path, paths=tmp_path / "coco.txt")
+
+
 def test_classes_that_are_called_by_numbers(npz, tmp_path):
     (tmp_path / "l.txt").write_text("7\n3\n7\n")
     (tmp_path / "c.txt").write_text("7\n3\n")
@@ -214,7 +231,11 @@ def test_hdf5(tmp_path):
     found = read_features(tmp_path / "f.h5")
     np.testing.assert_array_equal(vectors(found), X)
     assert (found.class_names, found.paths, found.labels) == (tuple(NAMES), PATHS, None)
-    assert found.ignored == ["labels", "more", "scalar"]
+    assert found.ignored == [
+        "labels (which is a link to another file, and is not followed)",
+        "more (which is a group)",
+        "scalar (which is one value)",
+    ]
 
 
 @ARROW
@@ -385,7 +406,7 @@ def test_names_that_are_not_there(npz, tmp_path):
         assert "features (10, 4)" in refused(ConfigError, "'nothing'", path=path, **option).hint
     for option in ("paths", "labels", "classes"):
         refused(DataError, "gone.txt", "no such file", path=path, **{option: tmp_path / "gone.txt"})
-        refused(ConfigError, "list.csv", path=path, **{option: tmp_path / "list.csv"})
+        refused(ConfigError, "list.doc", path=path, **{option: tmp_path / "list.doc"})
     (tmp_path / "bad.json").write_text('{"a": 1}')
     refused(DataError, "bad.json", "no list", path=path, paths=tmp_path / "bad.json")
     (tmp_path / "bad.json").write_text("[" * 100_000)
@@ -561,3 +582,13 @@ def test_a_large_file_is_never_in_memory_as_a_whole(tmp_path, kind):
         tracemalloc.stop()
     assert count == 60_000
     assert peak < 20_000_000  # three blocks: as read, as float32, and the one before
+
+
+def test_what_packed_data_can_declare(tmp_path):
+    """Deflate packs 1032 bytes into one at most: what is said to be more is not there."""
+    np.savez_compressed(tmp_path / "zeros.npz", features=X, more=np.zeros(10**7))
+    assert read_features(tmp_path / "zeros.npz").ignored == ["more"]
+    with pytest.raises(
+        DataError, match=r"f\.npz: its files would be 9,000,000,000 bytes, packed into 4,000,000"
+    ):
+        check_declared(tmp_path / "f.npz", "its files", 9 * 10**9, 4 * 10**6)

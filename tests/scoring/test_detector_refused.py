@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import hashlib
+import json
 import os
 import pickle
 import random
@@ -13,10 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detector_files import full_detector, joined, parts
+from detector_files import assert_equal, full_detector, joined, parts
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from samples import make_detector, unit_rows
 
 from deltaoe.errors import DataError
+from deltaoe.project.detector_list import described
 from deltaoe.scoring.detector import Detector
 
 
@@ -282,15 +287,34 @@ def test_values_that_do_not_fit_each_other(refused):
     assert "no context" in refused(alone.to_bytes())
 
 
+def flipped(whole: bytes, rng: random.Random) -> bytes:
+    content = bytearray(whole)
+    for _ in range(rng.choice([1, 1, 3])):
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    return bytes(content)
+
+
 @pytest.mark.parametrize("whole", [CONTENT, FULL], ids=["plain", "full"])
-def test_flipped_bits_end_in_a_refusal_or_a_valid_detector(tmp_path, whole):
-    """There is no checksum: a flipped digit of a number is another number. But nothing else may happen."""
+def test_flipped_bits_are_noticed(tmp_path, whole):
+    """Whatever is changed in a file: it is refused, or it is the same detector (a blank became a tab, say)."""
+    rng, path = random.Random(3), tmp_path / "renamed.safetensors"
+    path.write_bytes(whole)
+    good = Detector.load(path)
+    for _ in range(800):
+        path.write_bytes(flipped(whole, rng))
+        with contextlib.suppress(DataError):
+            assert_equal(Detector.load(path), good)
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(DataError, match="its content has changed since it was written"):
+        Detector.load(path)
+
+
+@pytest.mark.parametrize("whole", [joined(*parts(CONTENT)), joined(*parts(FULL))], ids=["plain", "full"])
+def test_flipped_bits_in_files_of_earlier_versions(tmp_path, whole):
+    """They have no digest: a flipped digit of a number is another number. But nothing else may happen."""
     rng, path, refusals = random.Random(3), tmp_path / "x.safetensors", 0
     for _ in range(800):
-        content = bytearray(whole)
-        for _ in range(rng.choice([1, 1, 3])):
-            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
-        path.write_bytes(content)
+        path.write_bytes(flipped(whole, rng))
         try:
             found = Detector.load(path)
         except DataError:
@@ -302,6 +326,86 @@ def test_flipped_bits_end_in_a_refusal_or_a_valid_detector(tmp_path, whole):
                 found.predict(unit_rows(3, 16), alpha=0.1)
             assert found.text_features.shape == (len(found.class_names), found.space.dim)
     assert refusals > 160
+
+
+def test_the_digest_in_the_name_is_compared_where_the_file_has_none(tmp_path):
+    old = joined(*parts(FULL))
+    named = hashlib.sha256(old).hexdigest()[:12]
+    good = tmp_path / f"16-shots-{named}.safetensors"
+    good.write_bytes(old)
+    assert_equal(Detector.load(good), full_detector())
+    good.write_bytes(old[:-1] + bytes([old[-1] ^ 1]))
+    with pytest.raises(DataError, match="its content has changed since it was written, or another"):
+        Detector.load(good)
+    # Under a name that somebody chose, nothing tells; a file of today says it under any name.
+    good.rename(tmp_path / "shop.safetensors")
+    Detector.load(tmp_path / "shop.safetensors")
+    full_detector().save(good)
+    assert_equal(Detector.load(good), full_detector())
+
+
+SPACES = [
+    *(("dtype", value) for value in ("object", "banana", "float64", "O", "", "f2")),
+    *(("precision", value) for value in ("banana", "", "imported", "fp64")),
+    *(("normalisation", value) for value in ("none", "", "L2")),
+    *(("dim", value) for value in (-1, 0, 2**16 + 1, 2**62)),
+    *(("decode_policy", value) for value in (-1, 2**40)),
+    *((name, value) for name in ("model", "weights", "config") for value in ("\0", "\ud800", "x" * 10_000)),
+    *((name, "") for name in ("model", "weights")),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), SPACES)
+def test_values_that_no_feature_space_has(refused, name, value):
+    table, head, body = parts(CONTENT)
+    assert "feature space" in refused(joined(table, head | {"space": head["space"] | {name: value}}, body))
+
+
+@pytest.mark.parametrize("odd", ["", " ", "a\0b", "\ud800", "x" * 5000, "b"])
+def test_names_that_no_class_has(refused, odd):
+    table, head, body = parts(CONTENT)
+    names = ["a", "b", odd]
+    assert "class names" in refused(joined(table, head | {"class_names": names}, body))
+
+
+def test_a_class_named_in_bytes_that_are_no_text(tmp_path):
+    """As a folder may be on a disk: it is written and read."""
+    detector = make_detector(class_names=("a", "b", os.fsdecode(b"\xff")))
+    detector.save(tmp_path / "d")
+    assert Detector.load(tmp_path / "d").class_names == detector.class_names
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_any_value_in_any_entry(tmp_path_factory, data):
+    """One sentence, or a detector that can score and be written again."""
+    table, head, body = parts(FULL)
+    for name in data.draw(st.sets(st.sampled_from(sorted(head)), min_size=1, max_size=2)):
+        if data.draw(st.booleans()):
+            head[name] = data.draw(JSON)
+        elif isinstance(head[name], dict) and head[name]:
+            inner = data.draw(st.sampled_from(sorted(head[name])))
+            head[name] = head[name] | {inner: data.draw(JSON)}
+        elif isinstance(head[name], list):
+            head[name] = head[name] + [data.draw(JSON)]
+    path = tmp_path_factory.getbasetemp() / "any.safetensors"
+    path.write_bytes(joined(table, head, body))
+    try:
+        found = Detector.load(path)
+    except DataError as error:
+        assert "\n" not in str(error)
+    else:
+        assert np.isfinite(found.score(unit_rows(3, 16))).all()
+        found.save(path)
+        assert Detector.load(path).digest == found.digest
+        json.dumps(described(found))
 
 
 class Bomb:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -173,3 +174,20 @@ def test_images_alone_need_no_prompts(tmp_path, world):
     assert (found.predict(new) == truth).mean() > 0.95
     found.save(tmp_path / "d")
     assert Detector.load(tmp_path / "d").score(new).tolist() == found.score(new).tolist()
+
+
+def test_only_the_latest_are_kept(tmp_path, world):
+    """Each change of the images makes a new file; the old ones go, and what is deleted is made again."""
+    features, classes = world.images(10, seed=1)
+    data = data_set(classes)
+    first = made(tmp_path, world, features, data)
+    (path,) = tmp_path.rglob("zero-shot/*.safetensors")
+    content = path.read_bytes()
+    for number in range(40):
+        (path.parent / f"{number:032}.safetensors").write_bytes(content)
+        os.utime(path.parent / f"{number:032}.safetensors", (number + 1, number + 1))
+    path.unlink()
+    assert made(tmp_path, world, features, data).digest == first.digest
+    left = sorted(file.name for file in path.parent.iterdir())
+    assert len(left) == 16 and path.name in left
+    assert f"{39:032}.safetensors" in left

@@ -12,7 +12,7 @@ import pytest
 
 from deltaoe.errors import ConfigError, StoreError
 from deltaoe.store.dataset import DataSet
-from deltaoe.store.hdf5 import check_checksum, encoded, opened
+from deltaoe.store.hdf5 import FORMAT_VERSION, check_checksum, encoded, opened
 
 
 def make_dataset(**changes: object) -> DataSet:
@@ -252,7 +252,7 @@ def test_damage_is_refused_with_the_file_s_name(saved, change):
 
 def test_a_newer_version_says_so(saved):
     with h5py.File(saved, "r+") as file:
-        file.attrs["version"] = 3
+        file.attrs["version"] = FORMAT_VERSION + 1
     with pytest.raises(StoreError, match="newer deltaoe"):
         DataSet.load(saved)
 

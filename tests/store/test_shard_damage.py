@@ -10,8 +10,8 @@ import pytest
 from samples import digest, unit_rows
 from stored import DIM, fill, record, reopened
 
-from deltaoe.errors import StoreError
-from deltaoe.store.hdf5 import check_checksum, opened
+from deltaoe.errors import DamagedError, StoreError, UnreadableError
+from deltaoe.store.hdf5 import FORMAT_VERSION, check_checksum, opened
 from deltaoe.store.shards import read_paths
 
 
@@ -78,9 +78,7 @@ DAMAGE = {
     "no offsets": replaced("files/path_offsets", np.zeros(0, np.int64)),
     "problems": replaced("files/problem", np.frombuffer(b"xyz", np.uint8)),
     "no space": lambda file: file.attrs.__delitem__("space"),
-    "another space": lambda file: file.attrs.__setitem__("space", "0" * 16),
     "another kind": lambda file: file.attrs.__setitem__("format", "deltaoe.dataset"),
-    "newer": lambda file: file.attrs.__setitem__("version", 3),
 }
 
 
@@ -89,9 +87,25 @@ def test_damage_inside_a_shard(folder, change):
     fill(reopened(folder), range(4))
     with h5py.File(folder / "shard-00000001.h5", "r+") as file:
         change(file)
-    with pytest.raises(StoreError, match=r"cannot read .*shard-00000001\.h5 as .*: \S") as caught:
+    with pytest.raises(DamagedError, match=r"cannot read .*shard-00000001\.h5 as .*: \S") as caught:
         reopened(folder)
     assert "deltaoe store verify --repair" in caught.value.hint
+
+
+def test_what_is_of_another_space_or_version_is_not_damaged(folder):
+    fill(reopened(folder), range(4))
+    for name, value, says in (
+        ("space", "0" * 16, "move it into the folder of that space"),
+        ("version", FORMAT_VERSION + 1, "upgrade deltaoe"),
+    ):
+        with h5py.File(folder / "shard-00000001.h5", "r+") as file:
+            before, file.attrs[name] = file.attrs[name], value
+        with pytest.raises(UnreadableError, match=r"cannot read .*shard-00000001\.h5 as .*: it ") as caught:
+            reopened(folder)
+        assert says in caught.value.hint
+        with h5py.File(folder / "shard-00000001.h5", "r+") as file:
+            file.attrs[name] = before
+    assert len(reopened(folder)) == 4
 
 
 def test_damage_among_the_paths_is_found_when_they_are_read(folder):
@@ -122,7 +136,7 @@ def test_one_flipped_bit_anywhere_is_found_by_the_checksum(folder):
     with h5py.File(shard) as file:
         file.visititems(lambda name, item: spans.append(item) if isinstance(item, h5py.Dataset) else None)
         spans = [(item.id.get_offset(), item.id.get_storage_size(), item.name) for item in spans]
-    assert len(spans) == 11
+    assert len(spans) == 13
     flips = 0
     for offset, length, _ in spans:
         for at in {0, length - 1, length // 2}:

@@ -16,6 +16,7 @@ from decoders import value_of
 
 from deltaoe.extraction.decoding import pictures
 from deltaoe.extraction.decoding_window import Picture
+from deltaoe.images.walk import Observed, observed
 
 PATIENCE = 120  # seconds, on a busy machine; a test that reaches it has found a hang
 
@@ -41,10 +42,13 @@ class Files:
     def digest(self, i: int) -> bytes:
         return hashlib.sha256(self.paths[i].read_bytes()).digest()
 
+    def seen(self, i: int) -> Observed:
+        return observed(os.stat(self.paths[i]))
+
     def wanted(self, digest: bytes) -> tuple[int, ...]:
         return () if digest in self.known else (0,)
 
-    def stream(self, *, workers: int, ahead: int = 16, decode=decoders.decode, wanted=None):
+    def stream(self, *, workers: int, ahead: int = 16, decode=decoders.decode, wanted=None, seconds=None):
         return pictures(
             range(len(self.paths)),
             self.path,
@@ -52,6 +56,7 @@ class Files:
             decode,
             workers=workers,
             ahead=ahead,
+            seconds=seconds,
             notify=self.said.append,
         )
 

@@ -49,14 +49,28 @@ def assert_equal(a: Detector, b: Detector) -> None:
 
 
 def parts(content: bytes) -> tuple[dict, dict, bytes]:
-    """Table of tensors, our own head, and the tensors' bytes."""
-    (length,) = struct.unpack("<Q", content[:8])
-    table = json.loads(content[8 : 8 + length])
-    return table, json.loads(table["__metadata__"]["deltaoe"]), content[8 + length :]
+    """Table of tensors, our own head without the digest, and the tensors' bytes.
+
+    What is put together of them by :func:`joined` is a file as earlier versions wrote it.
+    """
+    return parts_under("deltaoe", content)
 
 
 def joined(table: dict, head: object, body: bytes) -> bytes:
-    table = {**table, "__metadata__": {"deltaoe": head if isinstance(head, str) else json.dumps(head)}}
+    return joined_under("deltaoe", table, head, body)
+
+
+def parts_under(key: str, content: bytes) -> tuple[dict, dict, bytes]:
+    """As :func:`parts`, of a file whose head has another name."""
+    (length,) = struct.unpack("<Q", content[:8])
+    table = json.loads(content[8 : 8 + length])
+    head = json.loads(table["__metadata__"][key])
+    head.pop("sha256", None)
+    return table, head, content[8 + length :]
+
+
+def joined_under(key: str, table: dict, head: object, body: bytes) -> bytes:
+    table = {**table, "__metadata__": {key: head if isinstance(head, str) else json.dumps(head)}}
     text = json.dumps(table).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text + body

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SHARD_ROWS, COMPACT_ROWS, FEW_FILES, BATCH = 4, 7, 4, 2
+SHARD_ROWS, COMPACT_ROWS, BATCH = 4, 7, 2
 _TOO_LONG = 120.0
 _NOTHING: dict[str, Any] = {"error": "", "moments": 0, "writing": 0.0}
 
@@ -149,14 +149,14 @@ def _prepare(model: Path) -> dict[str, Any]:
     from deltaoe.clip.frozen import FrozenClip
     from deltaoe.clip.options import ModelOptions
     from deltaoe.clip.reference import ModelRef
-    from deltaoe.extraction import decoding, ingest
+    from deltaoe.extraction import ingest
     from deltaoe.extraction.extract import extract
     from deltaoe.extraction.options import ExtractOptions
     from deltaoe.store import compaction, maintenance
     from deltaoe.store.workspace import Workspace
 
     torch.set_num_threads(1)
-    ingest._SHARD_ROWS, compaction._ROWS, decoding._FEW_FILES = SHARD_ROWS, COMPACT_ROWS, FEW_FILES
+    ingest._SHARD_ROWS, compaction._ROWS = SHARD_ROWS, COMPACT_ROWS
     name = f"local-dir:{model}"
     clip = _OneByOne(FrozenClip.load(ModelRef.parse(name, None), torch.device("cpu"), precision="fp32"))
     FrozenClip.load = lambda *_, **__: clip  # type: ignore[method-assign]

@@ -32,7 +32,8 @@ function writeShown() {
 const say = (text) => { byId(lightbox.open ? "big-done" : "done").textContent = text; };
 
 // ./-name is the same file as -name, and neither an option of a program nor a formula of a spreadsheet.
-const asArgument = (path) => (/^[-=+@\t\r]/.test(path) ? `./${path}` : path);
+const formula = /^'*[-=+@\t\r\n＝＋－＠]/;  // as deltaoe/images/cells.py
+const asArgument = (path) => (formula.test(path) ? `./${path}` : path);
 
 // The bytes of a text; file names keep those that are not UTF-8, which Python holds as half characters.
 function bytes(text) {
@@ -62,7 +63,7 @@ function cell(value) {
 }
 
 // A name that a spreadsheet would take for a formula begins with an apostrophe.
-const asText = (name) => (/^[-=+@\t\r]/.test(name) ? `'${name}` : name);
+const asText = (name) => (formula.test(name) ? `'${name}` : name);
 
 function imagesCsv(some) {
   const rows = some.map((entry) => {

@@ -1,0 +1,305 @@
+"""Repair of a workspace: damaged files are set aside, what can be proven whole is kept, descriptions are restored.
+
+Nothing is deleted. What is set aside lies in a folder ``damaged`` beside where it was, and fits there again.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+from safetensors import safe_open
+
+from deltaoe.errors import StoreError, os_reason
+from deltaoe.files import read_small_file
+from deltaoe.store.atomic import write_json
+from deltaoe.store.feature_space import FeatureSpace
+from deltaoe.store.hdf5 import Digests
+from deltaoe.store.lock import in_turn, writing
+from deltaoe.store.read_errors import UNLOCKED, check_regular, listed
+from deltaoe.store.row_sums import key_sums, row_sums
+from deltaoe.store.shards import IMPORTED, content_keys, origin_of, write_shard
+from deltaoe.store.store_index import ASIDE
+from deltaoe.store.verification import SHARDS, Finding, look_of
+from deltaoe.store.workspace import DATA_PREFIX, Workspace
+
+_SUPERBLOCK_END = 40  # offset of the end-of-file address in HDF5's superblock, version 0
+_LOCKS = ("writer.lock", "writer.json")
+_LARGEST = 2 << 30  # no shard is so large; an address beyond it is damaged itself
+
+
+@dataclass
+class Repaired:
+    """What a repair did.
+
+    Attributes:
+        aside: where damaged files were moved to.
+        notes: sentences on what was kept, and on what is lost and how to get it back.
+    """
+
+    aside: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+class _Whole:
+    """The features of a damaged shard that are proven whole by their checksums, k of n.
+
+    Attributes:
+        total: n, or None if that cannot be read.
+        digests, views, vectors: (k, 32), (k,) and (k, D).
+        origin: where they come from; taken for imported where the shard does not say it.
+    """
+
+    def __init__(self) -> None:
+        self.total: int | None = None
+        self.digests: Digests = np.zeros((0, 32), np.uint8)
+        self.views = np.zeros(0, np.uint16)
+        self.vectors: npt.NDArray[Any] = np.zeros((0, 0), np.float32)
+        self.origin = IMPORTED
+
+
+def repair(workspace: Workspace, findings: Sequence[Finding]) -> Repaired:
+    """Set damaged files aside, keep their whole rows, and restore descriptions of feature spaces.
+
+    Args:
+        workspace: the workspace.
+        findings: of a verification. What is not damaged, or was replaced since, is left alone.
+
+    Raises:
+        StoreError: another process is writing, or a file cannot be moved or written.
+    """
+    done = Repaired()
+    for one in sorted((one for one in findings if one.damaged), key=_order):
+        of_space = one.path.parent.parent == workspace.folder / "features"
+        with _locked(workspace, one.path, of_space):
+            if look_of(one.path) != one.look:
+                done.notes.append(f"{one.path} was replaced meanwhile, and left alone")
+                continue
+            aside = _set_aside(one.path) if one.look else None
+            if aside is not None:
+                done.aside.append(aside)
+            if of_space and one.path.name == "space.json":
+                done.notes.append(_restore_description(workspace, one.path, aside))
+            elif of_space and aside is not None and one.path.match(SHARDS):
+                done.notes += _keep_whole_rows(workspace, one.path, aside)
+        if (
+            aside is not None
+            and one.path.parent == workspace.folder / "datasets"
+            and one.path.suffix == ".h5"
+        ):
+            done.notes.append(_lost_listing(aside))
+    return done
+
+
+def _order(one: Finding) -> int:
+    """Without locks nothing can be repaired, and without a description a shard's rows are of no known space."""
+    return 0 if one.path.name in _LOCKS else 1 if one.path.name == "space.json" else 2
+
+
+def _locked(workspace: Workspace, path: Path, of_space: bool) -> AbstractContextManager[None]:
+    """The lock of the folder that a file is in; of the workspace, for other folders; none for the locks themselves."""
+    if path.name in _LOCKS:
+        return nullcontext()
+    if of_space:
+        return writing(path.parent)
+    return in_turn(path.parent if path.parent == workspace.folder / "datasets" else workspace.folder)
+
+
+def _set_aside(path: Path) -> Path:
+    target = path.parent / ASIDE / path.name
+    try:
+        target.parent.mkdir(exist_ok=True)
+        number = 1
+        while os.path.lexists(target):
+            number += 1
+            target = target.with_name(f"{path.stem}-{number}{path.suffix}")
+        path.rename(target)
+    except OSError as cause:
+        raise StoreError(f"cannot move {path}: {os_reason(cause)}", hint="check permissions") from cause
+    return target
+
+
+def _keep_whole_rows(workspace: Workspace, path: Path, aside: Path) -> list[str]:
+    """Write what is whole of a shard that was set aside as a new shard, and say what is lost."""
+    try:
+        space = workspace.known_space(path.parent.name)
+    except StoreError:
+        space = None
+    if space is None:
+        return [f"{path.name}: nothing of it is kept, because its feature space is not known"]
+    whole = _whole_rows(aside, space)
+    kept = len(whole.digests)
+    of = "its features" if whole.total is None else f"its {whole.total} features"
+    if kept:
+        target = _next_shard(path.parent)
+        write_shard(
+            target,
+            space,
+            digests=whole.digests,
+            views=whole.views,
+            vectors=whole.vectors,
+            paths=[],
+            sizes=np.zeros(0, np.int64),
+            mtimes=np.zeros(0, np.int64),
+            ctimes=np.zeros(0, np.int64),
+            inodes=np.zeros(0, np.uint64),
+            file_digests=np.zeros((0, 32), np.uint8),
+            problems=[],
+            origin=whole.origin,
+        )
+        notes = [
+            f"{path.name}: {kept} of {of} are proven whole by their checksums, and kept in {target.name}"
+        ]
+    else:
+        notes = [f"{path.name}: none of {of} can be proven whole"]
+    if space.is_imported and kept != whole.total:
+        notes.append(
+            f"features of {space.model} were made elsewhere, and cannot be made anew here: import them again "
+            "(deltaoe store import)"
+        )
+    return notes
+
+
+def _next_shard(folder: Path) -> Path:
+    """The name of the shard after all others in a folder, sound or not."""
+    numbers = [
+        path.stem.split("-")[1] for place in (folder, folder / ASIDE) for path in listed(place, SHARDS)
+    ]
+    number = 1 + max((int(one) for one in numbers if one.isdecimal()), default=0)
+    return folder / f"shard-{number:08d}.h5"
+
+
+def _whole_rows(path: Path, space: FeatureSpace) -> _Whole:
+    whole = _Whole()
+    try:
+        check_regular(path)
+        if os.path.getsize(path) > _LARGEST:
+            return whole
+        content = path.read_bytes()
+        with h5py.File(io.BytesIO(_filled_up(content)), "r") as file:
+            group = file["features"]
+            digests, views, vectors = group["digest"][()], group["view"][()], group["vector"][()]
+            whole.total = len(digests)
+            policy = int(file.attrs["view_policy"])
+            whole.origin = origin_of(file, space)
+            right = key_sums(content_keys(digests, views), space.id, policy) == group["key_sum"][()]
+            right &= row_sums(vectors) == group["vector_sum"][()]
+            right &= np.isfinite(vectors).all(axis=1)
+            if vectors.shape[1:] == (space.dim,) and vectors.dtype == space.dtype:
+                whole.digests, whole.views, whole.vectors = digests[right], views[right], vectors[right]
+    except Exception:  # noqa: S110 - damage shows in any way: then nothing can be proven
+        pass
+    return whole
+
+
+def _filled_up(content: bytes) -> bytes:
+    """An HDF5 file that was cut off, with zeros where the rest was, so that HDF5 opens it."""
+    end = int.from_bytes(content[_SUPERBLOCK_END : _SUPERBLOCK_END + 8], "little")
+    return content + bytes(end - len(content)) if len(content) < end <= _LARGEST else content
+
+
+def _restore_description(workspace: Workspace, path: Path, aside: Path | None) -> str:
+    """Write a feature space's description again, as far as somebody has it; a sentence on that."""
+    for space in _descriptions(workspace, path.parent, aside):
+        if space.id == path.parent.name:
+            write_json(path, space.to_dict())
+            return f"{path}: restored"
+    if not listed(path.parent, SHARDS):
+        return f"{path}: not restored, but there are no features that need it"
+    return (
+        f"{path}: not restored, because nothing here describes that space; `deltaoe extract` with the model that made "
+        "its features, or importing them again, writes it"
+    )
+
+
+def _descriptions(workspace: Workspace, folder: Path, aside: Path | None) -> Iterator[FeatureSpace]:
+    """Whatever may describe the space of a folder. Its id tells whether it does."""
+    shapes: set[tuple[int, str]] = set()
+    for shard in listed(folder, SHARDS):
+        for values, dim, dtype in _of_shard(shard):
+            shapes.add((dim, dtype))
+            yield from _space(values)
+    for detector in (
+        *listed(workspace.folder / "detectors", "*.safetensors"),
+        *listed(folder / "zero-shot", "*.safetensors"),
+    ):
+        yield from _space(_of_detector(detector))
+    for dim, dtype in shapes:
+        for model in _models(workspace, folder.name):
+            yield FeatureSpace.imported(model, dim, dtype)
+        for values in _json_of(aside):
+            yield from _space({**values, "dim": dim, "dtype": dtype})
+            yield from _space({**values, "dim": dim, "dtype": dtype, "model": "unknown"})
+
+
+def _space(values: Any) -> Iterator[FeatureSpace]:
+    try:
+        yield FeatureSpace.from_dict(values)
+    except (StoreError, TypeError, ValueError, AttributeError):
+        return
+
+
+def _of_shard(path: Path) -> Iterator[tuple[Any, int, str]]:
+    try:
+        check_regular(path)
+        with h5py.File(path, "r", **UNLOCKED) as file:
+            vectors = file["features/vector"]
+            found = json.loads(file.attrs.get("description", "{}")), int(vectors.shape[1]), str(vectors.dtype)
+    except Exception:  # one that cannot be read describes nothing
+        return
+    yield found
+
+
+def _of_detector(path: Path) -> Any:
+    try:
+        check_regular(path)
+        with safe_open(path, framework="numpy") as file:
+            return json.loads((file.metadata() or {})["deltaoe"])["space"]
+    except Exception:
+        return {}
+
+
+def _json_of(aside: Path | None) -> Iterator[dict[str, Any]]:
+    try:
+        values = (
+            None if aside is None else json.loads(read_small_file(aside, limit=1 << 20, error=StoreError))
+        )
+    except (StoreError, ValueError, RecursionError):
+        return
+    if isinstance(values, dict):
+        yield values
+
+
+def _models(workspace: Workspace, space_id: str) -> Iterator[str]:
+    """Names of models by which data sets know the space of this id."""
+    for path in workspace.listings():
+        try:
+            data = workspace.load_listing(path)
+        except StoreError:
+            continue
+        if data.space_id == space_id:
+            yield data.model
+
+
+def _lost_listing(aside: Path) -> str:
+    """A sentence on a data set that was set aside: what it was called, and how to have it again."""
+    title, way = "a data set", "extract or import it again"
+    try:
+        check_regular(aside)
+        with h5py.File(aside, "r", **UNLOCKED) as file:
+            head = json.loads(file.attrs["head"])
+            title = f"{DATA_PREFIX}{head['name']}" if head["name"] else title
+            imported = bytes(file["root"][()]) == b""
+            way = "it was imported: import it again" if imported else "run the same deltaoe extract again"
+    except Exception:  # noqa: S110 - then it says no more
+        pass
+    return f"{title} is no longer listed: {way}; its features are kept"
