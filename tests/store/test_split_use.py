@@ -10,7 +10,8 @@ import pytest
 from samples import digests, make_space
 
 from deltaoe.errors import ConfigError, DataError, StoreError
-from deltaoe.store.archive import read_archive, write_archive
+from deltaoe.store.archive import write_archive
+from deltaoe.store.archive_reading import open_archive
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.split_use import (
     SplitUse,
@@ -132,8 +133,9 @@ def test_archives_keep_splits(tmp_path):
     data, space = make_data("rt"), make_space(dim=4)
     vectors = np.eye(2, 4, dtype=np.float32)
     write_archive(tmp_path / "a.h5", data, space, data.digests, np.zeros(2, dtype=np.uint16), [vectors])
-    found, _ = read_archive(tmp_path / "a.h5")
-    assert (found.split_names, found.split_of.tolist()) == (("train", "test"), [0, 1])
+    archive = open_archive(tmp_path / "a.h5")
+    assert archive is not None
+    assert (archive.data.split_names, archive.data.split_of.tolist()) == (("train", "test"), [0, 1])
 
 
 @pytest.mark.parametrize(
