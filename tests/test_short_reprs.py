@@ -13,7 +13,7 @@ from deltaoe.evaluation.results import Evaluation, Measurement
 from deltaoe.extraction.extract import ExtractResult
 from deltaoe.filing.execute import Filed
 from deltaoe.functional.sampling import few_shot_split
-from deltaoe.images.walk import Ignored
+from deltaoe.images.passed_over import Ignored
 from deltaoe.scoring.options import Rule
 from deltaoe.scoring.score import ScoreResult
 from deltaoe.scoring.score_table import ScoreTable

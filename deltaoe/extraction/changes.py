@@ -11,7 +11,8 @@ import numpy as np
 
 from deltaoe.errors import DataError, MismatchError, StoreError
 from deltaoe.images.folders import fingerprint
-from deltaoe.images.walk import FileCollector, FileList, Unlisted
+from deltaoe.images.passed_over import Unlisted
+from deltaoe.images.walk import FileCollector, FileList
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.sentences import extract_command, short_title

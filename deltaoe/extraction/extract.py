@@ -58,9 +58,9 @@ class ExtractResult:
         unlabelled: number of images without a class.
         views: number of augmented views that every image has.
         precision: arithmetic of the image tower, ``fp32``, ``bf16`` or ``fp16``.
-        assumed: sentences on what folders and columns of lists were taken for, and what else folders could mean.
         notes: sentences that warn the user.
         names_said: those of them about class names that were put into words.
+        assumed: sentences on what folders and columns of lists were taken for, and what else folders could mean.
     """
 
     data: DataSet
@@ -72,9 +72,9 @@ class ExtractResult:
     unlabelled: int
     views: int
     precision: str
-    assumed: list[str]
     notes: list[str]
     names_said: list[str] = field(default_factory=list)
+    assumed: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
         """The data set, and how many images were encoded, were there already, and failed."""

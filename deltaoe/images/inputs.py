@@ -19,9 +19,10 @@ from deltaoe.images.kinds import check_is_image
 from deltaoe.images.labels import tidy
 from deltaoe.images.listed_files import ListedFiles
 from deltaoe.images.lists import LIST_SUFFIXES, Listed, Wanted, read_list
+from deltaoe.images.passed_over import Ignored
 from deltaoe.images.repeated_rows import RepeatedRows
 from deltaoe.images.text_files import is_other_format, refuse_other_formats
-from deltaoe.images.walk import SUFFIXES, FileCollector, FileList, Ignored, reason
+from deltaoe.images.walk import SUFFIXES, FileCollector, FileList, reason
 
 __all__ = ["FileList", "Ignored", "find_files"]
 

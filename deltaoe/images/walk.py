@@ -8,11 +8,11 @@ import stat
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from deltaoe.errors import DataError, os_reason
 from deltaoe.images.first_bytes import is_image_by_content
 from deltaoe.images.glob_pattern import Pattern
+from deltaoe.images.passed_over import Ignored, Others, Unlisted
 
 _Inode = tuple[int, int]
 Observed = tuple[int, int, int, int]  # size, modification time, change time, inode: see observed()
@@ -25,42 +25,6 @@ SUFFIXES = frozenset(
 )
 _FIRST, _LAST, _ALL_BITS = -(2**63), 2**63 - 1, 2**64 - 1
 _BARE_SUFFIXES = frozenset(suffix[1:] for suffix in SUFFIXES)
-
-
-@dataclass
-class Ignored:
-    """Numbers of entries that are not in a list of image files, so that nothing is left out without a word.
-
-    Attributes:
-        hidden: hidden files and folders, and system folders.
-        other_files: files that are no images by their suffix, or without one by their first bytes.
-        repeated: files that were named before, and links from a folder to one that it lies in.
-    """
-
-    hidden: int = 0
-    other_files: int = 0
-    repeated: int = 0
-
-
-class Others(NamedTuple):
-    """What a folder without images of its own holds instead: how many other files, and the path of one of them."""
-
-    files: int
-    example: str
-
-
-class Unlisted(NamedTuple):
-    """A folder below a root whose entries cannot be listed, so that nobody knows what it holds.
-
-    Attributes:
-        path: the path that could not be listed, with ``/`` at its end.
-        relative: the same, below the root.
-        reason: why, in words that fit into a table cell.
-    """
-
-    path: str
-    relative: str
-    reason: str
 
 
 @dataclass

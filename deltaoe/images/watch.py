@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 
 from deltaoe.errors import DataError
-from deltaoe.images.walk import FileCollector, Observed, Unlisted
+from deltaoe.images.passed_over import Unlisted
+from deltaoe.images.walk import FileCollector, Observed
 
 # A file that has not changed for so long when the folders are looked at first is whole.
 _OLD_SECONDS = 10.0

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 
 from deltaoe.errors import StoreError
 from deltaoe.images.class_names import has_ids, in_words
 from deltaoe.images.detection import detect_layout
 from deltaoe.images.labels import label_paths
+from deltaoe.images.layout import TABLE, levels_of
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
 
@@ -39,13 +41,28 @@ def extract_command(data: DataSet, workspace: Workspace) -> str | None:
     words = ["deltaoe", "extract", *(_as_argument(given) for given in data.inputs)]
     words += ["--name", data.name] if data.name else []
     words += ["--model", data.model] if _models(workspace) > 1 else []
-    labelling = label_paths(data.paths, None if data.layout == "table" else data.layout)
-    if data.layout not in ("table", detect_layout(data.paths)):
+    if data.layout == TABLE:
+        return shlex.join(words)
+    paths = _below_inputs(data)
+    if data.layout != detect_layout(paths):
         words += ["--layout", data.layout]
     words += ["--keep-ids"] if has_ids(data.class_names) else []
-    as_named = {labelling.class_names, tuple(sorted(in_words(labelling.class_names).names))}
-    renamed = data.layout != "table" and data.class_names not in as_named
+    names = label_paths(paths, data.layout).class_names
+    renamed = data.class_names not in {names, tuple(sorted(in_words(names).names))}
     return shlex.join(words) + (" --classes FILE" if renamed else "")
+
+
+def _below_inputs(data: DataSet) -> Sequence[str]:
+    """The paths as ``extract`` reads them: below the folder of the input that they lie in, unless inputs are splits."""
+    if len(data.inputs) < 2:
+        return data.paths
+    starts = [
+        os.path.join(os.path.relpath(given, data.root), "").replace(os.sep, "/") for given in data.inputs
+    ]
+    starts = sorted((start for start in starts if not start.startswith(("./", "../"))), key=len, reverse=True)
+    below = [next((path[len(one) :] for one in starts if path.startswith(one)), path) for path in data.paths]
+    splits = ["split" in levels_of(detect_layout(paths)) for paths in (below, data.paths)]
+    return data.paths if splits == [False, True] else below
 
 
 def current_before(workspace: Workspace) -> DataSet | None:

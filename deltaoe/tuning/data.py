@@ -199,17 +199,6 @@ def draw_from(
     )
 
 
-def class_sizes(classes: Sequence[int], keys: Sequence[bytes], count: int) -> list[int]:
-    """Number of distinct images of each class, those under two classes left out; arguments are those of :func:`draw`.
-
-    Example:
-        >>> class_sizes([0, 0, 1, 1], [b"a", b"a", b"b", b"c"], count=3)
-        [1, 2, 0]
-    """
-    available = few_shot_split(classes, keys, 0, 0).available
-    return [available.get(i, 0) for i in range(count)]
-
-
 def sizes_to_draw_from(data: DataSet) -> tuple[list[int], list[int]]:
     """Number of distinct images of each class that :func:`draw_from` draws shots from, and of those held out."""
     use = split_use(data)

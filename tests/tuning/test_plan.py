@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deltaoe.errors import DataError
-from deltaoe.tuning.data import class_sizes, draw, require_calibration
+from deltaoe.functional.sampling import few_shot_split
+from deltaoe.tuning.data import draw, require_calibration
 from deltaoe.tuning.plan import NEEDED, best_plan, plan
 
 NAMES = ("cat", "dog", "owl")
@@ -30,6 +32,11 @@ def images(classes) -> tuple[list[int], list[bytes]]:
         labels += [label] * (count + min(count, 1) * copies)
         labels += [(label + 1) % len(NAMES)] * len(own[1 : 1 + shared])
     return [*labels, -1], [*keys, b"without a class"]
+
+
+def class_sizes(labels, keys, count) -> list[int]:
+    available = few_shot_split(labels, keys, 0, 0).available
+    return [available.get(label, 0) for label in range(count)]
 
 
 @quick
@@ -94,3 +101,41 @@ def test_what_is_refused_is_refused_for_a_reason_and_the_advice_works(classes, s
         sizes = list(drawn.sizes)
         assert best_plan([sizes[0] + missing, *sizes[1:]]) is not None
         assert best_plan([sizes[0] + missing - 1, *sizes[1:]]) is None
+
+
+# Images held out
+
+
+@quick
+@given(CLASSES, st.lists(st.integers(0, 60), min_size=3, max_size=3), st.integers(1, 20), st.integers(0, 3))
+def test_no_shot_is_drawn_of_images_held_out(classes, held, shots, seed):
+    labels, keys = images(classes)
+    own = class_sizes(labels, keys, len(NAMES))
+    held_labels = np.repeat(np.arange(3), held).tolist()
+    held_keys = [b"held out %d" % i for i in range(len(held_labels))]
+    held_out = np.arange(len(labels) + len(held_labels)) >= len(labels)
+    try:
+        drawn = draw(
+            labels + held_labels,
+            keys + held_keys,
+            NAMES,
+            shots=shots,
+            seed=seed,
+            allow_fewer=True,
+            held_out=held_out,
+        )
+    except DataError:
+        assert min(own) == 0
+        return
+    assert not held_out[drawn.split.shots].any()
+    uses = [drawn.split.shots, drawn.validation, drawn.calibration]
+    together = np.concatenate(uses)
+    assert len(np.unique(together)) == len(together)
+    if sum(held) >= NEEDED:  # they alone validate and calibrate
+        assert held_out[drawn.validation].all() and held_out[drawn.calibration].all()
+        assert len(drawn.validation) + len(drawn.calibration) == sum(held)
+    else:
+        assert len(together) == sum(own) + sum(held)
+    found = drawn.plan
+    assert [len(use) for use in uses] == [found.learned_from, found.validation, found.calibration]
+    assert found.unused == sum(own) + sum(held) - len(together)
