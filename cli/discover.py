@@ -311,23 +311,31 @@ def _known_inputs(place: Workspace) -> list[str]:
 
 
 def _known_folder(place: Workspace) -> str:
-    """The folder of the known classes, where new ones would lie beside them; that of a domain, if there are domains."""
+    """The folder of the known classes, where new ones would lie beside them; that of a domain or split if any."""
     folders = [one for one in _known_inputs(place) if os.path.isdir(one)]
     if len(folders) != 1:
         return "./images"
+    return os.path.relpath(os.path.join(folders[0], _above_classes(place)))
+
+
+def _above_classes(place: Workspace) -> str:
+    """The folder of a domain or split that class folders of the last data set lie in; empty if they lie in its own."""
+    from deltaoe.images.detection import above_classes, folder_of
+
     data = place.dataset()
-    domain = data.domain_names[:1] if data is not None and data.layout == "domain/class" else ()
-    return os.path.relpath(os.path.join(folders[0], *domain))
+    return "" if data is None else above_classes(set(map(folder_of, data.paths)), data.layout)
 
 
 def _check_domain(root: Path, place: Workspace) -> None:
-    """Raise ConfigError if new class folders would lie among the domains of the last data set."""
-    data = place.dataset()
-    if data is None or data.layout != "domain/class" or os.path.abspath(root) not in _known_inputs(place):
+    """Raise ConfigError if new class folders would lie among the domains or splits of the last data set."""
+    above = _above_classes(place)
+    if not above or os.path.abspath(root) not in _known_inputs(place):
         return
+    data = place.dataset()
+    what = "domains" if data is not None and data.domain_names else "folders"
     raise ConfigError(
-        f"{root} holds domains, such as {data.domain_names[0]}, and class folders lie within them",
-        hint=f"name a domain: --as-classes {os.path.join(root, data.domain_names[0])}",
+        f"{root} holds {what}, such as {above}, and class folders lie within them",
+        hint=f"name one: --as-classes {os.path.join(root, above)}",
     )
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deltaoe.errors import ConfigError, DeltaoeError
+from deltaoe.errors import ConfigError, DeltaoeError, counted_failures
 from deltaoe.progress_line import ProgressLine
 from deltaoe.progress_line import printable as printable
 
@@ -123,16 +123,17 @@ class Screen:
         self._err.print(text, soft_wrap=not self._err.is_terminal)
 
     def failures(self, failed: Sequence[tuple[str, str]], option: str, *, every: bool = False) -> None:
-        """Print a warning, unless quiet, with files that could not be used, (path, reason) each.
+        """Print a warning, unless quiet, with files and folders that could not be used, (path, reason) each.
 
         Args:
-            failed: the files.
+            failed: the files and folders.
             option: the one that lists all of them, for the line below the first few.
             every: whether it was given.
         """
         if failed and not self.quiet:
-            files = "file" if len(failed) == 1 else "files"
-            self.warn(f"{len(failed)} {files} could not be used (--retry-failed reads them again):")
+            said = counted_failures(failed)
+            again = " (--retry-failed reads them again)" if "file" in said else ""
+            self.warn(f"{said} could not be used{again}:")
             for path, reason in failed if every else failed[:_LISTED]:
                 self._err.print(Text(f"  {printable(path)}: {printable(reason)}"))
             if len(failed) > _LISTED and not every:

@@ -151,7 +151,7 @@ def _put(path: bytes, into: queue.Queue[str | None], null: bool) -> None:
 
 def _watched(folders: FolderWatch, most: int, screen: Screen) -> Iterator[list[str]]:
     """Paths of new and changed files, at most ``most`` at a time; an empty list after every look without any."""
-    lost = ""
+    lost, unlisted = "", set[str]()
     while True:
         start = time.monotonic()
         paths: list[str] = []
@@ -161,6 +161,10 @@ def _watched(folders: FolderWatch, most: int, screen: Screen) -> Iterator[list[s
             if str(cause) != lost:
                 screen.warn(str(cause))
             lost = str(cause)
+        for one in folders.unlisted:
+            if one.path not in unlisted:
+                screen.warn(f"{one.path} {one.reason}: its images are not scored until it can be")
+        unlisted = {one.path for one in folders.unlisted}
         looked = time.monotonic() - start
         yield from (paths[i : i + most] for i in range(0, max(len(paths), 1), most))
         time.sleep(max(_LOOK_SECONDS, 2 * looked))

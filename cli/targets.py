@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deltaoe.errors import ConfigError, StoreError, os_reason
+from deltaoe.store.atomic import check_target
 
 if TYPE_CHECKING:
     from deltaoe.store.workspace import Workspace
@@ -27,6 +28,7 @@ def check_replaceable(target: Path, mark: str) -> None:
     """Raise StoreError unless the target is absent, empty, or a file of ours: its mark stands first, in HTML soon."""
     if not target.exists():
         return
+    check_target(target)
     try:
         with target.open("rb") as file:
             start = file.read(_LOOKED_AT)

@@ -7,6 +7,7 @@ message and an exit code. The message says what is wrong, the hint what to do ab
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 
 
 class DeltaoeError(Exception):
@@ -101,3 +102,15 @@ def os_reason(cause: OSError) -> str:
     if cause.errno == errno.ENOENT:
         return "no such file or folder"
     return (cause.strerror or str(cause)).lower()
+
+
+def counted_failures(failed: Sequence[tuple[str, str]]) -> str:
+    """How many files, and how many folders, whose paths end with ``/``, are in a list of (path, reason).
+
+    Example:
+        >>> counted_failures([("a.jpg", "empty file"), ("b.jpg", "empty file"), ("private/", "permission denied")])
+        '2 files and 1 folder'
+    """
+    folders = sum(path.endswith("/") for path, _ in failed)
+    counts = [(len(failed) - folders, "file"), (folders, "folder")]
+    return " and ".join(f"{count} {what}" + "s" * (count > 1) for count, what in counts if count)

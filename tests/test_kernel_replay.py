@@ -10,7 +10,7 @@ import torch
 
 from deltaoe.runtime import replayed
 
-MISMATCH = "The AccumulateGrad node's stream does not match the stream of the node that produced the incoming gradient. "
+MISMATCH = "The AccumulateGrad node's stream does not match the stream of the node that produced the gradient. "
 
 
 def on_gpu(tensor: torch.Tensor):

@@ -29,7 +29,7 @@ from deltaoe.clip.prompt_suffixes import Suffixes, common_prefix_length
 from deltaoe.clip.reference import ModelRef
 from deltaoe.clip.text_tower import TextTower
 from deltaoe.errors import ConfigError, DeltaoeError, ModelError, first_line
-from deltaoe.images.decode import PLAIN_DECODE_POLICY
+from deltaoe.images.decode_policy import PLAIN_DECODE_POLICY
 from deltaoe.images.geometry import Geometry
 from deltaoe.images.sample_range import AUTO
 from deltaoe.runtime import PRECISIONS, copy_to, exact_convolutions, is_out_of_memory

@@ -17,6 +17,7 @@ import torch
 
 from deltaoe.clip.reference import HF_HUB, ModelRef
 from deltaoe.errors import ConfigError, ModelError, first_line
+from deltaoe.files import check_regular_file
 from deltaoe.store.feature_space import canonical_json
 
 WAYS_OUT = (
@@ -137,6 +138,9 @@ def _check_name(ref: ModelRef) -> bool:
                 f"{local} is not a model folder" if local.is_dir() else f"there is no folder {local}",
                 hint="local-dir: takes a folder with open_clip_config.json and a weight file beside it",
             )
+        for path in local.iterdir():
+            if path.exists() and not path.is_dir():
+                check_regular_file(path, error=ConfigError)
         return False
     if ref.name.startswith(HF_HUB):
         return False

@@ -113,11 +113,12 @@ class PromptLearner(nn.Module):
     ) -> PromptLearner:
         """A learner whose prompts are the tokenised ``class_names`` with the given context.
 
-        A name that the tower could not read whole without any context is cut to fit, as in a zero-shot prompt.
+        A prompt that is longer than the tower reads is cut at the end of the class's name, as zero-shot prompts are
+        cut. :attr:`tokens` says which.
 
         Raises:
-            ConfigError: a prompt is longer than the tower reads only because of the context; or as for the class
-                itself.
+            ConfigError: a prompt is longer than the tower reads, and the context is more than half of that; or as for
+                the class itself.
         """
         if position == "end":
             # With the full stop, as one text: "!" and "." are one token.
@@ -127,19 +128,16 @@ class PromptLearner(nn.Module):
             stop = tower.up_to_eot(tokenizer(["."]))[0][1:-1]
         read = PromptTokens.of(texts, tokenizer)
         rows = tower.up_to_eot(tokenizer(texts))
-        room = tower.context_length - context.shape[-2] - len(stop) - 2
-        too_long = [
-            i for i, row in enumerate(rows) if len(row) - 2 > room and (not read.lengths[i] or room < 1)
-        ]
-        if too_long:
-            longest = max(too_long, key=lambda i: len(rows[i]))
+        length = context.shape[-2]
+        lengths = np.where(read.lengths > 0, read.lengths, list(map(len, rows))) + length + len(stop)
+        longest = int(lengths.argmax())
+        if lengths[longest] > tower.context_length and 2 * length > tower.context_length:
             raise ConfigError(
-                f"the prompt for class {class_names[longest]!r} has "
-                f"{context.shape[-2] + len(rows[longest]) + len(stop)} tokens, "
+                f"the prompt for class {class_names[longest]!r} has {lengths[longest]} tokens, "
                 f"the model reads {tower.context_length}",
                 hint="shorten --context-length, or rename the class with deltaoe extract --classes FILE",
             )
-        names = [row[1:-1][:room] for row in rows]
+        names = [row[1:-1][: tower.context_length - length - len(stop) - 2] for row in rows]
         learner = cls(
             tower,
             rows[0][0],
@@ -155,7 +153,7 @@ class PromptLearner(nn.Module):
             first=np.array(
                 [first.setdefault(tuple(name), i) for i, name in enumerate(names)], dtype=np.int64
             ),
-            lengths=np.where(read.lengths > 0, read.lengths + context.shape[-2] + len(stop), 0),
+            lengths=np.where(lengths > tower.context_length, lengths, 0),
             limit=tower.context_length,
         )
         return learner

@@ -25,6 +25,7 @@ from deltaoe.evaluation.image_sets import (
     on_splits,
     unknown_rows,
 )
+from deltaoe.evaluation.left_out import classes_without_images, usable_detectors
 from deltaoe.evaluation.measure import (
     TITLES,
     LabelledScores,
@@ -47,7 +48,6 @@ from deltaoe.functional.gallery import Gallery
 from deltaoe.progress import OnEvent, silent
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.saved_detectors import detector_path
-from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import Digests
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
@@ -159,7 +159,14 @@ def prepare(workspace: Workspace, options: EvaluateOptions, on: OnEvent = silent
             f"{', '.join([*fitted, *gallery_scores(options)])} compare with {len(gallery_digests)} images of {KNOWN}; "
             "no score is evaluated on them (--gallery names other images, --scores selects other scores)"
         )
-    detectors |= fitted | _usable(saved, options, known.data)
+    tuned = saved
+    if not options.detectors:
+        tuned, left_out = usable_detectors(saved, known.data, known.store.space, workspace)
+        notes += left_out
+        if not detectors:
+            notes.append(f"{ZERO_SHOT}: left out, imported features without text features have no prompts")
+    notes += classes_without_images(tuned, known.data)
+    detectors |= fitted | tuned
     if not detectors:
         raise DataError(
             f"{known.data.title} was imported without text features, and too few of its images can be fitted on",
@@ -253,17 +260,6 @@ def source_for(
         data = workspace.dataset(options.known)
         model = data.model if data is not None else None
     return ModelSource(options.model, workspace, model, on=on, expected=expected)
-
-
-def _usable(saved: dict[str, Detector], options: EvaluateOptions, data: DataSet) -> dict[str, Detector]:
-    """The detectors that are named; the last one tuned here only if it has these classes, in this feature space."""
-    if options.detectors:
-        return saved
-    return {
-        name: detector
-        for name, detector in saved.items()
-        if set(data.class_names) <= set(detector.class_names) and detector.space.id == data.space_id
-    }
 
 
 def _require_same_space(name: str, detector: Detector, image_sets: Sequence[ImageSet]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.clip.source import ModelSource
-from deltaoe.errors import DataError
+from deltaoe.errors import DataError, counted_failures
 from deltaoe.extraction.extract import extract
 from deltaoe.extraction.options import ExtractOptions, IngestOptions
 from deltaoe.functional.sampling import few_shot_split
@@ -86,7 +86,7 @@ def load_image_set(
         assert data is not None  # noqa: S101 - only asked without a name it may be None
         return ImageSet(name, data, workspace.features_of(data), 0, ())
     result = extract(given, workspace, ExtractOptions(ingest=ingest), on, source=source, keep=False)
-    notes = [f"{name}: {len(result.failed)} files could not be used"] if result.failed else []
+    notes = [f"{name}: {counted_failures(result.failed)} could not be used"] if result.failed else []
     notes += [f"{name}: {said}" for said in result.names_said]
     return ImageSet(name, result.data, workspace.features_of(result.data), len(result.failed), tuple(notes))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from deltaoe.errors import DataError, MismatchError, StoreError
 from deltaoe.images.folders import fingerprint
-from deltaoe.images.walk import FileCollector, FileList
+from deltaoe.images.walk import FileCollector, FileList, Unlisted
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.sentences import extract_command, short_title
@@ -27,6 +27,7 @@ class Changes:
         removed: files that it lists and that are not there.
         changed: files with another size or modification time than when they were read; counted on request.
         touched: files of that size and time that may have changed nevertheless; counted on request.
+        unlisted: folders that cannot be listed now; whether their files were removed is not known.
         problem: why the folders could not be looked at; empty if they could.
     """
 
@@ -34,6 +35,7 @@ class Changes:
     removed: int = 0
     changed: int = 0
     touched: int = 0
+    unlisted: tuple[str, ...] = ()
     problem: str = ""
 
 
@@ -88,7 +90,7 @@ def changes(
         except DataError as error:
             return Changes(problem=str(error))
     found = _compared(data, workspace, collector.files, thorough)
-    if not found.added and not found.removed:
+    if not found.added and not found.removed and not found.unlisted:
         with contextlib.suppress(StoreError):  # the next time it would take longer, and nothing else
             remember_folders(workspace, data, seen)
     return found
@@ -104,9 +106,10 @@ def _compared(data: DataSet, workspace: Workspace, files: FileList, thorough: bo
     unknown = (rows[path] for path in rows.keys() - listed)
     new = [row for row in unknown if row not in files.problems and os.access(files.path(row), os.R_OK)]
     old = [rows[path] for path in rows.keys() & listed] if thorough else []
-    removed = len(listed - rows.keys())
+    folders = tuple(one.path for one in files.unlisted)
+    removed = sum(not path.startswith(folders) for path in listed - rows.keys())
     if not new and not old:
-        return Changes(removed=removed)
+        return Changes(removed=removed, unlisted=folders)
     part = files.part([*new, *old])
     try:
         records = workspace.features_of(data).files(workspace.file_keys(part))
@@ -114,14 +117,40 @@ def _compared(data: DataSet, workspace: Workspace, files: FileList, thorough: bo
         MismatchError,
         StoreError,
     ):  # what the records would say is not known: commands that need them say what is wrong
-        return Changes(added=len(new), removed=removed)
+        return Changes(added=len(new), removed=removed, unlisted=folders)
     alike = records.as_sized_and_dated(part)
     same = records.unchanged(part) | (
         alike & ~records.has_change_time
     )  # of these nobody can say more, unread
     added = int(np.count_nonzero(~(records.failed & same)[: len(new)]))
     changed = int(np.count_nonzero(~alike[len(new) :]))
-    return Changes(added, removed, changed, int(np.count_nonzero((alike & ~same)[len(new) :])))
+    touched = int(np.count_nonzero((alike & ~same)[len(new) :]))
+    return Changes(added, removed, changed, touched, folders)
+
+
+def out_of_sight(data: DataSet, workspace: Workspace, unlisted: Sequence[Unlisted]) -> list[str]:
+    """A sentence if images that a data set has listed lie in folders that cannot be listed now.
+
+    Args:
+        data: the data set that is about to take the place of the one of before.
+        workspace: has the one of before, if there is one.
+        unlisted: the folders.
+    """
+    path = workspace.listing(data)
+    if not unlisted or not path.is_file():
+        return []
+    try:
+        before = workspace.load_listing(path)
+    except StoreError:  # it is about to be replaced
+        return []
+    folders = tuple(os.path.join(os.path.abspath(one.path), "") for one in unlisted)
+    gone = sum(os.path.join(before.root, path).startswith(folders) for path in before.paths)
+    if not gone:
+        return []
+    return [
+        f"{gone:,} images of {short_title(data)} lie in folders that cannot be listed now, and are in the data set no "
+        "more: their features are kept; make the folders readable and extract again"
+    ]
 
 
 def added_since_extract(data: DataSet, workspace: Workspace, on: OnEvent = silent) -> list[str]:
@@ -131,7 +160,7 @@ def added_since_extract(data: DataSet, workspace: Workspace, on: OnEvent = silen
 
 
 def changes_in_words(found: Changes, data: DataSet, workspace: Workspace) -> list[str]:
-    """A sentence with the next command; none if nothing has changed."""
+    """A sentence with the next command, and one about folders that cannot be listed; none if nothing has changed."""
     what = (
         ("added", "to", found.added),
         ("removed", "from", found.removed),
@@ -139,12 +168,18 @@ def changes_in_words(found: Changes, data: DataSet, workspace: Workspace) -> lis
         ("touched (of the same size and time, but perhaps another image)", "in", found.touched),
     )
     counts = [one for one in what if one[2]]
+    sentences = []
+    if found.unlisted:
+        more = f" and {len(found.unlisted) - 1} more folders" if len(found.unlisted) > 1 else ""
+        sentences.append(
+            f"{found.unlisted[0]}{more} cannot be listed now: what has become of the images in it is not known"
+        )
     if not counts:
-        return []
+        return sentences
     (verb, where, number), *others = counts
     said = f"{_files(number)} {verb} {where} {short_title(data)}"
     said += "".join(f", {number} {verb}" for verb, _, number in others)
-    return [f"{said} since extract: run {extract_command(data, workspace)}"]
+    return [f"{said} since extract: run {extract_command(data, workspace)}", *sentences]
 
 
 def _files(number: int) -> str:

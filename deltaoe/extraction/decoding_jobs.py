@@ -18,7 +18,7 @@ from deltaoe.errors import first_line
 from deltaoe.images.decode import ImageError, MissingSupportError
 from deltaoe.images.geometry import Views
 
-# From (bytes of a file, their SHA-256, indices of V views) to pixels (V, H, W, 3), perhaps with notes; raises ImageError.
+# From (bytes of a file, their SHA-256, indices of V views) to pixels (V, H, W, 3), perhaps with notes; or ImageError.
 Decode = Callable[[bytes, bytes, tuple[int, ...]], NDArray[np.uint8] | Views]
 
 _LONGEST_HEAD = 2**24  # bytes; four letters of text, read as a length, are more

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from deltaoe.clip.class_notes import class_notes
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError
-from deltaoe.extraction.changes import fingerprint_of, remember_folders
+from deltaoe.extraction.changes import fingerprint_of, out_of_sight, remember_folders
 from deltaoe.extraction.ingest import Ingested, ingest
 from deltaoe.extraction.layout_words import (
     about_lost_classes,
@@ -21,6 +21,7 @@ from deltaoe.extraction.layout_words import (
     readings,
 )
 from deltaoe.extraction.options import ExtractOptions
+from deltaoe.extraction.picture_notes import picture_notes
 from deltaoe.images.class_names import in_words, relabelled, unreadable_names
 from deltaoe.images.classes_file import ClassesFile
 from deltaoe.images.detection import detect_layout
@@ -50,7 +51,8 @@ class ExtractResult:
         encoded: number of images that went through the model in this run.
         reused: number of images whose files were not opened. Those neither encoded nor reused were known by content
             under another path.
-        failed: path and reason of each file that is no usable image.
+        failed: path and reason of each file that is no usable image, and of each folder, with ``/`` at the end, that
+            cannot be listed.
         ignored: numbers of files and folders that were passed over, by reason.
         images_per_class: number of images by class name, in class order.
         unlabelled: number of images without a class.
@@ -146,12 +148,13 @@ def extract(
     )
     in_ids, labelling = labelling, relabelled(labelling, names)
     data = _data_set(given, usable, labelling, result, str(source.ref), options.name)
-    notes = []
+    notes: list[str] = []
     if keep:
         before = current_before(workspace)
+        notes = out_of_sight(data, workspace, files.unlisted)
         workspace.save_dataset(data)
         remember_folders(workspace, data, folders)
-        notes = _about_names(data, source) + replaced_current(before, data, workspace)
+        notes += _about_names(data, source) + replaced_current(before, data, workspace)
         if not workspace.listing(data).exists():
             raise gone(workspace.listing(data))
     result.store.check_there(result.digests)
@@ -160,7 +163,10 @@ def extract(
         data=data,
         encoded=result.encoded,
         reused=result.reused,
-        failed=[(files.relative[i], reason) for i, reason in result.failed.items()],
+        failed=[
+            *((files.relative[i], reason) for i, reason in result.failed.items()),
+            *((one.relative, one.reason) for one in files.unlisted),
+        ],
         ignored=files.ignored,
         images_per_class={name: counts[i] for i, name in enumerate(labelling.class_names)},
         unlabelled=counts[-1],
@@ -178,6 +184,7 @@ def extract(
             *about_lost_classes(files, prefixes, found, in_ids),
             *_notes(data, files.ignored),
             *names_said,
+            *picture_notes(usable.relative, result.notes),
             *notes,
         ],
         names_said=names_said,

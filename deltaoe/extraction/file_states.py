@@ -47,6 +47,13 @@ class FileStates:
         self.digests[i] = np.frombuffer(digest, dtype=np.uint8)
         self.usable[i] = True
 
+    def forget(self, rows: npt.NDArray[np.int64], unknown: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Take files for not known; return their indices together with those that were unknown, ascending."""
+        self.usable[rows] = False
+        for i in rows.tolist():
+            self.problems.pop(i, None)
+        return np.union1d(unknown, rows)
+
 
 def recorded_states(
     files: FileList,

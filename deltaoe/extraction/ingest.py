@@ -17,9 +17,10 @@ import numpy.typing as npt
 from deltaoe.clip.choice import encodes_anew
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import DataError, StoreError
-from deltaoe.extraction.file_states import FileStates, recorded_states
+from deltaoe.extraction.file_states import FileStates, Keep, recorded_states
 from deltaoe.extraction.kept_process import start_early
 from deltaoe.extraction.options import IngestOptions
+from deltaoe.extraction.review import Review, review
 from deltaoe.images.inputs import FileList
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import usable_cpus
@@ -51,6 +52,7 @@ class Ingested:
         failed: index and reason of each other file, ascending.
         encoded: number of images that went through the model in this run.
         reused: number of images whose features were there, and whose files were not opened.
+        notes: position among the usable images → what is to be said of that picture, short phrases.
     """
 
     store: FeatureStore
@@ -59,6 +61,7 @@ class Ingested:
     failed: dict[int, str]
     encoded: int
     reused: int
+    notes: dict[int, tuple[str, ...]]
 
 
 @spinning_little()
@@ -95,7 +98,7 @@ def ingest(
     def keep(records: dict[int, FileRecord]) -> None:
         _keep_observations(records, keys, workspace, store, on)
 
-    states, unknown = recorded_states(files, keys, store, options, keep, on)
+    states, unknown, reviewed = known_states(files, keys, store, options, keep, on)
     described = workspace.known_space(store.space.id) is not None
     if len(unknown) or (states.usable.any() and not described):  # the writer restores a lost description
         workspace.check_writable()
@@ -104,12 +107,16 @@ def ingest(
         source.clip()
         if source.space().id != store.space.id:  # the weights behind the name have changed
             store = workspace.store(source.space())
-            states, unknown = recorded_states(files, keys, store, options, keep, on)
+            states, unknown, reviewed = known_states(files, keys, store, options, keep, on)
         if len(unknown) and (sentence := encodes_anew(workspace, store.space)):
             on(Event(_STAGE, message=sentence))
+    if reviewed.sentence:
+        on(Event(_STAGE, message=reviewed.sentence))
+    keep({i: record for i in reviewed.same.tolist() if (record := store.file(keys[i])) is not None})
     known = int(np.count_nonzero(states.usable))
     if len(unknown) or (known and not described):
         with store.writer() as writer:
+            writer.replace(reviewed.replaced)
             EncodingRun(files, keys, writer, states, on, options).encode(unknown, source.clip())
         source.remember()
     if len(files) and not states.usable.any():
@@ -128,7 +135,23 @@ def ingest(
         failed=dict(sorted(states.problems.items())),
         encoded=states.encoded,
         reused=known - states.reread,
+        notes=store.notes.of(states.digests[rows]),
     )
+
+
+def known_states(
+    files: FileList,
+    keys: Sequence[bytes],
+    store: FeatureStore,
+    options: IngestOptions,
+    keep: Keep,
+    on: OnEvent,
+) -> tuple[FileStates, npt.NDArray[np.int64], Review]:
+    """As :func:`recorded_states`, where files that the present rule for pixels shows otherwise are not known."""
+    before = store.recorded_before(keys)  # what is recorded below is recorded under the present rule
+    states, unknown = recorded_states(files, keys, store, options, keep, on)
+    reviewed = review(files, before, states)
+    return states, states.forget(reviewed.again, unknown), reviewed
 
 
 def _keep_observations(
@@ -195,7 +218,7 @@ class EncodingRun:
             indices.tolist(),
             self._files.path,
             self._missing_views,
-            clip.geometry.decode,
+            clip.geometry.decode_noted,
             workers=workers,
             seconds=self._options.image_seconds or None,
             ahead=2 * encoder.batch_size + 8 * max(1, workers),
@@ -265,6 +288,7 @@ class EncodingRun:
             if picture.pixels is not None:
                 stop = start + len(picture.views)
                 self._writer.add_features(picture.digest, features[start:stop], picture.views)
+                self._writer.note(picture.digest, picture.notes)
                 start = stop
                 self._states.encoded += 1
             self._record(picture)

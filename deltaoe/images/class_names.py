@@ -47,6 +47,10 @@ _NUMBERED = re.compile(
     re.IGNORECASE,
 )
 _YEAR = re.compile(r"(?:19|20)\d\d")
+_PLAIN = re.compile(
+    r"[A-Za-z]{2,}(?:[ '-][A-Za-z]+)*"
+)  # most names: two letters or more, no figure, no full stop
+_FIGURES = re.compile(r"\d\d")
 
 
 class Worded(NamedTuple):
@@ -117,7 +121,7 @@ def _words_of_ids(names: Sequence[str]) -> dict[str, str]:
     """Name → its words, of the names that are or hold a WordNet id that is known."""
     found: dict[str, str] = {}
     beside: dict[str, str] = {}  # name → id, where the words stand beside it
-    for name in names:
+    for name in filter(_FIGURES.search, names):
         if _WORDNET_ID.fullmatch(name):
             found[name] = _synset(name)
         elif match := _NLTK.fullmatch(name):
@@ -166,6 +170,8 @@ def unreadable(name: str) -> str:
         >>> [unreadable(name) for name in ("7", "A", "n02084071", "IMG_0001.JPG", "***", "tabby cat", "boeing 737")]
         ['numbers', 'single letters', 'WordNet ids', 'file names', 'symbols without letters', '', '']
     """
+    if _PLAIN.fullmatch(name):
+        return ""
     text = unicodedata.normalize("NFKC", name).strip()
     letters = [c for c in text if c.isalpha()]
     if _WORDNET_ID.fullmatch(text):
@@ -213,7 +219,8 @@ def unreadable_names(names: Iterable[str]) -> dict[str, str]:
         {'person 1': 'numbers', 'person 2': 'numbers'}
     """
     names = list(names)
-    if len(names) > 1 and len({re.sub(r"\d+", "", name) for name in names}) == 1:
+    stem = re.sub(r"\d+", "", names[0]) if names else ""
+    if len(names) > 1 and all(re.sub(r"\d+", "", name) == stem for name in names):
         return {name: unreadable(name) or "numbers" for name in names}
     return {name: kind for name in names if (kind := unreadable(name))}
 
@@ -242,7 +249,7 @@ def unreadable_note(names: Sequence[str], remedy: str) -> list[str]:
 
 
 def look_alikes(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Groups of two or more names that look the same, or nearly so: but for case, blanks and Unicode's forms.
+    """Groups of two or more names that look the same, but for case, blanks and Unicode's forms.
 
     Example:
         >>> look_alikes(["Hot dog", "hot  dog", "cat"])

@@ -1,8 +1,6 @@
 """From the bytes of an image file to RGB pixels.
 
-``DECODE_POLICY`` numbers the rule: whoever changes the pixels of any file must change it, and let :func:`is_plain` tell
-the files whose pixels stay. If there are none, ``PLAIN_DECODE_POLICY``, which is part of a feature space's identity, is
-that number, too: then no feature of before can be used.
+Whoever changes the pixels of any file must change ``deltaoe.images.decode_policy``.
 """
 
 from __future__ import annotations
@@ -21,8 +19,6 @@ from deltaoe.images.kinds import AVIF, HEAD_BYTES, HEIC, recognise
 from deltaoe.images.repair import cannot_hold, mended
 from deltaoe.images.sample_range import AUTO, Range, find_range, fixed_range, to_8_bit
 
-DECODE_POLICY = 2
-PLAIN_DECODE_POLICY = 1
 MAX_MEGAPIXELS = 178  # where Pillow itself begins to call a file a decompression bomb
 MAX_FILE_BYTES = 2 * 2**30  # more than that many megapixels of 16-bit RGB take, unpacked
 _LARGE_FILE_BYTES = 64 * 2**20  # of which the first bytes are looked at before the others

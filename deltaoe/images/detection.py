@@ -90,6 +90,25 @@ def places(folders: Collection[str], layout: Layout, empty: Collection[str] = ()
     return {folder: place(one) for folder, one in parts.items()}
 
 
+def above_classes(folders: Collection[str], layout: Layout) -> str:
+    """The folder that class folders lie in: that of a domain or split if there are some, of train if possible.
+
+    Example:
+        >>> above_classes(["test/cat", "train/cat/images"], "split/class"), above_classes(["cat"], "class")
+        ('train', '')
+    """
+    starts = {
+        folder: ["/".join(_split_up(folder)[:end]) for end in range(folder.count("/") + 2)]
+        for folder in folders
+    }
+    said = places(folders, layout, {start for above in starts.values() for start in above})
+    classed = [folder for folder in sorted(folders) if said[folder].folder is not None]
+    if not classed:
+        return ""
+    first = next((folder for folder in classed if said[folder].split == "train"), classed[0])
+    return max((start for start in starts[first] if said[start].folder is None), key=len, default="")
+
+
 def significant(folders: Iterable[str], empty: Iterable[str] = ()) -> dict[str, Parts]:
     """The levels of each folder's path, of those with images and of ``empty`` ones, without those that say nothing.
 

@@ -88,8 +88,8 @@ class Geometry:
             ModelError: it has a value that open_clip does not take, or a setting that this version does not know.
 
         Example:
-            >>> Geometry.of({"size": 224, "resize_mode": "squash"})
-            Geometry(height=224, width=224, interpolation='bicubic', resize_mode='squash', fill_color=0, sample_range='auto')
+            >>> Geometry.of({"size": 224, "resize_mode": "squash"}).resize_mode
+            'squash'
         """
         for name in settings:
             if name not in _SETTINGS:

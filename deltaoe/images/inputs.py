@@ -15,6 +15,7 @@ from typing import BinaryIO
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.files import read_small_file
 from deltaoe.images.glob_pattern import Pattern, is_pattern
+from deltaoe.images.kinds import check_is_image
 from deltaoe.images.labels import tidy
 from deltaoe.images.listed_files import ListedFiles
 from deltaoe.images.lists import LIST_SUFFIXES, Listed, Wanted, read_list
@@ -63,7 +64,8 @@ def find_files(
 
     Raises:
         ConfigError: there are no inputs, ``-`` is named twice or cannot be read, or there is no such column.
-        DataError: an input does not exist, cannot be read or listed, or there are no images at all.
+    DataError: an input does not exist, cannot be read or listed, or there are no images at all. A folder below an
+        input that cannot be listed is no error, but in the list's ``unlisted``.
     """
     if not inputs:
         raise ConfigError("no images are named", hint="name folders, image files, or lists of them")
@@ -79,7 +81,7 @@ def find_files(
             reader.take(given)
     files = reader.finished()
     if not len(files):
-        raise _no_images(inputs, files.ignored)
+        raise _no_images(inputs, files)
     return files
 
 
@@ -118,6 +120,7 @@ class _InputReader:
         elif stat.S_ISREG(info.st_mode) and is_other_format(suffix):
             refuse_other_formats(given, suffix, _start(given), images=True)
         else:
+            check_is_image(given)
             if self._singles is None:
                 self._singles = self._new_group()
             self._collector.add(self._singles, _tidy(given, info), info)
@@ -326,10 +329,13 @@ def _missing(given: str, cause: OSError | ValueError) -> DataError:
     return DataError(f"no such file or folder: {given}", hint=hint)
 
 
-def _no_images(inputs: Sequence[str], ignored: Ignored) -> DataError:
+def _no_images(inputs: Sequence[str], files: FileList) -> DataError:
     shown = ", ".join(inputs[:3]) + (f" and {len(inputs) - 3} more inputs" if len(inputs) > 3 else "")
-    kinds = ((ignored.other_files, "other files"), (ignored.hidden, "hidden entries"))
-    beside = ", ".join(f"{count} {what}" for count, what in kinds if count)
+    kinds = ((files.ignored.other_files, "other files"), (files.ignored.hidden, "hidden entries"))
+    beside = ", ".join(
+        [f"{count} {what}" for count, what in kinds if count]
+        + [f"{one.relative} {one.reason}" for one in files.unlisted[:3]]
+    )
     nothing = "it is empty" if len(inputs) == 1 else "they are empty"
     return DataError(
         f"no images in {shown}" + (f" ({beside})" if beside else f": {nothing}"),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import NamedTuple
+
+from deltaoe.errors import DataError
 
 HEAD_BYTES = 4096  # enough for :func:`recognise`
 
@@ -112,6 +115,23 @@ def recognise(head: bytes) -> Kind | None:
         if head.startswith(start):
             return kind
     return _text(head)
+
+
+def check_is_image(path: str) -> None:
+    """Refuse an archive or a data set that is named where images are.
+
+    Raises:
+        DataError: it is one, by its first bytes. What cannot be read is left to whoever reads it.
+    """
+    try:
+        if not os.path.isfile(path):  # reading a pipe may never end
+            return
+        with open(path, "rb") as file:
+            kind = recognise(file.read(HEAD_BYTES))
+    except OSError:
+        return
+    if kind is not None and kind.group in {"archive", "data"}:
+        raise DataError(f"{path} is {kind.name}, not an image, a folder or a list", hint=kind.todo)
 
 
 def _text(head: bytes) -> Kind | None:

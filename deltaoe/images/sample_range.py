@@ -154,7 +154,7 @@ def _of_integers(flat: Values, samples: Samples) -> Range:
         return _between_quantiles(values)
     low, high = np.quantile(_evenly(values), (0.001, 0.999))
     if white >= 2**14 and (high - low < white / _SMALL_PART or high < white / _DARK_PART):
-        note = f"uses a small part of its {white.bit_length()}-bit range"
+        note = f"a small part of the {white.bit_length()}-bit range is used"
     return Range(0.0, float(white), note)
 
 
@@ -165,14 +165,15 @@ def _of_floats(values: Values) -> Range:
         float(one) for one in np.quantile(_evenly(values), (0.001, 0.01, 0.99, 0.999))
     )
     usual = (1.0, 255.0, 1023.0, 4095.0, 65535.0)
-    white = next((one for one in usual if last <= one), None)
+    white = next((one for one in usual if last <= one or most <= _RINGING[0] * one), None)
     constant = values.min() == values.max()
     if white is None:
         return Range(0.0, 65535.0) if constant else _between_quantiles(values)
     if constant:
         return Range(0.0, 255.0 if 1 < white < 65535 and last <= 255 else white if white == 1 else 65535.0)
     flat = white > 255 and most - least < white / _SMALL_PART
-    if first < -0.05 * white or most < white / _SMALL_PART or flat:
+    below = first < -0.05 * white and least < (1 - _RINGING[0]) * white
+    if below or most < white / _SMALL_PART or flat:
         return _between_quantiles(values)
     return Range(
         0.0, white, "" if white in (1, 255, 65535) else f"samples from 0 to {white:g}, by their values"

@@ -10,12 +10,9 @@ from typing import Literal, get_args
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
-_TRAIN = "train training trainset trainingset traindata trainingdata trainval trainvalidation"
-_VAL = (
-    "val valid validation validate valset validset validationset valdata validdata validationdata dev devel "
-    "development devset eval evaluation evalset calib calibration"
-)
-_TEST = "test testing tests testset testingset testdata testingdata holdout heldout"
+_TRAIN = "train training trainval trainvalidation"
+_VAL = "val valid validation validate dev devel development eval evaluation calib calibration"
+_TEST = "test testing tests holdout heldout"
 _WORDS: dict[str, Split] = {
     **dict.fromkeys(_TRAIN.split(), "train"),
     **dict.fromkeys(_VAL.split(), "val"),
@@ -64,12 +61,29 @@ def canonical_split(name: str) -> Split | None:
         return _ALONE[words[0]]
     if words == ["held", "out"] or words == ["hold", "out"]:
         return "test"
-    found = {_WORDS[word] for word in words if word in _WORDS}
-    if not all(word in _WORDS or word in _FILLERS for word in words):
+    meanings = [_meaning(word) for word in words]
+    if None in meanings:
         return None
+    found = {meaning for meaning in meanings if meaning}
     if found == {"train", "val"}:  # train_val holds both, and nobody tests on it
         return "train"
-    return next(iter(found)) if len(found) == 1 else None
+    return found.pop() if len(found) == 1 else None
+
+
+def _meaning(word: str) -> Split | Literal[""] | None:
+    """The split that a word names, alone or written together with a filler; empty for a filler, None for another."""
+    if word in _FILLERS:
+        return ""
+    for end in range(len(word), 2, -1):
+        if word[:end] in _WORDS and (end == len(word) or word[end:] in _FILLERS):
+            return _WORDS[word[:end]]
+    return next(
+        (_WORDS[word[start:]] for start in range(1, len(word)) if _is_filler_and_split(word, start)), None
+    )
+
+
+def _is_filler_and_split(word: str, start: int) -> bool:
+    return word[:start] in _FILLERS and word[start:] in _WORDS
 
 
 @lru_cache(maxsize=4096)

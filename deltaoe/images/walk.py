@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from array import array
@@ -15,6 +16,8 @@ from deltaoe.images.glob_pattern import Pattern
 
 _Inode = tuple[int, int]
 Observed = tuple[int, int, int, int]  # size, modification time, change time, inode: see observed()
+_NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+_NO_FAULT_OF_THE_FOLDER = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _SYSTEM = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"}
@@ -46,6 +49,20 @@ class Others(NamedTuple):
     example: str
 
 
+class Unlisted(NamedTuple):
+    """A folder below a root whose entries cannot be listed, so that nobody knows what it holds.
+
+    Attributes:
+        path: the path that could not be listed, with ``/`` at its end.
+        relative: the same, below the root.
+        reason: why, in words that fit into a table cell.
+    """
+
+    path: str
+    relative: str
+    reason: str
+
+
 @dataclass
 class FileList:
     """Image files, column by column, in the order in which they were named.
@@ -67,6 +84,7 @@ class FileList:
         ignored: counts of what is not in this list.
         unsuffixed: those of ``relative`` that were found below folders and are images by their first bytes alone.
         without_images: index into ``roots`` and path below it of each walked folder that has no images of its own.
+        unlisted: folders whose files are not in this list, as they cannot be known.
     """
 
     roots: list[str] = field(default_factory=list)
@@ -85,6 +103,7 @@ class FileList:
     ignored: Ignored = field(default_factory=Ignored)
     unsuffixed: list[str] = field(default_factory=list)
     without_images: dict[tuple[int, str], Others] = field(default_factory=dict)
+    unlisted: list[Unlisted] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.relative)
@@ -118,6 +137,7 @@ class FileList:
             notes=self.notes,
             ignored=self.ignored,
             unsuffixed=self.unsuffixed,
+            unlisted=self.unlisted,
         )
 
 
@@ -169,8 +189,8 @@ class FileCollector:
 
         Links to files and folders are followed; a folder that contains itself is entered once. Hidden entries, system
         folders and other files are left out and counted; a file without a suffix is an image if its first bytes are
-        those of one. With a pattern all this holds for what matches it; a folder
-        that matches is walked.
+        those of one. A folder below that cannot be listed costs itself. With a pattern all this holds for what matches
+        it; a folder that matches is walked.
 
         Args:
             root: index into the list's roots.
@@ -182,7 +202,7 @@ class FileCollector:
             Whether anything matched the pattern; True without one.
 
         Raises:
-            DataError: a folder cannot be listed.
+            DataError: the folder itself cannot be listed, or nothing can, as too many files are open.
         """
         ignored = self.files.ignored
         # Of each open folder: its entries that are left, its path, its identity, what must match below. A list, because
@@ -203,9 +223,12 @@ class FileCollector:
                 with os.scandir(path) as listing:
                     entries = sorted(listing, key=lambda entry: entry.name, reverse=True)
             except OSError as cause:
-                raise DataError(
-                    f"cannot list {path}: {reason(cause)}", hint="check its permissions"
-                ) from cause
+                if not trail or cause.errno in _NO_FAULT_OF_THE_FOLDER:
+                    raise DataError(
+                        f"cannot list {path}: {reason(cause)}", hint="check its permissions"
+                    ) from cause
+                self._unlisted(path, prefix, cause)
+                return False
             inside.add(inode)
             trail.append((entries, prefix, inode, rest))
             own.append([0, 0])
@@ -229,7 +252,7 @@ class FileCollector:
                     ignored.hidden += 1
                     continue
                 if below is not None and not below.takes_files:
-                    if not is_folder(entry):
+                    if not self._is_folder(entry, prefix):
                         continue
                     matched = matched or below.complete
                     if enter(entry.path, f"{prefix}{name}/", None if below.complete else below):
@@ -250,7 +273,7 @@ class FileCollector:
                         if unsuffixed:
                             self.files.unsuffixed.append(prefix + name)
                         continue
-                elif not is_folder(entry):
+                elif not self._is_folder(entry, prefix):
                     ignored.other_files += 1
                     own[-1][1] += 1
                     examples[-1] = examples[-1] or entry.path
@@ -265,6 +288,20 @@ class FileCollector:
                 if not images and rest is None:
                     self.files.without_images[root, prefix.removesuffix("/")] = Others(others, example)
         return matched
+
+    def _is_folder(self, entry: os.DirEntry[str], prefix: str) -> bool:
+        """Whether an entry is a folder; what cannot be told, but for links to nowhere, is noted as an unlisted one."""
+        try:
+            return entry.is_dir()
+        except OSError as cause:
+            if cause.errno not in _NOWHERE:
+                self._unlisted(entry.path, f"{prefix}{entry.name}/", cause)
+            return False
+
+    def _unlisted(self, path: str, relative: str, cause: OSError) -> None:
+        self.files.unlisted.append(
+            Unlisted(path.rstrip("/") + "/", relative, f"cannot be listed: {reason(cause)}")
+        )
 
 
 def observed(info: os.stat_result) -> Observed:

@@ -191,7 +191,7 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     major = npy.read_magic(file)[0]
     length = int.from_bytes(file.read({1: 2, 2: 4}[major]), "little")
     if length > _MAX_HEADER:
-        raise DataError(f"an array's header cannot have {length:,} bytes")
+        raise ValueError(f"an array's header cannot have {length:,} bytes")
     file.seek(0)
     read = {1: npy.read_array_header_1_0, 2: npy.read_array_header_2_0}[npy.read_magic(file)[0]]
     with warnings.catch_warnings():  # of headers by Python 2, which are read all the same

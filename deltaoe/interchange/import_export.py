@@ -197,7 +197,7 @@ def _notes(table: FeatureTable, digests: Digests, options: ImportOptions) -> lis
     ignored = [name for name in table.ignored if name not in exported]
     if ignored:
         notes.append(f"not used: {', '.join(ignored)}")
-    unusable = [name for name in ignored if name.lower() in LABELS]
+    unusable = [name for name in ignored if name.partition(" (which ")[0].lower() in LABELS]
     if unusable and table.labels is None:
         notes.append(f"{unusable[0]} holds neither integers nor names, so the images have no classes")
     distinct = len(np.unique(digests, axis=0))

@@ -182,7 +182,7 @@ def _data_sets(workspace: Workspace, on: OnEvent) -> list[DataSetState]:
     current = workspace.state().get("dataset")
     found = []
     for path in workspace.listings():
-        extracted = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
+        extracted = datetime.fromtimestamp(path.lstat().st_mtime).astimezone()
         data, stale = None, []
         try:
             data = workspace.load_listing(path)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, MismatchError
 from deltaoe.extraction.ingest import ingest
+from deltaoe.extraction.picture_notes import picture_notes
 from deltaoe.images.inputs import find_files
 from deltaoe.images.lists import Wanted
 from deltaoe.progress import Event, OnEvent, silent
@@ -119,7 +120,7 @@ class _StoredImages:
         digests: (N, 32) uint8, under which their features are stored.
         files: N paths by which they can be opened.
         names: N paths as the table shows them.
-        failed: path and reason of the files that are no usable images.
+        failed: path and reason of the files that are no usable images, and of folders that cannot be listed.
         encoded, reused: as in :class:`ScoreResult`.
         notes: sentences on how lists were read.
     """
@@ -213,6 +214,7 @@ def score(
         reused=images.reused,
         notes=list(images.notes)
         + stale
+        + (picture_notes(images.names, images.store.notes.of(images.digests)) if data is None else [])
         + used_before(behind, detector, images.digests)
         + lacking
         + _notes(detector, data, scorer.recall, exact)
@@ -275,7 +277,10 @@ def _ingested(
         digests=result.digests,
         files=opened,
         names=[os.path.normpath(path) for path in opened],
-        failed=[(os.path.normpath(files.path(i)), reason) for i, reason in result.failed.items()],
+        failed=[
+            *((os.path.normpath(files.path(i)), reason) for i, reason in result.failed.items()),
+            *((os.path.join(os.path.normpath(one.path), ""), one.reason) for one in files.unlisted),
+        ],
         encoded=result.encoded,
         reused=result.reused,
         notes=files.notes,

@@ -22,8 +22,9 @@ def replacing(target: Path) -> Iterator[Path]:
     On any exception, Ctrl-C included, the temporary file is removed and ``target`` stays as it was.
 
     Raises:
-        StoreError: the folder cannot be written, or the disk is full.
+        StoreError: the folder cannot be written, the disk is full, or a pipe, device or folder stands at ``target``.
     """
+    check_target(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}{target.suffix}"
@@ -52,6 +53,13 @@ def write_json(target: Path, value: Any) -> None:
     """Write ``value`` as JSON, atomically. Raises StoreError like :func:`replacing`."""
     with replacing(target) as temporary:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def check_target(target: Path) -> None:
+    """Raise StoreError if something that is no file stands where one will be written: nobody meant to replace it."""
+    if target.exists() and not target.is_file():
+        what = "it is a folder" if target.is_dir() else "not a regular file"
+        raise StoreError(f"cannot write {target}: {what}", hint="name a file that may be written")
 
 
 def cannot_write(target: Path, cause: OSError) -> StoreError:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from deltaoe.images.decode_policy import DECODE_POLICY
 from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.hdf5 import Digests, get_strings, opened
 from deltaoe.store.key_table import KeyTable
@@ -58,11 +59,12 @@ def compact_store(
     with writing(store.folder):
         store.refresh()
         old = list(store.shards)
+        policy = min((shard.decode_policy for shard in old), default=DECODE_POLICY)
         before = (len(old), sum(shard.size for shard in old))
         files, rows = store.file_table(), store.feature_table()
         present = _PresentFiles(store, files, base, drop_missing_folders)
         needed = _needed_rows(rows, listed, present.digest)
-        _write(store, rows, needed, present, progress)
+        _write(store, rows, needed, present, policy, progress)
         # Only now, when all that stays lies in new shards, the old ones may go.
         for shard in old:
             shard.path.unlink(missing_ok=True)
@@ -129,10 +131,11 @@ def _write(
     rows: KeyTable | None,
     needed: npt.NDArray[np.bool_],
     files: _PresentFiles,
+    policy: int,
     progress: Callable[[int, int], None],
 ) -> None:
     """Write what stays as new shards: computed features with the files, then imported ones in shards of their own."""
-    total = int(np.count_nonzero(needed))
+    total, notes = int(np.count_nonzero(needed)), store.notes.by_digest
     order = np.zeros(0, dtype=np.int64)
     imported = np.zeros(0, dtype=bool)
     if rows is not None:
@@ -165,6 +168,8 @@ def _write(
                 inodes=files.inode[some],
                 file_digests=files.digest[some],
                 problems=files.problems[some],
+                decode_policy=policy,
+                notes={digest: notes[digest] for digest in map(bytes, digests) if digest in notes},
                 origin=origin,
             )
             number += 1

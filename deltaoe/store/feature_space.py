@@ -37,7 +37,7 @@ class FeatureSpace:
         precision: arithmetic of the image tower: ``fp32``, ``bf16`` or ``fp16``.
         decode_policy: version of the rule that turns the bytes of plain 8-bit files into RGB pixels, as which all other
             files can be kept; 0 for features made elsewhere. What a newer rule shows otherwise is encoded anew, file by
-            file: see ``deltaoe.images.decode.DECODE_POLICY``.
+            file: see ``deltaoe.images.decode_policy``.
         dim: D, components of a feature.
         dtype: number format on disk, ``float16`` or ``float32``.
         normalisation: ``l2``: features are divided by their Euclidean length.
@@ -137,7 +137,7 @@ def _problem(values: Mapping[str, Any]) -> str:
             return f"its {name} is {wrong}"
     wanted = {
         "dtype": values["dtype"] in _DTYPES,
-        "precision": values["precision"] in (("imported",) if imported else _PRECISIONS),
+        "precision": values["precision"] in _PRECISIONS or (imported and values["precision"] == "imported"),
         "normalisation": values["normalisation"] in _NORMALISATIONS,
         "sample_range": _is_range(values["sample_range"]),
         "dim": 1 <= values["dim"] <= _MOST_DIM,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,8 @@ class StoreWriter:
         self._origin = origin
         self._files: dict[bytes, FileRecord] = {}
         self._features: dict[tuple[bytes, int], npt.NDArray[np.float32]] = {}
+        self._notes: dict[bytes, str] = {}
+        self._replaced: set[bytes] = set()
 
     @property
     def pending(self) -> int:
@@ -45,10 +47,20 @@ class StoreWriter:
 
     def has(self, digest: bytes, view: int) -> bool:
         """Whether this feature is in the store, for a writer of computed ones as such, or about to be written."""
-        return (digest, view) in self._features or bool(self._stored(as_digests([digest]), view)[0])
+        has = self._index.has_current if digest in self._replaced else self._stored
+        return (digest, view) in self._features or bool(has(as_digests([digest]), view)[0])
 
     def _stored(self, digests: Digests, view: int) -> npt.NDArray[np.bool_]:
         return self._index.has(digests, view, computed=self._origin == COMPUTED)
+
+    def replace(self, digests: Iterable[bytes]) -> None:
+        """Take features of these contents for missing where they are of pixels made by an older rule."""
+        self._replaced.update(digests)
+
+    def note(self, digest: bytes, notes: Sequence[str]) -> None:
+        """Add what is to be said of a picture whose features were added."""
+        if notes:
+            self._notes[digest] = "\n".join(notes)
 
     def add(
         self,
@@ -91,6 +103,10 @@ class StoreWriter:
         new = np.ones(len(digests), dtype=bool)
         for view in np.unique(views):
             new[views == view] = ~self._stored(digests[views == view], int(view))
+        if self._replaced:
+            for i, (digest, view) in enumerate(self._features):
+                if digest in self._replaced:
+                    new[i] = not self._index.has_current(digests[i : i + 1], view)[0]
         if not self._files and not new.any():  # imported once more
             self._features = {}
             return
@@ -109,7 +125,8 @@ class StoreWriter:
             inodes=np.fromiter((r.inode for r in records), np.uint64, len(records)),
             file_digests=as_digests([r.digest for r in records]),
             problems=[r.problem for r in records],
+            notes=self._notes,
             origin=self._origin,
         )
         self._index.append([target])
-        self._files, self._features = {}, {}
+        self._files, self._features, self._notes = {}, {}, {}

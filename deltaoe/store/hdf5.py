@@ -123,10 +123,17 @@ def checksum(file: h5py.File) -> str:
     return digest.hexdigest()
 
 
+def _check_size(name: str, item: h5py.Group | h5py.Dataset) -> None:
+    """Raise DamagedError if a data set declares more bytes than are stored: reading them might never end."""
+    if isinstance(item, h5py.Dataset) and item.nbytes > item.id.get_storage_size():
+        raise DamagedError(f"{name} declares {item.nbytes:,} bytes, and has {item.id.get_storage_size():,}")
+
+
 def check_checksum(file: h5py.File) -> None:
     """Raise DamagedError unless the file has the content that its checksum was made of; version 1 had none."""
     written = file.attrs.get(_CHECKSUM)
     if written is None and int(file.attrs["version"]) == 1:
         return
+    file.visititems(_check_size)
     if written != checksum(file):
         raise DamagedError("its content has changed since it was written")

@@ -24,7 +24,7 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 # A damaged offset or length leads here as well as an operating system that cannot do what it is asked.
 _AMBIGUOUS = {errno.EINVAL, errno.EFBIG, errno.EOVERFLOW, errno.ESPIPE, errno.EFAULT}
 _CHUNK_BYTES = 8 << 20
-_CHUNKS = 512  # the most that are read of one file
+_CHUNKS = 64  # the most that are read of one file
 REPAIR = (
     "`deltaoe store verify --repair` sets damaged files aside and keeps what can be proven whole; then run the same "
     "`deltaoe extract` again, or import the features again: only what is lost is computed anew"
@@ -90,7 +90,7 @@ def read_error(path: Path, cause: Exception, what: str, *, hint: str = REPAIR) -
     if isinstance(cause, UnreadableError):
         return type(cause)(f"{what}: {cause}", hint=cause.hint)
     damaged = DamagedError(f"{what}: {first_line(cause)}", hint=hint)
-    if isinstance(cause, DamagedError) and not os.path.isfile(path):
+    if isinstance(cause, DamagedError):  # what could be read is wrong
         return damaged
     if isinstance(cause, MemoryError) and not _declares_more_than_it_holds(path):
         return UnreadableError(f"{what}: not enough memory", hint=_HINTS[errno.ENOMEM])
@@ -118,7 +118,7 @@ def _reason(cause: OSError) -> str:
 
 
 def _unreadable(path: Path) -> OSError | None:
-    """Why not all bytes of a regular file can be read; None if they can. Of more than 4 GB, samples are read."""
+    """Why not all bytes of a regular file can be read; None if they can. Of more than 0.5 GB, samples are read."""
     try:
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with open(os.open(path, flags), "rb", buffering=0) as file:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from safetensors import safe_open
 
 from deltaoe.errors import StoreError, os_reason
+from deltaoe.files import read_small_file
 from deltaoe.store.atomic import write_json
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.hdf5 import Digests
@@ -269,8 +270,10 @@ def _of_detector(path: Path) -> Any:
 
 def _json_of(aside: Path | None) -> Iterator[dict[str, Any]]:
     try:
-        values = json.loads(aside.read_bytes()) if aside is not None and aside.is_file() else None
-    except (OSError, ValueError, RecursionError):
+        values = (
+            None if aside is None else json.loads(read_small_file(aside, limit=1 << 20, error=StoreError))
+        )
+    except (StoreError, ValueError, RecursionError):
         return
     if isinstance(values, dict):
         yield values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import DamagedError, StoreError, UnreadableError
+from deltaoe.images.decode_policy import DECODE_POLICY
 from deltaoe.images.views import VIEW_POLICY
 from deltaoe.store.atomic import replacing
 from deltaoe.store.feature_space import FeatureSpace, canonical_json
@@ -34,6 +35,7 @@ class Shard(NamedTuple):
         features: number of features in it.
         files: number of observations of files in it.
         size: bytes of the file.
+        decode_policy: the oldest rule by which pixels of its features were made.
         imported: whether its features were imported, not computed here.
     """
 
@@ -42,6 +44,7 @@ class Shard(NamedTuple):
     files: int
     size: int
     imported: bool
+    decode_policy: int = DECODE_POLICY
 
     @property
     def number(self) -> int:
@@ -62,6 +65,8 @@ class ShardIndex(NamedTuple):
         inode: (m,), number of each file in its file system; 0 where it is not known.
         digest: (m, 32), content digest of each file.
         problems: row → why that file is no usable image.
+        decode_policy: the oldest rule by which pixels were made.
+        notes: content digest → what is to be said of that picture.
         imported: whether the features were imported, not computed here.
     """
 
@@ -74,6 +79,8 @@ class ShardIndex(NamedTuple):
     inode: npt.NDArray[np.uint64]
     digest: Digests
     problems: dict[int, str]
+    decode_policy: int
+    notes: dict[bytes, str]
     imported: bool
 
 
@@ -112,6 +119,8 @@ def write_shard(
     inodes: npt.NDArray[np.uint64],
     file_digests: Digests,
     problems: Sequence[str],
+    decode_policy: int = DECODE_POLICY,
+    notes: Mapping[bytes, str] | None = None,
     origin: str = COMPUTED,
 ) -> None:
     """Write n features and m observations of files as one shard, atomically.
@@ -129,6 +138,8 @@ def write_shard(
         inodes: (m,), number of each file in its file system; 0 where it is not known.
         file_digests: (m, 32), content digest of each file.
         problems: m reasons why a file is no usable image; empty if it is one.
+        decode_policy: the oldest rule by which pixels were made.
+        notes: content digest → what is to be said of that picture.
         origin: where the features come from, ``COMPUTED`` or ``IMPORTED``.
 
     Raises:
@@ -141,6 +152,7 @@ def write_shard(
     with replacing(target) as temporary, created(temporary, "features") as out:
         out.attrs["space"] = space.id
         out.attrs["view_policy"] = VIEW_POLICY
+        out.attrs["decode_policy"] = decode_policy
         out.attrs["origin"] = origin
         out.attrs["description"] = canonical_json(space.to_dict())  # space.json can be restored from it
         group = out.create_group("features")
@@ -161,6 +173,10 @@ def write_shard(
         group.create_dataset("mtime_ns", data=mtimes)
         group.create_dataset("ctime_ns", data=ctimes)
         group.create_dataset("inode", data=inodes)
+        if notes:
+            group = out.create_group("notes")
+            put_digests(group, "digest", np.frombuffer(b"".join(notes), np.uint8).reshape(-1, 32))
+            put_strings(group, "note", [note.encode("utf-8", "backslashreplace") for note in notes.values()])
 
 
 def read_index(file: h5py.File, space: FeatureSpace) -> ShardIndex:
@@ -175,7 +191,8 @@ def read_index(file: h5py.File, space: FeatureSpace) -> ShardIndex:
     if home != space.id:
         raise UnreadableError(
             f"it holds features of another space ({home})",
-            hint="`deltaoe store verify` tells if it is damaged; if not, move it into the folder of that space, or away",
+            hint="`deltaoe store verify` tells if it is damaged; "
+            "if not, move it into the folder of that space, or away",
         )
     version = int(file.attrs["version"])
     old = version < 2
@@ -201,6 +218,8 @@ def read_index(file: h5py.File, space: FeatureSpace) -> ShardIndex:
         inode=group["inode"][()] if version >= 3 else np.zeros(count, dtype=np.uint64),
         digest=get_digests(group, "digest"),
         problems=_problems(group, count),
+        decode_policy=int(file.attrs.get("decode_policy", 1)),  # which older versions did not name
+        notes=_notes(file),
         imported=origin_of(file, space) == IMPORTED,
     )
     columns = (index.size, index.mtime_ns, index.ctime_ns)
@@ -216,6 +235,16 @@ def read_index(file: h5py.File, space: FeatureSpace) -> ShardIndex:
     if not fits:
         raise DamagedError("its columns do not fit together")
     return index
+
+
+def _notes(file: h5py.File) -> dict[bytes, str]:
+    if "notes" not in file:
+        return {}
+    digests, notes = get_digests(file["notes"], "digest"), get_strings(file["notes"], "note")
+    if len(digests) != len(notes):
+        raise DamagedError("its columns do not fit together")
+    pairs = zip(digests, notes, strict=True)
+    return {digest.tobytes(): note.decode("utf-8", "replace") for digest, note in pairs}
 
 
 def origin_of(file: h5py.File, space: FeatureSpace) -> str:

@@ -34,11 +34,14 @@ class SplitUse:
         """Whether there are any."""
         return bool(self.learned or self.held_out or self.evaluated)
 
-    def sentence(self) -> str:
+    def sentence(self, *, enough: bool | None = None) -> str:
         """The uses in words; empty without splits.
 
+        Args:
+            enough: whether the images held out are enough to calibrate alone; None if that is not known.
+
         Example:
-            >>> SplitUse(("train",), ("val",), ("test",)).sentence()
+            >>> SplitUse(("train",), ("val",), ("test",)).sentence(enough=True)
             'Shots come from train, validation and calibration from val; test is left for evaluate.'
         """
         if not self.learned:
@@ -46,6 +49,12 @@ class SplitUse:
         learned, held, left = (" and ".join(one) for one in (self.learned, self.held_out, self.evaluated))
         said = f"Shots come from {learned}, " if held else f"Shots and calibration come from {learned}"
         said += f"validation and calibration from {held}" if held else ""
+        if held and not enough:
+            said += (
+                f" and the rest of {learned}"
+                if enough is False
+                else f" (from {learned}, too, if {held} is small)"
+            )
         return (
             f"{said}; {left} {'is' if len(self.evaluated) == 1 else 'are'} left for evaluate."
             if left

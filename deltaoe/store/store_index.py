@@ -15,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import StoreError
+from deltaoe.images.decode_policy import DECODE_POLICY
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.hdf5 import Digests, opened
 from deltaoe.store.key_table import GrowingTable, Keys, KeyTable
+from deltaoe.store.picture_notes import PictureNotes
 from deltaoe.store.read_errors import listed
 from deltaoe.store.shards import Shard, content_keys, path_keys, read_index
 
@@ -132,6 +134,7 @@ class StoreIndex:
         self._imported = GrowingTable()
         self._problems: list[str] = [""]
         self._most_views = 0
+        self.notes = PictureNotes()
 
     def refresh(self) -> None:
         """Read the shards that other processes have written, or compacted, since the last time.
@@ -168,7 +171,9 @@ class StoreIndex:
                 index = read_index(file, self.space)
                 size = os.path.getsize(path)
             number = len(self.shards) + len(shards)
-            shards.append(Shard(path, len(index.row_keys), len(index.file_keys), size, index.imported))
+            counts = len(index.row_keys), len(index.file_keys)
+            shards.append(Shard(path, *counts, size, index.imported, index.decode_policy))
+            self.notes.by_digest |= index.notes
             self._most_views = max(self._most_views, int(index.view.max(initial=0)))
             codes = np.zeros(len(index.file_keys), dtype=np.int32)
             for position, problem in index.problems.items():
@@ -279,6 +284,24 @@ class StoreIndex:
             columns[name][missing[also]] = column[also]
         found[missing[also]] = True
         return found, columns
+
+    def has_current(self, digests: Digests, view: int = 0) -> npt.NDArray[np.bool_]:
+        """(n,) as :meth:`has`, for features of pixels that were made by the present rule."""
+        found, columns = self._features.find(content_keys(digests, view))
+        return found & self._current(columns)
+
+    def recorded_before(self, paths: Sequence[bytes]) -> npt.NDArray[np.bool_]:
+        """(n,) whether the latest observation of each of n files was made by an older rule for pixels."""
+        if self.space.is_imported or all(shard.decode_policy >= DECODE_POLICY for shard in self.shards):
+            return np.zeros(len(paths), dtype=bool)
+        found, columns = self._files.find(path_keys(paths))
+        return found & ~self._current(columns)
+
+    def _current(self, columns: _Columns) -> npt.NDArray[np.bool_] | np.bool_:
+        if not columns:
+            return np.True_
+        policies = np.array([shard.decode_policy for shard in self.shards])
+        return np.asarray(policies[columns["shard"]] >= DECODE_POLICY)
 
     def __contains__(self, digest: bytes) -> bool:
         return bool(self.has(as_digests([digest]))[0])

@@ -334,7 +334,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         check_regular(path)
         if os.path.getsize(path) > _STATE_BYTES:
             raise _damaged(path)
-        value = json.loads(read_small_file(path, limit=_STATE_BYTES, error=DamagedError))
+        value = json.loads(read_small_file(path, limit=_STATE_BYTES, error=StoreError))
     except (OSError, StoreError, ValueError, RecursionError) as cause:
         raise read_error(path, cause, f"cannot read {path}", hint=_MEND) from cause
     if not isinstance(value, dict):

@@ -9,6 +9,7 @@ from typing import Any
 from deltaoe.errors import DataError
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.saved_detectors import name_taken
+from deltaoe.store.atomic import check_target
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import Workspace
 from deltaoe.tuning.options import TuneOptions
@@ -17,8 +18,11 @@ from deltaoe.tuning.options import TuneOptions
 def check_not_taken(options: TuneOptions, data: DataSet, workspace: Workspace) -> None:
     """Raise ConfigError if another detector has the name asked for, as far as that shows before the tuning.
 
-    A detector of the same data set and settings is taken for the one that the tuning will make.
+    A detector of the same data set and settings is taken for the one that the tuning will make. StoreError is raised
+    if something else than a file stands where the detector will be written.
     """
+    if options.out is not None:
+        check_target(options.out)
     path = workspace.detector_file(options.name)
     if not options.name or not path.exists():
         return

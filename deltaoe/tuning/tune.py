@@ -31,6 +31,7 @@ from deltaoe.store.workspace import Workspace
 from deltaoe.tuning.data import Draw, Shots, TuningData, draw_from, remembering, require_calibration
 from deltaoe.tuning.naming import check_not_taken, is_other, remember
 from deltaoe.tuning.options import TuneOptions
+from deltaoe.tuning.plan import held_out_alone
 from deltaoe.tuning.sentences import outcome
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
     )
     if not options.allow_undecided:
         require_calibration(drawn, allow_fewer=options.allow_fewer)
-    used = split_use(data, options.splits).sentence()
+    used = split_use(data, options.splits).sentence(enough=held_out_alone(drawn.held_out))
     on(Event("Tuning", message=" ".join(filter(None, (used, drawn.plan.sentence())))))
     workspace.check_writable()
     if why:

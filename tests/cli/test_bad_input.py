@@ -161,8 +161,13 @@ def test_class_name_too_long_for_the_text_tower(fresh: Path, run: Run, fails: Fa
     long_name = "C" * 255
     (fresh / "images" / "red_stripes").rename(fresh / "images" / long_name)
     run("extract", "images", cwd=fresh)
+    done = run("tune", "--shots", "4", "--epochs", "1", cwd=fresh)
+    assert (
+        "The prompt of 1 class is longer than the 77 tokens that the model reads, and cut there"
+        in done.stderr
+    )
     says = (f"the prompt for class '{long_name}' has", "the model reads 77", "--classes FILE")
-    fails("tune", "--shots", "4", cwd=fresh, rc=2, says=says)
+    fails("tune", "--shots", "4", "--context-length", "40", cwd=fresh, rc=2, says=says)
 
 
 @pytest.mark.parametrize("name", ["scores.csv", "report.html"])

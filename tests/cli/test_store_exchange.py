@@ -50,7 +50,7 @@ def test_out_and_in_again(kind: str, template: Path, tmp_path: Path, run: Run) -
         assert mine.space_id == source.space_id
         # What a file says of an image does not stand in for encoding it; what was encoded here then counts.
         told = run("extract", template / "images", "--name", "again", "--json", cwd=tmp_path).json
-        assert (told["encoded"], told["reused"]) == (96, 0)
+        assert (told["encoded"], told["known_by_content"]) == (96, 0)
         assert np.array_equal(data_set(tmp_path, "data:again").digests, source.digests)
         assert [len(vectors([shard])) for shard in shards(tmp_path)] == [96, 96]
 

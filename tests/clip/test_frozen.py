@@ -22,7 +22,8 @@ from deltaoe.clip.loading import config_digest, weights_digest
 from deltaoe.clip.preprocessing import Scaling
 from deltaoe.clip.reference import ModelRef
 from deltaoe.errors import ConfigError, ModelError
-from deltaoe.images.decode import DECODE_POLICY, decode
+from deltaoe.images.decode import decode
+from deltaoe.images.decode_policy import PLAIN_DECODE_POLICY
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 PHOTO_CLIP = SHARED / "models" / "photo-clip"
@@ -297,7 +298,7 @@ def test_the_space_tells_models_apart_and_not_their_folders(ref, tmp_path):
     assert moved.model != space.model
     assert moved.id == space.id
     assert dataclasses.replace(moved, model=space.model) == space
-    assert space.decode_policy == DECODE_POLICY
+    assert space.decode_policy == PLAIN_DECODE_POLICY
     others = [
         load(make_folder(tmp_path / "weights", CAUSAL["CLIP"], seed=1)).space,
         load(make_folder(tmp_path / "gelu", CAUSAL["QuickGELU"])).space,

@@ -206,8 +206,8 @@ def test_a_prompt_that_is_too_long_names_its_class(models):
     with pytest.raises(ConfigError, match="'a lot of cats' has 43 tokens, the model reads 40") as caught:
         clip.prompt_learner(["cat", "a lot of cats", "ox"], 36, None, torch.Generator())
     assert "--context-length" in caught.value.hint
-    with pytest.raises(ConfigError, match="'dog dog"):
-        clip.prompt_learner(["cat", "dog " * 60], 1, None, torch.Generator())
+    learner = clip.prompt_learner(["cat", "dog " * 60], 1, None, torch.Generator())
+    assert learner.tokens is not None and learner.tokens.lengths.tolist() == [0, 1 + 1 + 60 + 1 + 1]
     tower = clip.tower
     with pytest.raises(ConfigError, match="41 tokens"):
         tower.encode(torch.zeros(39, 32), Suffixes.of([[1, 2]], torch.device("cpu")))

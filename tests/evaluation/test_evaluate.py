@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -307,6 +308,12 @@ def test_leave_one_domain_out_resumes(world, tmp_path, monkeypatch):
     runs = sorted((out / "runs").glob("*.json"))
     runs[0].unlink()
     runs[1].write_text(runs[1].read_text()[:50])
+    changed = runs[2].read_text()
+    first = re.search(r'"value": 0\.(\d)', changed)
+    runs[2].write_text(changed[: first.start(1)] + str(9 - int(first[1])) + changed[first.end(1) :])
+    stored = json.loads(runs[3].read_text())  # as an earlier version has written it
+    del stored["sha256"]
+    runs[3].write_text(json.dumps(stored))
     from deltaoe.evaluation import tuned_runs
 
     seen = []
@@ -314,7 +321,7 @@ def test_leave_one_domain_out_resumes(world, tmp_path, monkeypatch):
     monkeypatch.setattr(tuned_runs, "measurements", lambda *a: seen.append(a[0]) or real(*a))
     monkeypatch.setattr(tuned_runs, "tune_data", lambda *a: pytest.fail("tuned again"))
     again = run_protocol(place, PROTOCOL, root, options, out, lambda event: None)
-    assert len(seen) == 2
+    assert len(seen) == 3
     assert again.to_dict() == found.to_dict()
 
 

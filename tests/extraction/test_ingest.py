@@ -303,7 +303,7 @@ def test_what_a_newer_decoder_can_read_is_found_by_retrying(images, workspace, m
     class Old(FakeClip):
         def __init__(self):
             super().__init__()
-            self.geometry.decode = self.decode  # type: ignore[method-assign]
+            self.geometry.decode_noted = self.decode  # type: ignore[method-assign]
 
         def decode(self, data, digest, views):
             raise ImageError("not an image, or of an unknown kind")
@@ -456,7 +456,7 @@ def test_memory_for_not_even_one_picture_keeps_what_is_done(images, workspace):
 
 def test_an_unknown_exception_while_decoding_costs_one_file_and_is_not_remembered(images, workspace):
     clip = FakeClip()
-    whole = clip.geometry.decode
+    whole = clip.geometry.decode_noted
     odd = sha256(images / "05.png")
 
     def decode_but_one(data, digest, views):
@@ -464,7 +464,7 @@ def test_an_unknown_exception_while_decoding_costs_one_file_and_is_not_remembere
             raise ZeroDivisionError("a bug of ours")
         return whole(data, digest, views)
 
-    clip.geometry.decode = decode_but_one  # type: ignore[method-assign]
+    clip.geometry.decode_noted = decode_but_one  # type: ignore[method-assign]
     result = run(images, workspace, clip, batch_size=2)
     assert list(result.failed) == [5]
     assert "ZeroDivisionError: a bug of ours" in result.failed[5]

@@ -199,10 +199,16 @@ def test_pipes_and_devices_are_not_opened(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "error", [PermissionError(13, "Permission denied"), FileNotFoundError(2, "No such file")]
+    "error",
+    [
+        PermissionError(13, "Permission denied"),
+        FileNotFoundError(2, "No such file"),
+        OSError(5, "Input/output error"),
+        OSError(36, "File name too long"),
+    ],
 )
-def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch, error):
-    """Leaving a folder out without a word would be worse; simulated, because root can list anything."""
+def test_a_folder_that_cannot_be_listed_costs_itself(tmp_path, monkeypatch, error):
+    """Simulated, because root can list anything."""
     make(tmp_path, "a/1.png", "locked/2.png", "z/3.png")
     real = os.scandir
 
@@ -213,18 +219,50 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch, error
         return real(folder)
 
     monkeypatch.setattr(os, "scandir", scandir)
+    files = listed(tmp_path)
+    assert files.relative == ["a/1.png", "z/3.png"]
+    ((path, relative, reason),) = files.unlisted
+    assert (path, relative) == (f"{tmp_path}/locked/", "locked/")
+    assert reason.startswith("cannot be listed: ")
+    assert files.part([1]).unlisted == files.unlisted
     with pytest.raises(DataError, match=r"cannot list .*locked") as caught:
-        found(tmp_path)
+        found(tmp_path / "locked")
     assert caught.value.hint
+
+
+def test_too_many_open_files_are_no_fault_of_a_folder(tmp_path, monkeypatch):
+    make(tmp_path, "a/1.png", "b/2.png")
+    real = os.scandir
+
+    def scandir(folder):
+        if str(folder).endswith("b"):
+            raise OSError(24, "Too many open files", folder)
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match="cannot list"):
+        found(tmp_path)
+
+
+def test_no_images_but_a_folder_that_nobody_can_look_into(tmp_path, monkeypatch):
+    make(tmp_path, "locked/2.png")
+    real = os.scandir
+    monkeypatch.setattr(
+        os,
+        "scandir",
+        lambda folder: real("/no/such/folder" if str(folder).endswith("locked") else folder),
+    )
+    with pytest.raises(DataError, match="locked/ cannot be listed: no such file or folder"):
+        found(tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root can list every folder")
 def test_a_folder_without_permissions(tmp_path):
     make(tmp_path, "locked/2.png")
     (tmp_path / "locked").chmod(0)
+    make(tmp_path, "1.png")
     try:
-        with pytest.raises(DataError, match=r"cannot list .*locked: permission denied"):
-            found(tmp_path)
+        assert listed(tmp_path).unlisted[0].reason == "cannot be listed: permission denied"
     finally:
         (tmp_path / "locked").chmod(0o700)
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from deltaoe.errors import ConfigError, DataError, DeltaoeError
+from deltaoe.interchange.arrays import check_declared
 from deltaoe.interchange.feature_table import FeatureTable
 from deltaoe.interchange.reading import read_features, read_text_features
 
@@ -581,3 +582,13 @@ def test_a_large_file_is_never_in_memory_as_a_whole(tmp_path, kind):
         tracemalloc.stop()
     assert count == 60_000
     assert peak < 20_000_000  # three blocks: as read, as float32, and the one before
+
+
+def test_what_packed_data_can_declare(tmp_path):
+    """Deflate packs 1032 bytes into one at most: what is said to be more is not there."""
+    np.savez_compressed(tmp_path / "zeros.npz", features=X, more=np.zeros(10**7))
+    assert read_features(tmp_path / "zeros.npz").ignored == ["more"]
+    with pytest.raises(
+        DataError, match=r"f\.npz: its files would be 9,000,000,000 bytes, packed into 4,000,000"
+    ):
+        check_declared(tmp_path / "f.npz", "its files", 9 * 10**9, 4 * 10**6)

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from deltaoe.errors import StoreError
-from deltaoe.store.atomic import TEMPORARY_PREFIX, replacing, write_json
+from deltaoe.store.atomic import TEMPORARY_PREFIX, replacing, write_bytes, write_json
 
 
 def names(folder) -> list[str]:
@@ -116,3 +116,19 @@ def test_json_is_readable_and_ordered(tmp_path):
     assert json.loads(text) == {"b": "ö", "a": [1]}
     assert text.index('"a"') < text.index('"b"')
     assert text.endswith("}\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    """A pipe stands there for somebody; and root could replace /dev/null."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to(os.devnull)
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "null", "folder"):
+        before = (tmp_path / name).lstat()
+        with pytest.raises(StoreError, match=f"cannot write .*{name}"):
+            write_bytes(tmp_path / name, b"x")
+        assert (tmp_path / name).lstat().st_ino == before.st_ino
+    (tmp_path / "dangling").symlink_to("nowhere")
+    write_bytes(tmp_path / "dangling", b"x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "folder", "null", "pipe"]

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 from samples import unit_rows
 
 from deltaoe.store.text_cache import load_texts, prompts_key, save_texts
@@ -61,3 +62,18 @@ def test_a_full_disk_is_a_store_error(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
     assert "StoreError: cannot write" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_changed_bit_is_made_again(tmp_path):
+    path, features = tmp_path / "t.safetensors", unit_rows(3, 4)
+    save_texts(path, features)
+    whole = path.read_bytes()
+    for place in range(8, len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        found = load_texts(path, (3, 4))
+        assert found is None or (found == features).all()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert load_texts(path, (3, 4)) is None
+    # As earlier versions wrote it: without a digest, it is read as before.
+    path.write_bytes(save({"text_features": features}))
+    assert (load_texts(path, (3, 4)) == features).all()

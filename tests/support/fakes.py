@@ -32,7 +32,7 @@ class FakeGeometry:
     def __init__(self) -> None:
         self.decoded: list[tuple[int, ...]] = []
 
-    def decode(self, data: bytes, digest: bytes, views: Sequence[int]) -> np.ndarray:
+    def decode_noted(self, data: bytes, digest: bytes, views: Sequence[int]) -> np.ndarray:
         pixel = np.array(decode(data).getpixel((0, 0)))
         self.decoded.append(tuple(views))
         return np.stack([pixel - (20 * view, 0, 0) for view in views]).astype(np.uint8)[:, None, None]
