@@ -34,13 +34,19 @@ CASES = [
     Case("score unknown --data nope", 1, ("nope has not been extracted or imported in",)),
     # Class names
     Case("extract images --classes nope.csv", 2, ("cannot read nope.csv",)),
-    Case("extract images --classes empty", 2, ("cannot read empty: is a directory",)),
+    Case("extract images --classes empty", 2, ("cannot read empty: it is a folder",)),
     Case("extract images --classes blank.txt", 2, ("blank.txt names no folder", "folder,name")),
     Case(
-        "extract images --classes one-cell.csv", 2, ("one-cell.csv, row 2: expected two cells", "tabby cat")
+        "extract images --classes one-cell.csv", 2, ("one-cell.csv, line 2: expected two cells", "tabby cat")
     ),
-    Case("extract images --classes typo.csv", 2, ("no images: 'red_strips'", "did you mean 'red_stripes'?")),
-    Case("extract images --classes twice.csv", 2, ("twice.csv, row 2: folder 'red_stripes' is named twice",)),
+    Case(
+        "extract images --classes typo.csv",
+        2,
+        ("that holds images: 'red_strips'", "did you mean 'red_stripes'?"),
+    ),
+    Case(
+        "extract images --classes twice.csv", 2, ("twice.csv, line 2: folder 'red_stripes' is named twice",)
+    ),
     Case("extract images --classes latin1.txt", 2, ("latin1.txt is not UTF-8 text", "save it as UTF-8")),
     Case("score unknown --labels nope.txt", 2, ("cannot read nope.txt",)),
     Case("score unknown --labels blank.txt", 2, ("blank.txt holds no labels", "one label per line")),
