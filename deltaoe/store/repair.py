@@ -23,6 +23,7 @@ from deltaoe.store.atomic import write_json
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.lock import in_turn, writing
 from deltaoe.store.read_errors import UNLOCKED, check_regular, listed
+from deltaoe.store.self_contained import check_self_contained
 from deltaoe.store.shards import IMPORTED, write_shard
 from deltaoe.store.store_index import ASIDE
 from deltaoe.store.verification import SHARDS, Finding, look_of
