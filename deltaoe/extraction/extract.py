@@ -123,6 +123,7 @@ def extract(
         workspace.save_dataset(data)
         remember_folders(workspace, data, folders)
         notes += replaced_current(before, data, workspace)
+        result.check_kept()
     counts = Counter(labelling.class_of.tolist())
     return ExtractResult(
         data=data,

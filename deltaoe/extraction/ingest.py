@@ -59,6 +59,19 @@ class Ingested:
     encoded: int
     reused: int
 
+    def check_kept(self) -> None:
+        """Raise StoreError if features are gone: somebody has deleted the workspace, or a part of it, meanwhile."""
+        if all(shard.path.exists() for shard in self.store.shards):
+            return
+        self.store.refresh()  # if it was compacted, they lie elsewhere now
+        gone = int(np.count_nonzero(~self.store.has(self.digests)))
+        if gone:
+            raise StoreError(
+                f"{self.store.folder} was deleted, or a part of it, while this ran: the features of {gone:,} of "
+                f"{len(self.digests):,} images are gone",
+                hint="run it again, and let nobody delete the workspace meanwhile",
+            )
+
 
 @spinning_little()
 def ingest(
