@@ -1,6 +1,6 @@
 """What a checksum of each row costs beside what is done to every row that is read: widening to float32 of unit length.
 
-    python benchmarks/row_sums.py
+python benchmarks/row_sums.py
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from command import Fails, Run
+from copied import copied_project
 from tiny import make_pictures
 
 
@@ -78,7 +79,7 @@ CASES = [
 @pytest.fixture(scope="module")
 def scene(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tuned project with everything lying about that the cases name."""
-    folder = Path(shutil.copytree(template, tmp_path_factory.mktemp("scene") / "project"))
+    folder = copied_project(template, tmp_path_factory.mktemp("scene") / "project")
     shutil.copy(folder / "unknown" / "noise" / "0.png", folder / "picture.png")
     (folder / "empty").mkdir()
     (folder / "texts").mkdir()

@@ -96,7 +96,9 @@ def test_archives_are_no_images(project: Path, run: Run, fails: Fails) -> None:
     (project / "photos.zip").write_bytes(b"PK\x03\x04" + bytes(100))
     (project / "features.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     for command in ("extract", "score"):
-        fails(command, "photos.zip", cwd=project, writes=True, says=("photos.zip is a ZIP archive", "unpack it"))
+        fails(
+            command, "photos.zip", cwd=project, writes=True, says=("photos.zip is a ZIP archive", "unpack it")
+        )
         fails(command, "features.h5", cwd=project, writes=True, says=("an HDF5 file", "deltaoe store import"))
 
 

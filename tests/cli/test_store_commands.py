@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 from command import Fails, Run, contents, unwrapped
+from copied import copied_project
 from filelock import FileLock
 from folders import set_mode, shards, vectors
 from outputs import table
@@ -56,7 +57,7 @@ def many_shards(tmp_path_factory: pytest.TempPathFactory, pictures: Path, tiny_m
 @pytest.fixture
 def grown(many_shards: Path, tmp_path: Path) -> Path:
     """A copy of it to work on."""
-    return Path(shutil.copytree(many_shards, tmp_path / "project"))
+    return copied_project(many_shards, tmp_path / "project")
 
 
 def test_info(many_shards: Path, tmp_path: Path, run: Run) -> None:
