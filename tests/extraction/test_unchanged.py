@@ -306,8 +306,8 @@ def test_features_that_somebody_deletes_meanwhile_are_missed(images, workspace, 
                 shutil.rmtree(workspace.folder)
             return super().encode_pixels(pixels)
 
-    result = run(images, workspace, Deleting(), batch_size=4)
-    with pytest.raises(StoreError, match="was deleted or moved"):
+    with pytest.raises(StoreError, match="was deleted, moved"):
+        result = run(images, workspace, Deleting(), batch_size=4)
         result.store.check_there(result.digests)
 
 
