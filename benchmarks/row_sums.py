@@ -5,8 +5,8 @@ python benchmarks/row_sums.py
 
 from __future__ import annotations
 
+import functools
 import timeit
-from functools import partial
 
 import numpy as np
 
@@ -21,7 +21,8 @@ def main() -> None:
     for dim in (512, 768, 1024):
         rows = np.random.default_rng(0).standard_normal((ROWS, dim)).astype(np.float16)
         checked, widened = (
-            min(timeit.repeat(partial(work, rows), number=1, repeat=7)) for work in (row_sums, as_read)
+            min(timeit.repeat(functools.partial(work, rows), number=1, repeat=7))
+            for work in (row_sums, as_read)
         )
         print(
             f"{ROWS} rows of {dim} float16: checksums {1e3 * checked:.2f} ms, widening {1e3 * widened:.1f} ms "
