@@ -100,10 +100,11 @@ def created(path: Path, kind: str) -> Iterator[h5py.File]:
     with h5py.File(path, "w", driver="core", backing_store=False, libver=("earliest", "v110")) as file:
         file.attrs["format"] = f"deltaoe.{kind}"
         file.attrs["version"] = FORMAT_VERSION
-        # Room for it at the start: HDF5 would move the table of contents to the end, and a file cut off would lose it.
+        # Its place is kept: an attribute that comes late would move the root's entries to the end of the file, and
+        # nothing could be kept of one that was cut off.
         file.attrs[_CHECKSUM] = "0" * 64
         yield file
-        file.attrs[_CHECKSUM] = checksum(file)
+        file.attrs.modify(_CHECKSUM, checksum(file))
         file.flush()
         content = file.id.get_file_image()
     path.write_bytes(content)

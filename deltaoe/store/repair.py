@@ -23,7 +23,7 @@ from deltaoe.store.atomic import write_json
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.lock import in_turn, writing
 from deltaoe.store.read_errors import UNLOCKED, check_regular, listed
-from deltaoe.store.self_contained import check_self_contained
+from deltaoe.store.self_contained import check_entries
 from deltaoe.store.shards import IMPORTED, write_shard
 from deltaoe.store.store_index import ASIDE
 from deltaoe.store.verification import SHARDS, Finding, look_of
@@ -203,7 +203,8 @@ def _of_shard(path: Path) -> Iterator[tuple[Any, int, str]]:
     try:
         check_regular(path)
         with h5py.File(path, "r", **UNLOCKED) as file:
-            check_self_contained(file)
+            check_entries(file.id, b"features")
+            check_entries(file["features"].id, b"vector")
             vectors = file["features/vector"]
             found = json.loads(file.attrs.get("description", "{}")), int(vectors.shape[1]), str(vectors.dtype)
     except Exception:  # one that cannot be read describes nothing
@@ -248,7 +249,7 @@ def _lost_listing(aside: Path) -> str:
     try:
         check_regular(aside)
         with h5py.File(aside, "r", **UNLOCKED) as file:
-            check_self_contained(file)
+            check_entries(file.id, b"root")
             head = json.loads(file.attrs["head"])
             title = f"{DATA_PREFIX}{head['name']}" if head["name"] else title
             imported = bytes(file["root"][()]) == b""
