@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -87,6 +88,8 @@ def demo(
     from .targets import check_folder
 
     screen = Screen(as_json=as_json, quiet=quiet)
+    # Processes draw: told to stop by SIGTERM they are ended in order, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not 0 <= seed <= LARGEST_SEED:
         raise ConfigError(f"--seed must be at least 0 and at most {LARGEST_SEED}, not {seed}")
     check_folder(out)

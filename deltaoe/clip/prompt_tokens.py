@@ -81,8 +81,8 @@ def _length(prompt: str, tokenizer: Tokenizer, padding: int) -> int:
 
 
 def prompt_of(template: str, name: str) -> str:
-    """The prompt of a class. Bytes of a folder's name that are no text (lone surrogates) become question marks."""
-    return template.replace("{}", name).encode("utf-8", "replace").decode()
+    """The prompt of a class. Lone surrogates in its name become U+FFFD, as in open_clip's tokenizer."""
+    return template.replace("{}", name).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def prompt_notes(names: Sequence[str], tokens: PromptTokens, remedy: str = "") -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -157,7 +158,9 @@ def out_of_sight(data: DataSet, workspace: Workspace, unlisted: Sequence[Unliste
 def added_since_extract(data: DataSet, workspace: Workspace, on: OnEvent = silent) -> list[str]:
     """A sentence, with the next command, if files were added to a data set's folders or removed since extraction."""
     found = changes(data, workspace, on=on)
-    return [] if found is None or found.problem else changes_in_words(found, data, workspace)
+    if found is None or found.problem:
+        return []
+    return changes_in_words(dataclasses.replace(found, unlisted=()), data, workspace)
 
 
 def changes_in_words(found: Changes, data: DataSet, workspace: Workspace) -> list[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 from deltaoe.filing.plan import Mode
-from deltaoe.store.atomic import TEMPORARY_PREFIX
+from deltaoe.store.atomic import clear_leftovers, temporary_name
 
 _BLOCK = 1 << 20
 # What a file system answers that knows no hard links.
@@ -103,7 +103,8 @@ def _copy(source: str, target: str) -> None:
 
 @contextlib.contextmanager
 def _temporary(folder: str) -> Iterator[str]:
-    path = os.path.join(folder, f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}")
+    clear_leftovers(Path(folder))
+    path = os.path.join(folder, temporary_name())
     try:
         yield path
     finally:

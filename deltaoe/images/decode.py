@@ -140,6 +140,8 @@ def _as_image_error(cause: BaseException, data: bytes) -> ImageError:
     if isinstance(cause, UnusualLayoutError):
         return ImageError(str(cause))
     kind = recognise(data[:HEAD_BYTES])
+    if kind is not None and kind.group != "picture":
+        return ImageError(kind.reason)
     if isinstance(cause, UnidentifiedImageError):
         if kind is None:
             return ImageError("not an image, or of an unknown kind")

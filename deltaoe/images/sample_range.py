@@ -20,6 +20,7 @@ AUTO = "auto"
 
 _DEPTHS = (8, 10, 12)  # bits that sensors and programs use, below the 16 of a photograph
 _WIDE_DEPTHS = (16, 24)  # likewise in samples of 32 bits and more
+_USUAL = (1.0, 255.0, 1023.0, 4095.0, 65535.0)  # white, where samples are floating-point numbers
 _HOT = 10_000  # one sample in so many may lie beyond a range anywhere: hot pixels
 _RINGING = (
     1.25,
@@ -117,7 +118,8 @@ def find_range(samples: Samples) -> Range:
     if samples.declared is not None:
         return Range(*samples.declared)
     if values.dtype.kind == "f":
-        return _of_floats(_valid(values.ravel(), samples))
+        flat = values.ravel()
+        return _of_floats(_valid(flat.astype(np.float32) if flat.dtype == np.float16 else flat, samples))
     return _of_integers(values.ravel(), samples)
 
 
@@ -161,23 +163,21 @@ def _of_integers(flat: Values, samples: Samples) -> Range:
 def _of_floats(values: Values) -> Range:
     if not len(values):
         return Range(0.0, 1.0, "no finite samples")
-    least, first, last, most = (
-        float(one) for one in np.quantile(_evenly(values), (0.001, 0.01, 0.99, 0.999))
-    )
-    usual = (1.0, 255.0, 1023.0, 4095.0, 65535.0)
-    white = next((one for one in usual if last <= one or most <= _RINGING[0] * one), None)
-    constant = values.min() == values.max()
+    levels = (0.001, 0.01, 0.8, 0.99, 0.999)
+    least, first, bright, last, most = (float(one) for one in np.quantile(_evenly(values), levels))
+    # Few values beyond a range, or more of them just beyond it, are the overshoot of a filter.
+    over = _RINGING[0]
+    white = next((one for one in _USUAL if last <= one or (bright <= one and most <= over * one)), None)
+    if values.min() == values.max():
+        return Range(0.0, white if white in (1, 255) else 65535.0)
     if white is None:
-        return Range(0.0, 65535.0) if constant else _between_quantiles(values)
-    if constant:
-        return Range(0.0, 255.0 if 1 < white < 65535 and last <= 255 else white if white == 1 else 65535.0)
-    flat = white > 255 and most - least < white / _SMALL_PART
-    below = first < -0.05 * white and least < (1 - _RINGING[0]) * white
-    if below or most < white / _SMALL_PART or flat:
         return _between_quantiles(values)
-    return Range(
-        0.0, white, "" if white in (1, 255, 65535) else f"samples from 0 to {white:g}, by their values"
-    )
+    below = first < -0.05 * white and least < (1 - over) * min(white, most)
+    flat = white > 255 and most - least < white / _SMALL_PART
+    if below or flat or most < white / _SMALL_PART:
+        return _between_quantiles(values)
+    note = "" if white in (1, 255, 65535) else f"samples from 0 to {white:g}, by their values"
+    return Range(0.0, white, note)
 
 
 def _holds(values: Values, white: int) -> bool:

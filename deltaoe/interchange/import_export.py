@@ -187,6 +187,8 @@ def _class_names(table: FeatureTable, options: ImportOptions) -> tuple[tuple[str
     names, notes = in_words(
         table.class_names, keep_ids=options.keep_ids, otherwise="--keep-ids keeps the ids"
     )
+    if table.text_features is not None:  # no prompt is made of the names
+        return names, notes
     remedy = "--classes FILE (one name per line) gives other names to labels that are numbers."
     return names, [*notes, *unreadable_note(names, remedy), *look_alike_note(names, remedy)]
 

@@ -212,7 +212,7 @@ def _changes_in_words(data: DataSet, workspace: Workspace, on: OnEvent) -> list[
 def _spaces(workspace: Workspace) -> list[SpaceState]:
     found = []
     for folder in sorted((workspace.folder / "features").glob("*")):
-        size = sum(path.stat().st_size for path in folder.glob("shard-*.h5"))
+        size = sum(path.lstat().st_size for path in folder.glob("shard-*.h5"))
         model, images, damage = "", 0, ""
         try:
             space = workspace.known_space(folder.name)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import json
 import os
+import platform
 import secrets
+import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +18,8 @@ from typing import Any
 from deltaoe.errors import StoreError, os_reason
 
 TEMPORARY_PREFIX = ".deltaoe-tmp-"
+_OLD_SECONDS = 24 * 3600
+_cleared: set[Path] = set()  # folders whose leftovers this process has cleared
 
 
 @contextlib.contextmanager
@@ -27,7 +34,8 @@ def replacing(target: Path) -> Iterator[Path]:
     check_target(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}{target.suffix}"
+        clear_leftovers(target.parent)
+        temporary = target.parent / temporary_name(target.suffix)
         temporary.touch(exist_ok=False)
     except OSError as cause:
         raise cannot_write(target, cause) from cause
@@ -43,6 +51,58 @@ def replacing(target: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def temporary_name(suffix: str = "") -> str:
+    """A new name for a temporary file of this process, from which others can tell whether it still runs."""
+    return f"{TEMPORARY_PREFIX}{_here()}-{os.getpid()}-{secrets.token_hex(4)}{suffix}"
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove temporary files of processes that were killed while they wrote into a folder.
+
+    Those are files whose name has a process of this machine that runs no more, and any that nobody has changed for a
+    day: of processes elsewhere it cannot be told whether they run. Nothing is said of what cannot be removed. A process
+    looks into a folder once.
+    """
+    if folder in _cleared:
+        return
+    _cleared.add(folder)
+    own = f"{TEMPORARY_PREFIX}{_here()}-"
+    with contextlib.suppress(OSError), os.scandir(folder) as listing:
+        for entry in listing:
+            if not entry.name.startswith(TEMPORARY_PREFIX):
+                continue
+            with contextlib.suppress(OSError):
+                info = entry.stat(follow_symlinks=False)
+                age = time.time() - max(info.st_mtime, info.st_ctime)
+                number = entry.name.removeprefix(own).partition("-")[0]
+                killed = entry.name.startswith(own) and number.isdecimal() and not _runs(int(number))
+                if stat.S_ISREG(info.st_mode) and (killed or age > _OLD_SECONDS):
+                    os.unlink(entry.path)
+
+
+@functools.cache
+def _here() -> str:
+    """A word for the machine, or container, whose process numbers these are."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        space = ""
+    return hashlib.sha256(f"{platform.node()}\0{space}".encode()).hexdigest()[:8]
+
+
+def _runs(number: int) -> bool:
+    """Whether a process of this number runs here; True where that cannot be told."""
+    if os.name == "nt":  # where os.kill ends processes
+        return True
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
 def write_bytes(target: Path, content: bytes) -> None:
     """Write a whole file, atomically. Raises StoreError like :func:`replacing`."""
     with replacing(target) as temporary:
@@ -56,7 +116,7 @@ def write_json(target: Path, value: Any) -> None:
 
 
 def check_target(target: Path) -> None:
-    """Raise StoreError if something that is no file stands where one will be written: nobody meant to replace it."""
+    """Raise StoreError if something else than a file stands where one will be written: nobody meant to replace it."""
     if target.exists() and not target.is_file():
         what = "it is a folder" if target.is_dir() else "not a regular file"
         raise StoreError(f"cannot write {target}: {what}", hint="name a file that may be written")

@@ -5,7 +5,6 @@ Nothing is deleted. What is set aside lies in a folder ``damaged`` beside where 
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -16,25 +15,22 @@ from typing import Any
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 from safetensors import safe_open
 
 from deltaoe.errors import StoreError, os_reason
 from deltaoe.files import read_small_file
 from deltaoe.store.atomic import write_json
 from deltaoe.store.feature_space import FeatureSpace
-from deltaoe.store.hdf5 import Digests
 from deltaoe.store.lock import in_turn, writing
 from deltaoe.store.read_errors import UNLOCKED, check_regular, listed
-from deltaoe.store.row_sums import key_sums, row_sums
-from deltaoe.store.shards import IMPORTED, content_keys, origin_of, write_shard
+from deltaoe.store.self_contained import check_entries
+from deltaoe.store.shards import IMPORTED, write_shard
 from deltaoe.store.store_index import ASIDE
 from deltaoe.store.verification import SHARDS, Finding, look_of
+from deltaoe.store.whole_rows import whole_rows
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
 
-_SUPERBLOCK_END = 40  # offset of the end-of-file address in HDF5's superblock, version 0
 _LOCKS = ("writer.lock", "writer.json")
-_LARGEST = 2 << 30  # no shard is so large; an address beyond it is damaged itself
 
 
 @dataclass
@@ -48,23 +44,6 @@ class Repaired:
 
     aside: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-
-class _Whole:
-    """The features of a damaged shard that are proven whole by their checksums, k of n.
-
-    Attributes:
-        total: n, or None if that cannot be read.
-        digests, views, vectors: (k, 32), (k,) and (k, D).
-        origin: where they come from; taken for imported where the shard does not say it.
-    """
-
-    def __init__(self) -> None:
-        self.total: int | None = None
-        self.digests: Digests = np.zeros((0, 32), np.uint8)
-        self.views = np.zeros(0, np.uint16)
-        self.vectors: npt.NDArray[Any] = np.zeros((0, 0), np.float32)
-        self.origin = IMPORTED
 
 
 def repair(workspace: Workspace, findings: Sequence[Finding]) -> Repaired:
@@ -136,7 +115,7 @@ def _keep_whole_rows(workspace: Workspace, path: Path, aside: Path) -> list[str]
         space = None
     if space is None:
         return [f"{path.name}: nothing of it is kept, because its feature space is not known"]
-    whole = _whole_rows(aside, space)
+    whole = whole_rows(aside, space)
     kept = len(whole.digests)
     of = "its features" if whole.total is None else f"its {whole.total} features"
     if kept:
@@ -155,13 +134,14 @@ def _keep_whole_rows(workspace: Workspace, path: Path, aside: Path) -> list[str]
             file_digests=np.zeros((0, 32), np.uint8),
             problems=[],
             origin=whole.origin,
+            decode_policy=whole.decode_policy,
         )
         notes = [
             f"{path.name}: {kept} of {of} are proven whole by their checksums, and kept in {target.name}"
         ]
     else:
         notes = [f"{path.name}: none of {of} can be proven whole"]
-    if space.is_imported and kept != whole.total:
+    if (space.is_imported or whole.origin == IMPORTED) and kept != whole.total:
         notes.append(
             f"features of {space.model} were made elsewhere, and cannot be made anew here: import them again "
             "(deltaoe store import)"
@@ -176,35 +156,6 @@ def _next_shard(folder: Path) -> Path:
     ]
     number = 1 + max((int(one) for one in numbers if one.isdecimal()), default=0)
     return folder / f"shard-{number:08d}.h5"
-
-
-def _whole_rows(path: Path, space: FeatureSpace) -> _Whole:
-    whole = _Whole()
-    try:
-        check_regular(path)
-        if os.path.getsize(path) > _LARGEST:
-            return whole
-        content = path.read_bytes()
-        with h5py.File(io.BytesIO(_filled_up(content)), "r") as file:
-            group = file["features"]
-            digests, views, vectors = group["digest"][()], group["view"][()], group["vector"][()]
-            whole.total = len(digests)
-            policy = int(file.attrs["view_policy"])
-            whole.origin = origin_of(file, space)
-            right = key_sums(content_keys(digests, views), space.id, policy) == group["key_sum"][()]
-            right &= row_sums(vectors) == group["vector_sum"][()]
-            right &= np.isfinite(vectors).all(axis=1)
-            if vectors.shape[1:] == (space.dim,) and vectors.dtype == space.dtype:
-                whole.digests, whole.views, whole.vectors = digests[right], views[right], vectors[right]
-    except Exception:  # noqa: S110 - damage shows in any way: then nothing can be proven
-        pass
-    return whole
-
-
-def _filled_up(content: bytes) -> bytes:
-    """An HDF5 file that was cut off, with zeros where the rest was, so that HDF5 opens it."""
-    end = int.from_bytes(content[_SUPERBLOCK_END : _SUPERBLOCK_END + 8], "little")
-    return content + bytes(end - len(content)) if len(content) < end <= _LARGEST else content
 
 
 def _restore_description(workspace: Workspace, path: Path, aside: Path | None) -> str:
@@ -252,6 +203,8 @@ def _of_shard(path: Path) -> Iterator[tuple[Any, int, str]]:
     try:
         check_regular(path)
         with h5py.File(path, "r", **UNLOCKED) as file:
+            check_entries(file.id, b"features")
+            check_entries(file["features"].id, b"vector")
             vectors = file["features/vector"]
             found = json.loads(file.attrs.get("description", "{}")), int(vectors.shape[1]), str(vectors.dtype)
     except Exception:  # one that cannot be read describes nothing
@@ -296,6 +249,7 @@ def _lost_listing(aside: Path) -> str:
     try:
         check_regular(aside)
         with h5py.File(aside, "r", **UNLOCKED) as file:
+            check_entries(file.id, b"root")
             head = json.loads(file.attrs["head"])
             title = f"{DATA_PREFIX}{head['name']}" if head["name"] else title
             imported = bytes(file["root"][()]) == b""

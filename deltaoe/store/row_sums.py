@@ -30,13 +30,17 @@ def row_sums(rows: npt.NDArray[np.generic]) -> Sums:
     return np.asarray(np.einsum("ij,j->i", words, weights), dtype=np.uint64)
 
 
-def key_sums(keys: npt.NDArray[np.uint8], space_id: str, view_policy: int) -> Sums:
-    """Checksum of each of n keys of features, (n,), bound to their space and to the rule that draws views.
+def key_sums(
+    keys: npt.NDArray[np.uint8], space_id: str, *, view_policy: int, decode_policy: int, origin: str
+) -> Sums:
+    """Checksum of each of n keys of features, (n,), bound to their space, their origin, and the rules of their pixels.
 
     Args:
         keys: (n, 34), as :func:`deltaoe.store.shards.content_keys` makes them.
         space_id: id of the feature space.
         view_policy: version of the augmentation rule.
+        decode_policy: the oldest rule by which pixels were made.
+        origin: ``computed`` or ``imported``.
     """
-    same = np.frombuffer(f"{space_id}:{view_policy}".encode(), dtype=np.uint8)
+    same = np.frombuffer(f"{space_id}:{view_policy}:{decode_policy}:{origin}".encode(), dtype=np.uint8)
     return row_sums(np.concatenate([keys, np.broadcast_to(same, (len(keys), len(same)))], axis=1))

@@ -43,6 +43,13 @@ def check_self_contained(file: h5py.File) -> None:
                 groups.append((item, f"{where}/{name.decode('utf-8', 'backslashreplace')}", depth + 1))
 
 
+def check_entries(group: h5py.h5g.GroupID, *names: bytes) -> None:
+    """Check some entries of a group alone, of a file whose others may be damaged. Raises DamagedError as above."""
+    for name in names:
+        if why := reason_against(group, name):
+            raise DamagedError(f"its {name.decode('utf-8', 'backslashreplace')} {why}")
+
+
 def reason_against(group: h5py.h5g.GroupID, name: bytes) -> str:
     """Why an entry of a group must not be read, as the end of a sentence about it; empty if it may be.
 

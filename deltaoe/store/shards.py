@@ -161,7 +161,8 @@ def write_shard(
         rows = vectors.astype(space.dtype).reshape(len(digests), space.dim)
         # Before the vectors: of a file that was cut off, whole rows can be told from others.
         keys = content_keys(digests, views)
-        group.create_dataset("key_sum", data=key_sums(keys, space.id, VIEW_POLICY))
+        sums = key_sums(keys, space.id, view_policy=VIEW_POLICY, decode_policy=decode_policy, origin=origin)
+        group.create_dataset("key_sum", data=sums)
         group.create_dataset("vector_sum", data=row_sums(rows))
         group.create_dataset("vector", data=rows)
         group = out.create_group("files")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from command import Fails, Finished, Run, contents, unwrapped
+from copied import copied_project
 from tiny import make_model, make_noise, make_pictures
 
 
@@ -45,7 +46,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, pictures: Path, run: Run)
 @pytest.fixture
 def project(template: Path, tmp_path: Path) -> Path:
     """A copy of the template to work on."""
-    return Path(shutil.copytree(template, tmp_path / "project"))
+    return copied_project(template, tmp_path / "project")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command import Fails, Run
+from copied import copied_project
 from safetensors import safe_open
 from safetensors.numpy import save
 
@@ -79,7 +80,7 @@ CASES: dict[str, tuple[Callable[[Path], bytes], str]] = {
 @pytest.fixture(scope="module")
 def judged(template: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     """A tuned project whose ``unknown`` is already in the cache."""
-    folder = Path(shutil.copytree(template, tmp_path_factory.mktemp("judged") / "project"))
+    folder = copied_project(template, tmp_path_factory.mktemp("judged") / "project")
     run("score", "unknown", cwd=folder)
     return folder
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from command import Fails, Run
+from copied import copied_project
 from tiny import make_pictures
 
 
@@ -34,13 +35,19 @@ CASES = [
     Case("score unknown --data nope", 1, ("nope has not been extracted or imported in",)),
     # Class names
     Case("extract images --classes nope.csv", 2, ("cannot read nope.csv",)),
-    Case("extract images --classes empty", 2, ("cannot read empty: is a directory",)),
+    Case("extract images --classes empty", 2, ("cannot read empty: it is a folder",)),
     Case("extract images --classes blank.txt", 2, ("blank.txt names no folder", "folder,name")),
     Case(
-        "extract images --classes one-cell.csv", 2, ("one-cell.csv, row 2: expected two cells", "tabby cat")
+        "extract images --classes one-cell.csv", 2, ("one-cell.csv, line 2: expected two cells", "tabby cat")
     ),
-    Case("extract images --classes typo.csv", 2, ("no images: 'red_strips'", "did you mean 'red_stripes'?")),
-    Case("extract images --classes twice.csv", 2, ("twice.csv, row 2: folder 'red_stripes' is named twice",)),
+    Case(
+        "extract images --classes typo.csv",
+        2,
+        ("that holds images: 'red_strips'", "did you mean 'red_stripes'?"),
+    ),
+    Case(
+        "extract images --classes twice.csv", 2, ("twice.csv, line 2: folder 'red_stripes' is named twice",)
+    ),
     Case("extract images --classes latin1.txt", 2, ("latin1.txt is not UTF-8 text", "save it as UTF-8")),
     Case("score unknown --labels nope.txt", 2, ("cannot read nope.txt",)),
     Case("score unknown --labels blank.txt", 2, ("blank.txt holds no labels", "one label per line")),
@@ -72,7 +79,7 @@ CASES = [
 @pytest.fixture(scope="module")
 def scene(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tuned project with everything lying about that the cases name."""
-    folder = Path(shutil.copytree(template, tmp_path_factory.mktemp("scene") / "project"))
+    folder = copied_project(template, tmp_path_factory.mktemp("scene") / "project")
     shutil.copy(folder / "unknown" / "noise" / "0.png", folder / "picture.png")
     (folder / "empty").mkdir()
     (folder / "texts").mkdir()

@@ -126,7 +126,12 @@ def test_unreadable_images(project: Path, run: Run, fails: Fails, mortal: bool) 
     assert run("score", "new", "--json", cwd=project, mortal=mortal).json["counts"]["failed"] == 0
     (project / "new" / "noise").chmod(0)
     try:
-        fails("score", "new", cwd=project, mortal=mortal, says=("cannot list new/noise: permission denied",))
+        told = run("score", "new", "--json", "--out", "o", cwd=project, mortal=mortal).json
+        assert told["counts"]["failed"] == 1
+        assert told["images"][-1]["error"] == "cannot be listed: permission denied"
+        (project / "new").chmod(0)
+        fails("score", "new", cwd=project, mortal=mortal, says=("cannot list new: permission denied",))
+        (project / "new").chmod(0o755)
     finally:
         (project / "new" / "noise").chmod(0o755)
 

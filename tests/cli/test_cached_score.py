@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command import Run, environment
+from copied import copied_project
 
 from deltaoe.scoring import parts
 from deltaoe.scoring.detector import Detector
@@ -41,7 +42,7 @@ def loaded(*arguments: str | Path, cwd: Path, model: Path) -> tuple[str, list[st
 def scored(template: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     """A project in which tuned and zero-shot detectors have scored ``unknown`` once."""
     folder = tmp_path_factory.mktemp("cached") / "project"
-    shutil.copytree(template, folder)
+    copied_project(template, folder)
     for arguments in ([], ["--zero-shot"], ["--zero-shot", "--evidence", "text"]):
         run("score", "unknown", *arguments, cwd=folder)
     return folder

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from command import Fails, Run
+from copied import copied_project
 from folders import only
 
 from deltaoe.scoring.detector import Detector
@@ -31,7 +32,7 @@ def current(folder: Path, run: Run) -> str | None:
 @pytest.fixture(scope="module")
 def two(template: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     """A project with the detectors shop-v1 (of 4 shots) and shop-v2 (of 2, current). Not to be changed: copy it."""
-    folder = Path(shutil.copytree(template, tmp_path_factory.mktemp("two") / "project"))
+    folder = copied_project(template, tmp_path_factory.mktemp("two") / "project")
     run("detectors", "rename", "4-shots", "shop-v1", cwd=folder)
     run("tune", "--shots", "2", "--epochs", "3", "--seed", "5", "--name", "shop-v2", cwd=folder)
     return folder
@@ -39,7 +40,7 @@ def two(template: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> P
 
 @pytest.fixture
 def project_of_two(two: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(two, tmp_path / "project"))
+    return copied_project(two, tmp_path / "project")
 
 
 def test_tune_saves_under_the_name_and_makes_it_current(project: Path, run: Run) -> None:

@@ -113,7 +113,7 @@ def test_terminals_that_cannot_spell_it(project: Path, run: Run, encoding: str) 
 
 @pytest.mark.skipif(os.name == "nt", reason="closed streams of POSIX")
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
-@pytest.mark.parametrize("words", ["score --stream", "score - --json"])
+@pytest.mark.parametrize("words", ["score --stream", "score - --json", "extract images", "store info"])
 def test_streams_that_the_caller_has_closed(project: Path, words: str, closed: str) -> None:
     done = subprocess.run(
         ["/bin/sh", "-c", f'"$0" {words} {closed}', COMMAND],

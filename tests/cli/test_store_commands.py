@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 from command import Fails, Run, contents, unwrapped
+from copied import copied_project
 from filelock import FileLock
 from folders import set_mode, shards, vectors
 from outputs import table
@@ -56,7 +57,7 @@ def many_shards(tmp_path_factory: pytest.TempPathFactory, pictures: Path, tiny_m
 @pytest.fixture
 def grown(many_shards: Path, tmp_path: Path) -> Path:
     """A copy of it to work on."""
-    return Path(shutil.copytree(many_shards, tmp_path / "project"))
+    return copied_project(many_shards, tmp_path / "project")
 
 
 def test_info(many_shards: Path, tmp_path: Path, run: Run) -> None:
@@ -104,9 +105,9 @@ def flip_a_bit(shard: Path) -> None:
 
 def test_damage_is_named_set_aside_and_made_good(grown: Path, run: Run, fails: Fails) -> None:
     sound = run("store", "verify", "--json", cwd=grown).json
-    assert sound == {"shards": 9, "features": 102} | dict.fromkeys(
-        ("damaged", "unreadable", "set_aside", "notes"), []
-    )
+    assert sound == {"shards": 9, "features": 102} | {
+        name: [] for name in ("damaged", "unreadable", "set_aside", "notes")
+    }
     right, scores = vectors(shards(grown)), table(grown / "scores.csv")
 
     cut, changed = shards(grown)[1], shards(grown)[4]

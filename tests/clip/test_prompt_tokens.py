@@ -71,7 +71,9 @@ def test_many_prompts_are_read_in_parts():
 
 def test_what_a_folder_of_other_bytes_is_called():
     name = "caf\udce9"
-    assert prompt_of("a photo of a {}.", name) == "a photo of a caf?."
+    prompt = prompt_of("a photo of a {}.", name)
+    assert prompt == "a photo of a caf\ufffd."
+    assert TOKENIZER([prompt]).equal(TOKENIZER([f"a photo of a {name}."]))
     assert PromptTokens.of([prompt_of("{}", name)], TOKENIZER).groups() == []
 
 

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deltaoe.errors import StoreError
+from deltaoe.extraction import ingest as ingest_module
 from deltaoe.extraction import reading
 from deltaoe.extraction.changes import Changes, changes
 from deltaoe.extraction.ingest import Ingested, ingest
@@ -28,6 +29,7 @@ from deltaoe.progress import Event
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.feature_writer import StoreWriter
+from deltaoe.store.maintenance import compact
 from deltaoe.store.store_index import FileRecord
 from deltaoe.store.workspace import Workspace
 
@@ -289,6 +291,30 @@ def test_times_and_inodes_beyond_64_bits_are_wrapped():
         {"st_mtime_ns": 2**63 + 1, "st_ctime_ns": -(2**63) - 1},
     )
     assert observed(info) == (10, -(2**63) + 1, 2**63 - 1, 5)
+
+
+# A workspace that is deleted meanwhile
+
+
+@pytest.mark.parametrize("when", [2, 4])
+def test_features_that_somebody_deletes_meanwhile_are_missed(images, workspace, monkeypatch, when):
+    monkeypatch.setattr(ingest_module, "_SHARD_ROWS", 4)
+
+    class Deleting(FakeClip):
+        def encode_pixels(self, pixels):
+            if len(self.batches) == when:
+                shutil.rmtree(workspace.folder)
+            return super().encode_pixels(pixels)
+
+    with pytest.raises(StoreError, match="was deleted, moved"):
+        result = run(images, workspace, Deleting(), batch_size=4)
+        result.store.check_there(result.digests)
+
+
+def test_a_compaction_meanwhile_is_none_of_that(images, workspace):
+    result = run(images, workspace, FakeClip())
+    compact(workspace)
+    result.store.check_there(result.digests)
 
 
 # What is said elsewhere

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from copied import copied_project
 from tiny import make_model, make_noise, make_pictures
 
 import deltaoe
@@ -29,7 +30,7 @@ def made(tmp_path_factory, pictures, tiny_model) -> Path:
 
 @pytest.fixture
 def project(made, tmp_path, monkeypatch) -> Path:
-    folder = Path(shutil.copytree(made, tmp_path / "project"))
+    folder = copied_project(made, tmp_path / "project")
     monkeypatch.chdir(folder)
     return folder
 

@@ -7,11 +7,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 from deltaoe.errors import StoreError
-from deltaoe.store.atomic import TEMPORARY_PREFIX, replacing, write_bytes, write_json
+from deltaoe.store import atomic
+from deltaoe.store.atomic import TEMPORARY_PREFIX, replacing, temporary_name, write_bytes, write_json
 
 
 def names(folder) -> list[str]:
@@ -132,3 +134,24 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
     (tmp_path / "dangling").symlink_to("nowhere")
     write_bytes(tmp_path / "dangling", b"x")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "folder", "null", "pipe"]
+
+
+# What killed processes leave
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there it cannot be told whether a process runs")
+def test_leftovers_of_killed_processes_are_cleared_and_those_of_running_ones_are_not(tmp_path, monkeypatch):
+    name = "from deltaoe.store.atomic import temporary_name; print(temporary_name('.csv'))"
+    dead = subprocess.run([sys.executable, "-c", name], capture_output=True, text=True).stdout.strip()
+    elsewhere = dead.replace(f"{TEMPORARY_PREFIX}{atomic._here()}", f"{TEMPORARY_PREFIX}0123abcd")
+    mine, unknown = temporary_name(".csv"), f"{TEMPORARY_PREFIX}77-ab.h5"
+    assert len({dead, elsewhere, mine, unknown}) == 4
+    for one in (dead, elsewhere, mine, unknown, "a.csv"):
+        (tmp_path / one).write_text("half")
+    write_bytes(tmp_path / "scores.csv", b"whole")
+    assert set(names(tmp_path)) == {elsewhere, mine, unknown, "a.csv", "scores.csv"}
+    monkeypatch.setattr(atomic, "_cleared", set())
+    tomorrow = time.time() + 25 * 3600
+    monkeypatch.setattr(atomic.time, "time", lambda: tomorrow)
+    write_bytes(tmp_path / "scores.csv", b"whole")
+    assert set(names(tmp_path)) == {"a.csv", "scores.csv"}

@@ -58,6 +58,16 @@ def test_a_field_of_a_wrong_type(name, value):
         FeatureSpace.from_dict(make_space().to_dict() | {name: value})
 
 
+def test_a_range_of_samples_is_a_space_of_its_own():
+    auto, fixed = make_space(), make_space(sample_range="0..4095")
+    assert make_space(sample_range="auto").id == auto.id != fixed.id
+    assert FeatureSpace.from_dict(fixed.to_dict()) == fixed
+    assert fixed.differences(auto) == ["sample_range 0..4095 / auto"]
+    for text in ("bits:12", "4095..0", "any"):
+        with pytest.raises(StoreError):
+            FeatureSpace.from_dict({**auto.to_dict(), "sample_range": text})
+
+
 def test_version_1_did_not_speak_of_normalisation():
     values = make_space().to_dict()
     assert values.pop("normalisation") == "l2"
@@ -67,7 +77,7 @@ def test_version_1_did_not_speak_of_normalisation():
 @pytest.mark.parametrize("name", FIELDS)
 def test_fields_missing_or_unknown(name):
     values = make_space().to_dict()
-    if name != "normalisation":
+    if name not in {"normalisation", "sample_range"}:  # newer than the oldest stores
         with pytest.raises(StoreError):
             FeatureSpace.from_dict({k: v for k, v in values.items() if k != name})
     with pytest.raises(StoreError):

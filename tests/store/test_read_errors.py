@@ -171,7 +171,7 @@ def test_a_folder_that_cannot_be_listed_does_not_look_empty(place, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "listdir", refused)
-        with pytest.raises(UnreadableError, match="cannot list .*features"):
+        with pytest.raises(UnreadableError, match=r"cannot list .*features"):
             place.spaces()
         with pytest.raises(UnreadableError, match="cannot list"):
             FeatureStore(shard(place).parent, SPACE)

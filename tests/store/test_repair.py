@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from samples import digest, digests, make_detector, make_space, unit_rows
+from samples import digest, digests, make_space, unit_rows
 from stored import DIM, fill
 
 from deltaoe.errors import DamagedError
-from deltaoe.scoring.detector_file import to_bytes
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.maintenance import compact, verify
 from deltaoe.store.row_sums import row_sums
+from deltaoe.store.sealed import to_bytes
 from deltaoe.store.workspace import Workspace
 
 SPACE = make_space(DIM)
@@ -233,7 +233,7 @@ def test_a_description_is_restored(tmp_path, damage, source):
                 del file.attrs["description"]
     if source == "detector":
         place.detector_file("mine").parent.mkdir()
-        place.detector_file("mine").write_bytes(to_bytes(make_detector(space=SPACE, dim=DIM)))
+        place.detector_file("mine").write_bytes(to_bytes("deltaoe", {"space": SPACE.to_dict()}, {}))
     path = shard.parent / "space.json"
     values = json.loads(path.read_text())
     if damage is None:

@@ -136,7 +136,7 @@ def test_one_flipped_bit_anywhere_is_found_by_the_checksum(folder):
     with h5py.File(shard) as file:
         file.visititems(lambda name, item: spans.append(item) if isinstance(item, h5py.Dataset) else None)
         spans = [(item.id.get_offset(), item.id.get_storage_size(), item.name) for item in spans]
-    assert len(spans) == 13
+    assert len(spans) == 15
     flips = 0
     for offset, length, _ in spans:
         for at in {0, length - 1, length // 2}:
