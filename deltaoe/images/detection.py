@@ -76,6 +76,7 @@ def places(folders: Collection[str], layout: Layout, empty: Collection[str] = ()
     level = {name: i for i, name in enumerate(levels_of(layout)) if name != ANY}
     parts = significant(folders, empty)
     deepest = level.get("class", level.get("split", -1))
+    splits_above = "split" in level and level["split"] < level.get("class", 0)
     if not any(len(parts[folder]) > deepest for folder in folders):
         parts = {folder: _split_up(folder) for folder in parts}
 
@@ -83,7 +84,7 @@ def places(folders: Collection[str], layout: Layout, empty: Collection[str] = ()
         said = {name: one[i] for name, i in level.items() if i < len(one)}
         split = canonical_split(said["split"]) if "split" in said else None
         folder = said.get("class")
-        if split is None and level.get("split", len(level)) < level.get("class", 0):
+        if split is None and splits_above:
             folder = None
         return Place(folder, None if folder is None else said.get("domain"), split)
 

@@ -86,7 +86,7 @@ def trees(draw: st.DrawFn) -> Tree:
     order = draw(st.sampled_from(orders))
     container = draw(st.sampled_from(["", "images", "imgs", "JPEGImages", "data"]))
     where = draw(st.integers(0, len(order)))
-    wrapper = draw(st.sampled_from(["", "", "my-pets-v2"]))
+    wrapper = draw(st.sampled_from(["", "", "my-pets-v2", "my-pets-v2/release", "a/my-pets-v2/release"]))
     each = draw(st.integers(2, 3))
     tree = Tree()
     for name, domain, split in itertools.product(classes, domains or [None], splits or [None]):
@@ -104,7 +104,8 @@ def trees(draw: st.DrawFn) -> Tree:
     if draw(st.booleans()):
         some = draw(st.sampled_from(sorted(tree.labels)))
         parts = some.split("/")[:-1]
-        last = parts.index(next(one for one in parts if one in classes))
+        around = wrapper.count("/") + 1 if wrapper else 0
+        last = next(i for i, one in enumerate(parts) if one in classes and i >= around)
         folder = "/".join(parts[: draw(st.integers(0, last))])
         tree.labels[f"{folder}/cover.jpg" if folder else "cover.jpg"] = (None, None, None)
     return tree
