@@ -10,7 +10,7 @@ from deltaoe.images.detection import Place, folder_of, places
 from deltaoe.images.first_bytes import is_image_by_content
 from deltaoe.images.folder_names import Kind, is_beside, is_container, kind_of
 from deltaoe.images.labels import Labelling
-from deltaoe.images.layout import ANY, TABLE, Layout, levels_of
+from deltaoe.images.layout import ANY, FLAT, TABLE, Layout, levels_of
 from deltaoe.images.passed_over import Others
 from deltaoe.images.walk import FileList
 from deltaoe.short_repr import counted, listed
@@ -43,9 +43,10 @@ class Reading:
 
     def sentence(self) -> str:
         """The layout with its numbers of classes and images."""
+        if not self.class_folders:
+            return f"{self.layout}: no classes"
         classes = counted(len(self.class_folders), "class", "classes")
-        names = f" ({listed(self.class_folders)})" if self.class_folders else ""
-        return f"{self.layout}: {classes}{names}, {counted(self.images, 'image')}"
+        return f"{self.layout}: {classes} ({listed(self.class_folders)}), {counted(self.images, 'image')}"
 
 
 def readings(paths: Iterable[str], layout: Layout) -> list[Reading]:
@@ -55,12 +56,14 @@ def readings(paths: Iterable[str], layout: Layout) -> list[Reading]:
     splits = "split" in levels_of(layout)
     options = [layout, "class", "domain/class", f"{ANY}/class", f"{ANY}/{ANY}/class"]
     options += ["split/class", "class/split"] if splits else []
+    if "class" in levels_of(layout):
+        options.insert(1, layout.replace("class", f"{ANY}/class"))  # of a class folder's own folders
     found: dict[tuple[str, ...], Reading] = {}
     for one in options:
         if one != layout and one.count("/") >= depth:
             continue
         reading = _reading(folders, one)
-        if one == layout or not all(map(is_container, reading.class_folders)):
+        if one == layout or not all(is_container(name) or is_beside(name) for name in reading.class_folders):
             found.setdefault(reading.class_folders, reading)
     return list(found.values())
 
@@ -74,12 +77,13 @@ def _reading(folders: Mapping[str, int], layout: Layout) -> Reading:
 
 
 def layout_taken(paths: Sequence[str], layout: Layout) -> list[str]:
-    """A sentence on a layout that was recognised, if the folders could mean something else; none otherwise."""
+    """A sentence on a layout that was recognised, unless nothing but folders of classes lies there."""
     if layout == TABLE:
         return []
-    first, *others = readings(paths, layout)
+    first, *found = readings(paths, layout)
+    others = [one for one in found if len(one.class_folders) > 1 or not first.class_folders]
     if not others:
-        return []
+        return [] if layout in {"class", FLAT} else [f"layout {first.sentence()} (--layout changes it)"]
     return [
         f"layout {first.sentence()}; or else --layout {'; '.join(one.sentence() for one in others[:_OTHERS])}"
     ]

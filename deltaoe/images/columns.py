@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from deltaoe.errors import ConfigError, DataError
-from deltaoe.images.splits import canonical_split
+from deltaoe.images.splits import Split, canonical_split
 from deltaoe.images.tables import Column, Table, body, described
 from deltaoe.images.titles import (
     CLASS_NUMBERS,
     CLASSES,
     DOMAINS,
+    NO,
     OTHERS,
     PATHS,
     RANKS,
+    SPLIT_FLAGS,
     SPLITS,
-    YES_NO,
+    YES,
     title_word,
 )
 
@@ -33,6 +35,7 @@ class Roles:
         label: that of classes; None without one.
         one_hot: columns that are one class each, with a 1 where an image is of it.
         domain, split: likewise None without one.
+        flags: where the column of splits has true and false: what each of these means.
         assumed: how the columns were understood, in a sentence; none if their titles say it.
         notes: sentences on cells that make no sense.
     """
@@ -42,6 +45,7 @@ class Roles:
     one_hot: tuple[Column, ...]
     domain: Column | None
     split: Column | None
+    flags: Mapping[str, Split]
     assumed: list[str]
     notes: list[str]
 
@@ -86,6 +90,9 @@ def roles_of(
     rest = [column for column in columns if column is not path]
     domain = _titled(rest, DOMAINS)
     split, strange = _split_column([column for column in rest if column is not domain], label_column)
+    flags: Mapping[str, Split] = {}
+    if split is None:
+        split, flags = _split_flags(rest)
     free = [column for column in rest if column not in (domain, split)]
     free = [column for column in free if column.place > path.place or not column.counts_rows]
     one_hot: tuple[Column, ...] = ()
@@ -100,7 +107,7 @@ def roles_of(
     else:
         label = _label_column(table, free, header is not None)
         one_hot = () if label is not None else _one_hot(table, free, header is not None, width)
-    roles = Roles(path, label, one_hot, domain, split, [], [])
+    roles = Roles(path, label, one_hot, domain, split, flags, [], [])
     if labels and only is None:
         roles.assumed.extend(_said(table, columns, roles, header is not None))
     if strange and split is not None:
@@ -183,6 +190,16 @@ def _split_column(columns: Sequence[Column], label_column: str | None) -> tuple[
     return None, []
 
 
+def _split_flags(columns: Sequence[Column]) -> tuple[Column | None, Mapping[str, Split]]:
+    """A column with true and false that says whether images are of a split, and what each of its values means."""
+    for column in columns:
+        yes, no = SPLIT_FLAGS.get(title_word(column.title), ("train", "train"))
+        values = {value.casefold() for value in column.values}
+        if yes != no and values and values <= YES | NO:
+            return column, {value: yes if value in YES else no for value in values}
+    return None, {}
+
+
 def _label_column(table: Table, columns: Sequence[Column], has_header: bool) -> Column | None:
     """The column of classes; names are preferred to numbers. Raises DataError if there are several."""
     words = {title_word(column.title): column for column in reversed(columns) if column.values}
@@ -199,9 +216,16 @@ def _label_column(table: Table, columns: Sequence[Column], has_header: bool) -> 
         if column.is_text and column.repeats and not column.names_images and not column.addresses
     ]
     others = [column for column in others if title_word(column.title) not in {*OTHERS, *PATHS, *SPLITS}]
-    others = [column for column in others if not {value.lower() for value in column.values} <= YES_NO]
+    others = [column for column in others if not {value.lower() for value in column.values} <= YES | NO]
     if names:
         first = names[0]
+        again = [
+            one
+            for one in columns
+            if one.title.lower() == first.title.lower() and one is not first and one.values
+        ]
+        if any(not _same_classes(table, first, one, has_header) for one in again):
+            raise _ambiguous(table, [first, *again])
         if title_word(first.title) == "class" and first not in ranks[1:] and len(ranks) < 2:
             return first  # as the documentation says
         unlike = [one for one in names[1:] if not _same_classes(table, first, one, has_header)]
@@ -211,8 +235,11 @@ def _label_column(table: Table, columns: Sequence[Column], has_header: bool) -> 
     if numbers:
         named = [one for one in others if _same_classes(table, numbers[0], one, has_header)]
         return (named or numbers)[0]
-    if len(others) == 1:
+    flags = _flags(columns)
+    if len(others) == 1 and len(flags) < 2:
         return others[0]
+    if others and len(flags) > 1:
+        raise _ambiguous(table, [*others, *flags])
     if others:
         raise _ambiguous(table, others)
     if not has_header and len(columns) == 1 and columns[0].values and columns[0].repeats:
@@ -222,9 +249,11 @@ def _label_column(table: Table, columns: Sequence[Column], has_header: bool) -> 
 
 def _ambiguous(table: Table, columns: Sequence[Column]) -> DataError:
     told = "; ".join(f"{column.title} ({column.examples()})" for column in columns[:6])
+    titles = {column.title for column in columns}
+    name = columns[0].title if len(titles) == len(columns) else str(columns[0].place + 1)
     return DataError(
         f"{table.name}: several columns could be the classes: {told}",
-        hint=f"say which: --label-column {shlex.quote(columns[0].title)} (none: the folders), or title it class",
+        hint=f"say which: --label-column {shlex.quote(name)} (none: the folders), or title it class",
     )
 
 
@@ -245,19 +274,32 @@ def _width(table: Table) -> int:
     return len(next(table.rows())[1])
 
 
-def _one_hot(table: Table, columns: Sequence[Column], has_header: bool, width: int) -> tuple[Column, ...]:
-    """Columns that are classes: in each row one of them is 1, and the others are 0. Fewer than two are none."""
-    found = tuple(
+def _flags(columns: Sequence[Column]) -> list[Column]:
+    """Columns of zeros and ones."""
+    return [
         column
         for column in columns
         if column.numbers and column.values and all(float(value) in (0.0, 1.0) for value in column.values)
-    )
+    ]
+
+
+def _one_hot(table: Table, columns: Sequence[Column], has_header: bool, width: int) -> tuple[Column, ...]:
+    """Columns that are classes: in each row one of them is 1, and the others are 0. Fewer than two are none.
+
+    Where other columns of zeros and ones stand beside, it is most of them, without others between.
+    """
+    found = _flags(columns)
     if len(found) < 2 or not has_header:
         return ()
-    for _, cells in body(table, has_header, width):
-        if sum(float(cells[column.place].strip() or 0) for column in found) != 1:
-            return ()
-    return found
+    rows = {
+        tuple(bool(float(cells[column.place].strip() or 0)) for column in found)
+        for _, cells in body(table, has_header, width)
+    }
+    for length in range(len(found), max(1, len(found) // 2), -1):
+        for start in range(len(found) - length + 1):
+            if all(sum(row[start : start + length]) == 1 for row in rows):
+                return tuple(found[start : start + length])
+    return ()
 
 
 def _said(table: Table, columns: Sequence[Column], roles: Roles, has_header: bool) -> list[str]:
@@ -274,12 +316,17 @@ def _said(table: Table, columns: Sequence[Column], roles: Roles, has_header: boo
         parts.append(f"classes from {roles.label.title!r}")
     elif roles.one_hot:
         parts.append(f"classes from the titles of {len(roles.one_hot)} columns with one 1 per row")
+    elif len(flags := _flags(unused)) > 1:
+        parts.append(
+            f"no classes ({_listed(flags, 3)} are none, for not every row has one 1; folders say them)"
+        )
     else:
         parts.append("no classes (folders say them)")
     if roles.domain is not None:
         parts.append(f"domains from {roles.domain.title!r}")
     if roles.split is not None:
-        parts.append(f"splits from {roles.split.title!r}")
+        meant = ", ".join(f"{value}: {split}" for value, split in sorted(roles.flags.items()))
+        parts.append(f"splits from {roles.split.title!r}" + (f" ({meant})" if meant else ""))
     said = f"{table.name}: " + ("" if has_header else "no header; ") + ", ".join(parts)
     return [said + (f"; not used: {_listed(unused)}" if unused else "")]
 

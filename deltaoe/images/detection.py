@@ -9,9 +9,17 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from deltaoe.images.folder_names import is_container, is_date, is_day_or_month
+from deltaoe.images.folder_names import (
+    folder_split,
+    is_beside,
+    is_container,
+    is_date,
+    is_day_or_month,
+    is_numbering,
+    splits_among,
+)
 from deltaoe.images.layout import ANY, FLAT, Layout, levels_of
-from deltaoe.images.splits import Split, canonical_split, is_outside_splits
+from deltaoe.images.splits import Split, is_outside_splits
 
 Parts = tuple[str, ...]
 _STRAYS = 4  # at most one image in so many may lie above the folders that a layout takes for classes
@@ -34,7 +42,8 @@ def detect_layout(paths: Iterable[str]) -> Layout:
     """The layout of a folder, from the paths of its images relative to it, with ``/``.
 
     - A level is of splits if most images lie below folders with such names (:func:`canonical_split`).
-    - Domains are recognised by their classes: most names of the next level occur under several of them.
+    - Domains are recognised by their classes: most names of the next level occur under several of them. Names that
+      differ in a number only (:func:`is_numbering`) are parts of classes instead.
     - A level of dates says the domain if classes lie below, else nothing.
     - A single folder around everything, and folders like ``images`` with no others beside, say nothing.
 
@@ -46,15 +55,20 @@ def detect_layout(paths: Iterable[str]) -> Layout:
     """
     folders = Counter(map(folder_of, paths))
     plain = significant(folders)
+    beside = _beside_images(folders)
     tree: Counter[Parts] = Counter()
     for folder, images in folders.items():
-        tree[plain[folder]] += images
+        if folder not in beside:
+            tree[plain[folder]] += images
     split = _split_level(tree)
     if split is None:
         levels = _class_levels(tree)
     else:
-        rest = _without_level(tree, split, canonical_split)
-        around = _shared_start(rest, split) if any(len(parts) > split for parts in rest) else 0
+        rest = _without_level(tree, split, folder_split)
+        if any(len(parts) > split for parts in rest):
+            around = _shared_start(rest, split)
+        else:  # one folder around all splits is no class
+            around = split if len({parts[:split] for parts in tree if len(parts) >= split}) == 1 else 0
         levels = [ANY] * around + _class_levels(Counter({parts[around:]: n for parts, n in rest.items()}))
         levels += [ANY] * (split - len(levels))
         levels.insert(split, "split")
@@ -67,7 +81,7 @@ def places(folders: Collection[str], layout: Layout, empty: Collection[str] = ()
     """What the path of each folder, of those with images and of ``empty`` ones, says in a layout.
 
     Folders like ``images`` are passed over, unless the layout would find nothing then. What lies beside the splits,
-    where a layout has them above the classes, has no class.
+    where a layout has them above the classes, has no class; nor have annotations, as in ``masks`` beside ``images``.
 
     Example:
         >>> places(["train/cat", "test/images", "extra/cat"], "split/class")["train/cat"]
@@ -75,19 +89,23 @@ def places(folders: Collection[str], layout: Layout, empty: Collection[str] = ()
     """
     level = {name: i for i, name in enumerate(levels_of(layout)) if name != ANY}
     parts = significant(folders, empty)
+    beside = _beside_images(folders)
     deepest = level.get("class", level.get("split", -1))
-    if not any(len(parts[folder]) > deepest for folder in folders):
+    splits_above = "split" in level and level["split"] < level.get("class", 0)
+    if not any(len(parts[folder]) > deepest for folder in folders if folder not in beside):
         parts = {folder: _split_up(folder) for folder in parts}
+        beside = set()
 
     def place(one: Parts) -> Place:
         said = {name: one[i] for name, i in level.items() if i < len(one)}
-        split = canonical_split(said["split"]) if "split" in said else None
+        split = folder_split(said["split"]) if "split" in said else None
         folder = said.get("class")
-        if split is None and level.get("split", len(level)) < level.get("class", 0):
+        if split is None and splits_above:
             folder = None
         return Place(folder, None if folder is None else said.get("domain"), split)
 
-    return {folder: place(one) for folder, one in parts.items()}
+    nothing = Place(None, None, None)
+    return {folder: nothing if folder in beside else place(one) for folder, one in parts.items()}
 
 
 def above_classes(folders: Collection[str], layout: Layout) -> str:
@@ -123,12 +141,9 @@ def significant(folders: Iterable[str], empty: Collection[str] = ()) -> dict[str
     for parts in split_up.values():
         for depth, name in enumerate(parts):
             below[parts[:depth]].add(name)
-    named_so = {name for name in set().union(*below.values(), *map(_split_up, empty)) if is_container(name)}
-    containers = {parent: names <= named_so for parent, names in below.items()} if named_so else {}
+    containers = {parent: _are_containers(names) for parent, names in below.items()}
     # A domain called photos is one below every split, though it lies alone in some.
-    telling = {
-        name for parent, names in below.items() if named_so and not containers[parent] for name in names
-    }
+    telling = {name for parent, names in below.items() if not containers[parent] for name in names}
 
     def says_something(parts: Parts, depth: int) -> bool:
         above, name = parts[:depth], parts[depth]
@@ -142,6 +157,25 @@ def significant(folders: Iterable[str], empty: Collection[str] = ()) -> dict[str
     }
 
 
+def _are_containers(names: Collection[str]) -> bool:
+    """Whether folders beside each other hold images whatever these show, and perhaps annotations of these."""
+    return any(map(is_container, names)) and all(is_container(name) or is_beside(name) for name in names)
+
+
+def _beside_images(folders: Iterable[str]) -> set[str]:
+    """Folders that are, or lie in, one of annotations beside one of images: ``masks`` beside ``images``."""
+    split_up = {folder: _split_up(folder) for folder in folders}
+    below: dict[Parts, set[str]] = defaultdict(set)
+    for parts in split_up.values():
+        for depth, name in enumerate(parts):
+            below[parts[:depth]].add(name)
+    return {
+        folder
+        for folder, parts in split_up.items()
+        if any(is_beside(name) and _are_containers(below[parts[:depth]]) for depth, name in enumerate(parts))
+    }
+
+
 def _split_up(folder: str) -> Parts:
     return tuple(folder.split("/")) if folder else ()
 
@@ -152,7 +186,7 @@ def _split_level(tree: Mapping[Parts, int]) -> int | None:
     for level in range(max(map(len, tree), default=0)):
         at = {parts: n for parts, n in tree.items() if len(parts) > level}
         names = {parts[level] for parts in at}
-        splits = {name: split for name in names if (split := canonical_split(name))}
+        splits = splits_among(names)
         if not splits:
             continue
         unknown = {name for name in names - splits.keys() if not is_outside_splits(name)}
@@ -167,12 +201,12 @@ def _split_level(tree: Mapping[Parts, int]) -> int | None:
             continue
         if not unknown:
             found[level] = 2
-        elif len(set(splits.values())) > 1:
+            continue
+        # One such name beside others may be a class: a train among vehicles, a test beside a control.
+        below = {parts[level + 1] for parts in at if parts[level] in splits and len(parts) > level + 1}
+        several, few = len(set(splits.values())) > 1, others * _STRAYS <= inside + others
+        if (several and (below or few)) or (len(below) > 1 and few):
             found[level] = 1
-        else:  # one such name beside others may be a class: a train among vehicles, a test beside a control
-            below = {parts[level + 1] for parts in at if parts[level] in splits and len(parts) > level + 1}
-            if len(below) > 1 and others * _STRAYS <= inside + others:
-                found[level] = 1
     return min(found, key=lambda level: (-found[level], level)) if found else None
 
 
@@ -206,6 +240,10 @@ def _class_levels(tree: Mapping[Parts, int], *, below_dates: bool = False) -> li
     if len(tops) == 1:
         inner = _class_levels(_without_level(deep, 0), below_dates=below_dates)
         return ["class"] if len(tops_of) == 1 and inner == ["class"] else [ANY, *inner]
+    if all(len(parts[0]) == 1 and parts[1].casefold().startswith(parts[0].casefold()) for parts in deep):
+        return [ANY, *_class_levels(_without_level(deep, 0), below_dates=below_dates)]  # a/abbey, b/bridge
+    if is_numbering(tops_of) and not is_numbering(tops):
+        return ["class"]
     shared = sum(len(above) > 1 for above in tops_of.values())
     return ["domain", "class"] if len(tops_of) > 1 and 2 * shared > len(tops_of) else ["class"]
 

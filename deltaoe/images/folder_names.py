@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Collection
 from typing import Literal
 
-from deltaoe.images.splits import canonical_split, is_outside_splits
+from deltaoe.images.splits import Split, canonical_split, is_outside_splits, split_within
 
 Kind = Literal["splits", "dates", "kinds of files"]
 
@@ -14,6 +16,7 @@ _DATE = re.compile(
     rf"{_YEAR}(?:[-_. ]?(?:0?[1-9]|1[0-2])(?:[-_. ]?(?:0?[1-9]|[12]\d|3[01]))?)?"
     rf"|(?:0?[1-9]|[12]\d|3[01])[-_. ](?:0?[1-9]|1[0-2])[-_. ]{_YEAR}"
 )
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _DAY_OR_MONTH = re.compile(r"0?[1-9]|[12]\d|3[01]")
 # Folders of image files whatever these show.
 _CONTAINER_WORDS = (
@@ -24,7 +27,7 @@ _CONTAINERS = frozenset(_CONTAINER_WORDS.split())
 # Folders of what belongs to images and is none, or a picture of another kind.
 _BESIDE_WORDS = (
     "annotation annotations bbox bboxes boxes doc docs gt json label labels mask masks meta metadata segmentation "
-    "segmentations trimaps txt xml xmls"
+    "segmentationclass segmentationobject segmentations trimap trimaps txt xml xmls"
 )
 _BESIDE = frozenset(_BESIDE_WORDS.split())
 
@@ -42,6 +45,55 @@ def is_container(name: str) -> bool:
 def is_beside(name: str) -> bool:
     """Whether a folder of this name usually holds annotations of images that lie elsewhere."""
     return name.strip().casefold() in _BESIDE
+
+
+def folder_split(name: str) -> Split | None:
+    """The split of a folder among splits, by its name: also where other words stand in it, as in ``cars_train``.
+
+    Annotations, as in ``train_masks``, are of none.
+    """
+    within = split_within(name)
+    found = canonical_split(name)
+    return found or (within[0] if within and not _BESIDE.intersection(within[1]) else None)
+
+
+def splits_among(names: Collection[str]) -> dict[str, Split]:
+    """Those of some folders beside each other that are splits: by their names, or by names that differ in the split.
+
+    Example:
+        >>> splits_among(["cars_train", "cars_test", "test tube", "model train"])
+        {'cars_train': 'train', 'cars_test': 'test'}
+    """
+    found: dict[str, Split] = {}
+    alike: dict[tuple[str, ...], dict[str, Split]] = defaultdict(dict)
+    for name in names:
+        split = folder_split(name)
+        if split and canonical_split(name):
+            found[name] = split
+        elif split and (within := split_within(name)):
+            alike[within[1]][name] = split
+    for group in alike.values():
+        if len(set(group.values())) > 1:
+            found |= group
+    return found
+
+
+def is_numbering(names: Collection[str]) -> bool:
+    """Whether names are one word with different numbers, as of parts or cameras, rather than names of classes.
+
+    Numbers counted from zero are how programs name classes.
+
+    Example:
+        >>> [is_numbering(names) for names in (["1", "2"], ["clip_1", "clip_2"], ["0", "1"], ["cat", "dog2"])]
+        [True, True, False, False]
+    """
+    words = {_NUMBER.sub("", name).strip(" _-.").casefold() for name in names}
+    numbers = [_NUMBER.findall(name) for name in names]
+    if len(names) < 2 or len(words) != 1 or not all(len(found) == 1 for found in numbers):
+        return False
+    (word,) = words
+    counted = sorted(int(found[0]) for found in numbers) == list(range(len(names)))
+    return not (word in {"class", "label", "category"} or (word in {"", "c"} and counted))
 
 
 def is_date(name: str) -> bool:

@@ -17,6 +17,7 @@ _SLASHES = "with / for \\"
 _SPELLING = "under another spelling of the same letters (Unicode NFC or NFD)"
 _SUFFIX = "with the suffix of an image"
 _BELOW = "in folders below the list's"
+_AROUND = "in folders beside the list's"
 
 
 class ListedFiles:
@@ -24,8 +25,8 @@ class ListedFiles:
 
     A name is looked for in the list's folder or, if none of the first thousand is there and some are below the current
     one, below that. A name that is not there is tried without blanks around it, with slashes for backslashes, in the
-    other normal form of Unicode, with the suffix of an image (``00a3`` for ``00a3.jpg``), and, if it names no folder,
-    anywhere below: each only where exactly one file fits.
+    other normal form of Unicode, with the suffix of an image (``00a3`` for ``00a3.jpg``), and anywhere below; or, if no
+    images lie there, below the folder around the list's: each only where exactly one file fits.
 
     Args:
         title: the list's name, for sentences.
@@ -40,6 +41,7 @@ class ListedFiles:
         self._example: dict[str, tuple[str, str]] = {}
         self._listings: dict[str, dict[str, list[str]]] = {}
         self._below: dict[str, list[str]] | None = None
+        self._where = _BELOW
         first = names[:_TRIED]
         from_here = bool(folder) and not any(
             os.path.lexists(os.path.join(folder, name)) for name in map(_plain, first)
@@ -66,8 +68,8 @@ class ListedFiles:
         places, how = self._spelled(os.path.join(self._folder, plain)), _SPELLING
         if not places and not is_image(os.path.basename(plain)):
             places, how = self._suffixed(os.path.join(self._folder, plain)), _SUFFIX
-        if not places and "/" not in plain.removeprefix("./"):
-            places, how = self._anywhere(plain.removeprefix("./")), _BELOW
+        if not places and not plain.startswith(("/", "../")):
+            places, how = self._anywhere(plain.removeprefix("./"))
         return self._one_of(places, how, name, path, problem)
 
     def _one_of(
@@ -139,11 +141,22 @@ class ListedFiles:
             self._listings[folder] = found
         return self._listings[folder]
 
-    def _anywhere(self, name: str) -> list[str]:
-        """The images below the list's folder of this name, or of this name with a suffix."""
+    def _anywhere(self, name: str) -> tuple[list[str], str]:
+        """The images below the list's folder of this name, or of this name with a suffix; and where they were found."""
         if self._below is None:
             self._below = _images_below(self._folder)
-        return self._below.get(normal(name), [])
+            if not self._below and self._folder:
+                self._below, self._where = _images_below(os.path.dirname(self._folder)), _AROUND
+        name = normal(name)
+        ends = f"/{name}", f"/{name}."
+        found = self._below.get(name.rpartition("/")[2], [])
+        if "/" in name:
+            found = [
+                one
+                for one in found
+                if normal(one).endswith(ends[0]) or normal(_stem(one) + ".").endswith(ends[1])
+            ]
+        return found, self._where
 
 
 def normal(name: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from deltaoe.errors import DataError
+from deltaoe.images.class_cells import settled
 from deltaoe.images.columns import Roles, is_header, roles_of
 from deltaoe.images.splits import canonical_split
 from deltaoe.images.tables import SEPARATORS, Table, body, interned, is_regular, tables_of, width
@@ -231,14 +232,16 @@ def _read(table: Table, has_header: bool, columns: int, roles: Roles) -> Listed:
         if roles.domain is not None:
             domains.append(interned(cells[roles.domain.place]))
         if roles.split is not None:
-            splits.append(canonical_split(cells[roles.split.place].strip()) or "")
+            cell = cells[roles.split.place].strip()
+            splits.append(roles.flags.get(cell.casefold()) or canonical_split(cell) or "")
+    classes, notes = settled(table.name, classes)
     return Listed(
         paths,
         None if roles.label is None and not roles.one_hot else classes,
         None if roles.domain is None else domains,
         None if roles.split is None else splits,
         roles.assumed,
-        roles.notes,
+        [*roles.notes, *notes],
         is_table=True,
     )
 

@@ -10,9 +10,17 @@ from typing import Literal, get_args
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
-_TRAIN = "train training trainval trainvalidation"
-_VAL = "val valid validation validate dev devel development eval evaluation calib calibration"
-_TEST = "test testing tests holdout heldout"
+_TRAIN = (
+    "train training trainval trainvalidation entrainement entraînement apprentissage entrenamiento treino treinamento "
+    "addestramento 训练 训练集 訓練 学習 학습 훈련"
+)
+_VAL = (
+    "val valid validation validate dev devel development eval evaluation calib calibration validierung validacion "
+    "validación validaçao validação validazione 验证 验证集 検証 검증"
+)
+_TEST = (
+    "test testing tests holdout heldout prüfung prueba pruebas teste testes 测试 测试集 測試 テスト 테스트"
+)
 _WORDS: dict[str, Split] = {
     **dict.fromkeys(_TRAIN.split(), "train"),
     **dict.fromkeys(_VAL.split(), "val"),
@@ -31,7 +39,7 @@ _ALONE: dict[str, Split] = {
 _FILLER_WORDS = (
     "set sets data dataset datasets split splits image images img imgs pic pics picture pictures photo photos sample "
     "samples example examples file files folder folders dir jpg jpeg jpegs png small mini tiny full new final clean "
-    "original orig raw public private seg cls bounding box imagenet"
+    "original orig raw public private seg cls bounding box imagenet part parts shard batch v"
 )
 _FILLERS = frozenset(_FILLER_WORDS.split())
 # Folders that lie beside splits and are none: images without a true class, to try a finished model on.
@@ -73,12 +81,31 @@ def canonical_split(name: str) -> Split | None:
     return found.pop() if len(found) == 1 else None
 
 
+@lru_cache(maxsize=4096)
+def split_within(name: str) -> tuple[Split, tuple[str, ...]] | None:
+    """The one split that a name speaks of among other words, and these words; None if it is none or several.
+
+    That the folder is a split is not said by its name, then, but by those beside it, or by a layout.
+
+    Example:
+        >>> split_within("cars_train"), split_within("ISIC_Task3_Test_Input")
+        (('train', ('cars',)), ('test', ('isic', 'task', 'input')))
+    """
+    words = _words(name)
+    found = {word: meaning for word in words if (meaning := _meaning(word))}
+    if len(set(found.values())) != 1:
+        return None
+    return next(iter(found.values())), tuple(word for word in words if word not in found)
+
+
 def _meaning(word: str) -> Split | Literal[""] | None:
     """The split that a word names, alone or written together with a filler; empty for a filler, None for another."""
     if word in _FILLERS:
         return ""
-    for end in range(len(word), 2, -1):
-        if word[:end] in _WORDS and (end == len(word) or word[end:] in _FILLERS):
+    if word in _WORDS:
+        return _WORDS[word]
+    for end in range(len(word) - 1, 2, -1):
+        if word[:end] in _WORDS and word[end:] in _FILLERS:
             return _WORDS[word[:end]]
     return next(
         (_WORDS[word[start:]] for start in range(1, len(word)) if _is_filler_and_split(word, start)), None

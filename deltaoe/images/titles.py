@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from deltaoe.images.splits import Split
+
 
 def title_word(cell: str) -> str:
     """A title without case, blanks and signs.
@@ -41,6 +43,12 @@ DOMAINS = _words("domain domains domainname")
 SPLITS = _words(
     "split splits subset set partition fold phase usage datasplit traintest trainvaltest traintestsplit dataset"
 )
+# Of columns with true and false: the split that each means.
+SPLIT_FLAGS: dict[str, tuple[Split, Split]] = {
+    **dict.fromkeys(_words("isvalid isval isvalidation isdev"), ("val", "train")),
+    **dict.fromkeys(_words("istest istesting istestimage"), ("test", "train")),
+    **dict.fromkeys(_words("istrain istraining istrainingimage"), ("train", "test")),
+}
 # Text that names no class.
 OTHERS = frozenset(
     _words(
@@ -50,7 +58,8 @@ OTHERS = frozenset(
         "address location camera device sex gender verified",
     )
 )
-YES_NO = frozenset(_words("true false yes no t f y n"))
+YES = frozenset(_words("true yes t y 1 1.0"))
+NO = frozenset(_words("false no f n 0 0.0"))
 # Of files of names: what stands for a folder, the name of a class, and the number of one.
 FOLDERS = _words(
     "folder foldername dir directory path id wnid wordnetid synset synsetid code classid classcode key class label",

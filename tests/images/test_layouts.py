@@ -86,7 +86,7 @@ def trees(draw: st.DrawFn) -> Tree:
     order = draw(st.sampled_from(orders))
     container = draw(st.sampled_from(["", "images", "imgs", "JPEGImages", "data"]))
     where = draw(st.integers(0, len(order)))
-    wrapper = draw(st.sampled_from(["", "", "my-pets-v2"]))
+    wrapper = draw(st.sampled_from(["", "", "my-pets-v2", "my-pets-v2/release", "a/my-pets-v2/release"]))
     each = draw(st.integers(2, 3))
     tree = Tree()
     for name, domain, split in itertools.product(classes, domains or [None], splits or [None]):
@@ -104,7 +104,8 @@ def trees(draw: st.DrawFn) -> Tree:
     if draw(st.booleans()):
         some = draw(st.sampled_from(sorted(tree.labels)))
         parts = some.split("/")[:-1]
-        last = parts.index(next(one for one in parts if one in classes))
+        around = wrapper.count("/") + 1 if wrapper else 0
+        last = next(i for i, one in enumerate(parts) if one in classes and i >= around)
         folder = "/".join(parts[: draw(st.integers(0, last))])
         tree.labels[f"{folder}/cover.jpg" if folder else "cover.jpg"] = (None, None, None)
     return tree
@@ -192,6 +193,50 @@ def test_any_paths_have_a_layout(found):
         (paths("2023/dog", "2024/cow"), "domain/class", ("cow", "dog"), ()),
         (paths("2023/07/dog", "2023/08/cow"), "domain/*/class", ("cow", "dog"), ()),
         (paths("2023-07-14", "2023-07-15"), "class", ("2023-07-14", "2023-07-15"), ()),
+        # Splits by names that differ in the split, and in other languages
+        (paths("cars_train", "cars_test"), "split", (), ("train", "test")),
+        (paths("ISIC_Task3_Training_Input", "ISIC_Task3_Test_Input"), "split", (), ("train", "test")),
+        (
+            paths("asl_train/asl_train/a", "asl_train/asl_train/b", "asl_test/asl_test"),
+            "split/class",
+            ("a", "b"),
+            ("train", "test"),
+        ),
+        (paths("训练集/犬", "测试集/犬", "训练集/馬"), "split/class", ("犬", "馬"), ("train", "test")),
+        (paths("Entraînement/cow", "Prüfung/cow"), "split/class", ("cow",), ("train", "test")),
+        (
+            paths("freight train", "bullet train", "crash test"),
+            "class",
+            ("bullet train", "crash test", "freight train"),
+            (),
+        ),
+        # One folder around splits is no class, and a class may have no splits
+        (paths("cats-vs-dogs/train", "cats-vs-dogs/test"), "*/split", (), ("train", "test")),
+        (paths("a/b/train", "a/b/test"), "*/*/split", (), ("train", "test")),
+        (
+            [*paths("dog/train", "dog/test", "cow", count=2), "cover.png"],
+            "class/split",
+            ("cow", "dog"),
+            ("train", "test"),
+        ),
+        (paths("car", "bus", "train", "test"), "class", ("bus", "car", "test", "train"), ()),
+        # Annotations beside images
+        (paths("sick/images", "sick/masks", "well/images", "well/masks"), "class", ("sick", "well"), ()),
+        (paths("images", "annotations/trimaps"), "flat", (), ()),
+        (paths("images/cow", "images/dog", "masks/cow", "masks/dog"), "class", ("cow", "dog"), ()),
+        (paths("train/cow", "train_masks/cow", "test/cow"), "split/class", ("cow",), ("train", "test")),
+        # Parts of classes, unless they are counted from zero, as programs name classes
+        (paths("dog/1", "dog/2", "cow/1", "cow/2"), "class", ("cow", "dog"), ()),
+        (paths("dog/clip_01", "dog/clip_02", "cow/clip_01", "cow/clip_02"), "class", ("cow", "dog"), ()),
+        (paths("mnist/0", "mnist/1", "svhn/0", "svhn/1"), "domain/class", ("0", "1"), ()),
+        (paths("cam1/cow", "cam1/dog", "cam2/cow", "cam2/dog"), "domain/class", ("cow", "dog"), ()),
+        # An index of letters
+        (
+            paths("a/abbey", "a/alley", "b/bridge", "c/church/indoor"),
+            "*/class",
+            ("abbey", "alley", "bridge", "church"),
+            (),
+        ),
     ],
 )
 def test_usual_layouts(found, layout, classes, splits):
