@@ -168,7 +168,7 @@ def about_lost_classes(
         said.append(f"no usable image in {listed(failed)}: not among the classes")
     lost = _lost_folders(files, prefixes, labelling.layout)
     if lost:
-        shown = "; ".join(f"{folder} {_instead(others)}" for folder, others in list(lost.items())[:_NAMED])
+        shown = "; ".join(f"{folder}/ {_instead(others)}" for folder, others in list(lost.items())[:_NAMED])
         more = f"; and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
         folders = counted(len(lost), "class folder has", "class folders have")
         said.append(f"{folders} no images: {shown}{more}")

@@ -109,7 +109,7 @@ def above_classes(folders: Collection[str], layout: Layout) -> str:
     return max((start for start in starts[first] if said[start].folder is None), key=len, default="")
 
 
-def significant(folders: Iterable[str], empty: Iterable[str] = ()) -> dict[str, Parts]:
+def significant(folders: Iterable[str], empty: Collection[str] = ()) -> dict[str, Parts]:
     """The levels of each folder's path, of those with images and of ``empty`` ones, without those that say nothing.
 
     These are folders like ``images`` with no others beside, and a folder alone in one of the same name.
@@ -123,14 +123,17 @@ def significant(folders: Iterable[str], empty: Iterable[str] = ()) -> dict[str, 
     for parts in split_up.values():
         for depth, name in enumerate(parts):
             below[parts[:depth]].add(name)
-    containers = {parent: all(map(is_container, names)) for parent, names in below.items()}
+    named_so = {name for name in set().union(*below.values(), *map(_split_up, empty)) if is_container(name)}
+    containers = {parent: names <= named_so for parent, names in below.items()} if named_so else {}
     # A domain called photos is one below every split, though it lies alone in some.
-    telling = {name for parent, names in below.items() if not containers[parent] for name in names}
+    telling = {
+        name for parent, names in below.items() if named_so and not containers[parent] for name in names
+    }
 
     def says_something(parts: Parts, depth: int) -> bool:
         above, name = parts[:depth], parts[depth]
-        again = bool(above) and below.get(above) == {name} and above[-1].casefold() == name.casefold()
-        return not (again or (containers.get(above, is_container(name)) and name not in telling))
+        again = bool(above) and above[-1].casefold() == name.casefold() and below.get(above) == {name}
+        return not (again or (name in named_so and containers.get(above, True) and name not in telling))
 
     split_up |= {folder: _split_up(folder) for folder in empty}
     return {
@@ -150,6 +153,8 @@ def _split_level(tree: Mapping[Parts, int]) -> int | None:
         at = {parts: n for parts, n in tree.items() if len(parts) > level}
         names = {parts[level] for parts in at}
         splits = {name: split for name in names if (split := canonical_split(name))}
+        if not splits:
+            continue
         unknown = {name for name in names - splits.keys() if not is_outside_splits(name)}
         inside = sum(n for parts, n in at.items() if parts[level] in splits)
         others = sum(
@@ -158,7 +163,7 @@ def _split_level(tree: Mapping[Parts, int]) -> int | None:
             if parts
             and not (len(parts) > level and (parts[level] in splits or is_outside_splits(parts[level])))
         )
-        if not splits or inside < others:
+        if inside < others:
             continue
         if not unknown:
             found[level] = 2
