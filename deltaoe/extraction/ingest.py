@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _SHARD_ROWS = 8192
 _SHARD_SECONDS = 20.0
 _STAGE = "Encoding images"
+_MISSING = "check the paths: those of a list are relative to its folder, or else to the current one"
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,9 @@ def ingest(
         )
         raise DataError(
             f"none of the {len(files)} image files can be used ({examples})",
-            hint="check that they open in an image viewer; --retry-failed reads them again",
+            hint=_MISSING
+            if all(problem.startswith("no such file") for problem in states.problems.values())
+            else "check that they open in an image viewer; --retry-failed reads them again",
         )
     rows = np.flatnonzero(states.usable)
     return Ingested(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from deltaoe.images.detection import Place, folder_of, places
@@ -89,22 +89,34 @@ def layout_taken(paths: Sequence[str], layout: Layout) -> list[str]:
     ]
 
 
-def odd_classes(paths: Sequence[str], labelling: Labelling) -> list[str]:
+def odd_classes(paths: Sequence[str], labelling: Labelling, told: Collection[str] = ()) -> list[str]:
     """Warnings of images without a class, and of class names that are rather something else.
 
     Args:
         paths: of the images, as the layout reads them.
         labelling: of these images.
+        told: those of the paths whose lack of a class was said before.
     """
     said: list[str] = []
     odd = _odd_names(labelling.class_names)
     if odd:
         said.append(odd)
-    outside = [path for path, index in zip(paths, labelling.class_of.tolist(), strict=True) if index < 0]
+    outside = [
+        path
+        for path, index in zip(paths, labelling.class_of.tolist(), strict=True)
+        if index < 0 and path not in told
+    ]
     if outside and labelling.class_names:
-        where = "have no class in the list" if labelling.layout == TABLE else "lie outside the class folders"
+        if labelling.layout == TABLE:
+            images = counted(
+                len(outside), "image has no class in the list", "images have no class in the list"
+            )
+        else:
+            images = counted(
+                len(outside), "image lies outside the class folders", "images lie outside the class folders"
+            )
         named = ", ".join(outside[:_PATHS]) + (" …" if len(outside) > _PATHS else "")
-        said.append(f"{len(outside)} images {where}: stored, but they belong to no class ({named})")
+        said.append(f"{images}: stored without a class ({named})")
     return said
 
 

@@ -148,7 +148,7 @@ def significant(folders: Iterable[str], empty: Collection[str] = ()) -> dict[str
     def says_something(parts: Parts, depth: int) -> bool:
         above, name = parts[:depth], parts[depth]
         again = bool(above) and above[-1].casefold() == name.casefold() and below.get(above) == {name}
-        return not (again or (name in named_so and containers.get(above, True) and name not in telling))
+        return not (again or (containers.get(above, is_container(name)) and name not in telling))
 
     split_up |= {folder: _split_up(folder) for folder in empty}
     return {

@@ -54,7 +54,7 @@ def test_files_globs_and_several_folders(project: Path, run: Run) -> None:
     told = run("extract", "images/*/0[0-3].png", "images/**/[01]0.png", "--json", cwd=project)
     assert (told.json["images"], told.json["unchanged"], told.json["layout"]) == (20, 20, "class")
     assert set(told.json["images_per_class"].values()) == {5}
-    assert "4 files are named more than once; each counts once" in told.stderr
+    assert "4 files are named more than once, but counted once" in told.stderr
 
     folders = (
         "images/red_stripes",

@@ -162,6 +162,7 @@ def test_what_several_rows_say_of_a_file():
         "1 file is listed under several classes and counts for none: 2.jpg (hot dog, dog)",
         "no image is left of the classes hot dog",
     ]
+    assert files.ignored.contradicted == {"2.jpg"}
 
 
 def test_a_link_is_a_name_of_its_own():
