@@ -14,7 +14,14 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from deltaoe.errors import first_line, os_reason
-from deltaoe.images.high_depth import HighDepth, UnusualLayoutError, high_depth, tiff_samples, tiff_size
+from deltaoe.images.high_depth import (
+    HighDepth,
+    UnusualLayoutError,
+    check_channels,
+    high_depth,
+    tiff_samples,
+    tiff_size,
+)
 from deltaoe.images.kinds import AVIF, HEAD_BYTES, HEIC, recognise
 from deltaoe.images.repair import cannot_hold, mended
 from deltaoe.images.sample_range import AUTO, Range, find_range, fixed_range, to_8_bit
@@ -163,9 +170,12 @@ def _decoded(data: bytes, shown: Range | None) -> Decoded:
         _check_size(*tiff_size(data))
         found = tiff_samples(data)  # of kinds that Pillow does not know
         if found is None:
+            check_channels(data)
             raise
         return _from_samples(found, shown, None)
     _check_size(*image.size)
+    if image.format == "PNG" and data[12:16] == b"CgBI":
+        raise ImageError("a PNG in Apple's own form (CgBI): convert it to a usual PNG")
     if image.format == "EPS":  # Pillow would run Ghostscript on it
         raise ImageError("PostScript is a program, not a picture")
     if image.format == "TIFF" and (kind := _raw_kind(image)):
@@ -199,14 +209,15 @@ def _from_samples(found: HighDepth, shown: Range | None, image: Image.Image | No
     used = find_range(samples) if shown is None else shown
     notes = (used.note,) if used.note else ()
     whole = (used.low, used.high) == (0, 65535) and samples.white == 65535
-    if image is not None and whole and samples.values.ndim == 3:
+    most = 65535.0 if found.alpha is None else float(np.nan_to_num(found.alpha).max(initial=0))
+    if image is not None and whole and samples.values.ndim == 3 and most > 255:
         image.load()  # the high bytes, which Pillow keeps
         return Decoded(_to_rgb(_upright(image)), notes)
     levels = to_8_bit(samples.values, used)
     picture = Image.fromarray(255 - levels if found.inverted else levels).convert("RGB")
     if found.alpha is not None:
-        most = float(np.nan_to_num(found.alpha).max(initial=0))
-        opaque = next((one for one in (1.0, used.high, float(samples.white)) if most <= one), most)
+        usual = (1.0, 255.0, used.high, float(samples.white))  # GDAL writes 255 in files of any depth
+        opaque = next((one for one in usual if most <= one), most)
         picture.putalpha(Image.fromarray(to_8_bit(found.alpha, Range(0.0, opaque))))
     orientation = found.orientation
     if orientation is None and image is not None:

@@ -23,6 +23,7 @@ from deltaoe.images.sample_range import Samples, Values
 
 _ORIENTATION = 274
 _PLAIN_COMPRESSIONS = frozenset({1, 5, 8, 32773, 32946, 34925, 50000})  # of bytes, whatever they mean
+_DIFFERENCED = _PLAIN_COMPRESSIONS - {1, 32773}  # which heed a predictor
 _KINDS = {1: "u", 2: "i", 3: "f", 4: "u"}  # SampleFormat
 _DECLARED_DEPTHS = frozenset({8, 9, 10, 11, 12, 13, 14, 15, 16, 24, 31, 32})
 
@@ -145,6 +146,13 @@ def tiff_size(data: bytes) -> tuple[int, int]:
     return int(tags.get(256) or 0), int(tags.get(257) or 0)
 
 
+def check_channels(data: bytes) -> None:
+    """Raise UnusualLayoutError if a TIFF has more channels than any picture, as of a satellite."""
+    count = int(_tags(data).get(277, 1))
+    if count > 5:
+        raise UnusualLayoutError(f"{count} channels: neither grey nor RGB")
+
+
 def tiff_samples(data: bytes) -> HighDepth | None:
     """The samples of a TIFF's first picture; None if they have eight bits, or are in no layout that is read here.
 
@@ -231,6 +239,7 @@ def _tiff_array(
     offsets, sizes = (_all(tags[number]) for number in ((324, 325) if tiled else (273, 279)))
     planes = count if tags.get(284, 1) == 2 else 1
     channels = count // planes
+    predictor = int(tags.get(317, 1)) if tags.get(259, 1) in _DIFFERENCED else 1
     parts = len(offsets) // planes
     across = -(-width // part_width)
     found = []
@@ -241,9 +250,9 @@ def _tiff_array(
         rows = _as_bytes(data, tags, shape, tiled, offsets[part], sizes[part])
         pieces = rows.reshape(height, across, row_bytes)
         found.append(
-            _undifferenced(pieces, dtype, channels, int(tags.get(317, 1))).reshape(
-                height, across * part_width, channels
-            )[:, :width]
+            _undifferenced(pieces, dtype, channels, predictor).reshape(height, across * part_width, channels)[
+                :, :width
+            ]
         )
     return found[0] if planes == 1 else np.concatenate(found, axis=2)
 
@@ -296,5 +305,9 @@ def _undifferenced(pieces: NDArray[np.uint8], dtype: np.dtype[Any], channels: in
         planes = np.cumsum(steps, axis=2, dtype=np.uint8).reshape(height, across, dtype.itemsize, -1)
         bytes_first = np.ascontiguousarray(planes.swapaxes(2, 3))
         return bytes_first.view(dtype.newbyteorder(">")).astype(dtype.newbyteorder("=")).reshape(shape)
-    values = np.ascontiguousarray(pieces).view(dtype).reshape(shape).astype(dtype.newbyteorder("="))
-    return np.cumsum(values, axis=2, dtype=values.dtype) if predictor == 2 else values
+    whole = dtype.newbyteorder("=")
+    values = np.ascontiguousarray(pieces).view(dtype).reshape(shape).astype(whole)
+    if predictor != 2:
+        return values
+    numbers = np.dtype(f"u{dtype.itemsize}")  # differences of the bits, also of floating-point numbers
+    return np.cumsum(values.view(numbers), axis=2, dtype=numbers).view(whole)

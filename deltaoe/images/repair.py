@@ -48,6 +48,9 @@ def mended(data: bytes, decode: Decode) -> tuple[Image.Image, str] | None:
             return None
         return _without_end(data, b"", _noise(_SLACK), b"\xff\xd9", decode)
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        right = _webp_of_its_size(data)
+        if right is not None:
+            return decode(right), "its header gives another size than it has"
         missing = int.from_bytes(data[4:8], "little") + 8 - len(data)
         if not 0 < missing <= len(data) // 16 + 16:
             return None
@@ -119,6 +122,19 @@ def _noise(count: int) -> bytes:
     return bytes(random.Random(0).choices(range(1, 255), k=count))  # noqa: S311 - nothing secret
 
 
+def _webp_of_its_size(data: bytes) -> bytes | None:
+    """A still WebP up to the end of its pixels, and with that as its size; None if they are not all there."""
+    at = 12
+    while at + 8 <= len(data):
+        kind, end = data[at : at + 4], at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+        if kind in (b"VP8 ", b"VP8L"):
+            size = struct.pack("<I", end + end % 2 - 8)
+            whole = end <= len(data) and size != data[4:8]
+            return data[:4] + size + data[8:end] + bytes(end % 2) if whole else None
+        at = end + end % 2
+    return None
+
+
 # JPEG
 
 
@@ -172,6 +188,8 @@ def _mended_png(data: bytes) -> tuple[bytes, str] | None:
         elif kind == b"IEND":
             ended = True
             break
+        elif kind == b"tRNS" and len(body) < {0: 2, 2: 6}.get(head[9] if head else 3, 1):
+            continue
         elif kind in _PNG_KEPT and right and len(body) <= _PNG_KEPT_BYTES:
             kept += _chunk(kind, body)
         elif kind[:1].isupper():  # critical, and damaged or unknown
@@ -184,14 +202,14 @@ def _mended_png(data: bytes) -> tuple[bytes, str] | None:
         return None
     sizes = [(1 + -(-w * bits // 8)) * h for w, h in _passes(width, height, interlaced)]
     expected = sum(sizes)
-    unpacker, packed = zlib.decompressobj(), b"".join(pixels)
+    packed = b"".join(pixels)
     if expected > 1040 * len(packed) + 1024:  # more than deflate can hold
         return None
-    try:
-        raw = unpacker.decompress(packed, expected + 1)
-    except zlib.error:
+    unpacked = _unpacked(packed, expected + 1, checked)
+    if unpacked is None:
         return None
-    if not checked and not unpacker.eof:  # neither of two checksums says that these are the pixels
+    raw, right = unpacked
+    if not checked and not right:  # neither of two checksums says that these are the pixels
         return None
     if len(raw) >= expected:
         note = "damaged or very long metadata was left out" if ended else _END_MISSING
@@ -204,6 +222,21 @@ def _mended_png(data: bytes) -> tuple[bytes, str] | None:
     head = struct.pack(">II", width, height) + head[8:]
     body = _chunk(b"IDAT", zlib.compress(raw[:expected], 1))
     return _PNG + _chunk(b"IHDR", head) + kept + body + _chunk(b"IEND", b""), note
+
+
+def _unpacked(packed: bytes, most: int, checked: bool) -> tuple[bytes, bool] | None:
+    """At most so many bytes of zlib's stream, and whether it has ended with the right checksum; None if it is broken.
+
+    A wrong checksum does not count where the chunks' own are right, as ``checked`` says.
+    """
+    unpacker = zlib.decompressobj()
+    try:
+        return unpacker.decompress(packed, most), unpacker.eof
+    except zlib.error:
+        try:
+            return (zlib.decompressobj(-15).decompress(packed[2:], most), False) if checked else None
+        except zlib.error:
+            return None
 
 
 def _passes(width: int, height: int, interlaced: int) -> list[tuple[int, int]]:

@@ -65,6 +65,34 @@ def test_what_pixels_depend_on_must_be_whole(kind):
         decode_noted(bytes(damaged))
 
 
+def test_a_wrong_checksum_of_all_pixels_where_that_of_the_chunk_is_right():
+    packed = zlib.compress(b"".join(b"\0" + row.tobytes() for row in PIXELS))[:-4] + bytes(4)
+    data = PNG[:33] + png_chunk(b"IDAT", packed) + png_chunk(b"IEND", b"")
+    assert (np.asarray(decode_noted(data).image) == PIXELS).all()
+
+
+def test_a_transparent_colour_that_is_none():
+    image, notes = decode_noted(with_png_chunk(PNG, b"tRNS", b"\0"))
+    assert (np.asarray(image) == PIXELS).all()
+    assert notes == ("damaged or very long metadata was left out",)
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+@pytest.mark.parametrize("size", [0, -12, 100, 1 << 20])
+def test_a_webp_with_another_size_in_its_header(lossless, size):
+    data = file_of(PICTURE, "WEBP", lossless=lossless)
+    wrong = data[:4] + struct.pack("<I", max(0, len(data) - 8 + size) if size else 0) + data[8:]
+    image, notes = decode_noted(wrong)
+    assert (np.asarray(image) == pixels(data)).all()
+    assert notes == ("its header gives another size than it has",)
+
+
+def test_a_png_of_apple_is_named():
+    data = PNG[:8] + png_chunk(b"CgBI", bytes(4)) + PNG[8:]
+    with pytest.raises(ImageError, match="CgBI"):
+        decode_noted(data)
+
+
 def test_pixels_whose_own_checksum_is_right():
     """zlib vouches for the data where only the chunk's checksum is wrong."""
     at = PNG.index(b"IEND") - 8

@@ -293,6 +293,30 @@ def test_channels_that_are_no_colours(channels):
             decode_noted(data)
 
 
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
+@pytest.mark.parametrize("predictor", [1, 2, 3])
+@pytest.mark.parametrize("scale", [1.0, 800.0])
+def test_floating_point_as_libtiff_packs_it(compression, predictor, scale):
+    wanted = picture(15)
+    out = io.BytesIO()
+    options = {"compression": compression, "tiffinfo": {317: predictor}}
+    Image.fromarray((wanted / 255 * scale).astype(np.float32)).save(out, "TIFF", **options)
+    assert error(out.getvalue(), wanted, "0..1" if scale == 1 else "0..800") <= 1
+
+
+def test_many_channels_of_eight_bits_are_named():
+    data = tiff(np.zeros((4, 4, 13), np.uint8), extra={262: 1, 338: 0})
+    with pytest.raises(ImageError, match="13 channels: neither grey nor RGB"):
+        decode_noted(data)
+
+
+@pytest.mark.parametrize("most", [255, 65535])
+def test_opacity_in_any_unit(most):
+    samples = np.full((4, 4, 4), most, np.uint16)
+    samples[..., :3] = np.array([0, 21845, 43690, 65535])[:, None]
+    assert shown(tiff(samples))[0, :, 0].tolist() == [0, 85, 170, 255]
+
+
 def test_transparency_of_fewer_bits():
     samples = np.full((4, 4, 4), 4095)
     samples[..., 1:3] = 0
