@@ -178,7 +178,7 @@ def test_recheck_reads_every_file_and_loads_no_model(images, workspace, reads):
     result = run(images, workspace, recheck=True, said=said)
     assert sorted(reads) == sorted(f"{p.parent.name}/{p.name}" for p in images.rglob("*.png"))
     assert (result.encoded, result.reused, len(result.rows)) == (0, 0, 20)
-    assert "21 files" in said[0] and "--recheck" in said[0]
+    assert "21 known files" in said[0] and "--recheck" in said[0]
 
 
 def forget_change_times(images: Path, workspace: Workspace) -> FeatureStore:
