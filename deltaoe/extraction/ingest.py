@@ -24,6 +24,7 @@ from deltaoe.extraction.review import Review, review
 from deltaoe.images.inputs import FileList
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import usable_cpus
+from deltaoe.short_repr import counted
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.feature_writer import StoreWriter
 from deltaoe.store.store_index import FileRecord
@@ -173,8 +174,8 @@ def _keep_observations(
             for i, record in records.items():
                 writer.add(keys[i], record)
     except StoreError as cause:
-        said = f"that {len(records):,} files hold what is on record cannot be noted, they are read again next time"
-        on(Event(_STAGE, message=f"{said}: {cause}"))
+        said = f"the new times of {counted(len(records), 'file')} cannot be recorded: the next run reads them again"
+        on(Event(_STAGE, message=f"{said} ({cause})"))
 
 
 class EncodingRun:
@@ -245,7 +246,7 @@ class EncodingRun:
                 notify(f"stopping: {done}, the last of them are being stored")
                 raise
         if self._changing:
-            notify(f"{self._changing} files changed while they were read: the next run reads them again")
+            notify(f"{counted(self._changing, 'file')} changed while being read; the next run reads again")
 
     def _missing_views(self, digest: bytes) -> tuple[int, ...]:
         """Indices of a content's views that are neither in the store nor in the batch."""

@@ -109,7 +109,7 @@ def test_lists(project: Path, run: Run, fails: Fails) -> None:
     assert (tuned["data"], tuned["classes"]) == ("data:t", ["cat; tabby", "hund"])
     assert (tuned["shots"], tuned["calibration_images"]) == (2, 3)
 
-    (project / "lists" / "bad.csv").write_text("name,class\nx.png,cat\n")
+    (project / "lists" / "bad.csv").write_text("name,class\nx,cat\n")
     says = ("lists/bad.csv, line 1: there is no column of paths (only: name, class)",)
     fails("extract", "lists/bad.csv", cwd=project, says=says)
     (project / "lists" / "gone.txt").write_text("gone.png\nalso-gone.png\n")
