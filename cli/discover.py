@@ -320,7 +320,7 @@ def _known_folder(place: Workspace) -> str:
 
 def _above_classes(place: Workspace) -> str:
     """The folder of a domain or split that class folders of the last data set lie in; empty if they lie in its own."""
-    from deltaoe.images.detection import above_classes, folder_of
+    from deltaoe.images.layout_detection import above_classes, folder_of
 
     data = place.dataset()
     return "" if data is None else above_classes(set(map(folder_of, data.paths)), data.layout)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deltaoe.discovery.discover import Discovery
-from deltaoe.images.cells import path_cell, text_cell
+from deltaoe.images.csv_cells import path_cell, text_cell
 from deltaoe.store.atomic import replacing
 
 COLUMNS = (
@@ -90,7 +90,7 @@ def write_csv(found: Discovery, path: Path) -> None:
     """Write :func:`records` as CSV, atomically; its paths lead from the file's folder.
 
     It is a list of images with classes, which ``deltaoe extract`` reads. Names and paths are written by
-    :mod:`deltaoe.images.cells`, so that no spreadsheet takes them for a formula.
+    :mod:`deltaoe.images.csv_cells`, so that no spreadsheet takes them for a formula.
 
     Raises:
         StoreError: the file cannot be written.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from deltaoe.errors import DataError
-from deltaoe.images.cells import text_cell
+from deltaoe.images.csv_cells import text_cell
 from deltaoe.images.imagenet import imagenet_folders, synset_names
 from deltaoe.images.inputs import find_files
 from deltaoe.images.labels import tidy

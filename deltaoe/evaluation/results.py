@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deltaoe.data_frame import categorical, data_frame
-from deltaoe.images.cells import text_cell
+from deltaoe.images.csv_cells import text_cell
 from deltaoe.short_repr import counted, listed, number_of_notes, short_repr
 from deltaoe.store.atomic import replacing
 

@@ -24,7 +24,6 @@ from deltaoe.extraction.options import ExtractOptions
 from deltaoe.extraction.picture_notes import picture_notes
 from deltaoe.images.class_names import in_words, relabelled, unreadable_names
 from deltaoe.images.classes_file import ClassesFile
-from deltaoe.images.detection import detect_layout
 from deltaoe.images.inputs import FileList, Ignored, find_files
 from deltaoe.images.labels import (
     Labelling,
@@ -33,6 +32,7 @@ from deltaoe.images.labels import (
     label_table,
 )
 from deltaoe.images.layout import TABLE, Layout, levels_of
+from deltaoe.images.layout_detection import detect_layout
 from deltaoe.images.lists import Wanted
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.short_repr import counted, number_of_notes, short_repr

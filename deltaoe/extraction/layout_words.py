@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from deltaoe.images.detection import Place, folder_of, places
 from deltaoe.images.first_bytes import is_image_by_content
 from deltaoe.images.folder_names import Kind, is_beside, is_container, kind_of
 from deltaoe.images.labels import Labelling
 from deltaoe.images.layout import ANY, FLAT, TABLE, Layout, levels_of
+from deltaoe.images.layout_detection import Place, folder_of, places
 from deltaoe.images.passed_over import Others
 from deltaoe.images.walk import FileList
 from deltaoe.short_repr import counted, listed

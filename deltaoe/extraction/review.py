@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.extraction.file_states import FileStates
-from deltaoe.images.plain import is_plain
+from deltaoe.images.shown_alike import is_plain
 from deltaoe.images.walk import FileList
 
 

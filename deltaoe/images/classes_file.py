@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deltaoe.errors import ConfigError
+from deltaoe.images.column_titles import CLASSES, FOLDERS, NAMES, SURE_FOLDERS, title_word
 from deltaoe.images.listed_files import normal
 from deltaoe.images.tables import BLANK, SEPARATORS, Table, is_regular, tables_of, width
 from deltaoe.images.text_files import read_text, refuse_other_formats
-from deltaoe.images.titles import CLASSES, FOLDERS, NAMES, SURE_FOLDERS, title_word
 
 _SHOWN = 3
 

@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from deltaoe.errors import ConfigError, DataError
-from deltaoe.images.splits import Split, canonical_split
-from deltaoe.images.tables import Column, Table, body, described
-from deltaoe.images.titles import (
+from deltaoe.images.column_titles import (
     CLASS_NUMBERS,
     CLASSES,
     DOMAINS,
@@ -22,6 +20,8 @@ from deltaoe.images.titles import (
     YES,
     title_word,
 )
+from deltaoe.images.splits import Split, canonical_split
+from deltaoe.images.tables import Column, Table, body, described
 
 NO_LABELS = "none"  # the word of --label-column for: take the folders
 

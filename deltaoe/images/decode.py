@@ -22,8 +22,8 @@ from deltaoe.images.high_depth import (
     tiff_samples,
     tiff_size,
 )
-from deltaoe.images.kinds import AVIF, HEAD_BYTES, HEIC, recognise
-from deltaoe.images.repair import cannot_hold, mended
+from deltaoe.images.mended_files import cannot_hold, mended
+from deltaoe.images.other_kinds import AVIF, HEAD_BYTES, HEIC, recognise
 from deltaoe.images.sample_range import AUTO, Range, find_range, fixed_range, to_8_bit
 
 MAX_MEGAPIXELS = 178  # where Pillow itself begins to call a file a decompression bomb
@@ -109,8 +109,8 @@ def decode_noted(data: bytes, sample_range: str = AUTO) -> Decoded:
 
     EXIF orientation is applied; samples of more than eight bits are shown in a range that is found per file or given;
     transparency is laid on white; palettes go through RGBA; CMYK and others are converted by Pillow; an animation is
-    its first frame. A file with damaged metadata or without its last bytes is read as :mod:`deltaoe.images.repair`
-    says.
+    its first frame. A file with damaged metadata or without its last bytes is read as
+    :mod:`deltaoe.images.mended_files` says.
 
     Args:
         data: the file's bytes.

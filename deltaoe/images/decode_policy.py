@@ -1,6 +1,6 @@
 """The number of the rule by which the bytes of an image file become pixels, apart from what applies it."""
 
-# Whoever changes the pixels of any file must change this number, and let ``deltaoe.images.plain`` tell the files
+# Whoever changes the pixels of any file must change this number, and let ``deltaoe.images.shown_alike`` tell the files
 # whose pixels stay: the others are encoded anew when they are extracted the next time.
 DECODE_POLICY = 2
 

@@ -15,10 +15,10 @@ from typing import BinaryIO
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.files import read_small_file
 from deltaoe.images.glob_pattern import Pattern, is_pattern
-from deltaoe.images.kinds import check_is_image
 from deltaoe.images.labels import tidy
 from deltaoe.images.listed_files import ListedFiles
 from deltaoe.images.lists import LIST_SUFFIXES, Listed, Wanted, read_list
+from deltaoe.images.other_kinds import check_is_image
 from deltaoe.images.passed_over import Ignored
 from deltaoe.images.repeated_rows import RepeatedRows
 from deltaoe.images.text_files import is_other_format, refuse_other_formats

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deltaoe.errors import ConfigError
+from deltaoe.images.column_titles import CLASSES, FOLDERS, NAMES, NUMBERS, PATHS, title_word
 from deltaoe.images.tables import BLANK, SEPARATORS, Table, is_regular, tables_of, width
 from deltaoe.images.text_files import is_other_format, read_text, refuse_other_formats
-from deltaoe.images.titles import CLASSES, FOLDERS, NAMES, NUMBERS, PATHS, title_word
 
 _TABLES = frozenset({".csv", ".tsv", ".tab", ".psv"})
 _NAME_FILES = frozenset({"", ".txt", ".lst", ".names", *_TABLES})

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.images.classes_file import ClassesFile, applied
-from deltaoe.images.detection import detect_layout, folder_of, places
 from deltaoe.images.label_files import read_label_names
 from deltaoe.images.layout import Layout
+from deltaoe.images.layout_detection import detect_layout, folder_of, places
 from deltaoe.images.splits import SPLITS
 
 Key = TypeVar("Key", bound=Hashable)
@@ -57,7 +57,7 @@ def label_paths(
 
     Args:
         paths: n paths relative to the data set's folder, with ``/``.
-        layout: any but ``table``; None to recognise it with :func:`~deltaoe.images.detection.detect_layout`.
+        layout: any but ``table``; None to recognise it with :func:`~deltaoe.images.layout_detection.detect_layout`.
         renames: a file that names class folders, or class folder → class name; any other folder's name is its own.
             Names are written as :func:`tidy` does. Two folders with one name are one class.
 

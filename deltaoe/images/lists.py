@@ -10,11 +10,11 @@ from typing import Literal
 
 from deltaoe.errors import DataError
 from deltaoe.images.class_cells import settled
+from deltaoe.images.column_titles import CLASS_NUMBERS, CLASSES, NAMES, PATHS, known_titles, title_word
 from deltaoe.images.columns import Roles, is_header, roles_of
 from deltaoe.images.splits import canonical_split
 from deltaoe.images.tables import SEPARATORS, Table, body, interned, is_regular, tables_of, width
 from deltaoe.images.text_files import decoded, refuse_other_formats
-from deltaoe.images.titles import CLASS_NUMBERS, CLASSES, NAMES, PATHS, known_titles, title_word
 from deltaoe.images.walk import SUFFIXES, is_image
 
 # The user's separator first; spreadsheets in half of Europe write ";" into a .csv.

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deltaoe.errors import DataError, DeltaoeError
-from deltaoe.images.cells import cell_text
-from deltaoe.images.titles import PATHS, title_word
+from deltaoe.images.column_titles import PATHS, title_word
+from deltaoe.images.csv_cells import cell_text
 from deltaoe.images.walk import is_image
 
 BLANK = " "  # the separator of a table whose first cell has no blanks: n01440764 tench, Tinca tinca

@@ -17,9 +17,9 @@ from deltaoe.images.label_files import read_label_names
 from deltaoe.images.labels import read_labels
 from deltaoe.interchange.reading import read_text_features
 from deltaoe.progress import OnEvent, silent
-from deltaoe.scoring.alone import UNREAD, check_no_prompts_asked, images_alone
 from deltaoe.scoring.background import Candidate, ranked_candidates
 from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.images_alone import UNREAD, check_no_prompts_asked, images_alone
 from deltaoe.scoring.options import (
     LISTED_BACKGROUND,
     NONE,

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.data_frame import categorical, data_frame, texts
-from deltaoe.images.cells import path_cell, text_cell
+from deltaoe.images.csv_cells import path_cell, text_cell
 from deltaoe.store.atomic import replacing
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ class ScoreTable:
     def write_csv(self, path: Path) -> None:
         """Write the columns as CSV, atomically; file names that are not UTF-8 keep their bytes.
 
-        Names and paths are written by :mod:`deltaoe.images.cells`, so that no spreadsheet takes them for a formula.
+        Names and paths are written by :mod:`deltaoe.images.csv_cells`, so that no spreadsheet takes them for a formula.
 
         Raises:
             StoreError: the file cannot be written.

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from deltaoe.errors import StoreError
 from deltaoe.images.class_names import has_ids, in_words
-from deltaoe.images.detection import detect_layout
 from deltaoe.images.labels import label_paths
 from deltaoe.images.layout import TABLE, levels_of
+from deltaoe.images.layout_detection import detect_layout
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
 

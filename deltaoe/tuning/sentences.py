@@ -12,19 +12,21 @@ from deltaoe.tuning.plan import NEEDED, USUAL_SHOTS, Plan, best_plan, plan
 
 _NOT_COMPARED = (
     "Accuracy on new images is not known: there are too few images to set some aside for validation. "
-    "Fewer --shots leave more; deltaoe evaluate measures it on other images."
+    "{}deltaoe evaluate measures it on other images."
 )
+_FEWER = "Fewer --shots leave more; "
 # AUROC among the measurements → the unknown images that it is against.
 _UNKNOWNS = {"near": "held-out classes", "far": "shuffled features"}
 Interval = Sequence[float]  # (value, low, high)
 
 
-def outcome(comparison: Mapping[str, Any], calibration: int) -> list[str]:
+def outcome(comparison: Mapping[str, Any], calibration: int, *, apart: bool = False) -> list[str]:
     """Sentences about a detector: how good it is, what tuning brought, and what its calibration allows.
 
     Args:
         comparison: the fact :data:`~deltaoe.scoring.detector_fields.COMPARISON` of the detector; empty if it has none.
         calibration: number of calibration images.
+        apart: whether these come from a split that no shots come from, so that fewer shots do not leave more.
 
     Example:
         >>> facts = {"images": 192, "tuned": {"accuracy": 0.9, "near": None, "far": None}}
@@ -34,7 +36,7 @@ def outcome(comparison: Mapping[str, Any], calibration: int) -> list[str]:
         480 images calibrate: the smallest usable α, the accepted share of false alarms, is 0.0021.
     """
     if not comparison:
-        return [_NOT_COMPARED, _calibration(calibration)]
+        return [_NOT_COMPARED.format("" if apart else _FEWER), _calibration(calibration)]
     tuned, plain = comparison["tuned"], comparison.get("zero_shot")
     accuracy: Interval | None = comparison.get("accuracy_difference")
     auroc: Interval | None = comparison.get("auroc_difference")

@@ -75,7 +75,10 @@ class TuneResult:
 
     def outcome(self) -> list[str]:
         """Sentences: accuracy on validation images, what tuning brought, and what the calibration allows."""
-        return outcome(self.detector.facts.get(COMPARISON, {}), len(self.detector.calibration))
+        splits = [set(self.data.split_of[rows]) for rows in (self.drawn.split.shots, self.drawn.calibration)]
+        apart = bool(self.data.split_names) and splits[0].isdisjoint(splits[1])
+        comparison = self.detector.facts.get(COMPARISON, {})
+        return outcome(comparison, len(self.detector.calibration), apart=apart)
 
 
 def tune_workspace(

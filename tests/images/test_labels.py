@@ -8,12 +8,12 @@ import pytest
 
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.images.classes_file import ClassesFile
-from deltaoe.images.detection import detect_layout
 from deltaoe.images.labels import (
     label_paths,
     require_classes,
     tidy,
 )
+from deltaoe.images.layout_detection import detect_layout
 from deltaoe.scoring.options import check_template
 
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deltaoe.errors import ConfigError
-from deltaoe.images.detection import above_classes, detect_layout, places
 from deltaoe.images.folder_names import kind_of
 from deltaoe.images.labels import Labelling, label_paths
 from deltaoe.images.layout import check_layout
+from deltaoe.images.layout_detection import above_classes, detect_layout, places
 from deltaoe.images.splits import canonical_split, is_outside_splits
 
 

@@ -14,7 +14,7 @@ from encoded import file_of, noise, png_chunk, png_header, with_png_chunk, write
 from PIL import Image, ImageFile, PngImagePlugin
 
 from deltaoe.images.decode import ImageError, MissingSupportError, decode_noted
-from deltaoe.images.repair import MOST_ROWS
+from deltaoe.images.mended_files import MOST_ROWS
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
 

@@ -21,6 +21,7 @@ def comparison(accuracy=(0.04, 0.01, 0.07), auroc=(0.02, -0.01, 0.05), near=0.9,
 
 
 def test_what_tuning_has_brought():
+    assert "Fewer --shots" in outcome({}, 20)[0] and "Fewer" not in outcome({}, 20, apart=True)[0]
     assert outcome(comparison(), 480) == [
         "93.0 % of 192 validation images, which nothing was learned from, are classified right, 89.0 % with zero-shot "
         "prompts: tuning has raised it by 4.0 points (95 % interval +1.0 to +7.0).",

@@ -32,7 +32,7 @@ function writeShown() {
 const say = (text) => { byId(lightbox.open ? "big-done" : "done").textContent = text; };
 
 // ./-name is the same file as -name, and neither an option of a program nor a formula of a spreadsheet.
-const formula = /^'*[-=+@\t\r\n＝＋－＠]/;  // as deltaoe/images/cells.py
+const formula = /^'*[-=+@\t\r\n＝＋－＠]/;  // as deltaoe/images/csv_cells.py
 const asArgument = (path) => (formula.test(path) ? `./${path}` : path);
 
 // The bytes of a text; file names keep those that are not UTF-8, which Python holds as half characters.

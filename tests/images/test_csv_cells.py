@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deltaoe.images.cells import cell_text, path_cell, text_cell
+from deltaoe.images.csv_cells import cell_text, path_cell, text_cell
 
 RUN = "=+-@\t\r\n＝＋－＠"  # what OWASP lists as the start of a formula
 TEXTS = st.text(st.characters(), max_size=6) | st.text("'=+-@\t\r\nab＝＠", max_size=6)
