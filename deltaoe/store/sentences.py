@@ -88,7 +88,7 @@ def replaced_current(before: DataSet | None, data: DataSet, workspace: Workspace
     if before is None or not data.labelled or workspace.listing(before) == workspace.listing(data):
         return []
     new, old = short_title(data), short_title(before)
-    if new == old:
+    if new == old and data.model != before.model:
         new, old = f"{new} by {data.model}", f"{old} by {before.model}"
     ranges = _spaces(workspace)
     if new == old and {data.space_id, before.space_id} <= ranges.keys():

@@ -48,6 +48,9 @@ def test_a_range_is_a_feature_space(fresh: Path, run: Run, fails: Fails) -> None
     fixed = run("extract", "images", "--sample-range", "bits:14", "--json", cwd=fresh).json
     assert fixed["feature_space"] != found["feature_space"] and fixed["encoded"] == fixed["images"]
     assert not any("range" in note for note in fixed["notes"] if "images:" in note)
+    (now,) = [note for note in fixed["notes"] if "to go back" in note]
+    assert "use images with --sample-range 0..16383 from now on, not images with --sample-range auto" in now
+    assert now.endswith("--sample-range auto")
     # Remembered, said as LOW..HIGH or not at all; and there is a way back, for which nothing is encoded.
     for options in ((), ("--sample-range", "0..16383")):
         same = run("extract", "images", *options, "--json", cwd=fresh).json
