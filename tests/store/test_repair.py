@@ -170,8 +170,16 @@ def test_rows_without_checksums_cannot_be_proven(tmp_path):
         del file["features/vector_sum"], file["features/key_sum"]
     done = verify(place, repair=True)
     assert any("none of its 200 features can be proven whole" in note for note in done.notes)
-    assert any("import them again" in note for note in done.notes)
+    assert any("were imported, and cannot be made anew here" in note for note in done.notes)
     assert len(place.store(MADE_ELSEWHERE)) == 3
+
+
+def test_of_an_empty_shard_nobody_knows_whether_it_was_imported(tmp_path):
+    place, shard, _ = filled(tmp_path)
+    shard.write_bytes(b"")
+    notes = verify(place, repair=True).notes
+    assert any("if features in it were imported, import them again" in note for note in notes)
+    assert not any("cannot be made anew here" in note for note in notes)
 
 
 def test_what_was_replaced_meanwhile_is_left_alone(tmp_path, monkeypatch):
