@@ -125,7 +125,9 @@ def ingest(
         )
         raise DataError(
             f"none of the {len(files)} image files can be used ({examples})",
-            hint="check that they open in an image viewer; --retry-failed reads them again",
+            hint="paths in a list are relative to its folder"
+            if all(reason.startswith("no such file") for reason in states.problems.values())
+            else "check that they open in an image viewer; --retry-failed reads them again",
         )
     rows = np.flatnonzero(states.usable)
     return Ingested(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from deltaoe.images.detection import Place, folder_of, places
+from deltaoe.images.detection import Place, beside_images, folder_of, places
 from deltaoe.images.first_bytes import is_image_by_content
 from deltaoe.images.folder_names import Kind, is_beside, is_container, kind_of
 from deltaoe.images.labels import Labelling
@@ -101,6 +101,15 @@ def odd_classes(paths: Sequence[str], labelling: Labelling) -> list[str]:
     if odd:
         said.append(odd)
     outside = [path for path, index in zip(paths, labelling.class_of.tolist(), strict=True) if index < 0]
+    if outside and labelling.class_names and labelling.layout != TABLE:
+        beside = beside_images(set(map(folder_of, paths)))
+        drawn = [path for path in outside if folder_of(path) in beside]
+        outside = [path for path in outside if folder_of(path) not in beside]
+        if drawn:
+            said.append(
+                f"{counted(len(drawn), 'image')} in folders of annotations beside those of images: stored, but of no "
+                f"class ({', '.join(drawn[:_PATHS])}{' …' if len(drawn) > _PATHS else ''})"
+            )
     if outside and labelling.class_names:
         where = "have no class in the list" if labelling.layout == TABLE else "lie outside the class folders"
         named = ", ".join(outside[:_PATHS]) + (" …" if len(outside) > _PATHS else "")

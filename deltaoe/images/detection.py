@@ -55,7 +55,7 @@ def detect_layout(paths: Iterable[str]) -> Layout:
     """
     folders = Counter(map(folder_of, paths))
     plain = significant(folders)
-    beside = _beside_images(folders)
+    beside = beside_images(folders)
     tree: Counter[Parts] = Counter()
     for folder, images in folders.items():
         if folder not in beside:
@@ -89,7 +89,7 @@ def places(folders: Collection[str], layout: Layout, empty: Collection[str] = ()
     """
     level = {name: i for i, name in enumerate(levels_of(layout)) if name != ANY}
     parts = significant(folders, empty)
-    beside = _beside_images(folders)
+    beside = beside_images(folders)
     deepest = level.get("class", level.get("split", -1))
     splits_above = "split" in level and level["split"] < level.get("class", 0)
     if not any(len(parts[folder]) > deepest for folder in folders if folder not in beside):
@@ -162,7 +162,7 @@ def _are_containers(names: Collection[str]) -> bool:
     return any(map(is_container, names)) and all(is_container(name) or is_beside(name) for name in names)
 
 
-def _beside_images(folders: Iterable[str]) -> set[str]:
+def beside_images(folders: Iterable[str]) -> set[str]:
     """Folders that are, or lie in, one of annotations beside one of images: ``masks`` beside ``images``."""
     split_up = {folder: _split_up(folder) for folder in folders}
     below: dict[Parts, set[str]] = defaultdict(set)
