@@ -61,7 +61,7 @@ def folder_split(name: str) -> Split | None:
 def splits_among(names: Collection[str]) -> dict[str, Split]:
     """Those of some folders beside each other that are splits: by their names, or by names that differ in the split.
 
-    If some are, and all speak of splits, all are.
+    If one is by its name, and all speak of splits, all are.
 
     Example:
         >>> splits_among(["cars_train", "cars_test", "test tube", "model train"])
@@ -79,7 +79,7 @@ def splits_among(names: Collection[str]) -> dict[str, Split]:
         if len(set(group.values())) > 1:
             found |= group
     every = {name: split for name in names if (split := folder_split(name))}
-    return every if found and len(every) == len(names) else found
+    return every if any(map(canonical_split, names)) and len(every) == len(names) else found
 
 
 def is_annotation_of_split(name: str) -> bool:
