@@ -120,7 +120,7 @@ def check_thumbnails(folder: Path | None, *, report: bool) -> None:
     if folder is not None and not report:
         raise ConfigError("--thumbnails says nothing without a report", hint="add --report html")
     if folder is not None and not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder", hint="name the folder of the images with --thumbnails")
+        raise ConfigError(f"{folder} is not a folder", hint="name the folder of the images with --thumbnails")
 
 
 def say_thumbnails(folder: Path | None, result: ScoreResult, screen: Screen) -> None:

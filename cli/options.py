@@ -39,7 +39,7 @@ class Decided(StrEnum):
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any file failed.")]
 Failed = Annotated[
-    bool, typer.Option("--failed", help="List every file that could not be used, not the first ten.")
+    bool, typer.Option("--failed", help="List all files that could not be used, not only the first ten.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print details, too.")]

@@ -11,7 +11,7 @@ from deltaoe.errors import ConfigError, MismatchError, ModelError
 from deltaoe.images.class_names import look_alike_note, unreadable_note
 
 # How the user can rename or join the classes of a data set.
-RENAME = "deltaoe extract --classes FILE renames classes, and joins them."
+RENAME = "deltaoe extract --classes FILE renames or joins classes."
 
 
 def class_notes(

@@ -15,6 +15,7 @@ from deltaoe.images.folders import fingerprint
 from deltaoe.images.passed_over import Unlisted
 from deltaoe.images.walk import FileCollector, FileList
 from deltaoe.progress import Event, OnEvent, silent
+from deltaoe.short_repr import counted
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.sentences import extract_command, short_title
 from deltaoe.store.workspace import Workspace
@@ -150,8 +151,8 @@ def out_of_sight(data: DataSet, workspace: Workspace, unlisted: Sequence[Unliste
     if not gone:
         return []
     return [
-        f"{gone:,} images of {short_title(data)} lie in folders that cannot be listed now, and are in the data set no "
-        "more: their features are kept; make the folders readable and extract again"
+        f"{counted(gone, 'image')} of {short_title(data)} in folders that cannot be listed now: no longer in the data "
+        "set, but the features are kept; make the folders readable and extract again"
     ]
 
 

@@ -35,7 +35,7 @@ from deltaoe.images.labels import (
 from deltaoe.images.layout import TABLE, Layout, levels_of
 from deltaoe.images.lists import Wanted
 from deltaoe.progress import Event, OnEvent, silent
-from deltaoe.short_repr import number_of_notes, short_repr
+from deltaoe.short_repr import counted, number_of_notes, short_repr
 from deltaoe.store.atomic import gone
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.sentences import current_before, replaced_current
@@ -180,7 +180,7 @@ def extract(
         notes=[
             *files.notes,
             *found.notes,
-            *odd_classes(paths, in_ids),
+            *odd_classes(paths, in_ids, _contradicted(usable, paths)),
             *about_lost_classes(files, prefixes, found, in_ids),
             *_notes(data, files.ignored),
             *names_said,
@@ -281,6 +281,12 @@ def _common_starts(files: FileList) -> tuple[str, list[str]]:
     return common, ["" if start == "./" else start for start in starts]
 
 
+def _contradicted(files: FileList, paths: Sequence[str]) -> set[str]:
+    """The paths, as the layout reads them, of files that a list names under several classes."""
+    known = files.ignored.contradicted
+    return {path for row, path in enumerate(paths) if files.path(row) in known} if known else set()
+
+
 def _check_fits(labelling: Labelling, paths: Sequence[str]) -> None:
     """Raise ConfigError if the layout names classes and the images have none."""
     if "class" not in levels_of(labelling.layout) or labelling.class_names:
@@ -297,7 +303,8 @@ def _check_fits(labelling: Labelling, paths: Sequence[str]) -> None:
 def _notes(data: DataSet, ignored: Ignored) -> list[str]:
     notes = []
     if ignored.repeated:
-        notes.append(f"{ignored.repeated} files are named more than once; each counts once")
+        files = counted(ignored.repeated, "file is", "files are")
+        notes.append(f"{files} named more than once, but counted once")
     if not data.labelled:
         notes.append(
             "no class folders found: the images are stored, but tune and score need classes from somewhere"

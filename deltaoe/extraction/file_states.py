@@ -14,6 +14,7 @@ from deltaoe.extraction.options import IngestOptions
 from deltaoe.extraction.reading import READERS, read_file
 from deltaoe.images.walk import FileList
 from deltaoe.progress import Event, OnEvent, silent
+from deltaoe.short_repr import counted
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.store_index import FileRecord, FileRecords
 
@@ -156,6 +157,6 @@ def _read_again(
     finally:
         readers.shutdown(wait=True, cancel_futures=True)
         keep(new)
-    why = "--recheck" if options.recheck else "their times or inodes are not those on record"
-    hold = f"{same:,} hold the recorded content" + (f", {other:,} another" if other else "")
-    on(Event(_STAGE, message=f"read again {len(rows):,} files of known size ({why}): {hold}"))
+    why = "--recheck" if options.recheck else "times or inode not as recorded"
+    compared = f"{same:,} with the recorded content" + (f", {other:,} with another" if other else "")
+    on(Event(_STAGE, message=f"{counted(len(rows), 'known file')} read again ({why}): {compared}"))

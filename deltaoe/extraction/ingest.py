@@ -24,6 +24,7 @@ from deltaoe.extraction.review import Review, review
 from deltaoe.images.inputs import FileList
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import usable_cpus
+from deltaoe.short_repr import counted
 from deltaoe.store.feature_store import Digests, FeatureStore
 from deltaoe.store.feature_writer import StoreWriter
 from deltaoe.store.store_index import FileRecord
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 _SHARD_ROWS = 8192
 _SHARD_SECONDS = 20.0
 _STAGE = "Encoding images"
+_MISSING = "check the paths: those of a list are relative to its folder, or else to the current one"
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,8 @@ def ingest(
         )
         raise DataError(
             f"none of the {len(files)} image files can be used ({examples})",
-            hint="paths in a list are relative to its folder"
-            if all(reason.startswith("no such file") for reason in states.problems.values())
+            hint=_MISSING
+            if all(problem.startswith("no such file") for problem in states.problems.values())
             else "check that they open in an image viewer; --retry-failed reads them again",
         )
     rows = np.flatnonzero(states.usable)
@@ -172,8 +174,8 @@ def _keep_observations(
             for i, record in records.items():
                 writer.add(keys[i], record)
     except StoreError as cause:
-        said = f"that {len(records):,} files hold what is on record cannot be noted, they are read again next time"
-        on(Event(_STAGE, message=f"{said}: {cause}"))
+        said = f"the new times of {counted(len(records), 'file')} cannot be recorded: the next run reads them again"
+        on(Event(_STAGE, message=f"{said} ({cause})"))
 
 
 class EncodingRun:
@@ -244,7 +246,7 @@ class EncodingRun:
                 notify(f"stopping: {done}, the last of them are being stored")
                 raise
         if self._changing:
-            notify(f"{self._changing} files changed while they were read: the next run reads them again")
+            notify(f"{counted(self._changing, 'file')} changed while being read; the next run reads again")
 
     def _missing_views(self, digest: bytes) -> tuple[int, ...]:
         """Indices of a content's views that are neither in the store nor in the batch."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from deltaoe.images.detection import Place, beside_images, folder_of, places
@@ -89,31 +89,43 @@ def layout_taken(paths: Sequence[str], layout: Layout) -> list[str]:
     ]
 
 
-def odd_classes(paths: Sequence[str], labelling: Labelling) -> list[str]:
+def odd_classes(paths: Sequence[str], labelling: Labelling, told: Collection[str] = ()) -> list[str]:
     """Warnings of images without a class, and of class names that are rather something else.
 
     Args:
         paths: of the images, as the layout reads them.
         labelling: of these images.
+        told: those of the paths whose lack of a class was said before.
     """
     said: list[str] = []
     odd = _odd_names(labelling.class_names)
     if odd:
         said.append(odd)
-    outside = [path for path, index in zip(paths, labelling.class_of.tolist(), strict=True) if index < 0]
+    outside = [
+        path
+        for path, index in zip(paths, labelling.class_of.tolist(), strict=True)
+        if index < 0 and path not in told
+    ]
     if outside and labelling.class_names and labelling.layout != TABLE:
         beside = beside_images(set(map(folder_of, paths)))
         drawn = [path for path in outside if folder_of(path) in beside]
         outside = [path for path in outside if folder_of(path) not in beside]
         if drawn:
             said.append(
-                f"{counted(len(drawn), 'image')} in folders of annotations beside those of images: stored, but of no "
+                f"{counted(len(drawn), 'image')} in folders of annotations beside those of images: stored without a "
                 f"class ({', '.join(drawn[:_PATHS])}{' …' if len(drawn) > _PATHS else ''})"
             )
     if outside and labelling.class_names:
-        where = "have no class in the list" if labelling.layout == TABLE else "lie outside the class folders"
+        if labelling.layout == TABLE:
+            images = counted(
+                len(outside), "image has no class in the list", "images have no class in the list"
+            )
+        else:
+            images = counted(
+                len(outside), "image lies outside the class folders", "images lie outside the class folders"
+            )
         named = ", ".join(outside[:_PATHS]) + (" …" if len(outside) > _PATHS else "")
-        said.append(f"{len(outside)} images {where}: stored, but they belong to no class ({named})")
+        said.append(f"{images}: stored without a class ({named})")
     return said
 
 
@@ -169,7 +181,7 @@ def about_lost_classes(
         said.append(f"no usable image in {listed(failed)}: not among the classes")
     lost = _lost_folders(files, prefixes, labelling.layout)
     if lost:
-        shown = "; ".join(f"{folder} {_instead(others)}" for folder, others in list(lost.items())[:_NAMED])
+        shown = "; ".join(f"{folder}/ {_instead(others)}" for folder, others in list(lost.items())[:_NAMED])
         more = f"; and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
         folders = counted(len(lost), "class folder has", "class folders have")
         said.append(f"{folders} no images: {shown}{more}")

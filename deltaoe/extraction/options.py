@@ -40,7 +40,7 @@ class IngestOptions(Options):
     ] = 0
     retry_failed: Annotated[bool, Option("Read files again that failed before.")] = False
     recheck: Annotated[
-        bool, Option("Read every file again, also those whose size, times and inode are as recorded.")
+        bool, Option("Read every file again, even if its size, times and inode are as recorded.")
     ] = False
     batch_size: Annotated[
         int | None,
@@ -65,7 +65,7 @@ class IngestOptions(Options):
     image_seconds: Annotated[
         float,
         Option(
-            "Give an image up that is not decoded within so many seconds; 0 waits for ever.",
+            "Seconds after which an image that is not decoded is given up; 0 waits for ever.",
             panel=EXPERT,
             at_least=0,
         ),

@@ -154,7 +154,7 @@ def above_classes(folders: Collection[str], layout: Layout) -> str:
     return max((start for start in starts[first] if said[start].folder is None), key=len, default="")
 
 
-def significant(folders: Iterable[str], empty: Iterable[str] = ()) -> dict[str, Parts]:
+def significant(folders: Iterable[str], empty: Collection[str] = ()) -> dict[str, Parts]:
     """The levels of each folder's path, of those with images and of ``empty`` ones, without those that say nothing.
 
     These are folders like ``images`` with no others beside, and a folder alone in one of the same name.
@@ -174,7 +174,7 @@ def significant(folders: Iterable[str], empty: Iterable[str] = ()) -> dict[str, 
 
     def says_something(parts: Parts, depth: int) -> bool:
         above, name = parts[:depth], parts[depth]
-        again = bool(above) and below.get(above) == {name} and above[-1].casefold() == name.casefold()
+        again = bool(above) and above[-1].casefold() == name.casefold() and below.get(above) == {name}
         return not (again or (containers.get(above, is_container(name)) and name not in telling))
 
     split_up |= {folder: _split_up(folder) for folder in empty}
@@ -214,6 +214,8 @@ def _split_level(tree: Mapping[Parts, int]) -> int | None:
         at = {parts: n for parts, n in tree.items() if len(parts) > level}
         names = {parts[level] for parts in at}
         splits = splits_among(names)
+        if not splits:
+            continue
         unknown = {
             name
             for name in names - splits.keys()
@@ -226,7 +228,7 @@ def _split_level(tree: Mapping[Parts, int]) -> int | None:
             if parts
             and not (len(parts) > level and (parts[level] in splits or is_outside_splits(parts[level])))
         )
-        if not splits or inside < others:
+        if inside < others:
             continue
         if not unknown:
             found[level] = 2

@@ -23,6 +23,7 @@ from deltaoe.images.passed_over import Ignored
 from deltaoe.images.repeated_rows import RepeatedRows
 from deltaoe.images.text_files import is_other_format, refuse_other_formats
 from deltaoe.images.walk import SUFFIXES, FileCollector, FileList, reason
+from deltaoe.short_repr import counted
 
 __all__ = ["FileList", "Ignored", "find_files"]
 
@@ -332,9 +333,12 @@ def _missing(given: str, cause: OSError | ValueError) -> DataError:
 
 def _no_images(inputs: Sequence[str], files: FileList) -> DataError:
     shown = ", ".join(inputs[:3]) + (f" and {len(inputs) - 3} more inputs" if len(inputs) > 3 else "")
-    kinds = ((files.ignored.other_files, "other files"), (files.ignored.hidden, "hidden entries"))
+    kinds = (
+        (files.ignored.other_files, "other file", "other files"),
+        (files.ignored.hidden, "hidden entry", "hidden entries"),
+    )
     beside = ", ".join(
-        [f"{count} {what}" for count, what in kinds if count]
+        [counted(count, one, more) for count, one, more in kinds if count]
         + [f"{one.relative} {one.reason}" for one in files.unlisted[:3]]
     )
     nothing = "it is empty" if len(inputs) == 1 else "they are empty"

@@ -18,6 +18,7 @@ _SPELLING = "under another spelling of the same letters (Unicode NFC or NFD)"
 _SUFFIX = "with the suffix of an image"
 _BELOW = "in folders below the list's"
 _AROUND = "in folders beside the list's"
+_SHOWN = 3  # files that could be meant, in a message
 
 
 class ListedFiles:
@@ -79,7 +80,8 @@ class ListedFiles:
         if info is not None:
             return self._take(how, name, places[0], info)
         if len(places) > 1:
-            problem = f"no such file, and {len(places)} that could be meant: {', '.join(sorted(places)[:3])}"
+            shown = ", ".join(sorted(places)[:_SHOWN]) + (" …" if len(places) > _SHOWN else "")
+            problem = f"no such file, but {len(places)} could be meant: {shown}"
         return path, None, problem
 
     def notes(self) -> list[str]:

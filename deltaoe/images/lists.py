@@ -152,7 +152,7 @@ def _table_in_lines(name: str, text: str, exists: Callable[[str], bool]) -> Tabl
             return table
     if all(map(_VOC.fullmatch, lines)) and any(line.split()[1] == "-1" for line in lines):
         raise DataError(
-            f"{name} is an image set of Pascal VOC (1 and -1 for one class), no list of images",
+            f"{name} is an image set of Pascal VOC (1 and -1 for one class), not a list of images",
             hint="write a .csv with the columns path,class from it",
         )
     return _blank_separated(name, text, lines)

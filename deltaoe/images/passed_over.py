@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
@@ -14,11 +14,13 @@ class Ignored:
         hidden: hidden files and folders, and system folders.
         other_files: files that are no images by their suffix, or without one by their first bytes.
         repeated: files that were named before, and links from a folder to one that it lies in.
+        contradicted: paths of the files that lists name under several classes, or in several splits.
     """
 
     hidden: int = 0
     other_files: int = 0
     repeated: int = 0
+    contradicted: set[str] = field(default_factory=set)
 
 
 class Others(NamedTuple):

@@ -46,6 +46,8 @@ class RepeatedRows:
                     one[row] = ""
             if conflicts:
                 self._files.notes.append(self._sentence(name, conflicts))
+                if name != "domains":
+                    self._files.ignored.contradicted.update(map(self._files.path, conflicts))
         lost = {label for said in self._conflicts["classes"].values() for label in said}
         if lost and classes is not None:
             lost -= {classes[row] for row in rows}

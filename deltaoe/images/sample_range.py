@@ -93,7 +93,7 @@ def canonical_range(text: str) -> str:
             low = high = 0.0
     if not (low < high and np.isfinite([low, high, high - low]).all()):
         raise ConfigError(
-            f"--sample-range {text!r} is no range", hint="use auto, LOW..HIGH such as 0..4095, or bits:12"
+            f"--sample-range {text!r} is not a range", hint="use auto, LOW..HIGH such as 0..4095, or bits:12"
         )
     return f"{_number(low)}..{_number(high)}"
 

@@ -48,6 +48,7 @@ _OUTSIDE_WORDS = (
     "submission submissions demo demos"
 )
 _OUTSIDE = frozenset(_OUTSIDE_WORDS.split())
+_HINT = re.compile("tr|va|te|ts|vl|de|ev|cal|hol|hel|[^\\x00-\\x7f]", re.IGNORECASE)
 _PARTS = re.compile(r"[^\W\d_]+|\d+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
@@ -64,6 +65,8 @@ def canonical_split(name: str) -> Split | None:
         >>> [canonical_split(name) for name in ("model train", "test tube", "trainers", "valley")]
         [None, None, None, None]
     """
+    if not _HINT.search(name):  # of 100,000 class folders none is looked at any closer
+        return None
     words = _words(name)
     if len(words) == 1 and words[0] in _ALONE:
         return _ALONE[words[0]]

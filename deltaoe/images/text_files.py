@@ -50,11 +50,11 @@ _SUFFIXES = {
         (".xlsx", ".xls", ".xlsm", ".ods", ".numbers"),
         OtherFormat("a spreadsheet", "save it as .csv (UTF-8)", "save it as .csv (UTF-8)"),
     ),
-    **dict.fromkeys((".parquet", ".feather", ".arrow"), OtherFormat("a table of Arrow")),
+    **dict.fromkeys((".parquet", ".feather", ".arrow"), OtherFormat("an Arrow or Parquet file")),
     **dict.fromkeys((".pkl", ".pickle"), OtherFormat("a pickle, which can run programs and is not read")),
-    ".mat": OtherFormat("a file of MATLAB"),
-    ".record": OtherFormat("TensorFlow records", "write the images into one folder per class"),
-    ".tfrecord": OtherFormat("TensorFlow records", "write the images into one folder per class"),
+    ".mat": OtherFormat("a MATLAB file"),
+    ".record": OtherFormat("a file of TensorFlow records", "write the images into one folder per class"),
+    ".tfrecord": OtherFormat("a file of TensorFlow records", "write the images into one folder per class"),
     ".pbtxt": OtherFormat("a label map of TensorFlow"),
 }
 _YOLO_DATA = OtherFormat(
@@ -62,17 +62,15 @@ _YOLO_DATA = OtherFormat(
     "name the folder of the images; of a data set with boxes, write a .csv with the columns path,class",
     "copy its names into a .txt file, one per line",
 )
-_YOLO_BOXES = OtherFormat(
-    "a YOLO label file (a class and a box per line)", f"it lists no images; {_BOXES}", _LINES
-)
+_YOLO_BOXES = OtherFormat("a YOLO label file (a class and a box per line)", _BOXES, _LINES)
 _COCO = OtherFormat(
-    "COCO annotations (JSON)",
+    "a file of COCO annotations (JSON)",
     f"{_BOXES}: its file_name and the name of its category",
     "write the names of its categories into a .txt file, one per line",
 )
-_VOC = OtherFormat("annotations of Pascal VOC or LabelMe (XML)", _BOXES)
-_CVAT = OtherFormat("annotations of CVAT (XML)", _BOXES)
-_DICT = OtherFormat("a dictionary of JSON or Python")
+_VOC = OtherFormat("a file of annotations by Pascal VOC or LabelMe (XML)", _BOXES)
+_CVAT = OtherFormat("a file of annotations by CVAT (XML)", _BOXES)
+_DICT = OtherFormat("a dictionary (JSON or Python)")
 _DICT_START = re.compile(r"""\{\s*(?:"[^"\n]*"|'[^'\n]*'|-?\d+)\s*:""")
 _LIST_START = re.compile(r"""\[\s*(?:\{\s*["}]|\[\s*["\d]|"[^"\n]*"\s*[,\]]|'[^'\n]*'\s*[,\]])""")
 _NUMBERS = re.compile(r"[-+]?[0-9.]+(?:e[-+]?[0-9]+)?(?:[ \t]+[-+]?[0-9.]+(?:e[-+]?[0-9]+)?)*", re.IGNORECASE)
@@ -106,7 +104,7 @@ def refuse_other_formats(
     found = other_format_of(suffix, text)
     if found is not None:
         what = "list of images" if images else "list of names"
-        raise error(f"{name} is {found.kind}, no {what}", hint=found.images if images else found.names)
+        raise error(f"{name} is {found.kind}, not a {what}", hint=found.images if images else found.names)
 
 
 def is_other_format(suffix: str) -> bool:
@@ -156,9 +154,9 @@ def _json(start: str) -> OtherFormat | None:
     if re.search(r'"categories"\s*:\s*\[', start) and re.search(r'"images"\s*:\s*\[', start):
         return _COCO
     if re.search(r'"shapes"\s*:', start) and re.search(r'"imagePath"\s*:', start):
-        return OtherFormat("an annotation of LabelMe (JSON)", _BOXES)
+        return OtherFormat("a file of annotations by LabelMe (JSON)", _BOXES)
     if re.search(r'"_via_|"regions"\s*:', start):
-        return OtherFormat("annotations of VIA (JSON)", _BOXES)
+        return OtherFormat("a file of annotations by VIA (JSON)", _BOXES)
     # Whole, or by how it goes on: a name may begin with a bracket.
     if _DICT_START.match(start) or _LIST_START.match(start):
         return _SUFFIXES[".json"] if start[0] == "[" or '"' in start[:200] else _DICT

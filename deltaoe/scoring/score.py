@@ -295,7 +295,9 @@ def _of_data_set(data: DataSet, workspace: Workspace, detector: Detector) -> _St
         raise MismatchError(
             f"{data.title} was made with {space.model}, the detector with {detector.space.model}: "
             + "; ".join(detector.space.differences(space)),
-            hint="use a detector of the same features, or extract them with the detector's model",
+            hint="use a detector of the same features, or extract them with the detector's model"
+            if dataclasses.replace(detector.space, sample_range=space.sample_range).id != space.id
+            else f"add --sample-range {space.sample_range}",
         )
     return _StoredImages(
         store=store,

@@ -141,11 +141,14 @@ def _keep_whole_rows(workspace: Workspace, path: Path, aside: Path) -> list[str]
         ]
     else:
         notes = [f"{path.name}: none of {of} can be proven whole"]
-    if (space.is_imported or whole.origin == IMPORTED) and kept != whole.total:
-        notes.append(
-            f"features of {space.model} were made elsewhere, and cannot be made anew here: import them again "
-            "(deltaoe store import)"
-        )
+    if kept != whole.total and (space.is_imported or whole.origin == IMPORTED):
+        if space.is_imported or kept:  # a whole row proves where it comes from
+            said = f"its features of {space.model} were imported, and cannot be made anew here: import them again"
+        else:
+            said = (
+                "if features in it were imported, import them again: extract makes only those of images anew"
+            )
+        notes.append(f"{path.name}: {said} (deltaoe store import)")
     return notes
 
 

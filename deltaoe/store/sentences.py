@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from collections.abc import Sequence
@@ -40,7 +41,10 @@ def extract_command(data: DataSet, workspace: Workspace) -> str | None:
         return None
     words = ["deltaoe", "extract", *(_as_argument(given) for given in data.inputs)]
     words += ["--name", data.name] if data.name else []
-    words += ["--model", data.model] if _models(workspace) > 1 else []
+    spaces = _spaces(workspace)
+    words += ["--model", data.model] if len(spaces) > 1 else []
+    if len(set(spaces.values())) > 1 and data.space_id in spaces:
+        words += ["--sample-range", spaces[data.space_id]]
     if data.layout == TABLE:
         return shlex.join(words)
     paths = _below_inputs(data)
@@ -86,13 +90,23 @@ def replaced_current(before: DataSet | None, data: DataSet, workspace: Workspace
     new, old = short_title(data), short_title(before)
     if new == old:
         new, old = f"{new} by {data.model}", f"{old} by {before.model}"
+    ranges = _spaces(workspace)
+    if new == old and {data.space_id, before.space_id} <= ranges.keys():
+        new = f"{new} with --sample-range {ranges[data.space_id]}"
+        old = f"{old} with --sample-range {ranges[before.space_id]}"
     command = extract_command(before, workspace)
     back = f"to go back: {command}" if command else f"--data {_data_argument(before)} names that one"
     return [f"tune, and score without a detector, use {new} from now on, not {old}; {back}"]
 
 
-def _models(workspace: Workspace) -> int:
-    return sum(1 for _ in (workspace.folder / "features").glob("*/space.json"))
+def _spaces(workspace: Workspace) -> dict[str, str]:
+    """Feature space id → sample range, of the spaces here whose descriptions can be read."""
+    found = {}
+    for path in (workspace.folder / "features").glob("*/space.json"):
+        with contextlib.suppress(StoreError):
+            if (space := workspace.known_space(path.parent.name)) is not None:
+                found[space.id] = space.sample_range
+    return found
 
 
 def _data_argument(data: DataSet) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from deltaoe.clip.options import ModelOptions, Precision
 from deltaoe.errors import ConfigError
+from deltaoe.images.layout import Layout
 from deltaoe.options import EXPERT, Option, Options, Unset, Without
 from deltaoe.runtime import LARGEST_SEED
 from deltaoe.scoring.detector_names import check_detector_name
@@ -164,3 +165,12 @@ class TuneOptions(Options):
                 "--name and --out exclude each other",
                 hint="--name saves the detector in the workspace, --out in a file of its own",
             )
+
+    def about(self, layout: Layout) -> dict[str, Any]:
+        """What a detector's settings say of the images drawn from a data set of this layout, as JSON values."""
+        return {
+            "domains": list(self.domains),
+            **({"splits": list(self.splits)} if self.splits else {}),
+            "allow_fewer": self.allow_fewer,
+            "layout": layout,
+        }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -189,21 +189,11 @@ def tune_data(data: DataSet, workspace: Workspace, options: TuneOptions, on: OnE
         data.digests[shots],
         on,
         checkpoints=workspace.folder / "tuning",
-        about=_about(options, data),
+        about=options.about(data.layout),
     )
     detector = with_image_side(fitted.detector, tuning_data, tuning)
     detector = calibrate(detector, data, store, drawn.calibration, on)
     return TuneResult(detector, data, drawn, fitted, tuple(said))
-
-
-def _about(options: TuneOptions, data: DataSet) -> dict[str, Any]:
-    """What a detector's settings say of the images that were drawn, as JSON values."""
-    return {
-        "domains": list(options.domains),
-        **({"splits": list(options.splits)} if options.splits else {}),
-        "allow_fewer": options.allow_fewer,
-        "layout": data.layout,
-    }
 
 
 def _no_prompts(data: DataSet, workspace: Workspace, options: TuneOptions) -> str:
@@ -269,7 +259,7 @@ def _without_prompts(
             "shots": tuning.shots,
             "seed": tuning.seed,
             "evidence": tuning.evidence,
-            **_about(options, data),
+            **options.about(data.layout),
         },
     )
     said = f"No prompts were learned: {why}. Images are compared with the shots"

@@ -25,7 +25,7 @@ CASES = [
     # Folders
     Case("extract nope", 1, ("no such file or folder: nope", "check the path")),
     Case("extract empty", 1, ("no images in empty: it is empty", "images are files ending in")),
-    Case("extract texts", 1, ("no images in texts (1 other files, 1 hidden entries)", ".webp")),
+    Case("extract texts", 1, ("no images in texts (1 other file, 1 hidden entry)", ".webp")),
     Case("extract", 2, ("Missing argument",)),
     Case("score", 2, ("no images are named", "--stream")),
     Case("score nope", 1, ("no such file or folder: nope", "check the path")),

@@ -70,7 +70,7 @@ def test_thumbnails_of_images_of_ones_own(project: Path, run: Run, fails: Fails)
         *("score", "unknown", "--report", "html", "--thumbnails", "nowhere"),
         cwd=project,
         rc=2,
-        says=("nowhere is no folder",),
+        says=("nowhere is not a folder",),
     )
 
 

@@ -54,7 +54,7 @@ def test_files_globs_and_several_folders(project: Path, run: Run) -> None:
     told = run("extract", "images/*/0[0-3].png", "images/**/[01]0.png", "--json", cwd=project)
     assert (told.json["images"], told.json["unchanged"], told.json["layout"]) == (20, 20, "class")
     assert set(told.json["images_per_class"].values()) == {5}
-    assert "4 files are named more than once; each counts once" in told.stderr
+    assert "4 files are named more than once, but counted once" in told.stderr
 
     folders = (
         "images/red_stripes",
@@ -109,7 +109,7 @@ def test_lists(project: Path, run: Run, fails: Fails) -> None:
     assert (tuned["data"], tuned["classes"]) == ("data:t", ["cat; tabby", "hund"])
     assert (tuned["shots"], tuned["calibration_images"]) == (2, 3)
 
-    (project / "lists" / "bad.csv").write_text("name,class\nx.png,cat\n")
+    (project / "lists" / "bad.csv").write_text("name,class\nx,cat\n")
     says = ("lists/bad.csv, line 1: there is no column of paths (only: name, class)",)
     fails("extract", "lists/bad.csv", cwd=project, says=says)
     (project / "lists" / "gone.txt").write_text("gone.png\nalso-gone.png\n")

@@ -54,7 +54,7 @@ def test_a_range_is_a_feature_space(fresh: Path, run: Run, fails: Fails) -> None
         assert (same["feature_space"], same["encoded"]) == (fixed["feature_space"], 0)
     back = run("extract", "images", "--sample-range", "auto", "--json", cwd=fresh).json
     assert (back["feature_space"], back["encoded"]) == (found["feature_space"], 0)
-    fails("extract", "images", "--sample-range", "12", cwd=fresh, rc=2, says=("is no range", "bits:12"))
+    fails("extract", "images", "--sample-range", "12", cwd=fresh, rc=2, says=("is not a range", "bits:12"))
 
 
 def test_only_what_a_new_rule_shows_otherwise_is_encoded_anew(fresh: Path, run: Run) -> None:

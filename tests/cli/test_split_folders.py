@@ -144,9 +144,9 @@ def test_a_class_without_images_is_named(project: Path, run: Run) -> None:
     assert told.json["images_per_class"]["bare"] == 1
     assert not {"empty", "texts", "odd", "broken"} & set(told.json["images_per_class"])
     for words in (
-        "empty is empty",
-        "texts holds 1 other file (such as some/texts/a.txt)",
-        "odd holds 1 other file (such as some/odd/1.png_large): an image by its first bytes",
+        "empty/ is empty",
+        "texts/ holds 1 other file (such as some/texts/a.txt)",
+        "odd/ holds 1 other file (such as some/odd/1.png_large): an image by its first bytes",
         "1 file without a suffix: taken for images by their first bytes (bare/0001)",
         "no usable image in broken",
     ):

@@ -164,7 +164,7 @@ def test_what_was_only_touched_is_read_once_and_needs_no_model(images, workspace
     result = run(images, workspace, said=said)
     assert (result.encoded, result.reused, len(result.rows), len(result.failed)) == (0, 0, 20, 1)
     assert len(reads) == 21
-    assert len(said) == 1 and "read again" in said[0] and "hold the recorded content" in said[0]
+    assert len(said) == 1 and "read again" in said[0] and "with the recorded content" in said[0]
     reads.clear()
     assert run(images, workspace).reused == 20
     assert reads == []
@@ -178,7 +178,7 @@ def test_recheck_reads_every_file_and_loads_no_model(images, workspace, reads):
     result = run(images, workspace, recheck=True, said=said)
     assert sorted(reads) == sorted(f"{p.parent.name}/{p.name}" for p in images.rglob("*.png"))
     assert (result.encoded, result.reused, len(result.rows)) == (0, 0, 20)
-    assert "21 files" in said[0] and "--recheck" in said[0]
+    assert "21 known files" in said[0] and "--recheck" in said[0]
 
 
 def forget_change_times(images: Path, workspace: Workspace) -> FeatureStore:
@@ -221,7 +221,7 @@ def test_a_workspace_that_takes_nothing_is_no_obstacle_for_files_that_were_only_
     for _ in range(2):
         said: list[str] = []
         assert shown(run(images, workspace, said=said)) == list(range(20))
-        assert any("cannot be noted" in one and "read-only" in one for one in said)
+        assert any("cannot be recorded" in one and "read-only" in one for one in said)
 
 
 def test_another_writer_is_no_obstacle_either(images, workspace):
@@ -250,7 +250,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_recorded(images, workspace,
     store, files = workspace.store(SPACE), listed(images)
     known = store.files(workspace.file_keys(files)).known
     assert [files.relative[i] for i in np.flatnonzero(~known)] == ["a/3.png", "b/3.png"]
-    assert any("2 files changed while they were read" in one for one in said)
+    assert any("2 files changed while being read" in one for one in said)
     monkeypatch.undo()
     assert set(run(images, workspace, FakeClip()).failed) == {3, 13}  # what lies there now
 

@@ -135,7 +135,7 @@ def test_folders_in_another_normal_form(tmp_path, form):
         ("n01: tabby cat\nn02: dog\n", ""),
         ("---\nn01: tabby cat\n", "is a YAML file"),
         ("names:\n  0: dog\nnc: 1\n", "is YOLO's"),
-        ("<annotations><meta/></annotations>", "annotations of CVAT"),
+        ("<annotations><meta/></annotations>", "annotations by CVAT"),
     ],
 )
 def test_what_makes_no_sense(tmp_path, text, says):

@@ -162,6 +162,7 @@ def test_what_several_rows_say_of_a_file():
         "1 file is listed under several classes and counts for none: 2.jpg (hot dog, dog)",
         "no image is left of the classes hot dog",
     ]
+    assert files.ignored.contradicted == {"2.jpg"}
 
 
 def test_a_link_is_a_name_of_its_own():
@@ -267,7 +268,7 @@ def test_an_input_that_is_not_there(given_name, message, hint):
 def test_no_images_at_all():
     make("empty/.hidden", "empty/sub/notes.txt", "empty/sub/1.zip")
     Path("bare").mkdir()
-    with pytest.raises(DataError, match=r"no images in empty \(2 other files, 1 hidden entries\)") as caught:
+    with pytest.raises(DataError, match=r"no images in empty \(2 other files, 1 hidden entry\)") as caught:
         find_files(["empty"])
     assert all(suffix in caught.value.hint for suffix in SUFFIXES)
     with pytest.raises(DataError, match="no images in bare: it is empty"):

@@ -144,7 +144,7 @@ def test_several_columns_of_names_are_asked_about(columns):
         (".txt", "2007_000027 -1\n2007_000032  1\n", "an image set of Pascal VOC"),
         (".txt", '{"a.jpg": "dog"}', "a JSON file"),
         (".csv", '[{"file": "a.jpg", "label": "dog"}]', "a JSON file"),
-        (".txt", "<annotation><filename>a.jpg</filename></annotation>", "annotations of Pascal VOC"),
+        (".txt", "<annotation><filename>a.jpg</filename></annotation>", "annotations by Pascal VOC"),
         (".csv", "<!DOCTYPE html><html></html>", "a web page"),
         (".txt", "train: ../train\nval: ../val\nnc: 2\nnames: [dog, cat]\n", "YOLO's description"),
     ],

@@ -378,7 +378,7 @@ def test_ways_to_say_a_range(text, wanted):
     ],
 )
 def test_what_is_no_range(text):
-    with pytest.raises(ConfigError, match="is no range"):
+    with pytest.raises(ConfigError, match="is not a range"):
         canonical_range(text)
 
 
