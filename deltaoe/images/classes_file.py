@@ -15,7 +15,7 @@ from deltaoe.images.text_files import read_text, refuse_other_formats
 from deltaoe.images.titles import CLASSES, FOLDERS, NAMES, SURE_FOLDERS, title_word
 
 _SHOWN = 3
-_ARROWS = tuple(re.compile(rf"(.+?)\s*{sign}\s*(\S.*)") for sign in ("=>", "->", "→", ":(?=\\s)", "="))
+_ARROWS = tuple(re.compile(rf"(.+?)\s*{sign}\s*(\S.*)") for sign in ("=>", "->", "→", "="))
 _NUMBER_FIRST = re.compile(r"(\d+)\s+(\S.*)")
 
 
@@ -43,7 +43,7 @@ class ClassesFile:
     def among(self, folders: Collection[str]) -> tuple[dict[str, str], list[str]]:
         """The names of folders, and sentences on how the file was read and on rows of other folders.
 
-        The separator is a comma, semicolon, tab or bar, a colon, ``=``, ``->`` or ``=>`` in each row, or the first
+        The separator is a comma, semicolon, tab or bar, ``=``, ``->`` or ``=>`` in each row, or the first
         blank of each; of these, the one that gives the names of most folders. A header is known by its titles, or by
         naming no folder where all other rows do. The folders may stand in any of two columns. Names of folders are
         compared by their Unicode normal form where no folder has the very same name; then without case, ``_`` and
