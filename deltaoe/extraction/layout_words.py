@@ -10,7 +10,7 @@ from deltaoe.images.first_bytes import is_image_by_content
 from deltaoe.images.folder_names import Kind, is_beside, is_container, kind_of
 from deltaoe.images.labels import Labelling
 from deltaoe.images.layout import ANY, FLAT, TABLE, Layout, levels_of
-from deltaoe.images.layout_detection import Place, folder_of, places
+from deltaoe.images.layout_detection import Place, beside_images, folder_of, places
 from deltaoe.images.passed_over import Others
 from deltaoe.images.walk import FileList
 from deltaoe.short_repr import counted, listed
@@ -106,6 +106,15 @@ def odd_classes(paths: Sequence[str], labelling: Labelling, told: Collection[str
         for path, index in zip(paths, labelling.class_of.tolist(), strict=True)
         if index < 0 and path not in told
     ]
+    if outside and labelling.class_names and labelling.layout != TABLE:
+        beside = beside_images(set(map(folder_of, paths)))
+        drawn = [path for path in outside if folder_of(path) in beside]
+        outside = [path for path in outside if folder_of(path) not in beside]
+        if drawn:
+            said.append(
+                f"{counted(len(drawn), 'image')} in folders of annotations beside those of images: stored without a "
+                f"class ({', '.join(drawn[:_PATHS])}{' …' if len(drawn) > _PATHS else ''})"
+            )
     if outside and labelling.class_names:
         if labelling.layout == TABLE:
             images = counted(

@@ -40,6 +40,7 @@ _UUID = re.compile(
     r"\{?[0-9a-f]{8}([ -]?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}\}?", re.IGNORECASE
 )
 _HEXADECIMAL = re.compile(r"(?:0x)?[0-9a-f]{8,}", re.IGNORECASE)
+_KNOWLEDGE_GRAPH = re.compile(r"/?[mg][/.][0-9][0-9a-z_ ]{2,9}")  # "/m/01yrx" of Open Images
 _NUMBERED = re.compile(
     r"(?:class(?:e|es)?|klasse|cls|clase|category|label|cluster|group|folder|dir|target|index|idx|id|no|num|number|nr)"
     r"[ .#_-]*\d+"
@@ -182,7 +183,7 @@ def unreadable(name: str) -> str:
         return "dates"
     if _DATE.fullmatch(text) and len(text) in (4, 8):
         return "dates"
-    if _UUID.fullmatch(text):
+    if _UUID.fullmatch(text) or _KNOWLEDGE_GRAPH.fullmatch(text):
         return "hashes and codes"
     if not letters:
         return "numbers" if any(c.isdigit() for c in text) else "symbols without letters"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deltaoe.errors import ConfigError
@@ -14,6 +15,8 @@ from deltaoe.images.tables import BLANK, SEPARATORS, Table, is_regular, tables_o
 from deltaoe.images.text_files import read_text, refuse_other_formats
 
 _SHOWN = 3
+_ARROWS = tuple(re.compile(rf"(.+?)\s*{sign}\s*(\S.*)") for sign in ("=>", "->", "→", "="))
+_NUMBER_FIRST = re.compile(r"(\d+)\s+(\S.*)")
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,11 @@ class ClassesFile:
     def among(self, folders: Collection[str]) -> tuple[dict[str, str], list[str]]:
         """The names of folders, and sentences on how the file was read and on rows of other folders.
 
-        The separator is a comma, semicolon, tab or bar, or the first blank of each row; of these, the one that gives
-        the names of most folders. A header is known by its titles. The folders may stand in any of two columns.
-        Names of folders are compared by their Unicode normal form where no folder has the very same name.
+        The separator is a comma, semicolon, tab or bar, ``=``, ``->`` or ``=>`` in each row, or the first
+        blank of each; of these, the one that gives the names of most folders. A header is known by its titles, or by
+        naming no folder where all other rows do. The folders may stand in any of two columns. Names of folders are
+        compared by their Unicode normal form where no folder has the very same name; then without case, ``_`` and
+        slashes, and as numbers.
 
         Args:
             folders: those that hold images.
@@ -63,8 +68,12 @@ class ClassesFile:
             raise ConfigError(f"{self.name} names no folder", hint="one row per folder: folder,name")
         if not best.fitting:
             raise self._none_fits(best, folders)
-        names, absent = best.names(known)
+        names, absent, respelled = best.names(known)
         notes = []
+        if respelled:
+            given, folder = respelled[0]
+            number = "1 folder was" if len(respelled) == 1 else f"{len(respelled)} folders were"
+            notes.append(f"{self.name}: {number} found under another spelling: {folder!r} for {given!r}")
         if best.told:
             notes.append(f"{self.name}: {best.told}")
         if absent:
@@ -78,7 +87,15 @@ class ClassesFile:
         return names, notes
 
     def _tables(self) -> list[Table]:
-        return tables_of(self.name, self.text, (*SEPARATORS, BLANK), ConfigError)
+        found = tables_of(self.name, self.text, (*SEPARATORS, BLANK), ConfigError)
+        lines = [line.strip() for line in found[-1].text.splitlines() if line.strip()]
+        for pattern in _ARROWS:
+            rows = [match.groups() for line in lines if (match := pattern.fullmatch(line))]
+            if len(rows) == len(lines):
+                cells = ("\t".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in rows)
+                found.insert(0, Table(self.name, "\n".join(cells), "\t", found[-1].skipped, ConfigError))
+                break
+        return found
 
     def _check_rows(self) -> None:
         """Raise ConfigError for the first row that has not two cells in the likeliest reading, or an open quote."""
@@ -120,14 +137,21 @@ class _KnownFolders:
         self._exact = set(folders)
         self._alike: dict[str, list[str]] = {}
         for folder in folders:
-            self._alike.setdefault(normal(folder), []).append(folder)
+            for form in {normal(folder), _plain_form(folder)}:
+                self._alike.setdefault(form, []).append(folder)
 
     def find(self, name: str) -> str | None:
-        """The folder of this name, or the only one whose name looks the same."""
+        """The folder of this name, or the only one whose name looks the same, or else nearly the same."""
         if name in self._exact:
             return name
-        alike = self._alike.get(normal(name), [])
+        alike = self._alike.get(normal(name)) or self._alike.get(_plain_form(name), [])
         return alike[0] if len(alike) == 1 else None
+
+
+def _plain_form(name: str) -> str:
+    """A folder's name without case, underscores and slashes around; a number without zeros in front."""
+    plain = " ".join(normal(name).strip("/\\ ").replace("_", " ").split()).casefold()
+    return f"number {int(plain)}" if plain.isascii() and plain.isdecimal() and len(plain) < 20 else plain
 
 
 @dataclass(frozen=True)
@@ -141,15 +165,27 @@ class _Reading:
     fitting: int
     told: str
 
+    @property
+    def numbered(self) -> dict[str, str]:
+        """Name → name without the number in front, where a blank separates cells and each name has one of its own."""
+        if self.table.separator != BLANK or len(self.rows) < 2:
+            return {}
+        names = self.cells(self.name)
+        found = {name: match for name in names if (match := _NUMBER_FIRST.fullmatch(name))}
+        numbers = {match[1] for match in found.values()}
+        return {name: match[2] for name, match in found.items()} if len(numbers) == len(names) else {}
+
     def cells(self, place: int) -> list[str]:
         return [cells[place].strip() for _, cells in self.rows]
 
-    def names(self, known: _KnownFolders) -> tuple[dict[str, str], list[str]]:
-        """Folder → name, and the folders that are not there. Raises ConfigError."""
+    def names(self, known: _KnownFolders) -> tuple[dict[str, str], list[str], list[tuple[str, str]]]:
+        """Folder → name, the folders that are not there, and those spelled otherwise. Raises ConfigError."""
         found: dict[str, str] = {}
-        absent = []
+        absent, respelled = [], []
+        numbered = self.numbered
         for line, cells in self.rows:
             given, name = cells[self.folder].strip(), cells[self.name].strip()
+            name = numbered.get(name, name)
             if not given or not name:
                 raise ConfigError(
                     f"{self.table.name}, line {line}: expected two cells, folder and name",
@@ -162,7 +198,9 @@ class _Reading:
                 raise ConfigError(
                     f"{self.table.name}, line {line}: folder {given!r} is named twice", hint="keep one row"
                 )
-        return found, absent
+            elif normal(folder) != normal(given):
+                respelled.append((given, folder))
+        return found, absent, respelled
 
 
 def _readings(table: Table, known: _KnownFolders) -> list[_Reading]:
@@ -179,7 +217,12 @@ def _readings(table: Table, known: _KnownFolders) -> list[_Reading]:
         return []
     words = [title_word(cell) for cell in first]
     titled = all(word in {*FOLDERS, *NAMES, *CLASSES, ""} for word in words) and any(words)
-    has_header = titled and not any(known.find(cell.strip()) for cell in first)
+    unknown = not any(known.find(cell.strip()) for cell in first)
+    told = ""
+    if unknown and not titled and len(rows) > 2:
+        titled = any(all(known.find(cells[i].strip()) for _, cells in rows[1:]) for i in range(columns))
+        told = f"first row taken for titles ({', '.join(cell.strip() for cell in first)}); " if titled else ""
+    odd_titles, has_header = bool(told), titled and unknown
     below = rows[1:] if has_header else rows
     if not below:
         return []
@@ -193,9 +236,15 @@ def _readings(table: Table, known: _KnownFolders) -> list[_Reading]:
         others = sorted(others, key=lambda i: NAMES.index(words[i]) if words[i] in NAMES else len(NAMES))[:1]
     if len(others) != 1:
         return [] if others else [_Reading(table, below, folder, 1 - folder, fitting[folder], "")]
-    told = f"folders in column {folder + 1}, names in column {others[0] + 1}"
+    told += f"folders in column {folder + 1}, names in column {others[0] + 1}"
     plain = (folder, others[0]) == (0, 1) and columns == 2
-    return [_Reading(table, below, folder, others[0], fitting[folder], "" if plain else told)]
+    reading = _Reading(
+        table, below, folder, others[0], fitting[folder], told if odd_titles or not plain else ""
+    )
+    if numbered := reading.numbered:
+        given, kept = next(iter(numbered.items()))
+        reading = replace(reading, told=f"names without the numbers in front ({kept} for {given})")
+    return [reading]
 
 
 def applied(

@@ -6,6 +6,7 @@ Whoever changes the pixels of any file must change ``deltaoe.images.decode_polic
 from __future__ import annotations
 
 import io
+import logging
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -39,6 +40,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Pillow logs what it also raises, and Python prints what no handler takes.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class ImageError(Exception):

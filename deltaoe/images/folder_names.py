@@ -16,8 +16,9 @@ _DATE = re.compile(
     rf"{_YEAR}(?:[-_. ]?(?:0?[1-9]|1[0-2])(?:[-_. ]?(?:0?[1-9]|[12]\d|3[01]))?)?"
     rf"|(?:0?[1-9]|[12]\d|3[01])[-_. ](?:0?[1-9]|1[0-2])[-_. ]{_YEAR}"
 )
-_NUMBER = re.compile(r"[0-9]{1,9}")
+_NUMBER = re.compile(r"[0-9]+")
 _DAY_OR_MONTH = re.compile(r"0?[1-9]|[12]\d|3[01]")
+_MOST_FIGURES = 4  # longer ones are codes of something, such as ids of WordNet
 # Folders of image files whatever these show.
 _CONTAINER_WORDS = (
     "data dataset datasets files images image img imgs jpeg jpegimages jpegs jpg jpgs photos pics pictures png pngs "
@@ -60,6 +61,8 @@ def folder_split(name: str) -> Split | None:
 def splits_among(names: Collection[str]) -> dict[str, Split]:
     """Those of some folders beside each other that are splits: by their names, or by names that differ in the split.
 
+    If one is by its name, and all speak of splits, all are.
+
     Example:
         >>> splits_among(["cars_train", "cars_test", "test tube", "model train"])
         {'cars_train': 'train', 'cars_test': 'test'}
@@ -75,7 +78,14 @@ def splits_among(names: Collection[str]) -> dict[str, Split]:
     for group in alike.values():
         if len(set(group.values())) > 1:
             found |= group
-    return found
+    every = {name: split for name in names if (split := folder_split(name))}
+    return every if any(map(canonical_split, names)) and len(every) == len(names) else found
+
+
+def is_annotation_of_split(name: str) -> bool:
+    """Whether a folder's name says that it holds annotations of a split: ``train_masks``."""
+    within = split_within(name)
+    return bool(within and _BESIDE.intersection(within[1]))
 
 
 def is_numbering(names: Collection[str]) -> bool:
@@ -84,12 +94,16 @@ def is_numbering(names: Collection[str]) -> bool:
     Numbers counted from zero are how programs name classes.
 
     Example:
-        >>> [is_numbering(names) for names in (["1", "2"], ["clip_1", "clip_2"], ["0", "1"], ["cat", "dog2"])]
+        >>> [is_numbering(names) for names in (["1", "2"], ["clip_1", "clip_2"], ["0", "1"], ["n01498041", "n0"])]
         [True, True, False, False]
     """
     words = {_NUMBER.sub("", name).strip(" _-.").casefold() for name in names}
     numbers = [_NUMBER.findall(name) for name in names]
-    if len(names) < 2 or len(words) != 1 or not all(len(found) == 1 for found in numbers):
+    if (
+        len(names) < 2
+        or len(words) != 1
+        or not all(len(found) == 1 and len(found[0]) <= _MOST_FIGURES for found in numbers)
+    ):
         return False
     (word,) = words
     counted = sorted(int(found[0]) for found in numbers) == list(range(len(names)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from deltaoe.images.text_files import is_other_format, read_text, refuse_other_f
 _TABLES = frozenset({".csv", ".tsv", ".tab", ".psv"})
 _NAME_FILES = frozenset({"", ".txt", ".lst", ".names", *_TABLES})
 _NUMBERED = re.compile(r"(\d+)(?:[.:)]?[ \t]+|[:)])(\S.*)")
+_NUMBER_LAST = re.compile(r"(.*\S)[ \t]+(\d+)")
 _CODE = re.compile(r"[a-z]\d{8}", re.IGNORECASE)  # of WordNet
 _TITLES = frozenset({*FOLDERS, *NAMES, *CLASSES, *PATHS, *NUMBERS, ""})
 
@@ -42,14 +44,37 @@ def read_label_names(path: Path) -> tuple[list[str], str]:
             return _label_column(table)
     if suffix in _TABLES:
         return _only_column(path, text)
-    numbered = [_NUMBERED.fullmatch(line) for line in lines]
-    if all(numbered) and len(lines) > 1 and _counts([one[1] for one in numbered if one]):
-        return [one[2].strip() for one in numbered if one], "each line begins with its number"
-    if len(lines) == 1 and len(lines[0].split(",")) > 2:
+    return _labels_of_lines(path, lines)
+
+
+def _labels_of_lines(path: Path, lines: list[str]) -> tuple[list[str], str]:
+    separator = next((one for one in ",;|\t" if one in lines[0].rstrip(one)), "")
+    if len(lines) == 1 and separator and _unquoted(lines[0]) == lines[0]:
         raise ConfigError(
-            f"{path} holds one line with commas; is each part a label?", hint="write one label per line"
+            f"{path} holds one line with {'commas' if separator == ',' else repr(separator)}; is each part a label?",
+            hint="write one label per line (a label with a comma in it, if it is the only one, in double quotes)",
         )
-    return [_unquoted(line) for line in lines], ""
+    told = ""
+    if len(lines) > 1 and all(line.endswith(",") for line in lines[:-1]):
+        lines, told = [line.removesuffix(",").rstrip() for line in lines], "commas at the ends are left out"
+    for pattern, number, name, how in (
+        (_NUMBERED, 1, 2, "each line begins with its number"),
+        (_NUMBER_LAST, 2, 1, "each line ends with its number"),
+    ):
+        found = [match for line in lines if (match := pattern.fullmatch(line))]
+        labels = [match[name].strip() for match in found]
+        if len(found) == len(lines) > 1 and len(set(labels)) == len(labels):
+            numbers = [match[number] for match in found]
+            if _counts(numbers) or (pattern is _NUMBERED and len(lines) > 2 and _increase(numbers)):
+                return labels, how
+    if all(len(line) > 2 and line[0] == line[-1] == "'" for line in lines):
+        return [line[1:-1].strip() for line in lines], told
+    return [_unquoted(line) for line in lines], told
+
+
+def _increase(numbers: Sequence[str]) -> bool:
+    """Whether numbers go up from line to line, as those of classes of which some are left out."""
+    return all(int(one) < int(other) for one, other in itertools.pairwise(numbers))
 
 
 def _is_labelled(rows: Sequence[Sequence[str]]) -> bool:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from deltaoe.images.folder_names import (
     folder_split,
+    is_annotation_of_split,
     is_beside,
     is_container,
     is_date,
@@ -55,7 +56,7 @@ def detect_layout(paths: Iterable[str]) -> Layout:
     """
     folders = Counter(map(folder_of, paths))
     plain = significant(folders)
-    beside = _beside_images(folders)
+    beside = beside_images(folders)
     tree: Counter[Parts] = Counter()
     for folder, images in folders.items():
         if folder not in beside:
@@ -81,7 +82,8 @@ def places(folders: Collection[str], layout: Layout, empty: Collection[str] = ()
     """What the path of each folder, of those with images and of ``empty`` ones, says in a layout.
 
     Folders like ``images`` are passed over, unless the layout would find nothing then. What lies beside the splits,
-    where a layout has them above the classes, has no class; nor have annotations, as in ``masks`` beside ``images``.
+    where a layout has them above the classes, has no class; nor have annotations (``masks`` beside ``images``) and
+    folders of folders that are named like the classes beside.
 
     Example:
         >>> places(["train/cat", "test/images", "extra/cat"], "split/class")["train/cat"]
@@ -89,7 +91,7 @@ def places(folders: Collection[str], layout: Layout, empty: Collection[str] = ()
     """
     level = {name: i for i, name in enumerate(levels_of(layout)) if name != ANY}
     parts = significant(folders, empty)
-    beside = _beside_images(folders)
+    beside = beside_images(folders)
     deepest = level.get("class", level.get("split", -1))
     splits_above = "split" in level and level["split"] < level.get("class", 0)
     if not any(len(parts[folder]) > deepest for folder in folders if folder not in beside):
@@ -105,7 +107,32 @@ def places(folders: Collection[str], layout: Layout, empty: Collection[str] = ()
         return Place(folder, None if folder is None else said.get("domain"), split)
 
     nothing = Place(None, None, None)
-    return {folder: nothing if folder in beside else place(one) for folder, one in parts.items()}
+    found = {folder: nothing if folder in beside else place(one) for folder, one in parts.items()}
+    if level.get("class") == len(levels_of(layout)) - 1:
+        collections = _collections(parts, level["class"])
+        found = {
+            folder: Place(None, None, said.split)
+            if parts[folder][: level["class"] + 1] in collections
+            else said
+            for folder, said in found.items()
+        }
+    return found
+
+
+def _collections(parts: Mapping[str, Parts], level: int) -> set[Parts]:
+    """Folders among those of classes that are none: ``test`` in ``cat``, ``dog``, ``test/cat`` and ``test/dog``."""
+    beside: dict[Parts, set[str]] = defaultdict(set)
+    below: dict[Parts, set[str]] = defaultdict(set)
+    for one in parts.values():
+        if len(one) > level:
+            beside[one[:level]].add(one[level])
+        if len(one) > level + 1:
+            below[one[: level + 1]].add(one[level + 1])
+    return {
+        folder
+        for folder, names in below.items()
+        if len(names) > 1 and names <= beside[folder[:level]] - {folder[level]}
+    }
 
 
 def above_classes(folders: Collection[str], layout: Layout) -> str:
@@ -162,7 +189,7 @@ def _are_containers(names: Collection[str]) -> bool:
     return any(map(is_container, names)) and all(is_container(name) or is_beside(name) for name in names)
 
 
-def _beside_images(folders: Iterable[str]) -> set[str]:
+def beside_images(folders: Iterable[str]) -> set[str]:
     """Folders that are, or lie in, one of annotations beside one of images: ``masks`` beside ``images``."""
     split_up = {folder: _split_up(folder) for folder in folders}
     below: dict[Parts, set[str]] = defaultdict(set)
@@ -189,7 +216,11 @@ def _split_level(tree: Mapping[Parts, int]) -> int | None:
         splits = splits_among(names)
         if not splits:
             continue
-        unknown = {name for name in names - splits.keys() if not is_outside_splits(name)}
+        unknown = {
+            name
+            for name in names - splits.keys()
+            if not (is_outside_splits(name) or is_annotation_of_split(name))
+        }
         inside = sum(n for parts, n in at.items() if parts[level] in splits)
         others = sum(
             n
@@ -242,8 +273,11 @@ def _class_levels(tree: Mapping[Parts, int], *, below_dates: bool = False) -> li
         return ["class"] if len(tops_of) == 1 and inner == ["class"] else [ANY, *inner]
     if all(len(parts[0]) == 1 and parts[1].casefold().startswith(parts[0].casefold()) for parts in deep):
         return [ANY, *_class_levels(_without_level(deep, 0), below_dates=below_dates)]  # a/abbey, b/bridge
-    if is_numbering(tops_of) and not is_numbering(tops):
-        return ["class"]
+    if len(tops_of) == 1 or (
+        is_numbering(tops_of) and not is_numbering(tops)
+    ):  # what lies below may say more
+        inner = _class_levels(_without_level(deep, 1), below_dates=below_dates)
+        return inner if inner == ["class"] else [inner[0], ANY, *inner[1:]]
     shared = sum(len(above) > 1 for above in tops_of.values())
     return ["domain", "class"] if len(tops_of) > 1 and 2 * shared > len(tops_of) else ["class"]
 

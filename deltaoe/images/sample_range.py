@@ -214,6 +214,7 @@ def _valid(values: Values, samples: Samples) -> Values:
         values = (
             values[values != values.dtype.type(samples.missing)] if _fits(values, samples.missing) else values
         )
+    limit = 255 if values.dtype.kind == "f" else samples.white
     for _ in range(2):  # −9999 and −32768 occur together
         if not len(values):
             break
@@ -222,10 +223,11 @@ def _valid(values: Values, samples: Samples) -> Values:
         if not len(rest):
             break
         nearest = float(rest.min())
-        if nearest - float(least) < float(np.quantile(_evenly(rest), 0.999)) - nearest:
+        highest = float(np.quantile(_evenly(_without_highest(rest, limit)), 0.999))
+        if nearest - float(least) < highest - nearest:
             break
         values = rest
-    return _without_highest(values, 255 if values.dtype.kind == "f" else samples.white)
+    return _without_highest(values, limit)
 
 
 def _without_highest(values: Values, limit: float) -> Values:

@@ -26,6 +26,7 @@ _SAMPLE = 200  # rows by which a separator is chosen
 _BLOCK = 10_000  # rows that are looked at together
 _MAX_VALUES = 10_000  # distinct values of a column that are looked at
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|nan", re.IGNORECASE)
+_RULE = re.compile(r"(?::?-{3,}:?)?")  # of Markdown's tables, below the titles
 _SEP_LINE = re.compile(r'"?sep=(.)"?[ \t]*\r?\n', re.IGNORECASE)  # what Excel reads and writes
 
 Row = tuple[int, list[str]]
@@ -67,6 +68,8 @@ class Table:
         try:
             as_written = "'" in self.text  # whether a cell may be text that a spreadsheet would else run
             for row in reader:
+                if self.separator == "|" and all(_RULE.fullmatch(cell.strip()) for cell in row):
+                    continue
                 if any(map(str.strip, row)):  # spreadsheets end in rows of nothing but separators
                     yield reader.line_num + self.skipped, list(map(cell_text, row)) if as_written else row
         except csv.Error as cause:

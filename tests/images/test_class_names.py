@@ -144,7 +144,16 @@ KINDS = {
     "single letters": ["A", "b", "Ä", "α", "A.", "(a)"],
     "symbols without letters": ["--", "***", "🐶", "…", "_"],
     "file names": ["IMG_0001.JPG", "cat.jpg", "a.tar.gz"],
-    "hashes and codes": ["e3b0c442", "a1b2c3d", "dQw4w9WgXcQ", "SKU-12345", "DSC 0001", "x7Gk2PqZ9"],
+    "hashes and codes": [
+        "e3b0c442",
+        "a1b2c3d",
+        "dQw4w9WgXcQ",
+        "SKU-12345",
+        "DSC 0001",
+        "x7Gk2PqZ9",
+        "/m/01yrx",
+        "m.0bt9lr",
+    ],
     "": [
         *(
             "dog",

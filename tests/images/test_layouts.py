@@ -230,6 +230,30 @@ def test_any_paths_have_a_layout(found):
         (paths("dog/clip_01", "dog/clip_02", "cow/clip_01", "cow/clip_02"), "class", ("cow", "dog"), ()),
         (paths("mnist/0", "mnist/1", "svhn/0", "svhn/1"), "domain/class", ("0", "1"), ()),
         (paths("cam1/cow", "cam1/dog", "cam2/cow", "cam2/dog"), "domain/class", ("cow", "dog"), ()),
+        (
+            paths("noise/1/cow", "noise/2/dog", "blur/1/cow", "blur/2/dog"),
+            "domain/*/class",
+            ("cow", "dog"),
+            (),
+        ),
+        (
+            paths("ink/tx_000/cow", "ink/tx_000/dog", "oil/tx_000/cow", "oil/tx_000/dog"),
+            "domain/*/class",
+            ("cow", "dog"),
+            (),
+        ),
+        (
+            paths("ink/n02084071", "ink/n02374451", "oil/n02084071", "oil/n02374451"),
+            "domain/class",
+            ("n02084071", "n02374451"),
+            (),
+        ),
+        # All speak of splits, and one is sure
+        (paths("train/cow", "test_a/cow", "test_b/dog"), "split/class", ("cow", "dog"), ("train", "test")),
+        (paths("train", "train_masks", "test"), "split", (), ("train", "test")),
+        # The same classes again, in a folder beside them
+        (paths("cow", "dog", "test/cow", "test/dog"), "class", ("cow", "dog"), ()),
+        (paths("pets/cow", "pets/dog", "pets/pets/cow", "pets/pets/dog"), "*/class", ("cow", "dog"), ()),
         # An index of letters
         (
             paths("a/abbey", "a/alley", "b/bridge", "c/church/indoor"),
