@@ -4,39 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deltaoe.errors import DamagedError, DataError, MismatchError, StoreError, UnreadableError
-from deltaoe.files import read_small_file
-from deltaoe.store.atomic import TEMPORARY_PREFIX, cannot_write, write_json
+from deltaoe.errors import DamagedError, DataError, MismatchError, StoreError
+from deltaoe.store.atomic import TEMPORARY_PREFIX, cannot_write
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.hdf5 import encoded
 from deltaoe.store.lock import in_turn
 from deltaoe.store.place import workspace_folder
-from deltaoe.store.read_errors import check_regular, listed, read_error
+from deltaoe.store.read_errors import listed
+from deltaoe.store.state_file import MEND, as_written, read_json, read_state, write_state
 
 if TYPE_CHECKING:
     from deltaoe.images.inputs import FileList
 
 DATA_PREFIX = "data:"
-_FORMAT = 1
-_STATE_BYTES = 1 << 28
-_MEND = "`deltaoe store verify --repair` sets it aside, or move that file away; then run the command again"
 _UNTIDY = ("..", "//", "./")
-_TABLES = (
-    "spaces",
-    "tuned_on",
-    "folders",
-    "models",
-    "named",
-    "results",
-)  # entries of the state that are tables
 
 
 class Workspace:
@@ -139,14 +127,14 @@ class Workspace:
         path = self.folder / "features" / space_id / "space.json"
         if not os.path.lexists(path):
             return None
-        values = _read_json(path)
+        values = read_json(path)
         try:
             space = FeatureSpace.from_dict(values)
         except StoreError as cause:
-            raise DamagedError(f"{path}: {cause}", hint=_MEND) from cause
+            raise DamagedError(f"{path}: {cause}", hint=MEND) from cause
         if space.id != space_id:
             raise DamagedError(
-                f"{path} describes another feature space", hint=f"{_MEND}; or move that folder away"
+                f"{path} describes another feature space", hint=f"{MEND}; or move that folder away"
             )
         return space
 
@@ -286,19 +274,7 @@ class Workspace:
 
     def state(self) -> dict[str, Any]:
         """The state file's content; empty if there is no file. Raises StoreError if it is damaged."""
-        path = self.folder / "workspace.json"
-        if not os.path.lexists(path):
-            return {}
-        state = _read_json(path)
-        if not isinstance(state.get("format"), int):
-            raise _damaged(path)
-        if state["format"] != _FORMAT:
-            raise UnreadableError(
-                f"{path} was written by another version of deltaoe", hint="use --workspace for a new one"
-            )
-        if not all(isinstance(state.get(name, {}), dict) for name in _TABLES):
-            raise _damaged(path)
-        return state
+        return read_state(self.folder / "workspace.json")
 
     def remember(self, **values: Any) -> None:
         """Change entries of the state file, atomically. Raises StoreError if that fails."""
@@ -314,9 +290,9 @@ class Workspace:
         Args:
             change: called with the state as it is while no other process changes it; must not modify its argument.
         """
-        if {**change(state := self.state()), "format": _FORMAT} != state:
+        if as_written(change(state := self.state())) != state:
             with in_turn(self.folder):
-                write_json(self.folder / "workspace.json", {**change(self.state()), "format": _FORMAT})
+                write_state(self.folder / "workspace.json", change(self.state()))
 
 
 def _dataset_name(inputs: Sequence[str], name: str, space_id: str) -> str:
@@ -326,21 +302,3 @@ def _dataset_name(inputs: Sequence[str], name: str, space_id: str) -> str:
         f"data:{name}".encode("utf-8", "surrogateescape") if name else b"\0\0".join(map(os.fsencode, inputs))
     )
     return f"{hashlib.sha256(key + bytes(1) + space_id.encode()).hexdigest()[:16]}.h5"
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """The object that a small JSON file holds. Raises DamagedError, or UnreadableError as things are."""
-    try:
-        check_regular(path)
-        if os.path.getsize(path) > _STATE_BYTES:
-            raise _damaged(path)
-        value = json.loads(read_small_file(path, limit=_STATE_BYTES, error=StoreError))
-    except (OSError, StoreError, ValueError, RecursionError) as cause:
-        raise read_error(path, cause, f"cannot read {path}", hint=_MEND) from cause
-    if not isinstance(value, dict):
-        raise _damaged(path)
-    return value
-
-
-def _damaged(path: Path) -> StoreError:
-    return DamagedError(f"{path} is damaged", hint=_MEND)

@@ -367,6 +367,24 @@ def test_the_current_detector(tmp_path):
     assert workspace.current_detector() == path
 
 
+def test_no_changed_bit_of_the_state_is_taken_for_what_was_written(tmp_path):
+    """Without its entry "detector", say, scores would be those of another detector."""
+    workspace = Workspace(tmp_path / NAME)
+    workspace.remember(detector="d1", dataset="a.h5", spaces={"m": "x"})
+    path, state = workspace.folder / "workspace.json", workspace.state()
+    content = path.read_bytes()
+    for at in range(8 * len(content)):
+        changed = bytearray(content)
+        changed[at // 8] ^= 1 << at % 8
+        path.write_bytes(changed)
+        try:
+            assert workspace.state() == state  # a blank that became another one
+        except StoreError as error:
+            assert "workspace.json" in str(error) and error.hint
+    path.write_bytes(content)
+    assert workspace.state() == state and "sha256" not in state
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -375,7 +393,7 @@ def test_the_current_detector(tmp_path):
         (b"\xff\xfe", "cannot read"),
         (b"[]", "damaged"),
         (b"null", "damaged"),
-        (b"{}", "another version"),
+        (b"{}", "damaged"),
         (b'{"format": 2}', "another version"),
         *((b'{"format": 1, "%s": %s}' % (t, v), "damaged") for t in TABLES for v in (b"[]", b"null", b'"x"')),
         (b"[" * 100_000, "cannot read"),

@@ -36,6 +36,8 @@ class Finished:
 class Run(Protocol):
     """Runs ``deltaoe`` with these arguments; ``rc`` is the exit code it must end with, ``stdin`` what it can read.
 
+    With ``rc=None`` it may succeed or refuse.
+
     ``mortal`` (on Linux) takes root's right away to read and write what file permissions forbid.
     """
 
@@ -43,7 +45,7 @@ class Run(Protocol):
         self,
         *arguments: str | bytes | Path,
         cwd: Path,
-        rc: int = 0,
+        rc: int | None = 0,
         model: Path | str | None = ...,
         env: Mapping[str, str] | None = None,
         mortal: bool = False,
