@@ -81,7 +81,7 @@ def test_a_damaged_file_changes_no_result(pattern: str, whole: Path, tmp_path: P
 @pytest.mark.parametrize("pattern", FILES)
 def test_damaged_files_change_no_result(pattern: str, whole: Path, tmp_path: Path, run: Run) -> None:
     chance = random.Random(f"many {pattern}")
-    for number in range(40):
+    for number in range(12):
         check(
             whole,
             tmp_path / str(number),
