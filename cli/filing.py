@@ -253,6 +253,11 @@ def undo(
     screen.table("", rows)
     for path, reason in done.kept:
         screen.warn(f"{path}: {reason}")
+    if done.cut_off:
+        screen.warn(
+            "the end of the undo list is missing: it was cut off, or the command that wrote it was killed. Files that "
+            "it does not name were not taken back; the list is kept."
+        )
     if done.list_removed:
         screen.note("nothing is left to take back, so the undo list was removed", style="dim")
     screen.json(
@@ -262,6 +267,7 @@ def undo(
             "nothing_to_do": done.nothing,
             "kept": [{"path": path, "reason": reason} for path, reason in done.kept],
             "list_removed": done.list_removed,
+            "cut_off": done.cut_off,
         }
     )
     if done.kept:

@@ -29,6 +29,7 @@ class Undone:
         nothing: number of files with nothing to take back: never done, or taken back before.
         kept: (target, reason) of each file that was left as it is.
         list_removed: whether the undo list was deleted, because nothing is left to take back.
+        cut_off: whether the end of the list is missing, so that it may not name all files.
     """
 
     mode: Mode
@@ -36,6 +37,7 @@ class Undone:
     nothing: int = 0
     kept: list[tuple[str, str]] = field(default_factory=list)
     list_removed: bool = False
+    cut_off: bool = False
 
 
 def undo(path: Path, on: OnEvent = silent) -> Undone:
@@ -43,7 +45,7 @@ def undo(path: Path, on: OnEvent = silent) -> Undone:
 
     Moved files go back if they have not changed and nothing is in their way. Copies are deleted if the original is
     there with the same content, links if they still lead to it. Folders that were made and are empty now are removed,
-    and so is the list, if no file is left to take back.
+    and so is the list, if no file is left to take back and none can be missing from it.
 
     Args:
         path: the undo list.
@@ -69,7 +71,8 @@ def undo(path: Path, on: OnEvent = silent) -> Undone:
         else:
             undone.nothing += 1
         on(Event(_STAGE, number, len(found.entries), {"kept": len(undone.kept)}))
-    if not undone.kept:
+    undone.cut_off = not found.complete
+    if not undone.kept and found.complete:
         path.unlink(missing_ok=True)
         undone.list_removed = True
     for folder in reversed(found.folders):

@@ -20,6 +20,7 @@ from deltaoe.store.atomic import cannot_write
 
 _FORMAT = 1
 _START = "deltaoe_undo"
+_END = "end"
 _CHECK = "check"  # entry of a line with the digest of the others; lines of earlier versions have none
 
 
@@ -48,11 +49,14 @@ class UndoList:
         mode: what was done to the files.
         entries: the files, in order.
         folders: absolute paths of the folders that were made, the outer ones first.
+        complete: whether it has its last line; a list that was cut off, or whose writer was killed, has none. Lists
+            of earlier versions have none either, and count as complete.
     """
 
     mode: Mode
     entries: list[Entry]
     folders: list[str]
+    complete: bool = True
 
 
 class UndoWriter:
@@ -109,6 +113,7 @@ def new_undo_list(folder: Path, mode: Mode, folders: list[str]) -> Iterator[Undo
             try:
                 yield writer
             finally:
+                file.write(_line({_END: True}))
                 file.flush()
                 os.fsync(file.fileno())
     except OSError as cause:
@@ -132,10 +137,13 @@ def read_undo_list(path: Path) -> UndoList:
         raise _no_list(path)
     entries: list[Entry] = []
     folders: list[str] = []
+    complete = _CHECK not in lines[0]
     for number, line in enumerate(lines[1:-1], start=2):
         found = _parsed(path, number, line)
         try:
-            if "folder" in found:
+            if _END in found:
+                complete = True
+            elif "folder" in found:
                 folders.append(_path(found["folder"]))
             elif "not_done" in found:
                 if not entries or entries[-1].target != found["not_done"]:
@@ -146,7 +154,7 @@ def read_undo_list(path: Path) -> UndoList:
                 entries.append(Entry(source, target, int(found["size"]), int(found["mtime_ns"])))
         except (KeyError, TypeError, ValueError, OverflowError) as cause:
             raise _no_list(path) from cause
-    return UndoList(head["mode"], entries, folders)
+    return UndoList(head["mode"], entries, folders, complete)
 
 
 def _path(value: object) -> str:

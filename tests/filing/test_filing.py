@@ -369,3 +369,28 @@ def test_a_line_of_an_undo_list_that_has_changed_is_noticed(tmp_path: Path) -> N
         assert len(line.pop("check")) == 16
     filed.undo_list.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert read_undo_list(filed.undo_list) == there
+
+
+def test_a_list_that_was_cut_off_anywhere_is_kept_and_says_so(inbox: Path, tmp_path: Path) -> None:
+    filed = execute(planned(inbox), tmp_path / "sorted", "move")
+    whole = filed.undo_list.read_bytes()
+    head = whole.index(b"\n") + 1
+    for length in sorted({head, *(i + 1 for i, byte in enumerate(whole) if byte == 10), len(whole) - 3}):
+        if length == len(whole):
+            continue
+        filed.undo_list.write_bytes(whole[:length])
+        undone = undo(filed.undo_list)
+        assert undone.cut_off and not undone.list_removed and filed.undo_list.exists()
+    filed.undo_list.write_bytes(whole)
+    undone = undo(filed.undo_list)
+    assert not undone.cut_off and undone.list_removed
+    assert len(tree(inbox)) == 3
+
+
+def test_a_line_may_be_removed_by_hand(inbox: Path, tmp_path: Path) -> None:
+    filed = execute(planned(inbox), tmp_path / "sorted", "move")
+    lines = filed.undo_list.read_bytes().splitlines(keepends=True)
+    (other,) = [i for i, line in enumerate(lines) if b"b.jpg" in line]
+    filed.undo_list.write_bytes(b"".join(lines[:other] + lines[other + 1 :]))
+    undone = undo(filed.undo_list)
+    assert (len(undone.back), undone.cut_off, undone.list_removed) == (2, False, True)
