@@ -17,8 +17,9 @@ _BRACKETS = re.compile(r"\[(.*)\]|\((.*)\)|\{(.*)\}", re.DOTALL)
 def settled(name: str, classes: Sequence[str]) -> tuple[list[str], list[str]]:
     """Cells that name one class each, or are empty, and sentences on those that were emptied.
 
-    Emptied are cells that say that they are empty, and those of several classes: joined by bars or semicolons, or in
-    the brackets of a list; by commas or plus signs, if each part is the class of other images.
+    Emptied are cells that say that they are empty, and those of several classes: joined by bars, or in the brackets of
+    a list; by semicolons, if a part is in another cell, too; by commas or plus signs, if each part is the class of
+    other images.
 
     Args:
         name: the list's, for sentences.
@@ -40,7 +41,8 @@ def settled(name: str, classes: Sequence[str]) -> tuple[list[str], list[str]]:
                 hint='save it as UTF-8; in Excel: "CSV UTF-8 (comma delimited)"',
             )
     empty = {one for one in counts if one.casefold() in _EMPTY}
-    several = {one for one in counts if len(_parts(one, counts)) > 1}
+    joined = Counter(part for one in counts for part in {*_joined(one, ";")})
+    several = {one for one in counts if len(_parts(one, counts, joined)) > 1}
     notes = []
     if empty:
         notes.append(
@@ -59,20 +61,34 @@ def settled(name: str, classes: Sequence[str]) -> tuple[list[str], list[str]]:
     return [("" if one in gone else one) for one in classes] if gone else list(classes), notes
 
 
-def _parts(cell: str, counts: Counter[str]) -> list[str]:
-    """The classes that a cell names."""
+def _parts(cell: str, counts: Counter[str], joined: Counter[str]) -> list[str]:
+    """The classes that a cell names.
+
+    Args:
+        cell: the cell.
+        counts: number of images by cell.
+        joined: number of different cells by a part that they join with semicolons.
+    """
     found = _BRACKETS.fullmatch(cell)
     if found:
         return [part for part in re.split(r"[,;|]", next(filter(None, found.groups()), "")) if part.strip()]
-    for separator in "|;":
-        parts = [part.strip() for part in cell.split(separator)]
-        if len(parts) > 1 and all(parts):
-            return parts
+    parts = _joined(cell, "|")
+    if parts:
+        return parts
+    parts = _joined(cell, ";")
+    if any(part in counts or joined[part] > 1 for part in parts):
+        return parts
     for separator in ",+&":
         parts = [part.strip() for part in cell.split(separator)]
         if _all_known(parts, counts):
             return parts
     return [cell]
+
+
+def _joined(cell: str, separator: str) -> list[str]:
+    """The parts between separators; none if it has none, or an empty part."""
+    parts = [part.strip() for part in cell.split(separator)]
+    return parts if len(parts) > 1 and all(parts) else []
 
 
 def _all_known(parts: Sequence[str], counts: Counter[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -139,10 +140,14 @@ def tidy(folder: str) -> str:
 def read_labels(path: Path) -> tuple[str, ...]:
     """The labels of a file, as :func:`~deltaoe.images.label_files.read_label_names` reads and :func:`tidy` writes them.
 
+    Labels that would be one by that, such as ``hot_dog`` and ``hot dog``, stay as they are.
+
     Raises:
         ConfigError: it cannot be read, is empty or of another format, or has a label twice.
     """
-    labels = tuple(map(tidy, read_label_names(path)[0]))
+    given = read_label_names(path)[0]
+    counts = Counter(map(tidy, given))
+    labels = tuple(tidy(label) if counts[tidy(label)] == 1 else label for label in given)
     seen: set[str] = set()
     for label in labels:
         if label in seen:

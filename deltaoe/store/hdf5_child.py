@@ -119,7 +119,7 @@ def _described(file: h5py.File, name: bytes) -> dict[str, Any]:
         return {"why": "is a group"}
     dtype, shape = item.dtype, item.shape
     text = h5py.check_string_dtype(dtype) is not None
-    plain = dtype.kind in "fiu" and not dtype.metadata
+    plain = dtype.kind == "b" or (dtype.kind in "fiu" and not dtype.metadata)
     if not shape or not (plain or (text and math.prod(shape[1:]) == 1)):
         why = "is one value" if plain or text else f"is of type {dtype}"
     elif math.prod(shape[1:]) * dtype.itemsize > _MAX_ROW_BYTES:

@@ -195,6 +195,7 @@ def test_every_text_that_may_name_a_file_starts_at_the_defaults_file(
         (tmp_path / name).touch()
     says_so = re.compile(r"\bfiles?\b|list of names|\.npz|\bDATA\b|data:NAME|extracted (folder|input)")
     names_something = {("store import", "features"), ("store import", "name"), ("extract", "name")}
+    names_something |= {(" ".join(words), "sample-range") for words in COMMANDS}
     texts = {
         (" ".join(words), flag(option)): kinds_of(command)[flag(option)]
         for words, command in COMMANDS.items()

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command import COMMAND, Fails, Finished, Run, contents, environment
+from copied import copied_project
 from outputs import check_outputs, table
 from sklearn.metrics import roc_auc_score
 
@@ -307,7 +308,7 @@ def test_the_day_of_the_documentation(folder: Path, tmp_path: Path) -> None:
     """Each command of docs/day.md prints lines that begin as on the page, and exits as it says."""
     day = runpy.run_path(str(ROOT / "docs" / "update_day.py"))
     page = day["PAGE"].read_text(encoding="utf-8")
-    here = shutil.copytree(folder, tmp_path / "deltaoe-demo")
+    here = copied_project(folder, tmp_path / "deltaoe-demo")
     told = [step for step in day["steps"](page) if step.command not in day["SET_UP"]]
     assert len(told) >= 10
     for there, now in zip(told, day["replay"](page, here, COMMAND), strict=True):

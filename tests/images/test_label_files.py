@@ -79,7 +79,7 @@ def test_labels_keep_the_order_of_the_file(tmp_path):
         ("l.txt", "", "no labels"),
         ("l.txt", " \n\n", "no labels"),
         ("l.txt", "a\nb\n a\n", "'a' twice"),
-        ("l.txt", "hot_dog\nhot dog\n", "'hot dog' twice"),
+        ("l.txt", "hot dog\nhot dog\n", "'hot dog' twice"),
         ("l.json", '["dog", "horse"]', "is a JSON file, not a list of names"),
         ("l.txt", '["dog", "horse"]', "is a JSON file"),
         ("l.txt", '{"dog": 0, "horse": 1}', "is a JSON file"),
