@@ -16,6 +16,7 @@ from folders import only, set_mode
 
 
 def test_shard_cut_in_half(project: Path, run: Run, fails: Fails) -> None:
+    run("store", "compact", cwd=project)
     shard = only(project, "features/*/shard-*.h5")
     os.truncate(shard, shard.stat().st_size // 2)
     says = (f"cannot read {shard} as a deltaoe features file", "`deltaoe store verify --repair`")
@@ -29,13 +30,14 @@ def test_shard_cut_in_half(project: Path, run: Run, fails: Fails) -> None:
 
 
 def test_shard_of_another_space(project: Path, other_model: Path, run: Run, fails: Fails) -> None:
+    run("store", "compact", cwd=project)
     mine = only(project, "features/*/shard-*.h5")
     run("extract", "unknown", cwd=project, model=other_model)
     (foreign,) = set((project / ".deltaoe").glob("features/*/shard-*.h5")) - {mine}
-    shutil.copy(foreign, mine.with_name("shard-00000002.h5"))
-    says = ("shard-00000002.h5", f"it holds features of another space ({foreign.parent.name})")
+    shutil.copy(foreign, mine.with_name("shard-00000009.h5"))
+    says = ("shard-00000009.h5", f"it holds features of another space ({foreign.parent.name})")
     fails("extract", "images", cwd=project, says=says)
-    shutil.copy(mine, mine.with_name("shard-00000002.h5"))  # a copy of its own does no harm
+    shutil.copy(mine, mine.with_name("shard-00000009.h5"))  # a copy of its own does no harm
     assert run("extract", "images", "--json", cwd=project).json["unchanged"] == 96
 
 

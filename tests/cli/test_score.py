@@ -100,7 +100,7 @@ def test_too_few_calibration_images_for_alpha(project: Path, run: Run) -> None:
 def test_single_files_each_once_in_the_order_given(project: Path, run: Run) -> None:
     run("score", "unknown", "--json", cwd=project)
     twice = project / "unknown" / "noise" / "1.png"
-    shutil.copy(twice, project / "unknown" / "no-suffix")
+    shutil.copy(twice, project / "unknown" / "odd.suffix")
     done = run(
         *(
             "score",
@@ -109,7 +109,7 @@ def test_single_files_each_once_in_the_order_given(project: Path, run: Run) -> N
             "unknown/noise/2.png",
             "./unknown/../unknown/noise/2.png",
         ),
-        *(twice, "images/red_stripes/03.png", "unknown/no-suffix", "--out", "new/folder", "--json"),
+        *(twice, "images/red_stripes/03.png", "unknown/odd.suffix", "--out", "new/folder", "--json"),
         cwd=project,
     )
     paths = [record["path"] for record in done.json["images"]]
@@ -120,7 +120,7 @@ def test_single_files_each_once_in_the_order_given(project: Path, run: Run) -> N
         "unknown/noise/1.png",
         *(f"unknown/red_stripes/0{i}.png" for i in range(3)),
         "images/red_stripes/03.png",
-        "unknown/no-suffix",
+        "unknown/odd.suffix",
     ]
     assert done.json["images"][2]["score"] == done.json["images"][7]["score"]
     assert [row["path"] for row in table(project / "new" / "folder" / "scores.csv")] == paths

@@ -78,6 +78,7 @@ def test_info(many_shards: Path, tmp_path: Path, run: Run) -> None:
         "images": 96,
         "classes": ["blue waves", "green checks", "red stripes", "yellow dots"],
         "domains": [],
+        "splits": {},
         "feature_space": space["id"],
     }
     text = run("store", "info", cwd=many_shards)
@@ -105,7 +106,7 @@ def flip_a_bit(shard: Path) -> None:
 
 def test_damage_is_named_set_aside_and_made_good(grown: Path, run: Run, fails: Fails) -> None:
     sound = run("store", "verify", "--json", cwd=grown).json
-    assert sound == {"shards": 9, "features": 102} | {
+    assert sound == {"shards": 10, "features": 102} | {
         name: [] for name in ("damaged", "unreadable", "set_aside", "notes")
     }
     right, scores = vectors(shards(grown)), table(grown / "scores.csv")
@@ -187,7 +188,7 @@ def test_compact(grown: Path, tmp_path: Path, run: Run) -> None:
     scores = (grown / "scores.csv").read_bytes()
 
     (done,) = run("store", "compact", "--json", cwd=grown).json
-    assert (done["shards"], done["dropped_features"], done["dropped_files"]) == ([9, 1], 1, 2)
+    assert (done["shards"], done["dropped_features"], done["dropped_files"]) == ([10, 1], 1, 2)
     (only_one,) = shards(grown)
     assert done["bytes"][1] == only_one.stat().st_size < done["bytes"][0]
     now = vectors([only_one])

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from deltaoe.extraction.changes import fingerprint_of, remember_folders
 from deltaoe.images.walk import observed
-from deltaoe.store.maintenance import compact
 from deltaoe.store.shards import read_paths
 from deltaoe.store.store_index import FileRecord
 from deltaoe.store.workspace import Workspace
@@ -30,7 +29,6 @@ def copied_project(source: Path, target: Path) -> Path:
                     writer.add(
                         name, FileRecord(size, modified, before.digest, before.problem, changed, inode)
                     )
-    compact(workspace)  # to one shard for each space, as the original has it
     for data in workspace.datasets():
         if workspace.folders_seen(data):
             remember_folders(workspace, data, fingerprint_of(data.inputs))
