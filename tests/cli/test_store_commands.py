@@ -127,7 +127,7 @@ def test_damage_is_named_set_aside_and_made_good(grown: Path, run: Run, fails: F
     assert {Path(entry["path"]) for entry in done.json["damaged"]} == damaged
     reasons = {Path(entry["path"]): entry["error"] for entry in done.json["damaged"]}
     assert "its content has changed since it was written" in reasons[changed]
-    assert (done.json["shards"], done.json["features"], done.json["set_aside"]) == (10, 102 - sum(lost), [])
+    assert (done.json["shards"], done.json["features"], done.json["set_aside"]) == (11, 102 - sum(lost), [])
     assert all(str(path) in done.stderr for path in damaged)
     assert "next: deltaoe store verify --repair" in done.stderr
     assert contents(grown) == before
@@ -158,7 +158,8 @@ def test_damage_is_named_set_aside_and_made_good(grown: Path, run: Run, fails: F
     assert run("store", "verify", "--json", cwd=grown).json["damaged"] == []
 
     again = run("extract", "images", "--json", cwd=grown).json
-    assert (again["encoded"], again["unchanged"]) == (sum(lost) - len(kept), 96 - sum(lost))
+    assert again["encoded"] == sum(lost) - len(kept)
+    assert again["unchanged"] == 96 - again["encoded"]  # the copy's observations lie in a shard of their own
     now = vectors(shards(grown))
     assert now.keys() == right.keys()
     # Other pictures stood beside them in the batch, which may move the last digit.
