@@ -93,8 +93,14 @@ class FeatureSpace:
         return mine == theirs
 
     def to_dict(self) -> dict[str, Any]:
-        """The attributes as plain values, for JSON."""
-        return dataclasses.asdict(self)
+        """The attributes as plain values, for JSON; ``sample_range`` only if it was chosen.
+
+        Older versions did not have it: what was written by them, and is compared by its digest, stays the same.
+        """
+        values = dataclasses.asdict(self)
+        if self.sample_range == AUTO:
+            del values["sample_range"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FeatureSpace:
@@ -118,7 +124,7 @@ class FeatureSpace:
 
     def differences(self, other: FeatureSpace) -> list[str]:
         """Each attribute that differs, but for the model's name, as "name this / other", for an error message."""
-        mine, theirs = self.to_dict(), other.to_dict()
+        mine, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
         digests = {"weights", "config"}
         return [
             f"{name} {str(mine[name])[:12]} / {str(theirs[name])[:12]}"

@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 import pytest
 from filelock import FileLock
-from killing import FEW_FILES, Ended, Killer, killer
+from killing import Ended, Killer, killer
 
 from deltaoe.store.maintenance import verify
 from deltaoe.store.workspace import Workspace
@@ -344,7 +344,7 @@ def test_compaction_is_killed_at_random(kill: Killer, tmp_path: Path) -> None:
 
 def test_decoding_processes_end_with_a_run_that_was_killed(kill: Killer, tmp_path: Path) -> None:
     images = Images(tmp_path / "images", seed=4)
-    images.add(10 * FEW_FILES)
+    images.add(40)
     # The first shard needs pictures that a process has decoded, so at its first byte one is alive.
     whole = kill("extract", tmp_path / "counted", images=images.root, workers=2, at=0)
     assert kill("extract", tmp_path / "cut", images=images.root, workers=2, at=whole.moments // 2).killed

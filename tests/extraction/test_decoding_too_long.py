@@ -14,6 +14,7 @@ import pytest
 from decoded import assert_good, children, crashed, in_time, needs_proc, until
 from decoders import value_of
 
+from deltaoe.extraction import decoder_processes
 from deltaoe.extraction.kept_process import kept_process, start_early
 
 LIMIT = 1.0
@@ -49,7 +50,8 @@ def test_many_views_may_take_longer(files):
 
 
 @needs_proc
-def test_a_process_that_was_stopped_from_outside_hangs_nothing_and_blames_no_file(files, tmp_path):
+def test_a_process_that_was_stopped_from_outside_hangs_nothing_and_blames_no_file(files, monkeypatch):
+    monkeypatch.setattr(decoder_processes, "_START_SECONDS", 5.0)  # of one that is stopped while it starts
     given = files(*["slow"] * 40)
 
     def stop() -> None:
@@ -104,7 +106,8 @@ def test_a_kept_process_that_cannot_load_a_function_is_replaced(files, tmp_path,
 def test_a_forked_child_leaves_the_process_to_its_parent(files):
     """In a program of its own: pytest's threads are nothing to fork."""
     script = (
-        "import os\nfrom deltaoe.extraction.kept_process import kept_process, start_early\nstart_early()\n"
+        "import os\nfrom deltaoe.extraction import decoder_processes
+from deltaoe.extraction.kept_process import kept_process, start_early\nstart_early()\n"
         "child = os.fork()\n"
         "if not child:\n    os._exit(0 if kept_process() is None else 1)\n"
         "assert os.waitpid(child, 0)[1] == 0\nprocess = kept_process()\n"

@@ -476,7 +476,7 @@ def test_whatever_the_bytes_are_an_error_is_ours(tmp_path, suffix):
     else:
         np.save(path, X) if suffix == ".npy" else np.savez_compressed(path, **arrays)
     data = path.read_bytes()
-    for seed in range(150):
+    for seed in range(40 if suffix == ".h5" else 150):  # a child process reads each .h5
         random = np.random.default_rng(seed)
         broken = np.frombuffer(data, np.uint8).copy()
         broken[random.integers(0, len(data), 1 + seed % 4)] = random.integers(0, 256, 1 + seed % 4)
