@@ -106,8 +106,7 @@ def test_a_kept_process_that_cannot_load_a_function_is_replaced(files, tmp_path,
 def test_a_forked_child_leaves_the_process_to_its_parent(files):
     """In a program of its own: pytest's threads are nothing to fork."""
     script = (
-        "import os\nfrom deltaoe.extraction import decoder_processes
-from deltaoe.extraction.kept_process import kept_process, start_early\nstart_early()\n"
+        "import os\nfrom deltaoe.extraction.kept_process import kept_process, start_early\nstart_early()\n"
         "child = os.fork()\n"
         "if not child:\n    os._exit(0 if kept_process() is None else 1)\n"
         "assert os.waitpid(child, 0)[1] == 0\nprocess = kept_process()\n"
