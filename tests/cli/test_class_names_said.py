@@ -177,10 +177,10 @@ def test_names_are_stored_composed(pictures: Path, tmp_path: Path, run: Run) -> 
     assert classes(tmp_path) == ("caf\u00e9", "horse")
 
 
-def test_equal_prompts_are_found_in_labels(template: Path, tmp_path: Path, run: Run) -> None:
+def test_equal_prompts_are_found_in_labels(project: Path, tmp_path: Path, run: Run) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text("dog\nDog\nhot dog\nhot\u00a0dog\nhorse\n", encoding="utf-8")
-    done = run("score", "unknown", "--labels", labels, "--out", tmp_path / "out", cwd=template)
+    done = run("score", "unknown", "--labels", labels, "--out", tmp_path / "out", cwd=project)
     assert "labels.txt" in said(done, "4 classes " + SAME_PROMPT, "dog and Dog", r"hot\xa0dog")
 
 

@@ -79,6 +79,7 @@ def test_everything_works_without_locks_and_it_is_said_once(
 
 
 def test_a_shard_that_may_not_be_read_is_left_alone(project: Path, run: Run, mortal: bool) -> None:
+    run("store", "compact", cwd=project)
     shard = only(project, "features/*/shard-*.h5")
     before = contents(project)
     shard.chmod(0)

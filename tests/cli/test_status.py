@@ -48,6 +48,7 @@ def test_without_detectors_and_without_classes(fresh: Path, run: Run) -> None:
 
 
 def test_damage_is_listed_and_the_rest_is_shown(project: Path, run: Run, fails: Fails) -> None:
+    run("store", "compact", cwd=project)
     listing = only(project, "datasets/*.h5")
     listing.write_bytes(listing.read_bytes()[:100])
     only(project, "detectors/*.safetensors").write_bytes(b"x")

@@ -20,7 +20,8 @@ def table(header: str, *rows: str) -> Listed:
     ("cells", "several"),
     [
         (["cat", "dog", "cat|dog"], ["cat|dog"]),
-        (["Hernia", "Mass; Nodule"], ["Mass; Nodule"]),
+        (["Hernia", "Mass; Nodule", "Mass; Edema"], ["Mass; Nodule", "Mass; Edema"]),
+        (["cat; tabby", "dog"], []),
         (["['cat', 'dog']", "['cat']"], ["['cat', 'dog']"]),
         (["{cat,dog}", "cat"], ["{cat,dog}"]),
         (["cat", "dog", "dog, cat"], ["dog, cat"]),
