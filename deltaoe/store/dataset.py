@@ -122,18 +122,7 @@ class DataSet:
         Raises:
             ConfigError: there is no such domain.
         """
-        if not domains:
-            return np.ones(len(self), dtype=bool)
-        for name in domains:
-            if name not in self.domain_names:
-                known = ", ".join(self.domain_names)
-                raise ConfigError(
-                    f"there is no domain {name!r}",
-                    hint=f"the domains are: {known}"
-                    if known
-                    else f"leave --domain out: the layout is {self.layout}",
-                )
-        return np.isin(self.domain_of, [self.domain_names.index(name) for name in domains])
+        return rows_named(domains, self.domain_names, self.domain_of, what="domain", layout=self.layout)
 
     def part(self, rows: npt.NDArray[np.int64]) -> DataSet:
         """The images in these rows, with the same names of classes, domains and splits."""
@@ -245,3 +234,37 @@ class DataSet:
         )
         if not fits:
             raise DamagedError("its parts do not fit together")
+
+
+def rows_named(
+    wanted: Sequence[str],
+    names: Sequence[str],
+    index: npt.NDArray[np.int64],
+    *,
+    what: str,
+    layout: Layout,
+    where: str = "",
+) -> npt.NDArray[np.bool_]:
+    """(n,) mask of the rows of some names; of all rows if none is wanted.
+
+    Args:
+        wanted: names.
+        names: all names.
+        index: (n,) index into ``names`` of each row.
+        what: what they name, ``domain`` or ``split``, for the message and the option in its hint.
+        layout: of the data set, for the hint where there are no names.
+        where: added to the message.
+
+    Raises:
+        ConfigError: there is no such name.
+    """
+    if not wanted:
+        return np.ones(len(index), dtype=bool)
+    for name in wanted:
+        if name not in names:
+            known = ", ".join(names)
+            raise ConfigError(
+                f"there is no {what} {name!r}{where}",
+                hint=f"the {what}s are: {known}" if known else f"leave --{what} out: the layout is {layout}",
+            )
+    return np.isin(index, [names.index(name) for name in wanted])

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.errors import ConfigError, DataError
-from deltaoe.store.dataset import DataSet
+from deltaoe.errors import DataError
+from deltaoe.store.dataset import DataSet, rows_named
 
 Mask = npt.NDArray[np.bool_]
 
@@ -91,18 +91,9 @@ def rows_of_splits(data: DataSet, names: Sequence[str]) -> Mask:
     Raises:
         ConfigError: there is no such split.
     """
-    if not names:
-        return np.ones(len(data), dtype=bool)
-    for name in names:
-        if name not in data.split_names:
-            known = ", ".join(data.split_names)
-            raise ConfigError(
-                f"there is no split {name!r} in {data.title}",
-                hint=f"the splits are: {known}"
-                if known
-                else f"leave --split out: the layout is {data.layout}",
-            )
-    return np.isin(data.split_of, [data.split_names.index(name) for name in names])
+    return rows_named(
+        names, data.split_names, data.split_of, what="split", layout=data.layout, where=f" in {data.title}"
+    )
 
 
 def learning_rows(data: DataSet, use: SplitUse) -> tuple[Mask, Mask]:
