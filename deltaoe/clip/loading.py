@@ -17,6 +17,7 @@ import torch
 
 from deltaoe.clip.quick_import import open_clip, with_open_clip
 from deltaoe.clip.reference import HF_HUB, ModelRef
+from deltaoe.clip.unfilled import build
 from deltaoe.errors import ConfigError, ModelError, first_line
 from deltaoe.files import check_regular_file
 from deltaoe.store.feature_space import canonical_json
@@ -54,14 +55,16 @@ def load_model(
     try:
         model, config = with_open_clip(
             lambda package: (
-                package.create_model(
-                    ref.name,
-                    pretrained=ref.pretrained,
-                    precision="fp32",
-                    device=device,
-                    force_quick_gelu=quick_gelu,
-                    require_pretrained=True,
-                    weights_only=True,
+                build(
+                    lambda: package.create_model(
+                        ref.name,
+                        pretrained=ref.pretrained,
+                        precision="fp32",
+                        device=device,
+                        force_quick_gelu=quick_gelu,
+                        require_pretrained=True,
+                        weights_only=True,
+                    )
                 ),
                 package.get_model_config(ref.name),
             )
