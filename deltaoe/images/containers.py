@@ -16,7 +16,7 @@ from deltaoe.images.lists import Wanted
 from deltaoe.images.locations import PARQUET
 from deltaoe.images.passed_over import Unlisted
 from deltaoe.images.tar_images import TarImages
-from deltaoe.images.tars import TarError
+from deltaoe.images.tars import ContainerError
 from deltaoe.images.walk import FileCollector, FileList
 from deltaoe.short_repr import counted
 
@@ -62,6 +62,29 @@ def _compressed(path: str, how: str) -> DataError:
         f"{path} is a tar compressed with {how}, in which no image can be found without unpacking all before it",
         hint=f"run {_TOOLS[how]} on it once: the .tar is read as it is",
     )
+
+
+def listed_in_parquet(path: str) -> str | None:
+    """A Parquet file of paths or URLs of images as the text of a table; None if it holds the images themselves.
+
+    Raises:
+        DataError: it does neither, or cannot be read.
+        ConfigError: pyarrow is not installed.
+    """
+    from deltaoe.images.parquet_rows import listed_rows
+
+    try:
+        text = listed_rows(path)
+    except ContainerError as cause:
+        raise DataError(f"cannot read {path}: it is {cause}", hint="make or download it again") from cause
+    except OSError as cause:
+        raise DataError(f"cannot read {path}: {os_reason(cause)}", hint="check its permissions") from cause
+    if text is not None and not text.strip():
+        raise DataError(
+            f"{path} has no column of images, paths or URLs",
+            hint="images are bytes, or texts in a column path; for features: deltaoe store import",
+        )
+    return text
 
 
 def add_containers(collector: FileCollector, found: Sequence[Found], wanted: Wanted) -> bool:
@@ -135,7 +158,7 @@ def _opened(one: Found, files: FileList) -> Any:
                 return None
             return container
         return TarImages(one.path)
-    except (TarError, OSError) as cause:
+    except (ContainerError, OSError) as cause:
         reason = os_reason(cause) if isinstance(cause, OSError) else str(cause)
         if one.named and reason.startswith("compressed with "):
             raise _compressed(one.path, reason.removeprefix("compressed with ")) from cause

@@ -11,12 +11,19 @@ from typing import BinaryIO
 
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.files import read_small_file
-from deltaoe.images.containers import Found, add_containers, containers_of, refuse_compressed
+from deltaoe.images.containers import (
+    Found,
+    add_containers,
+    containers_of,
+    listed_in_parquet,
+    refuse_compressed,
+)
 from deltaoe.images.glob_pattern import Pattern, is_pattern
 from deltaoe.images.input_errors import missing, no_images
 from deltaoe.images.labels import tidy
 from deltaoe.images.listed_files import ListedFiles
-from deltaoe.images.lists import LIST_SUFFIXES, Listed, Wanted, read_list
+from deltaoe.images.lists import LIST_SUFFIXES, Listed, Wanted, read_list, read_table
+from deltaoe.images.locations import PARQUET
 from deltaoe.images.other_kinds import check_is_image
 from deltaoe.images.passed_over import Ignored
 from deltaoe.images.repeated_rows import RepeatedRows
@@ -120,6 +127,10 @@ class _InputReader:
             )
             self.take_list(given, listed, folder)
         elif stat.S_ISREG(info.st_mode) and suffix in CONTAINER_SUFFIXES:
+            table = listed_in_parquet(given) if suffix == PARQUET else None
+            if table is not None:
+                self.take_list(given, read_table(given, table, self._wanted), os.path.dirname(given))
+                return
             path = _tidy(given, info)
             self._containers.append(Found(os.path.dirname(path), path, named=True))
         elif stat.S_ISREG(info.st_mode) and is_other_format(suffix):

@@ -209,6 +209,14 @@ def _columns(table: Table, wanted: Wanted) -> Listed:
     return _read(table, header is not None, columns, roles)
 
 
+def read_table(name: str, text: str, wanted: Wanted) -> Listed:
+    """A table that a program has made, with titles and with tabs between the cells, as :func:`read_list` reads one."""
+    listed = _columns(Table(name, text, "\t"), wanted)
+    if not listed.paths:
+        raise DataError(f"{name} names no files", hint="it needs a row for each image")
+    return listed
+
+
 def read_columns(name: str, text: str, wanted: Wanted, roles: Roles | None = None) -> tuple[Listed, Roles]:
     """A table that a program has made of what it knows of images, and what its columns are.
 

@@ -35,7 +35,7 @@ class TarImages:
         beside: which of ``cls``, ``json`` and ``txt`` there are.
 
     Raises:
-        TarError, OSError: it cannot be listed.
+        ContainerError, OSError: it cannot be listed.
     """
 
     def __init__(self, path: str) -> None:

@@ -27,7 +27,7 @@ _FILES = (b"0", b"\0", b"7")
 _COMPRESSED = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"))
 
 
-class TarError(Exception):
+class ContainerError(Exception):
     """A file is no tar that can be read member by member. The message says what it is."""
 
 
@@ -58,7 +58,7 @@ def list_members(path: str) -> tuple[TarListing, Observed]:
     A tar that is cut off, or damaged behind some member, lists its whole members before that.
 
     Raises:
-        TarError: it is none, or compressed.
+        ContainerError: it is none, or compressed.
         OSError: it cannot be read.
     """
     with open(path, "rb", buffering=0) as file:
@@ -83,14 +83,14 @@ class _Scan:
             head = self._bytes(at, _BLOCK)
             if len(head) < _BLOCK:
                 if at == 0:
-                    raise TarError("empty" if not head else "not a tar file")
+                    raise ContainerError("empty" if not head else "not a tar file")
                 found.problem = "it is cut off" if head else "it has no end mark, and may be cut off"
                 break
             if head[0] == 0 and not head.strip(b"\0"):
                 break
             if not _is_header(head):
                 if at == 0:
-                    raise TarError(_kind(head))
+                    raise ContainerError(_kind(head))
                 found.problem = f"it is damaged at byte {at:,}"
                 break
             kind, length = head[156:157], _number(head[124:136])
@@ -292,7 +292,7 @@ def _place(path: str, member: str) -> tuple[int, int, Observed]:
 
     try:
         found = _kept.place(path, member)
-    except TarError as cause:
+    except ContainerError as cause:
         raise ImageError(f"{os.path.basename(path)} is {cause}") from cause
     except OSError as cause:
         raise ImageError(os_reason(cause)) from cause
@@ -305,7 +305,7 @@ def member_size(path: str, member: str) -> int:
     """Bytes of a member; 0 if it cannot be found, as reading it will say why."""
     try:
         found = _kept.place(path, member)
-    except (TarError, OSError):
+    except (ContainerError, OSError):
         return 0
     return 0 if found is None else found[1]
 
