@@ -109,9 +109,7 @@ def ingest(
             EncodingRun(files.path, keys, writer, states, on, options).encode(unknown, source.clip())
         source.remember()
     if len(files) and not states.usable.any():
-        examples = "; ".join(
-            f"{files.relative[i]}: {states.problems[i]}" for i in sorted(states.problems)[:3]
-        )
+        examples = "; ".join(f"{files.title(i)}: {states.problems[i]}" for i in sorted(states.problems)[:3])
         raise DataError(
             f"none of the {len(files)} image files can be used ({examples})",
             hint=_MISSING
