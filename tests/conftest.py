@@ -30,6 +30,9 @@ from deltaoe.demo.shipped import unpack_model
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Small models gain nothing from a second thread, and on a busy machine they wait for it. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where no byte code may be kept, every process under test spends 0.4 s on compiling the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # Whoever started the tests in the background has switched Ctrl-C off, for the processes under test, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from deltaoe.errors import DataError, MismatchError, StoreError
+from deltaoe.images.containers import add_containers, containers_of
 from deltaoe.images.folders import fingerprint
+from deltaoe.images.lists import Wanted
+from deltaoe.images.locations import absolute, is_url
 from deltaoe.images.passed_over import Unlisted
 from deltaoe.images.walk import FileCollector, FileList
 from deltaoe.progress import Event, OnEvent, silent
@@ -44,7 +47,7 @@ class Changes:
 
 def fingerprint_of(inputs: Sequence[str]) -> str:
     """The fingerprint of the folders among inputs; empty unless all of them are folders."""
-    folders = [os.path.abspath(one) for one in inputs]
+    folders = list(map(absolute, inputs))
     return fingerprint(folders) if folders and all(map(os.path.isdir, folders)) else ""
 
 
@@ -75,7 +78,7 @@ def changes(
     Raises:
         StoreError: the state of the workspace is damaged.
     """
-    if not data.root or not data.inputs:
+    if not data.root or not data.inputs or is_url(data.root):  # nothing is fetched to say what is out of date
         return None
     if data.inputs == (data.root,) and not os.path.lexists(data.root):
         return Changes(problem=f"{short_title(data)} is not there")
@@ -92,6 +95,7 @@ def changes(
             collector.walk(number, folder)
         except DataError as error:
             return Changes(problem=str(error))
+    add_containers(collector, list(containers_of(collector)), Wanted(labels=False))
     found = _compared(data, workspace, collector.files, thorough)
     if not found.added and not found.removed and not found.unlisted:
         with contextlib.suppress(StoreError):  # the next time it would take longer, and nothing else
@@ -107,7 +111,7 @@ def _compared(data: DataSet, workspace: Workspace, files: FileList, thorough: bo
     pairs = zip(files.root_of, files.relative, strict=True)
     rows = {starts[root] + relative: row for row, (root, relative) in enumerate(pairs)}
     unknown = (rows[path] for path in rows.keys() - listed)
-    new = [row for row in unknown if row not in files.problems and os.access(files.path(row), os.R_OK)]
+    new = [row for row in unknown if row not in files.problems and _is_readable(files, row)]
     old = [rows[path] for path in rows.keys() & listed] if thorough else []
     folders = tuple(one.path for one in files.unlisted)
     removed = sum(not path.startswith(folders) for path in listed - rows.keys())
@@ -129,6 +133,10 @@ def _compared(data: DataSet, workspace: Workspace, files: FileList, thorough: bo
     changed = int(np.count_nonzero(~alike[len(new) :]))
     touched = int(np.count_nonzero((alike & ~same)[len(new) :]))
     return Changes(added, removed, changed, touched, folders)
+
+
+def _is_readable(files: FileList, row: int) -> bool:
+    return files.root_of[row] in files.containers or os.access(files.path(row), os.R_OK)
 
 
 def out_of_sight(data: DataSet, workspace: Workspace, unlisted: Sequence[Unlisted]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltaoe.extraction.decoding_jobs import Outcome
+from deltaoe.images.locations import expected_bytes
 from deltaoe.images.walk import Observed
 
 _MAX_FILE_BYTES = _MAX_PIXEL_BYTES = 128 * 2**20  # in memory; a single file beyond that is admitted alone
@@ -242,6 +242,6 @@ class DecodingWindow:
 def _size(path: str) -> int:
     """Bytes of a file; 0 if it cannot be asked for, as reading it will say why."""
     try:
-        return os.stat(path).st_size
+        return expected_bytes(path)
     except (OSError, ValueError):
         return 0

@@ -49,6 +49,12 @@ class Roles:
     assumed: list[str]
     notes: list[str]
 
+    @property
+    def titles(self) -> set[str]:
+        """Titles of the columns that are used beside the paths."""
+        columns = (self.label, *self.one_hot, self.domain, self.split)
+        return {column.title for column in columns if column is not None}
+
 
 def is_header(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first row has titles: a known one of a path, or cells unlike those below, which name images."""

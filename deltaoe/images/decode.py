@@ -9,7 +9,7 @@ import io
 import logging
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
@@ -78,14 +78,31 @@ def read_bytes(path: Path) -> bytes:
             size = os.fstat(file.fileno()).st_size
             if size > _LARGE_FILE_BYTES:
                 head = file.read(HEAD_BYTES)
-                _check_large(size, head)
+                check_large(size, head)
                 return head + _at_most(file.read(MAX_FILE_BYTES + 1 - len(head)))
             return _at_most(file.read(MAX_FILE_BYTES + 1))
     except OSError as cause:
         raise ImageError(os_reason(cause)) from cause
 
 
-def _check_large(size: int, head: bytes) -> None:
+def read_part(file: BinaryIO, size: int) -> bytes:
+    """The next ``size`` bytes of a file, an image file by themselves; fewer if it ends before.
+
+    Raises:
+        ImageError: they are too many, or no picture, by the first of them.
+        OSError: they cannot be read.
+    """
+    parts = [file.read(HEAD_BYTES)] if size > _LARGE_FILE_BYTES else []
+    if parts:
+        check_large(size, parts[0])
+    left = size - sum(map(len, parts))
+    while left > 0 and (part := file.read(left)):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+def check_large(size: int, head: bytes) -> None:
     """Refuse a large file that is no picture or too large for one, before it is read. Raises ImageError."""
     kind = recognise(head)
     if kind is not None and kind.group != "picture":

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import errno
-import itertools
 import os
 import re
 import stat
@@ -14,16 +11,24 @@ from typing import BinaryIO
 
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.files import read_small_file
+from deltaoe.images.containers import (
+    Found,
+    add_containers,
+    containers_of,
+    listed_in_parquet,
+    refuse_compressed,
+)
 from deltaoe.images.glob_pattern import Pattern, is_pattern
+from deltaoe.images.input_errors import missing, no_images
 from deltaoe.images.labels import tidy
 from deltaoe.images.listed_files import ListedFiles
-from deltaoe.images.lists import LIST_SUFFIXES, Listed, Wanted, read_list
+from deltaoe.images.lists import LIST_SUFFIXES, Listed, Wanted, read_list, read_table
+from deltaoe.images.locations import PARQUET
 from deltaoe.images.other_kinds import check_is_image
 from deltaoe.images.passed_over import Ignored
 from deltaoe.images.repeated_rows import RepeatedRows
 from deltaoe.images.text_files import is_other_format, refuse_other_formats
-from deltaoe.images.walk import SUFFIXES, FileCollector, FileList, reason
-from deltaoe.short_repr import counted
+from deltaoe.images.walk import CONTAINER_SUFFIXES, FileCollector, FileList, reason
 
 __all__ = ["FileList", "Ignored", "find_files"]
 
@@ -47,7 +52,8 @@ def find_files(
     An input is one of:
 
     - ``-``: a list of paths on ``stdin``, relative to the current folder;
-    - a folder, walked as :meth:`FileCollector.walk` says;
+    - a folder, walked as :meth:`FileCollector.walk` says; tar and Parquet files in it are read like folders;
+    - a tar or Parquet file, read like a folder (:mod:`deltaoe.images.containers`);
     - a list, ``.txt`` or ``.lst`` with a path per line, or a table (``.csv``, ``.tsv``) with a column of paths and
       perhaps of classes, domains and splits, as :mod:`~deltaoe.images.columns` finds them; a missing file is a problem
       of its row, and :class:`~deltaoe.images.listed_files.ListedFiles` says where files are looked for;
@@ -83,7 +89,7 @@ def find_files(
             reader.take(given)
     files = reader.finished()
     if not len(files):
-        raise _no_images(inputs, files)
+        raise no_images(inputs, files)
     return files
 
 
@@ -95,6 +101,7 @@ class _InputReader:
         self._tables = 0
         self._collector = FileCollector(on_found)
         self._files = self._collector.files
+        self._containers: list[Found] = []
         self._rootless: set[int] = set()  # groups whose root is found at the end
         self._singles: int | None = None  # the group of single files
 
@@ -104,7 +111,7 @@ class _InputReader:
             info = os.stat(given)
         except (OSError, ValueError) as cause:
             if not is_pattern(given):
-                raise _missing(given, cause) from cause
+                raise missing(given, cause) from cause
             self._take_glob(given)
             return
         suffix = os.path.splitext(given)[1].lower()
@@ -119,9 +126,17 @@ class _InputReader:
                 given, data, suffix, self._wanted, lambda path: os.path.lexists(os.path.join(folder, path))
             )
             self.take_list(given, listed, folder)
+        elif stat.S_ISREG(info.st_mode) and suffix in CONTAINER_SUFFIXES:
+            table = listed_in_parquet(given) if suffix == PARQUET else None
+            if table is not None:
+                self.take_list(given, read_table(given, table, self._wanted), os.path.dirname(given))
+                return
+            path = _tidy(given, info)
+            self._containers.append(Found(os.path.dirname(path), path, named=True))
         elif stat.S_ISREG(info.st_mode) and is_other_format(suffix):
             refuse_other_formats(given, suffix, _start(given), images=True)
         else:
+            refuse_compressed(given)
             check_is_image(given)
             if self._singles is None:
                 self._singles = self._new_group()
@@ -167,8 +182,10 @@ class _InputReader:
         return len(self._files.roots) - 1
 
     def finished(self) -> FileList:
-        """All files, below their roots, each once."""
+        """All files, below their roots, each once; those of containers behind the others."""
         files = self._files
+        containers = [*self._containers, *containers_of(self._collector)]
+        self._tables += add_containers(self._collector, containers, self._wanted)
         if self._wanted.label_column is not None and not self._tables:
             raise ConfigError(
                 "--label-column names a column, and no input is a table", hint="name a list, such as a .csv"
@@ -307,42 +324,3 @@ def _read(name: str, read: Callable[[], bytes]) -> bytes:
         raise DataError(
             f"cannot read {name}: {reason(cause)}", hint="check that it is a readable file"
         ) from cause
-
-
-def _missing(given: str, cause: OSError | ValueError) -> DataError:
-    if not given:
-        return DataError("one of the inputs is an empty name", hint="is a variable of the shell not set?")
-    if not isinstance(cause, OSError) or cause.errno != errno.ENOENT:
-        return DataError(f"cannot read {given}: {reason(cause)}", hint="check the path and its permissions")
-    if os.path.islink(given):
-        return DataError(
-            f"no such file or folder: {given}",
-            hint=f"it is a link to {os.readlink(given)}, which is not there",
-        )
-    folder, name = os.path.split(given.rstrip("/" + os.sep))
-    try:
-        with os.scandir(folder or os.curdir) as listing:
-            # A part of a huge folder will do: the answer should come at once.
-            names = [entry.name for entry in itertools.islice(listing, 10_000)]
-    except OSError:
-        names = []
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {os.path.join(folder, close[0])}?" if close else "check the path"
-    return DataError(f"no such file or folder: {given}", hint=hint)
-
-
-def _no_images(inputs: Sequence[str], files: FileList) -> DataError:
-    shown = ", ".join(inputs[:3]) + (f" and {len(inputs) - 3} more inputs" if len(inputs) > 3 else "")
-    kinds = (
-        (files.ignored.other_files, "other file", "other files"),
-        (files.ignored.hidden, "hidden entry", "hidden entries"),
-    )
-    beside = ", ".join(
-        [counted(count, one, more) for count, one, more in kinds if count]
-        + [f"{one.relative} {one.reason}" for one in files.unlisted[:3]]
-    )
-    nothing = "it is empty" if len(inputs) == 1 else "they are empty"
-    return DataError(
-        f"no images in {shown}" + (f" ({beside})" if beside else f": {nothing}"),
-        hint=f"images are files ending in {', '.join(sorted(SUFFIXES))}",
-    )

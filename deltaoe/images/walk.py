@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from deltaoe.errors import DataError, os_reason
@@ -23,6 +23,7 @@ SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"}
     | {".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )
+CONTAINER_SUFFIXES = (".parquet", ".tar")  # of files that hold images as a folder does
 _FIRST, _LAST, _ALL_BITS = -(2**63), 2**63 - 1, 2**64 - 1
 _BARE_SUFFIXES = frozenset(suffix[1:] for suffix in SUFFIXES)
 
@@ -49,6 +50,9 @@ class FileList:
         unsuffixed: those of ``relative`` that were found below folders and are images by their first bytes alone.
         without_images: index into ``roots`` and path below it of each walked folder that has no images of its own.
         unlisted: folders whose files are not in this list, as they cannot be known.
+        containers: index into ``roots`` of a container → the folder that it was found in, and what stands before its
+            members' names as folders are read: empty, or with a slash.
+        secrets: row → the whole URL, of those that hold a password or a signature. Nothing else here has either.
     """
 
     roots: list[str] = field(default_factory=list)
@@ -68,22 +72,33 @@ class FileList:
     unsuffixed: list[str] = field(default_factory=list)
     without_images: dict[tuple[int, str], Others] = field(default_factory=dict)
     unlisted: list[Unlisted] = field(default_factory=list)
+    containers: dict[int, tuple[str, str]] = field(default_factory=dict)
+    secrets: dict[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.relative)
 
     def path(self, row: int) -> str:
-        """The path to open, with this system's separators."""
+        """The location to read, with this system's separators."""
+        return self.secrets.get(row) or self.shown(row)
+
+    def shown(self, row: int) -> str:
+        """:meth:`path` as it may be shown and kept: without passwords and signatures of URLs."""
         path = os.path.join(self.roots[self.root_of[row]], self.relative[row])
         return path if os.sep == "/" else path.replace("/", os.sep)
+
+    def title(self, row: int) -> str:
+        """The path below the root for a message; of a member, below the folder that its container was found in."""
+        found = self.containers.get(self.root_of[row])
+        return self.relative[row] if found is None else self.shown(row)[len(found[0]) :].lstrip(os.sep)
 
     def part(self, rows: Iterable[int]) -> FileList:
         """The list of some rows, in the order given, with the roots that they need; what is not of rows is shared."""
         rows = list(rows)
         root_of = array("i", map(self.root_of.__getitem__, rows))
         used = sorted(set(root_of))
+        number = {old: new for new, old in enumerate(used)}
         if len(used) < len(self.roots):
-            number = {old: new for new, old in enumerate(used)}
             root_of = array("i", map(number.__getitem__, root_of))
         return FileList(
             roots=[self.roots[root] for root in used],
@@ -102,6 +117,8 @@ class FileList:
             ignored=self.ignored,
             unsuffixed=self.unsuffixed,
             unlisted=self.unlisted,
+            containers={number[root]: found for root, found in self.containers.items() if root in number},
+            secrets={new: self.secrets[row] for new, row in enumerate(rows) if row in self.secrets},
         )
 
 
@@ -114,6 +131,9 @@ class FileCollector:
 
     def __init__(self, on_found: Callable[[int], None]) -> None:
         self.files = files = FileList()
+        self.containers: list[
+            tuple[str, str]
+        ] = []  # folder that was walked, path: found, and not looked into
         self._on_found = on_found
         # Looked up once: they are called for every file of a million.
         self._add_root, self._add_path = files.root_of.append, files.relative.append
@@ -147,6 +167,20 @@ class FileCollector:
         self._count += 1
         if self._count % 1000 == 0:
             self._on_found(self._count)
+
+    def add_members(
+        self, root: int, names: Sequence[str], container: Observed, size: Iterable[int], inode: Iterable[int]
+    ) -> None:
+        """Add n members of a container at once: (n,) names, sizes and inodes, and the container's own times."""
+        files, number = self.files, len(names)
+        files.root_of.extend(array("i", [root]) * number)
+        files.relative.extend(names)
+        files.size.extend(size)
+        files.inode.extend(inode)
+        files.mtime_ns.extend(array("q", [container[1]]) * number)
+        files.ctime_ns.extend(array("q", [container[2]]) * number)
+        self._count += number
+        self._on_found(self._count)
 
     def walk(self, root: int, folder: str, prefix: str = "", pattern: Pattern | None = None) -> bool:
         """Add the image files below a folder, depth first, names sorted.
@@ -238,6 +272,10 @@ class FileCollector:
                             self.files.unsuffixed.append(prefix + name)
                         continue
                 elif not self._is_folder(entry, prefix):
+                    if name.lower().endswith(CONTAINER_SUFFIXES):
+                        self.containers.append((folder, entry.path))
+                        own[-1][0] += 1
+                        continue
                     ignored.other_files += 1
                     own[-1][1] += 1
                     examples[-1] = examples[-1] or entry.path
@@ -290,21 +328,6 @@ def is_passed_over(name: str) -> bool:
         [False, True, True]
     """
     return name[0] == "." or name in _SYSTEM
-
-
-def one_by_one(paths: Iterable[str]) -> FileList:
-    """These files, each a row of its own and below a root of its own, whatever they are; repetitions stay."""
-    collector = FileCollector(lambda number: None)
-    for row, path in enumerate(paths):
-        folder, name = os.path.split(path)
-        info = problem = None
-        try:
-            info = os.stat(path)
-        except (OSError, ValueError) as cause:
-            problem = reason(cause)
-        collector.files.roots.append(folder)
-        collector.add(row, name, info, problem)
-    return collector.files
 
 
 def is_image(name: str) -> bool:

@@ -18,6 +18,7 @@ from deltaoe.extraction.ingest import ingest
 from deltaoe.extraction.picture_notes import picture_notes
 from deltaoe.images.inputs import find_files
 from deltaoe.images.lists import Wanted
+from deltaoe.images.locations import tidied
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import Rule, ScoreOptions
@@ -276,9 +277,9 @@ def _ingested(
         store=result.store,
         digests=result.digests,
         files=opened,
-        names=[os.path.normpath(path) for path in opened],
+        names=[tidied(files.shown(int(i))) for i in result.rows],
         failed=[
-            *((os.path.normpath(files.path(i)), reason) for i, reason in result.failed.items()),
+            *((tidied(files.shown(i)), reason) for i, reason in result.failed.items()),
             *((os.path.join(os.path.normpath(one.path), ""), one.reason) for one in files.unlisted),
         ],
         encoded=result.encoded,

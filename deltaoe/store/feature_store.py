@@ -135,8 +135,7 @@ class FeatureStore(StoreIndex):
         Raises:
             StoreError: another process is writing, or the folder cannot be written.
         """
-        with writing(self.folder):
-            self.refresh()  # another writer may have finished between our reading and our lock
+        with self.locked():
             if not (self.folder / "space.json").exists():
                 write_json(self.folder / "space.json", self.space.to_dict())
             writer = StoreWriter(self, origin) if collected is None else collected
@@ -144,3 +143,19 @@ class FeatureStore(StoreIndex):
                 yield writer
             finally:
                 writer.flush()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the store's lock; what was appended gets an index file at the end, and while there is much of it.
+
+        Raises:
+            StoreError: another process is writing, or the folder cannot be written.
+        """
+        with writing(self.folder):
+            self._settles = True
+            try:
+                self.refresh()  # another writer may have finished between our reading and our lock
+                yield
+                self.settle()
+            finally:
+                self._settles = False

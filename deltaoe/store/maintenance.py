@@ -18,7 +18,7 @@ from deltaoe.store.read_errors import listed
 from deltaoe.store.repair import Repaired
 from deltaoe.store.repair import repair as repair_findings
 from deltaoe.store.shards import read_paths
-from deltaoe.store.store_index import ASIDE
+from deltaoe.store.shard_tables import ASIDE
 from deltaoe.store.verification import check_workspace
 from deltaoe.store.workspace import Workspace
 

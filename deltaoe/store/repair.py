@@ -25,7 +25,7 @@ from deltaoe.store.lock import in_turn, writing
 from deltaoe.store.read_errors import UNLOCKED, check_regular, listed
 from deltaoe.store.self_contained import check_entries
 from deltaoe.store.shards import IMPORTED, write_shard
-from deltaoe.store.store_index import ASIDE
+from deltaoe.store.shard_tables import ASIDE
 from deltaoe.store.verification import SHARDS, Finding, look_of
 from deltaoe.store.whole_rows import whole_rows
 from deltaoe.store.workspace import DATA_PREFIX, Workspace

@@ -9,9 +9,12 @@ from collections.abc import Mapping, Sequence
 
 from deltaoe.errors import StoreError
 from deltaoe.images.class_names import has_ids, in_words
+from deltaoe.images.container_names import as_folders
 from deltaoe.images.labels import label_paths
 from deltaoe.images.layout import TABLE, levels_of
 from deltaoe.images.layout_detection import detect_layout
+from deltaoe.images.locations import is_url
+from deltaoe.images.walk import CONTAINER_SUFFIXES
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
@@ -58,15 +61,15 @@ def extract_command(data: DataSet, workspace: Workspace) -> str | None:
 
 def _below_inputs(data: DataSet) -> Sequence[str]:
     """The paths as ``extract`` reads them: below the folder of the input that they lie in, unless inputs are splits."""
-    if len(data.inputs) < 2:
-        return data.paths
-    starts = [
-        os.path.join(os.path.relpath(given, data.root), "").replace(os.sep, "/") for given in data.inputs
-    ]
+    paths = as_folders(data.paths)
+    folders = [one for one in data.inputs if not one.lower().endswith(CONTAINER_SUFFIXES) and not is_url(one)]
+    if len(data.inputs) < 2 or not folders:
+        return paths
+    starts = [os.path.join(os.path.relpath(one, data.root), "").replace(os.sep, "/") for one in folders]
     starts = sorted((start for start in starts if not start.startswith(("./", "../"))), key=len, reverse=True)
-    below = [next((path[len(one) :] for one in starts if path.startswith(one)), path) for path in data.paths]
-    splits = ["split" in levels_of(detect_layout(paths)) for paths in (below, data.paths)]
-    return data.paths if splits == [False, True] else below
+    below = [next((path[len(one) :] for one in starts if path.startswith(one)), path) for path in paths]
+    splits = ["split" in levels_of(detect_layout(one)) for one in (below, paths)]
+    return paths if splits == [False, True] else below
 
 
 def current_before(workspace: Workspace) -> DataSet | None:
@@ -131,18 +134,22 @@ def _data_argument(data: DataSet) -> str:
 
 
 def _as_argument(path: str) -> str:
-    """A path from here, so that it cannot be taken for an option."""
+    """A path from here, so that it cannot be taken for an option; a URL."""
+    if is_url(path):
+        return path
     path = _from_here(path)
     plain = os.path.isabs(path) or path.split(os.sep)[0] in (os.curdir, os.pardir)
     return path if plain else os.path.join(os.curdir, path)
 
 
 def _is_stdin(given: str) -> bool:
-    return os.path.basename(given) == STDIN and not os.path.lexists(given)
+    return os.path.basename(given) == STDIN and not is_url(given) and not os.path.lexists(given)
 
 
 def _from_here(path: str) -> str:
-    """A path relative to the current folder, if that is shorter."""
+    """A path relative to the current folder, if that is shorter; a URL as it is."""
+    if is_url(path):
+        return path
     try:
         relative = os.path.relpath(path)
     except (OSError, ValueError):  # another drive, or the current folder is gone

@@ -10,6 +10,7 @@ start-up run the command as a process of its own.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -27,7 +28,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-IMPORTED_FIRST = ("numpy", "torch", "torchvision", "open_clip", "h5py", "typer", "rich.console", "jinja2")
+IMPORTED_FIRST = (
+    *("numpy", "torch", "torchvision", "open_clip", "h5py", "typer", "rich.console", "jinja2"),
+    # Only some commands need these, and those would spend 2 s of processor time on them.
+    *("typer._adapters", "rich.progress", "scipy.special", "scipy.stats", "scipy.optimize", "scipy.cluster.hierarchy"),
+    *("sklearn.metrics", "sklearn.neighbors", "sklearn.covariance", "pandas", "pyarrow.parquet", "faiss"),
+)
 
 
 class Warm:
@@ -160,7 +166,8 @@ def run_to_the_end(script: str) -> int:
 
 if __name__ == "__main__":
     for name in IMPORTED_FIRST:
-        importlib.import_module(name)
+        with contextlib.suppress(ImportError):  # optional, or not yet there in an older release of what needs it
+            importlib.import_module(name)
     gc.freeze()  # pages that nobody writes to stay shared
     if (found := serve()) is not None:
         become(found)
