@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from deltaoe.cluster.options import AUTO, LOCAL, ClusterOptions
-from deltaoe.cluster.silence import quiet_environment, quiet_logging
+from deltaoe.cluster.silence import nothing_printed, quiet_environment, quiet_logging
 from deltaoe.errors import ClusterError, ConfigError, first_line, os_reason
 from deltaoe.runtime import usable_cpus
 
@@ -66,7 +67,7 @@ class Cluster:
                 float(one["Resources"].get("CPU", 0)),
                 float(one["Resources"].get("GPU", 0)),
             )
-            for one in ray.nodes()
+            for one in ray.nodes()  # type: ignore[no-untyped-call]
             if one["Alive"]
         ]
 
@@ -141,12 +142,8 @@ def connected(options: ClusterOptions) -> Iterator[Cluster]:
         else:
             how = {}
         try:
-            ray.init(
-                address=options.cluster,
-                log_to_driver=False,
-                logging_level="critical",
-                **how,
-            )
+            with nothing_printed():
+                ray.init(address=options.cluster, log_to_driver=False, logging_level=logging.CRITICAL, **how)
         except (Exception, SystemExit) as cause:
             with contextlib.suppress(Exception):
                 ray.shutdown()

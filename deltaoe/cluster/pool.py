@@ -115,7 +115,7 @@ class Pool:
         import ray
 
         self._crew, self._factory, self._spec = crew, factory, spec
-        self._tally = ray.remote(num_cpus=0, max_restarts=-1)(Tally).remote()
+        self._tally: Any = ray.remote(num_cpus=0, max_restarts=-1)(Tally).remote()
         self._found: queue.SimpleQueue[Answer | BaseException | None] = queue.SimpleQueue()
 
     def events(self, chunks: Sequence[Any]) -> Iterator[Answer | Reading]:
@@ -196,8 +196,6 @@ class Pool:
             ),
             num_cpus=self._crew.cpus,
             num_gpus=self._crew.gpus or None,
-            max_restarts=-1,
-            max_task_retries=-1,
         )
         quiet_logging()  # of the modules that were loaded meanwhile
         for batch in done.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):

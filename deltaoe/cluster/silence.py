@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+from collections.abc import Iterator
 
 # Read when Ray is imported or started; what the user has set stays, except for what would contact a network.
 _ENVIRONMENT = {
@@ -32,3 +34,21 @@ def quiet_logging() -> None:
     for setting in ("enable_progress_bars", "print_on_execution_start", "enable_auto_log_stats"):
         if hasattr(context, setting):
             setattr(context, setting, False)
+
+
+@contextlib.contextmanager
+def nothing_printed() -> Iterator[None]:
+    """Discard what is written to the standard error stream, of C++ too, where Ray says which log level it was given."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    os.close(nothing)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
