@@ -8,6 +8,7 @@ compared with its checksum, so that a changed bit gives no wrong row and hides n
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import weakref
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,13 @@ from deltaoe.store.row_sums import row_sums, word_weights
 PAGE_ROWS = 128
 _PAGES_AT_ONCE = 512
 _GAP_PAGES = 3  # pages nearer to each other than this are read at once, with those between them
+_FLAGS = os.O_RDONLY
+for _flag in (
+    "O_BINARY",
+    "O_CLOEXEC",
+    "O_NONBLOCK",
+):  # the last, so that opening a pipe does not wait for ever
+    _FLAGS |= getattr(os, _flag, 0)
 _Numbers = npt.NDArray[np.uint64]
 
 
@@ -59,9 +67,12 @@ class Bytes:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+        self._file = os.open(path, _FLAGS)
         weakref.finalize(self, os.close, self._file)
-        self.size = os.fstat(self._file).st_size
+        info = os.fstat(self._file)
+        if not stat.S_ISREG(info.st_mode):
+            raise self.error("not a regular file")
+        self.size = info.st_size
         self._turn = threading.Lock()
 
     def read(self, offset: int, count: int) -> bytes:
