@@ -92,6 +92,15 @@ class FeatureStore(StoreIndex):
                 block = self._read(shards, shard[part], row[part])
             yield part, block
 
+    def order_on_disk(self, digests: Digests, view: int = 0) -> Rows:
+        """Positions of n images, (n,), in the order in which their features lie on disk.
+
+        Raises:
+            StoreError: the store has no feature of one of them.
+        """
+        _, shard, row = self._locate(digests, view)
+        return np.lexsort((row, shard))
+
     def _locate(self, digests: Digests, view: int) -> tuple[list[Shard], Rows, Rows]:
         """The shards of this moment; for each feature its index into them, (n,), and its row in that shard, (n,).
 
