@@ -48,7 +48,7 @@ PLAN = {
     "find_all": ("look up all", "import_store", "find_npy"),
     "verify": ("verify", "import_maintenance", "bytes_hashed"),
     "export": ("export", "import_maintenance", "bytes_copied"),
-    "score": (f"score against {LABELS:,} labels", "import_scoring", "product"),
+    "score": (f"score against {LABELS:,} labels", "import_scorer", "product"),
     "compact": ("compact", "import_maintenance", "bytes_copied"),
     "open_store again": ("open, compacted", "import_store", ""),
     "find_few again": (f"open, look up {FEW:,}, compacted", "import_store", ""),

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from deltaoe.extraction.decoder_pool import DecoderPool
 from deltaoe.extraction.decoding_jobs import Decode, Outcome, ignore_pillow_warnings, try_decode
 from deltaoe.extraction.decoding_window import DecodingWindow, FileJob, Picture
-from deltaoe.extraction.reading import READERS, read_file
+from deltaoe.extraction.reading import read_file, readers_for
 from deltaoe.runtime import usable_cpus
 
 _CHUNK_FILES = 8  # per message to a process
@@ -64,7 +64,7 @@ def pictures(
             return pool.decode(jobs)
         return [try_decode(decode, job.data, job.digest, job.views) for job in jobs]
 
-    readers = ThreadPoolExecutor(READERS, thread_name_prefix="deltaoe-read")
+    readers = ThreadPoolExecutor(readers_for(map(path_of, first)), thread_name_prefix="deltaoe-read")
     decoders = ThreadPoolExecutor(threads, thread_name_prefix="deltaoe-decode")
     window = DecodingWindow(
         itertools.chain(first, remaining),

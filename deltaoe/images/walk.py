@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from deltaoe.errors import DataError, os_reason
@@ -84,7 +84,10 @@ class FileList:
 
     def shown(self, row: int) -> str:
         """:meth:`path` as it may be shown and kept: without passwords and signatures of URLs."""
-        path = os.path.join(self.roots[self.root_of[row]], self.relative[row])
+        root = self.roots[self.root_of[row]]
+        if "://" in root:
+            return f"{root}/{self.relative[row]}"
+        path = os.path.join(root, self.relative[row])
         return path if os.sep == "/" else path.replace("/", os.sep)
 
     def title(self, row: int) -> str:
@@ -168,19 +171,11 @@ class FileCollector:
         if self._count % 1000 == 0:
             self._on_found(self._count)
 
-    def add_members(
-        self, root: int, names: Sequence[str], container: Observed, size: Iterable[int], inode: Iterable[int]
-    ) -> None:
-        """Add n members of a container at once: (n,) names, sizes and inodes, and the container's own times."""
-        files, number = self.files, len(names)
-        files.root_of.extend(array("i", [root]) * number)
-        files.relative.extend(names)
-        files.size.extend(size)
-        files.inode.extend(inode)
-        files.mtime_ns.extend(array("q", [container[1]]) * number)
-        files.ctime_ns.extend(array("q", [container[2]]) * number)
-        self._count += number
-        self._on_found(self._count)
+    def added(self, number: int) -> None:
+        """Take note of rows that were added to the list otherwise."""
+        before, self._count = self._count, self._count + number
+        if before // 1000 < self._count // 1000:
+            self._on_found(self._count)
 
     def walk(self, root: int, folder: str, prefix: str = "", pattern: Pattern | None = None) -> bool:
         """Add the image files below a folder, depth first, names sorted.

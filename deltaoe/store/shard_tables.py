@@ -30,7 +30,7 @@ _SHARDS = f"shard-{'[0-9]' * 8}.h5"  # and no copy that a file manager made
 # While somebody writes, so many rows or shards are held in memory; in the end, fewer are left without an index file.
 _MOST_ROWS, _MOST_SHARDS = 1 << 18, 1024
 _LEFT_ROWS, _LEFT_SHARDS = 4096, 32
-_AT_ONCE = 16  # shards that a writer reads before it looks at how many rows there are
+_AT_ONCE = 8  # shards that a writer reads before it looks at how many rows there are
 
 
 class ShardTables:
@@ -199,6 +199,11 @@ class ShardTables:
                 table.append(KeyTable(np.concatenate([keys for keys, _ in parts]), columns))
         if self._settles:
             self.settle(_MOST_ROWS, _MOST_SHARDS)
+
+    @property
+    def index_size(self) -> int:
+        """Bytes of the index files in use."""
+        return sum(file.size for file in self._index.files)
 
     def next_shard(self) -> Path:
         """The name of the shard that comes after all others, those that a repair has set aside included.
