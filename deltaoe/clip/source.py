@@ -227,6 +227,13 @@ class ModelSource:
                 save_tokens(path, tokens.first, tokens.lengths, tokens.limit)
         return tokens
 
+    def has_tokens(self, prompts: Sequence[str]) -> bool:
+        """Whether :meth:`prompt_tokens` would find these in the workspace."""
+        space = self.known_space()
+        return (
+            space is not None and self._workspace.text_file(space, f"{prompts_key(prompts)}.tokens").is_file()
+        )
+
     def remember(self) -> None:
         """Note the model's folder in the workspace, and its space, for runs that need not load it."""
         space, place = self.known_space(), self.ref.fingerprint()
