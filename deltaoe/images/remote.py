@@ -166,7 +166,7 @@ def observe_all(urls: Sequence[str]) -> Iterator[Observed | RemoteError]:
         lost = [one for one in first if isinstance(one, RemoteError) and one.unreachable]
         if first and len(lost) == len(first):
             raise DataError(
-                f"cannot reach {host_of(urls[0])}: {lost[0]}", hint="check the address and the connection"
+                f"cannot reach {host_of(urls[0])}", hint="check the address and the connection"
             )
         yield from first
         for start in range(_FIRST, len(urls), 1024):
