@@ -19,7 +19,14 @@ from deltaoe.images.locations import expected_bytes, inside, observe, read_locat
 from deltaoe.images.tars import ContainerError, list_members, read_member
 
 FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
-TYPES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE)
+TYPES = (
+    tarfile.REGTYPE,
+    tarfile.AREGTYPE,
+    tarfile.DIRTYPE,
+    tarfile.SYMTYPE,
+    tarfile.LNKTYPE,
+    tarfile.FIFOTYPE,
+)
 
 parts = st.text(st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1, max_size=70)
 names = st.lists(parts.filter(lambda part: part not in (".", "..")), min_size=1, max_size=4).map("/".join)
@@ -178,7 +185,7 @@ def test_what_is_no_tar(tmp_path, data, said):
     path.write_bytes(data)
     with pytest.raises(ContainerError, match=f"^{said}$"):
         list_members(str(path))
-    with pytest.raises(ImageError, match="a.tar is"):
+    with pytest.raises(ImageError, match=r"a\.tar is"):
         read_location(f"{path}/a.jpg")
 
 
@@ -199,7 +206,10 @@ def test_a_member_is_observed_by_its_tar_and_its_place(tmp_path):
 def test_where_a_location_enters_a_container(tmp_path):
     make_tar(tmp_path / "x.tar" / "y.TAR", {"z.tar/a.jpg": b"1"})
     path = f"{tmp_path}/x.tar/y.TAR"
-    assert inside(f"{path}/z.tar/a.jpg") == (path, "z.tar/a.jpg")  # x.tar is a folder, and nothing lies in z.tar
+    assert inside(f"{path}/z.tar/a.jpg") == (
+        path,
+        "z.tar/a.jpg",
+    )  # x.tar is a folder, and nothing lies in z.tar
     assert inside(path) is None and inside(f"{path}/") is None
     assert inside(f"{tmp_path}/no.tar/a.jpg") is None
     assert inside("https://host/a.tar/b.jpg") is None
