@@ -59,10 +59,8 @@ def test_a_folder_of_a_bucket(memory):
     ]
     assert list(files.size) == [11, 11] and all(files.ctime_ns)
     assert [files.path(row) for row in range(2)] == ["memory://a/cat/1.jpg", "memory://a/dog/2.png"]
-    assert (
-        rows(find_files(["memory://a/*/*.jpg"])) == [("memory://a/cat", "1.jpg")]
-        or len(find_files(["memory://a/*/*.jpg"])) == 2
-    )
+    globbed = find_files(["memory://a/*/[12].*"])
+    assert sorted(content(globbed)) == ["cat/1.jpg", "dog/2.png"]
     assert rows(find_files(["memory://b/4.jpg"])) == [("memory://b", "4.jpg")]
     with pytest.raises(DataError, match="nothing is at memory://c"):
         find_files(["memory://c"])
@@ -110,11 +108,8 @@ def test_lists_of_urls(server):
         f"{server.url}/a/1.png\nlocal.jpg\nfile://{Path('in/local.jpg').absolute()}\n"
     )
     files = find_files(["in/list.txt"])
-    assert sorted(map(files.path, range(len(files)))) == sorted(
-        [f"{server.url}/a/1.png", "in/local.jpg"]
-        if len(files) == 2
-        else [f"{server.url}/a/1.png", "in/local.jpg", str(Path("in/local.jpg").absolute())]
-    )
+    assert (len(files), files.ignored.repeated) == (2, 1)  # the list has two names of the file
+    assert {Path(files.path(row)).name for row in range(2)} == {"1.png", "local.jpg"}
     files = find_files([f"{server.url}/list.csv"])
     assert content(files) == {"a/1.png": b"1", "b/2": b"2"} and files.classes == ["cat", "dog"]
 
