@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from deltaoe.errors import first_line, os_reason
+from deltaoe.images.cuts import Reduced
 from deltaoe.images.high_depth import (
     HighDepth,
     UnusualLayoutError,
@@ -23,6 +24,7 @@ from deltaoe.images.high_depth import (
     tiff_samples,
     tiff_size,
 )
+from deltaoe.images.jpeg_reduction import Reduce, reduce_jpeg
 from deltaoe.images.mended_files import cannot_hold, mended
 from deltaoe.images.other_kinds import AVIF, HEAD_BYTES, HEIC, recognise
 from deltaoe.images.sample_range import AUTO, Range, find_range, fixed_range, to_8_bit
@@ -139,22 +141,38 @@ def decode_noted(data: bytes, sample_range: str = AUTO) -> Decoded:
     Raises:
         ImageError: it is no picture, a broken one, or one of more than ``MAX_MEGAPIXELS``.
     """
+    return decode_reduced(data, sample_range, None)[0]
+
+
+def decode_reduced(data: bytes, sample_range: str, reduce: Reduce | None) -> tuple[Decoded, Reduced]:
+    """As :func:`decode_noted`, but a JPEG's decoder may reduce the picture; also how the result lies in the whole one.
+
+    Args:
+        data: the file's bytes.
+        sample_range: as :func:`~deltaoe.images.sample_range.canonical_range` writes it.
+        reduce: from the picture's width and height, upright, to the divisor (8, 4, 2 or 1) by which its decoder may
+            reduce both. Other kinds of files, and damaged ones, give the whole picture; so does None.
+
+    Raises:
+        ImageError: as :func:`decode_noted`.
+    """
     if not data:
         raise ImageError("empty file")
     _register_heif()
     shown = fixed_range(sample_range)
     try:
-        return _decoded(data, shown)
+        picture, reduced = _decoded(data, shown, reduce)
+        return picture, reduced or Reduced(picture.image.size)
     except (ImageError, Image.DecompressionBombError, MemoryError) as cause:
         raise _as_image_error(cause, data) from cause
     except Exception as cause:  # decoders meet hostile bytes with whatever their arithmetic raises
         try:
-            found = mended(data, lambda repaired: _decoded(repaired, shown).image)
+            found = mended(data, lambda repaired: _decoded(repaired, shown, None)[0].image)
         except Exception:
             found = None
         if found is None:
             raise _as_image_error(cause, data) from cause
-        return Decoded(found[0], (found[1],))
+        return Decoded(found[0], (found[1],)), Reduced(found[0].size)
 
 
 def _as_image_error(cause: BaseException, data: bytes) -> ImageError:
@@ -180,8 +198,11 @@ def _as_image_error(cause: BaseException, data: bytes) -> ImageError:
     return ImageError(f"broken image: {first_line(cause, 120)}")
 
 
-def _decoded(data: bytes, shown: Range | None) -> Decoded:
-    """The picture in a file. Raises ImageError, or whatever Pillow raises."""
+def _decoded(data: bytes, shown: Range | None, reduce: Reduce | None) -> tuple[Decoded, Reduced | None]:
+    """The picture in a file, and how it lies in the whole one if it is reduced.
+
+    Raises ImageError, or whatever Pillow raises.
+    """
     try:
         image = Image.open(io.BytesIO(data))
     except UnidentifiedImageError:
@@ -192,7 +213,7 @@ def _decoded(data: bytes, shown: Range | None) -> Decoded:
         if found is None:
             check_channels(data)
             raise
-        return _from_samples(found, shown, None)
+        return _from_samples(found, shown, None), None
     _check_size(*image.size)
     if image.format == "PNG" and data[12:16] == b"CgBI":
         raise ImageError("a PNG in Apple's own form (CgBI): convert it to a usual PNG")
@@ -206,9 +227,10 @@ def _decoded(data: bytes, shown: Range | None) -> Decoded:
         )
     found = high_depth(image, data)
     if found is not None:
-        return _from_samples(found, shown, image)
+        return _from_samples(found, shown, image), None
+    reduced = None if reduce is None else reduce_jpeg(image, _orientation(image), reduce)
     image.load()
-    return Decoded(_to_rgb(_upright(image)))
+    return Decoded(_to_rgb(_upright(image))), reduced
 
 
 def _check_size(width: int, height: int) -> None:

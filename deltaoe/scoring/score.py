@@ -299,12 +299,15 @@ def _of_data_set(data: DataSet, workspace: Workspace, detector: Detector) -> _St
     store = workspace.features_of(data)
     space = store.space
     if space.id != detector.space.id:
+        options = " ".join(
+            f"{option} {theirs}" for option, (_, theirs) in detector.space.other_pixels(space).items()
+        )
         raise MismatchError(
             f"{data.title} was made with {space.model}, the detector with {detector.space.model}: "
             + "; ".join(detector.space.differences(space)),
-            hint="use a detector of the same features, or extract them with the detector's model"
-            if dataclasses.replace(detector.space, sample_range=space.sample_range).id != space.id
-            else f"add --sample-range {space.sample_range}",
+            hint=f"add {options}"
+            if options
+            else "use a detector of the same features, or extract them with the detector's model",
         )
     return _StoredImages(
         store=store,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from deltaoe.errors import StoreError
 from deltaoe.images.class_names import has_ids, in_words
@@ -16,6 +16,7 @@ from deltaoe.images.layout_detection import detect_layout
 from deltaoe.images.locations import is_url
 from deltaoe.images.walk import CONTAINER_SUFFIXES
 from deltaoe.store.dataset import DataSet
+from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
 
 STDIN = "-"
@@ -46,8 +47,7 @@ def extract_command(data: DataSet, workspace: Workspace) -> str | None:
     words += ["--name", data.name] if data.name else []
     spaces = _spaces(workspace)
     words += ["--model", data.model] if len(spaces) > 1 else []
-    if len(set(spaces.values())) > 1 and data.space_id in spaces:
-        words += ["--sample-range", spaces[data.space_id]]
+    words += _pixel_options(data.space_id, spaces)
     if data.layout == TABLE:
         return shlex.join(words)
     paths = _below_inputs(data)
@@ -93,23 +93,38 @@ def replaced_current(before: DataSet | None, data: DataSet, workspace: Workspace
     new, old = short_title(data), short_title(before)
     if new == old and data.model != before.model:
         new, old = f"{new} by {data.model}", f"{old} by {before.model}"
-    ranges = _spaces(workspace)
-    if new == old and {data.space_id, before.space_id} <= ranges.keys():
-        new = f"{new} with --sample-range {ranges[data.space_id]}"
-        old = f"{old} with --sample-range {ranges[before.space_id]}"
+    spaces = _spaces(workspace)
+    if new == old and {data.space_id, before.space_id} <= spaces.keys():
+        two = {one.space_id: spaces[one.space_id] for one in (data, before)}
+        new, old = (
+            " ".join([title, "with", *options]) if (options := _pixel_options(one.space_id, two)) else title
+            for title, one in ((new, data), (old, before))
+        )
     command = extract_command(before, workspace)
     back = f"to go back: {command}" if command else f"--data {_data_argument(before)} names that one"
     return [f"tune, and score without a detector, use {new} from now on, not {old}; {back}"]
 
 
-def _spaces(workspace: Workspace) -> dict[str, str]:
-    """Feature space id → sample range, of the spaces here whose descriptions can be read."""
+def _spaces(workspace: Workspace) -> dict[str, FeatureSpace]:
+    """By their ids, the feature spaces here whose descriptions can be read."""
     found = {}
     for path in (workspace.folder / "features").glob("*/space.json"):
         with contextlib.suppress(StoreError):
             if (space := workspace.known_space(path.parent.name)) is not None:
-                found[space.id] = space.sample_range
+                found[space.id] = space
     return found
+
+
+def _pixel_options(space_id: str, spaces: Mapping[str, FeatureSpace]) -> list[str]:
+    """The options, with their values, by which a space's pixels are made otherwise than another's of these."""
+    words: list[str] = []
+    if space_id in spaces:
+        for option, values in (
+            ("--sample-range", {one.id: one.sample_range for one in spaces.values()}),
+            ("--decode", {one.id: one.decode for one in spaces.values()}),
+        ):
+            words += [option, values[space_id]] if len(set(values.values())) > 1 else []
+    return words
 
 
 def _data_argument(data: DataSet) -> str:

@@ -78,6 +78,13 @@ def run(
     return ingest(files, workspace, FakeSource(workspace, clip), silent, how)
 
 
+def source(workspace: Workspace) -> Any:
+    """A model that extraction can name."""
+    found = FakeSource(workspace, FakeClip())
+    found.ref = "fake"  # type: ignore[attr-defined]
+    return found
+
+
 def tars(images: Path, folder: Path) -> Path:
     """The images in two tars of a folder."""
     content = list(files_below(images).items())
@@ -188,7 +195,7 @@ def test_the_data_set_lists_locations(images, workspace, tmp_path, split):
     else:
         tars(images, folder)
     options = ExtractOptions(ingest=HOW)
-    made = extract(folder, workspace, options, source=FakeSource(workspace, FakeClip()))  # type: ignore[arg-type]
+    made = extract(folder, workspace, options, source=source(workspace))
     data = workspace.dataset(folder)
     assert data is not None and data.class_names == CLASSES and len(data) == 12
     assert data.split_names == (("train", "val") if split else ())
@@ -211,7 +218,7 @@ def test_nothing_is_fetched_to_say_what_is_out_of_date(images, workspace, server
     server.files = dict(files_below(images))
     options = ExtractOptions(ingest=HOW)
     given = f"{server.url.replace('//', '//me:secret@')}/"
-    made = extract(given, workspace, options, source=FakeSource(workspace, FakeClip()))  # type: ignore[arg-type]
+    made = extract(given, workspace, options, source=source(workspace))
     assert made.data.class_names == CLASSES
     assert made.data.inputs == (f"{server.url}/",) and made.data.root == server.url
     server.asked.clear()
@@ -228,8 +235,7 @@ def test_hosts_and_folders_together(images, workspace, server, tmp_path):
     server.files = dict(list(files_below(images).items())[:3])
     draw(tmp_path / "images" / "cat" / "60.png", 60)
     options = ExtractOptions(ingest=HOW)
-    source: Any = FakeSource(workspace, FakeClip())
-    data = extract([images, f"{server.url}/"], workspace, options, source=source).data
+    data = extract([images, f"{server.url}/"], workspace, options, source=source(workspace)).data
     assert not data.is_imported and len(data) == 16 and data.class_names == CLASSES
     assert [reading.read_file(joined(data.root, path)).digest for path in data.paths] == data.keys()
     assert changes(data, workspace) is None
