@@ -258,7 +258,9 @@ class ModelSource:
         elif found.id != self._expected.id:
             same = str(self._named) == self._expected.model
             if options := self._expected.other_pixels(found):
-                made = " and ".join(f"{option} {mine}, not {other}" for option, (mine, other) in options.items())
+                made = " and ".join(
+                    f"{option} {mine}, not {other}" for option, (mine, other) in options.items()
+                )
                 raise MismatchError(
                     f"{self._owner} was made with {made}",
                     hint=f"leave {' and '.join(options)} out to use it, or extract and tune again",

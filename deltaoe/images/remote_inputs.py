@@ -135,7 +135,7 @@ def take_url(collector: FileCollector, rows: RemoteRows, group_of: Callable[[str
         group, start = len(files.roots) - 1, len(root) + 1
     archives = 0
     for one, seen in found:
-        below = _path(one)[0 if glob else len(root) :].strip("/")
+        below = _path(without_secrets(one))[0 if glob else len(root) :].strip("/")
         if not glob and any(part and is_passed_over(part) for part in below.split("/")):
             files.ignored.hidden += 1
         elif not is_image(_path(one)):
