@@ -17,7 +17,11 @@ from deltaoe.store.file_text import text_problem
 _DTYPES = ("float16", "float32")
 _PRECISIONS = ("fp32", "bf16", "fp16")
 _NORMALISATIONS = ("l2",)
-_NEWER = {"normalisation": "l2", "sample_range": AUTO, "decode": EXACT}  # fields that older versions did not name
+_NEWER = {
+    "normalisation": "l2",
+    "sample_range": AUTO,
+    "decode": EXACT,
+}  # fields that older versions did not name
 # Those that a user chooses with an option of the same name, as to how files become pixels.
 _CHOSEN = ("sample_range", "decode")
 _MOST_DIM = 1 << 16
@@ -140,9 +144,7 @@ class FeatureSpace:
         if alike.id != other.id:
             return {}
         values = {name: (str(getattr(self, name)), str(getattr(other, name))) for name in _CHOSEN}
-        return {
-            f"--{name.replace('_', '-')}": pair for name, pair in values.items() if pair[0] != pair[1]
-        }
+        return {f"--{name.replace('_', '-')}": pair for name, pair in values.items() if pair[0] != pair[1]}
 
     def differences(self, other: FeatureSpace) -> list[str]:
         """Each attribute that differs, but for the model's name, as "name this / other", for an error message."""
