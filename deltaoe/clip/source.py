@@ -12,7 +12,7 @@ from deltaoe.clip.options import ModelOptions
 from deltaoe.clip.prompt_tokens import PromptTokens
 from deltaoe.errors import ConfigError, MismatchError, ModelError, StoreError
 from deltaoe.images.decode_policy import EXACT, GPU
-from deltaoe.images.sample_range import AUTO, canonical_range
+from deltaoe.images.range_names import AUTO, canonical_range
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import (
     PRECISIONS,

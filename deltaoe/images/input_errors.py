@@ -9,7 +9,8 @@ import os
 from collections.abc import Sequence
 
 from deltaoe.errors import DataError
-from deltaoe.images.walk import SUFFIXES, FileList, reason
+from deltaoe.images.file_list import FileList
+from deltaoe.images.walk import SUFFIXES, reason
 from deltaoe.short_repr import counted
 
 
