@@ -25,6 +25,7 @@ from torch import Tensor
 from deltaoe.functional.energy import DIRECT_FROM_TEMPERATURE
 from deltaoe.functional.limits import ROUNDING, check_temperature
 
+LAYOUT = "1"  # changes when the numbers of the same labels do
 GROUP = 16  # labels whose largest cosine and whose sum are kept instead of each cosine
 _LEVELS = 127  # the largest multiple of a step
 _CLIPPED = 4.5  # coordinates are cut at so many standard deviations
@@ -61,9 +62,20 @@ class QuantizedLabels(NamedTuple):
     error_gram: Tensor
     gram: Tensor
 
-    def to(self, device: torch.device | str) -> QuantizedLabels:
-        """The same on a device."""
-        return QuantizedLabels(*(tensor.to(device) for tensor in self))
+    @staticmethod
+    def layout(count: int, dim: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Type, as NumPy writes it, and shape of each array, of K labels of D dimensions."""
+        width = -(-dim // _MULTIPLE) * _MULTIPLE
+        return {
+            "codes": ("|i1", (count, width)),
+            "steps": ("<f8", (1,)),
+            "mean": ("<f8", (dim,)),
+            "rotation": ("<f4", (dim, width)),
+            "error_norms": ("<f4", (count,)),
+            "norms": ("<f4", (count,)),
+            "error_gram": ("<f8", (width, width)),
+            "gram": ("<f8", (width, width)),
+        }
 
 
 class Looked(NamedTuple):
@@ -96,9 +108,7 @@ def quantized(labels: Tensor) -> QuantizedLabels:
     device, width = labels.device, -(-dim // _MULTIPLE) * _MULTIPLE
     blocks = [slice(start, start + _BUILT) for start in range(0, count, _BUILT)]
     mean = torch.stack([labels[part].sum(dim=0, dtype=torch.float64) for part in blocks]).sum(dim=0) / count
-    square = torch.randn(
-        width, width, generator=torch.Generator().manual_seed(_SEED), dtype=torch.float64
-    )
+    square = torch.randn(width, width, generator=torch.Generator().manual_seed(_SEED), dtype=torch.float64)
     rotation = torch.linalg.qr(square).Q[:dim].float().to(device)
     middle = mean.float()
     size = sum(float((labels[part] - middle).square_().sum()) for part in blocks)
@@ -188,7 +198,9 @@ class LabelGroups:
             compared = self._compared(images, temperature)
             for first in range(0, max(len(images.codes), 1), self._together):
                 part = slice(first, first + self._together)
-                found.append(self._nearest(images.rows(part), compared.rows(part), shown, groups, temperature))
+                found.append(
+                    self._nearest(images.rows(part), compared.rows(part), shown, groups, temperature)
+                )
         return Looked(*map(torch.cat, zip(*found, strict=True)))
 
     def _compared(self, images: _Images, temperature: float | None) -> _Compared:
@@ -282,7 +294,13 @@ class LabelGroups:
         return reach.addcmul_(images.error_norms[:, None], self._norms)
 
     def _tail(
-        self, images: _Images, compared: _Compared, ranked: Tensor, looked: Tensor, limit: Tensor, temperature: float
+        self,
+        images: _Images,
+        compared: _Compared,
+        ranked: Tensor,
+        looked: Tensor,
+        limit: Tensor,
+        temperature: float,
     ) -> tuple[Tensor, Tensor]:
         """Bounds of log Σ exp(s_j/τ) over the labels of groups that are not looked at, (N,) float64."""
         largest, sums = compared
@@ -355,7 +373,6 @@ class _Images(NamedTuple):
     lengths: Tensor
     error_norms: Tensor
     error_size: Tensor
-
 
     def rows(self, rows: slice | Tensor) -> _Images:
         """Some of them."""
