@@ -122,6 +122,7 @@ def _build(labels: Rows, kind: IndexKind) -> Any:
     import faiss
 
     count, dim = labels.shape
+    index: Any
     if kind == "flat":
         index = faiss.IndexFlatIP(dim)
     elif kind == "hnsw":

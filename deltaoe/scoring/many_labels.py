@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 
 from deltaoe.functional.energy import delta_energy_from_top
+from deltaoe.functional.label_groups import GROUP
 from deltaoe.functional.label_sums import delta_energy_bounds, nearest_and_floor, tail_bounds
 from deltaoe.functional.limits import ROUNDING
-from deltaoe.functional.quantized_labels import GROUP
 from deltaoe.functional.unit_rows import Rows
 from deltaoe.scoring.detector_fields import DetectorFields
 from deltaoe.scoring.label_index import LabelIndex

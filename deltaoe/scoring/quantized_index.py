@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from deltaoe.errors import StoreError
-from deltaoe.functional.quantized_labels import LAYOUT, LabelGroups, QuantizedLabels, quantized
+from deltaoe.functional.label_groups import LabelGroups
+from deltaoe.functional.quantized_labels import LAYOUT, QuantizedLabels, quantized
 from deltaoe.functional.unit_rows import Rows
 from deltaoe.scoring.label_index import LEAST_KEPT, not_kept, rebuilt
 from deltaoe.store.index_cache import index_file, load_arrays, save_arrays

@@ -144,8 +144,8 @@ class Scorer:
         """Scores of image features (N, D), unit rows; exact unless ``neighbours`` or an index was given."""
         if self._neighbours is None:
             return self.exact(features)
-        *found, rows = self._neighbours(features)
-        scored = ImageScores(*found)
+        found = self._neighbours(features)
+        scored, rows = ImageScores(found.scores, found.labels, found.cosines, found.bounds), found.open
         if len(rows):
             exact = self.exact(features[rows])
             scored.scores[rows], scored.labels[rows], scored.cosines[rows] = exact[:3]

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,7 +38,7 @@ def index_file(folder: Path, rows: npt.NDArray[np.float32], *made_by: str) -> Pa
         made_by: kind of index, its parameters and the version of the library that built it.
     """
     digest = hashlib.sha256(json.dumps([*made_by, list(rows.shape)]).encode())
-    digest.update(memoryview(rows).cast("B"))
+    digest.update(rows.reshape(-1).view(np.uint8).data)
     return folder / f"{digest.hexdigest()[:32]}{SUFFIX}"
 
 
@@ -50,7 +50,7 @@ def save_arrays(path: Path, arrays: Arrays) -> None:
             for name, array in arrays.items():
                 file.write(bytes(-file.tell() % _ALIGNED))
                 listed[name] = [array.dtype.str, list(array.shape), file.tell()]
-                file.write(memoryview(np.ascontiguousarray(array)).cast("B"))
+                file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         seal(temporary, listed)
     _drop_old(path.parent)
 
@@ -117,7 +117,7 @@ def unsealed(path: Path) -> Any:
         raise StoreError(os_reason(cause) if isinstance(cause, OSError) else "it is no index") from cause
 
 
-def save_file(path: Path, write: Any, description: object) -> None:
+def save_file(path: Path, write: Callable[[Path], None], description: object) -> None:
     """Write a file whose payload ``write`` writes to a path, atomically. Raises StoreError if that fails."""
     with replacing(path) as temporary:
         write(temporary)
@@ -125,7 +125,8 @@ def save_file(path: Path, write: Any, description: object) -> None:
     _drop_old(path.parent)
 
 
-def _chunks(file: BinaryIO, size: int) -> Any:
+def _chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """The first ``size`` bytes of a file, or fewer if it is shorter."""
     while size and (chunk := file.read(min(_CHUNK, size))):
         size -= len(chunk)
         yield chunk
