@@ -100,7 +100,11 @@ def table(results: dict[int, Results]) -> list[list[str]]:
         for count, found in results.items():
             one = found[way]
             cells = [f"{label}, {count:,} rows", f"{one.seconds:.3f}", f"{one.cpu:.3f}"]
-            cells += [f"{one.seconds / count * 1e6:.2f}", f"{one.peak / 1e6:,.1f}", f"{one.peak / count:,.0f}"]
+            cells += [
+                f"{one.seconds / count * 1e6:.2f}",
+                f"{one.peak / 1e6:,.1f}",
+                f"{one.peak / count:,.0f}",
+            ]
             ratio = f"{one.seconds / found[beside].seconds:.1f}× {MACHINE[beside]}" if beside else ""
             rows.append([*cells, ratio])
     for way, label in MACHINE.items():
@@ -120,10 +124,14 @@ def bends(results: dict[int, Results]) -> list[str]:
             before, after = results[less][way], results[more][way]
             factor = after.cpu / more / (before.cpu / less)
             if factor > BENDS and after.cpu > 1:
-                found.append(f"{label}: {factor:.1f} times the CPU seconds per row from {less:,} to {more:,} rows")
+                found.append(
+                    f"{label}: {factor:.1f} times the CPU seconds per row from {less:,} to {more:,} rows"
+                )
             grown = (after.peak - before.peak) / (more - less)
             if grown > LEAST_BYTES:
-                found.append(f"{label}: {grown:,.0f} bytes more of memory per row from {less:,} to {more:,} rows")
+                found.append(
+                    f"{label}: {grown:,.0f} bytes more of memory per row from {less:,} to {more:,} rows"
+                )
     return found
 
 
