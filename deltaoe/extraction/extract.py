@@ -124,7 +124,6 @@ def extract(
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     renames = ClassesFile.read(options.classes) if options.classes else None
     source = source or ModelSource(options.model, workspace, on=on, dtype=options.dtype)
-    folders = fingerprint_of(given)  # before the walk: what comes later shows
     files = find_files(
         given,
         stdin=stdin,
@@ -156,7 +155,7 @@ def extract(
         before = current_before(workspace)
         notes = out_of_sight(data, workspace, files.unlisted)
         workspace.save_dataset(data)
-        remember_folders(workspace, data, folders)
+        remember_folders(workspace, data, fingerprint_of(given, files))
         notes += _about_names(data, source) + replaced_current(before, data, workspace)
         if not workspace.listing(data).exists():
             raise gone(workspace.listing(data))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from deltaoe.extraction.options import IngestOptions
 from deltaoe.extraction.reading import read_file, readers_for
-from deltaoe.images.walk import FileList
+from deltaoe.images.file_list import FileList
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.short_repr import counted
 from deltaoe.store.feature_store import Digests, FeatureStore

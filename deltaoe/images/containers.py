@@ -11,6 +11,7 @@ from typing import Any
 from deltaoe.errors import ConfigError, DataError, os_reason
 from deltaoe.images.container_labels import Labelled, labels_of
 from deltaoe.images.container_names import levels_above, splits_of
+from deltaoe.images.file_list import FileList
 from deltaoe.images.file_rows import add_members
 from deltaoe.images.labels import tidy
 from deltaoe.images.lists import Wanted
@@ -18,7 +19,7 @@ from deltaoe.images.locations import PARQUET
 from deltaoe.images.passed_over import Unlisted
 from deltaoe.images.tar_images import TarImages
 from deltaoe.images.tars import ContainerError
-from deltaoe.images.walk import FileCollector, FileList
+from deltaoe.images.walk import FileCollector
 from deltaoe.short_repr import counted
 
 _SHOWN = 3

@@ -8,9 +8,10 @@ from array import array
 from collections.abc import Sequence
 
 from deltaoe.errors import DataError
+from deltaoe.images.file_list import FileList
 from deltaoe.images.locations import is_url
 from deltaoe.images.repeated_rows import RepeatedRows
-from deltaoe.images.walk import FileList, reason
+from deltaoe.images.walk import reason
 
 _UNTIDY = re.compile(r"(?:^|/)\.{1,2}(?:/|$)|//|./$")
 

@@ -17,6 +17,7 @@ from deltaoe.images.containers import (
     listed_in_parquet,
     refuse_compressed,
 )
+from deltaoe.images.file_list import FileList
 from deltaoe.images.glob_pattern import Pattern, is_pattern
 from deltaoe.images.input_errors import missing, no_images
 from deltaoe.images.input_paths import (
@@ -44,7 +45,7 @@ from deltaoe.images.remote_inputs import (
     take_url,
 )
 from deltaoe.images.text_files import is_other_format, refuse_other_formats
-from deltaoe.images.walk import CONTAINER_SUFFIXES, FileCollector, FileList, reason
+from deltaoe.images.walk import CONTAINER_SUFFIXES, FileCollector, reason
 
 __all__ = ["FileList", "Ignored", "find_files"]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from deltaoe.images.file_list import FileList
 from deltaoe.images.file_rows import add_observed
 from deltaoe.images.locations import inside, is_url, observe
-from deltaoe.images.walk import FileCollector, FileList, reason
+from deltaoe.images.walk import FileCollector, reason
 
 
 def one_by_one(paths: Iterable[str]) -> FileList:

@@ -14,8 +14,8 @@ import open_clip
 import pytest
 import torch
 from command import environment
-from towers import CAUSAL, OTHER, make_folder
 from torch import nn
+from towers import CAUSAL, OTHER, make_folder
 
 from deltaoe.clip import quick_import
 from deltaoe.clip.frozen import FrozenClip
