@@ -113,6 +113,7 @@ def bench(session: nox.Session) -> None:
         "extract",
         "precision",
         "store",
+        "scale",
         "warm",
         "stream",
         "cached_score",

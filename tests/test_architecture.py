@@ -48,6 +48,7 @@ OWNERS = {
     "filelock": {"store"},
     "open_clip": {"clip", "demo"},
     "huggingface_hub": {"clip"},
+    "torchvision": {"runtime"},
     "faiss": {"scoring"},
     "pyarrow": {"images", "interchange"},
     "fsspec": {"images"},

@@ -145,7 +145,7 @@ class FrozenClip:
         """Image features (B, D) of pictures cut by :attr:`geometry`: unit rows, float32, on the CPU.
 
         Args:
-            pixels: (B, H, W, 3) uint8, on the CPU. Scaling and normalisation happen on the device.
+            pixels: (B, H, W, 3) uint8, on the CPU or the model's device, where scaling and normalisation happen.
 
         Raises:
             ConfigError: pixels of another shape or type.

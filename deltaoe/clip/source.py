@@ -11,10 +11,16 @@ from deltaoe.clip.choice import model_here, moved, remember_place, trusted_model
 from deltaoe.clip.options import ModelOptions
 from deltaoe.clip.prompt_tokens import PromptTokens
 from deltaoe.errors import ConfigError, MismatchError, ModelError, StoreError
-from deltaoe.images.decode_policy import EXACT
+from deltaoe.images.decode_policy import EXACT, GPU
 from deltaoe.images.range_names import AUTO, canonical_range
 from deltaoe.progress import Event, OnEvent
-from deltaoe.runtime import PRECISIONS, keep_freed_memory, native_precision, resolve_device
+from deltaoe.runtime import (
+    PRECISIONS,
+    check_jpeg_decoder,
+    keep_freed_memory,
+    native_precision,
+    resolve_device,
+)
 from deltaoe.store.feature_space import UNNAMED, FeatureSpace
 from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.text_cache import load_tokens, prompts_key, save_tokens
@@ -170,7 +176,8 @@ class ModelSource:
             )
             sample_range = self._wanted("sample_range") or (cached.sample_range if cached else AUTO)
             decode = self._wanted("decode") or (cached.decode if cached else EXACT)
-            check_decode(decode, device)
+            if decode == GPU:
+                check_jpeg_decoder(device)
             self._on(
                 Event(
                     "Loading model",

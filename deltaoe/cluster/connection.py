@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -24,6 +25,7 @@ _CONNECT_SECONDS = 5.0
 _OBJECT_STORE_BYTES = 256 * 2**20  # what workers get and give is small, and spilled to disk beyond that
 _LONGEST_FOLDER = 40  # characters; the names of Ray's sockets below it must fit into 107
 _FOLDER = "deltaoe-ray-"
+_TOKEN = secrets.token_hex(32)
 _START = "start it there with `ray start --head`, or use --cluster local"
 
 
@@ -115,8 +117,10 @@ def connected(options: ClusterOptions) -> Iterator[Cluster]:
         ClusterError: it cannot be reached or started.
     """
     check_reachable(options)
+    own = options.cluster == LOCAL
     quiet_environment()
-    import ray
+    with _secret() if own else _few_attempts():
+        import ray
 
     if options.cluster is None:
         raise ConfigError("no cluster is asked for")
@@ -128,10 +132,10 @@ def connected(options: ClusterOptions) -> Iterator[Cluster]:
         quiet_logging()
         yield _described(own=False)
         return
-    own = options.cluster == LOCAL
     with contextlib.ExitStack() as left:
         left.enter_context(_signals_kept())
         if own:
+            left.enter_context(_secret())
             folder = left.enter_context(_session_folder())
             how: dict[str, Any] = {
                 "num_cpus": usable_cpus(),
@@ -179,10 +183,41 @@ def _cannot_connect(address: str, cause: BaseException) -> ClusterError:
             f"the cluster at {address} runs other versions of Ray or Python ({versions})",
             hint="install the same versions of Python, ray and deltaoe on all machines",
         )
+    if "Auth" in f"{cause} {cause.__cause__}":
+        return ClusterError(
+            f"the Ray cluster at {address} asks for a token",
+            hint="set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's token",
+        )
     return ClusterError(
         f"cannot join the Ray cluster at {address}: {reason}",
         hint="run deltaoe on a machine of that cluster, with --cluster auto",
     )
+
+
+@contextlib.contextmanager
+def _secret() -> Iterator[None]:
+    """A token that only the processes of this run know, so that nobody else on this machine can use its cluster."""
+    with _set(
+        {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN} if "RAY_AUTH_MODE" not in os.environ else {}
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _few_attempts() -> Iterator[None]:
+    """Seconds, not a minute, to find that what answers at an address is no Ray cluster; read when Ray is imported."""
+    with _set({"RAY_NUM_REDIS_GET_RETRIES": "4"} if "RAY_NUM_REDIS_GET_RETRIES" not in os.environ else {}):
+        yield
+
+
+@contextlib.contextmanager
+def _set(variables: dict[str, str]) -> Iterator[None]:
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            os.environ.pop(name, None)
 
 
 @contextlib.contextmanager

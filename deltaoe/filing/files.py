@@ -41,7 +41,7 @@ def put(source: str, target: str, mode: Mode) -> None:
 
 
 def put_bytes(data: bytes, target: str, modified_ns: int) -> None:
-    """Write a file with this content and time of the last change, as :func:`put` copies one. Raises OSError likewise."""
+    """Write a file with this content and time of the last change, as :func:`put` copies one. Raises OSError."""
     with _temporary(os.path.dirname(target)) as temporary:
         with open(temporary, "xb") as file:
             file.write(data)

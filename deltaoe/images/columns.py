@@ -58,11 +58,11 @@ class Roles:
 
 
 def is_header(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first row has titles: a known one of a path, or cells unlike those below, which name images."""
+    """Whether the first row has titles: a known one of paths or URLs, or cells unlike those below that name images."""
     words = {title_word(cell) for cell in cells}
     if any(_names_image(cell) for cell in cells):
         return False
-    if words & {*PATHS}:
+    if words & {*PATHS, *URLS}:
         return True
     return bool(rows) and any(
         all(_names_image(row[place]) for row in rows if place < len(row)) for place in range(len(cells))

@@ -58,17 +58,23 @@ _TIMES = ("LastModified", "last_modified", "Last-Modified", "mtime", "modified",
 _seen: dict[str, Observed] = {}
 
 
+def check_known(url: str) -> None:
+    """Raise ConfigError for a URL whose scheme is none of :data:`SCHEMES`, or that holds another one."""
+    scheme = scheme_of(url)
+    if scheme not in SCHEMES or "::" in url:
+        known = ", ".join(f"{one}://" for one in SCHEMES if one != "memory")
+        what = "URLs in URLs are" if "::" in url else f"{scheme}:// is"
+        raise ConfigError(f"{without_secrets(url)}: {what} not read", hint=f"known are {known}")
+
+
 def filesystem(url: str) -> tuple[Any, str]:
     """fsspec's file system of a URL, and the path in it.
 
     Raises:
         ConfigError: the scheme is none of :data:`SCHEMES`, or a package for it is not installed.
     """
+    check_known(url)
     scheme = scheme_of(url)
-    if scheme not in SCHEMES or "::" in url:
-        known = ", ".join(f"{one}://" for one in SCHEMES if one != "memory")
-        what = "URLs in URLs are" if "::" in url else f"{scheme}:// is"
-        raise ConfigError(f"{without_secrets(url)}: {what} not read", hint=f"known are {known}")
     try:
         core = importlib.import_module("fsspec.core")
     except ImportError as cause:
@@ -165,9 +171,7 @@ def observe_all(urls: Sequence[str]) -> Iterator[Observed | RemoteError]:
         first = list(pool.map(look, urls[:_FIRST]))
         lost = [one for one in first if isinstance(one, RemoteError) and one.unreachable]
         if first and len(lost) == len(first):
-            raise DataError(
-                f"cannot reach {host_of(urls[0])}: {lost[0]}", hint="check the address and the connection"
-            )
+            raise DataError(f"cannot reach {host_of(urls[0])}", hint="check the address and the connection")
         yield from first
         for start in range(_FIRST, len(urls), 1024):
             yield from pool.map(look, urls[start : start + 1024])

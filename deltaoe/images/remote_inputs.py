@@ -15,7 +15,7 @@ from deltaoe.images.file_rows import add_observed
 from deltaoe.images.glob_pattern import is_pattern
 from deltaoe.images.lists import LIST_SUFFIXES
 from deltaoe.images.locations import is_url, without_secrets
-from deltaoe.images.remote import find_objects, is_web, observe_all, read_bounded
+from deltaoe.images.remote import check_known, find_objects, is_web, observe_all, read_bounded
 from deltaoe.images.remote_errors import RemoteError, scheme_of
 from deltaoe.images.walk import CONTAINER_SUFFIXES, FileCollector, Observed, is_image, is_passed_over
 from deltaoe.short_repr import counted
@@ -110,6 +110,7 @@ def take_url(collector: FileCollector, rows: RemoteRows, group_of: Callable[[str
         ConfigError: its kind of URL is not known, or a package for it is not installed.
     """
     files, shown = collector.files, without_secrets(url)
+    check_known(url)
     if _ARCHIVE.search(_path(url)):
         raise DataError(f"{shown}: tar, ZIP and Parquet files are not read from a URL", hint=_DOWNLOAD)
     glob = not is_web(url) and is_pattern(url)
@@ -128,7 +129,7 @@ def take_url(collector: FileCollector, rows: RemoteRows, group_of: Callable[[str
         group, start = len(files.roots) - 1, len(root) + 1
     archives = 0
     for one, seen in found:
-        below = _path(one)[0 if glob else len(root) :].strip("/")
+        below = _path(without_secrets(one))[0 if glob else len(root) :].strip("/")
         if not glob and any(part and is_passed_over(part) for part in below.split("/")):
             files.ignored.hidden += 1
         elif not is_image(_path(one)):

@@ -190,6 +190,7 @@ def score(
         neighbours=options.neighbours,
         index=options.index,
         images=len(images.digests),
+        folder=workspace.index_folder(detector.space),
     )
     scored = score_stored(scorer, images.store, images.digests, on)
     decisions = decide(detector, scored.scores, scored.labels[:, 0], options.rule)
@@ -223,6 +224,7 @@ def score(
         + (picture_notes(images.names, images.store.notes.of(images.digests)) if data is None else [])
         + used_before(behind, detector, images.digests)
         + lacking
+        + scorer.notes
         + _notes(detector, data, scorer.recall, exact)
         + decisions.notes
         + said,

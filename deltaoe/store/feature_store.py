@@ -167,6 +167,6 @@ class FeatureStore(StoreIndex):
             try:
                 self.refresh()  # another writer may have finished between our reading and our lock
                 yield
-                self.settle()
+                self.settle(at_end=True)
             finally:
                 self._settles = False

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deltaoe.errors import DamagedError, DataError, MismatchError, StoreError
-from deltaoe.images.locations import absolute, joined, tidied
+from deltaoe.images.locations import absolute, joined, tidied, without_secrets
 from deltaoe.store.atomic import TEMPORARY_PREFIX, cannot_write
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
@@ -74,7 +74,7 @@ class Workspace:
         So a project folder that moves as a whole needs no new extraction.
         """
         base = os.path.join(os.path.dirname(self.folder), "")
-        return absolute(os.fspath(path)).removeprefix(base)
+        return absolute(without_secrets(os.fspath(path))).removeprefix(base)
 
     def file_keys(self, files: FileList) -> list[bytes]:
         """:meth:`file_key` of each of n files, as bytes."""
@@ -146,6 +146,10 @@ class Workspace:
     def zero_shot_file(self, space: FeatureSpace, key: str) -> Path:
         """File of a zero-shot detector with image evidence, which may be deleted: it is made again."""
         return self.folder / "features" / space.id / "zero-shot" / f"{key}.safetensors"
+
+    def index_folder(self, space: FeatureSpace) -> Path:
+        """The folder of indexes of labels, :mod:`deltaoe.store.index_cache`; they may be deleted."""
+        return self.folder / "features" / space.id / "indexes"
 
     def save_dataset(self, data: DataSet, *, current: bool = True) -> None:
         """Write a data set; one with classes becomes the last data set, :meth:`dataset`, if it is ``current``.
