@@ -22,12 +22,12 @@ from deltaoe.runtime import (
     resolve_device,
 )
 from deltaoe.store.feature_space import UNNAMED, FeatureSpace
-from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.text_cache import load_tokens, prompts_key, save_tokens
 from deltaoe.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from deltaoe.clip.frozen import FrozenClip
+    from deltaoe.store.feature_store import FeatureStore
 
 
 _DTYPES = ("float16", "float32")

@@ -16,7 +16,6 @@ from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError
 from deltaoe.extraction.changes import fingerprint_of, out_of_sight, remember_folders
 from deltaoe.extraction.extract_result import ExtractResult
-from deltaoe.extraction.ingest import ingest
 from deltaoe.extraction.layout_words import (
     about_lost_classes,
     about_splits,
@@ -94,6 +93,8 @@ def extract(
     kept = same and same.result()
     if kept:
         return _repeated(kept, given, files, options.name)
+    from deltaoe.extraction.ingest import ingest  # after this: it loads h5py and what decodes
+
     prefixes = _prefixes(files)
     paths = as_read(files, _prefixed(files, prefixes))
     layout = options.layout or (TABLE if files.classes is not None else detect_layout(paths))

@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -104,8 +105,9 @@ class Kept:
     def read(cls, path: Path) -> tuple[Kept, str]:
         """What :meth:`write` wrote, and the ``seen`` that was written with it. May raise any exception."""
         head, arrays, _ = unseal(path, _KEY)
-        labels = {name: tuple(head[name]) for name in _NAMES}
-        labelling = Labelling(head["layout"], **labels, **{name: arrays[name] for name in _COLUMNS})
+        labels: dict[str, Any] = {name: tuple(head[name]) for name in _NAMES}
+        labels |= {name: arrays[name] for name in _COLUMNS}
+        labelling = Labelling(head["layout"], **labels)
         texts = {name: head[name] for name in ("space", "model", "views", "precision", "notes", "assumed")}
         return cls(labelling, arrays["digests"], **texts), head["seen"]
 
