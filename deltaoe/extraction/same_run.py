@@ -26,6 +26,7 @@ from deltaoe.extraction.extract_result import ExtractResult
 from deltaoe.extraction.options import ExtractOptions
 from deltaoe.images.file_list import FileList
 from deltaoe.images.labels import Labelling
+from deltaoe.images.locations import absolute
 from deltaoe.images.walk import observed
 from deltaoe.progress import Event, OnEvent
 from deltaoe.store.atomic import write_bytes
@@ -149,7 +150,8 @@ class SameRun:
             return
         self._space = space.id
         self._features = self._features_seen()
-        asked = (_RULE, given, os.getcwd(), options, str(source.ref), source.ref.fingerprint(), space.id)
+        places = [absolute(one) for one in given]
+        asked = (_RULE, given, places, options, str(source.ref), source.ref.fingerprint(), space.id)
         digest = hashlib.sha256(repr(asked).encode("utf-8", "surrogatepass"))
         for part in _parts_of(files):
             digest.update(b"%d:" % len(part))
