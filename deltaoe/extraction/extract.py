@@ -117,12 +117,14 @@ def extract(
     space = result.store.space
     data = _data_set(given, usable, labelling, result.digests, space.id, str(source.ref), options.name)
     notes: list[str] = []
+    replaced: list[str] = []
     if keep:
         before = current_before(workspace)
         notes = out_of_sight(data, workspace, files.unlisted)
         workspace.save_dataset(data)
         remember_folders(workspace, data, fingerprint_of(given, files))
-        notes += _about_names(data, source) + replaced_current(before, data, workspace)
+        replaced = replaced_current(before, data, workspace)
+        notes += _about_names(data, source) + replaced
         if not workspace.listing(data).exists():
             raise gone(workspace.listing(data))
     result.store.check_there(result.digests)
