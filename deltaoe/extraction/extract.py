@@ -160,12 +160,8 @@ def extract(
         names_said=names_said,
     )
     unchanged = extracted.reused == len(data) == len(files)
-    if (
-        same
-        and unchanged
-        and not (said.sentences or names_said)
-        and tokens_are_kept(data.class_names, source)
-    ):
+    only_once = [*said.sentences, *names_said, *replaced]
+    if same and unchanged and not only_once and tokens_are_kept(data.class_names, source):
         same.keep(Kept.of(labelling, extracted))
     return extracted
 
