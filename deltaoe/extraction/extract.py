@@ -60,6 +60,7 @@ class ExtractResult:
         unlabelled: number of images without a class.
         views: number of augmented views that every image has.
         precision: arithmetic of the image tower, ``fp32``, ``bf16`` or ``fp16``.
+        decode: how JPEGs became pixels, ``exact``, ``fast`` or ``gpu``.
         notes: sentences that warn the user.
         names_said: those of them about class names that were put into words.
         assumed: sentences on what folders and columns of lists were taken for, and what else folders could mean.
@@ -74,6 +75,7 @@ class ExtractResult:
     unlabelled: int
     views: int
     precision: str
+    decode: str
     notes: list[str]
     names_said: list[str] = field(default_factory=list)
     assumed: list[str] = field(default_factory=list)
@@ -174,6 +176,7 @@ def extract(
         unlabelled=counts[-1],
         views=result.store.views(result.digests),
         precision=result.store.space.precision,
+        decode=result.store.space.decode,
         assumed=[
             *files.assumed,
             *(() if options.layout else layout_taken(paths, layout)),
