@@ -19,6 +19,7 @@ from deltaoe.errors import StoreError
 from deltaoe.store.atomic import gone, write_json
 from deltaoe.store.feature_writer import StoreWriter
 from deltaoe.store.hdf5 import Digests
+from deltaoe.store.incoming import adopt
 from deltaoe.store.key_table import Rows
 from deltaoe.store.lock import writing
 from deltaoe.store.shards import COMPUTED, Shard, as_read, read_vectors
@@ -91,6 +92,15 @@ class FeatureStore(StoreIndex):
                 block = self._read(shards, shard[part], row[part])
             yield part, block
 
+    def order_on_disk(self, digests: Digests, view: int = 0) -> Rows:
+        """Positions of n images, (n,), in the order in which their features lie on disk.
+
+        Raises:
+            StoreError: the store has no feature of one of them.
+        """
+        _, shard, row = self._locate(digests, view)
+        return np.lexsort((row, shard))
+
     def _locate(self, digests: Digests, view: int) -> tuple[list[Shard], Rows, Rows]:
         """The shards of this moment; for each feature its index into them, (n,), and its row in that shard, (n,).
 
@@ -135,12 +145,28 @@ class FeatureStore(StoreIndex):
         Raises:
             StoreError: another process is writing, or the folder cannot be written.
         """
-        with writing(self.folder):
-            self.refresh()  # another writer may have finished between our reading and our lock
+        with self.locked():
             if not (self.folder / "space.json").exists():
                 write_json(self.folder / "space.json", self.space.to_dict())
+            adopt(self)  # what workers of a run have left here that was killed
             writer = StoreWriter(self, origin) if collected is None else collected
             try:
                 yield writer
             finally:
                 writer.flush()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the store's lock; what was appended gets an index file at the end, and while there is much of it.
+
+        Raises:
+            StoreError: another process is writing, or the folder cannot be written.
+        """
+        with writing(self.folder):
+            self._settles = True
+            try:
+                self.refresh()  # another writer may have finished between our reading and our lock
+                yield
+                self.settle(at_end=True)
+            finally:
+                self._settles = False
