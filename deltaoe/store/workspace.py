@@ -151,7 +151,7 @@ class Workspace:
 
     def index_folder(self, space: FeatureSpace) -> Path:
         """The folder of indexes of labels, :mod:`deltaoe.store.index_cache`; they may be deleted."""
-        return self.folder / "features" / space.id / "indexes"
+        return self.folder / "features" / space.id / "labels"
 
     def save_dataset(self, data: DataSet, *, current: bool = True) -> None:
         """Write a data set; one with classes becomes the last data set, :meth:`dataset`, if it is ``current``.
