@@ -38,7 +38,7 @@ from deltaoe.images.labels import (
 from deltaoe.images.layout import TABLE, Layout, levels_of
 from deltaoe.images.layout_detection import detect_layout
 from deltaoe.images.lists import Wanted
-from deltaoe.images.locations import absolute, common_folder, is_url, without_secrets
+from deltaoe.images.location_text import absolute, common_folder, is_url, without_secrets
 from deltaoe.images.remote_inputs import as_read
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.short_repr import counted

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deltaoe.errors import DamagedError, DataError, MismatchError, StoreError
-from deltaoe.images.locations import absolute, joined, tidied, without_secrets
+from deltaoe.images.location_text import absolute, joined, tidied, without_secrets
 from deltaoe.store.atomic import TEMPORARY_PREFIX, cannot_write
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
