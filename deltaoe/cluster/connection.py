@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from deltaoe.cluster.options import AUTO, LOCAL, ClusterOptions
-from deltaoe.cluster.silence import nothing_printed, quiet_environment, quiet_logging
+from deltaoe.cluster.silence import no_news, nothing_printed, quiet_environment, quiet_logging
 from deltaoe.errors import ClusterError, ConfigError, first_line, os_reason
 from deltaoe.runtime import usable_cpus
 
@@ -89,10 +89,22 @@ def check_reachable(options: ClusterOptions) -> None:
     ClusterOptions(address).check()
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS) as stream:
+            speaks = os.environ.get("RAY_USE_TLS", "0") != "0" or _speaks_http2(stream)
     except (OSError, OverflowError) as cause:
         reason = os_reason(cause) if isinstance(cause, OSError) else "no such port"
         raise ClusterError(f"no Ray cluster answers at {address}: {reason}", hint=_START) from cause
+    if not speaks:
+        raise ClusterError(f"what answers at {address} is no Ray cluster", hint=_START)
+
+
+def _speaks_http2(stream: socket.socket) -> bool:
+    """Whether the other end speaks HTTP/2, as gRPC and so Ray does: it answers settings with settings (RFC 9113)."""
+    stream.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+    answer = b""
+    while len(answer) < 4 and (more := stream.recv(4 - len(answer))):
+        answer += more
+    return answer[3:4] == b"\4"
 
 
 def _recorded() -> str | None:
@@ -134,6 +146,7 @@ def connected(options: ClusterOptions) -> Iterator[Cluster]:
         return
     with contextlib.ExitStack() as left:
         left.enter_context(_signals_kept())
+        left.enter_context(no_news())
         if own:
             left.enter_context(_secret())
             folder = left.enter_context(_session_folder())
@@ -188,6 +201,8 @@ def _cannot_connect(address: str, cause: BaseException) -> ClusterError:
             f"the Ray cluster at {address} asks for a token",
             hint="set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's token",
         )
+    if "Traceback" in reason:  # of attempts to speak with it
+        reason = "it does not answer as this version of Ray expects"
     return ClusterError(
         f"cannot join the Ray cluster at {address}: {reason}",
         hint="run deltaoe on a machine of that cluster, with --cluster auto",
@@ -206,7 +221,7 @@ def _secret() -> Iterator[None]:
 @contextlib.contextmanager
 def _few_attempts() -> Iterator[None]:
     """Seconds, not a minute, to find that what answers at an address is no Ray cluster; read when Ray is imported."""
-    with _set({"RAY_NUM_REDIS_GET_RETRIES": "4"} if "RAY_NUM_REDIS_GET_RETRIES" not in os.environ else {}):
+    with _set({"RAY_NUM_REDIS_GET_RETRIES": "1"} if "RAY_NUM_REDIS_GET_RETRIES" not in os.environ else {}):
         yield
 
 
