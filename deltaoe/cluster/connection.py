@@ -132,7 +132,12 @@ def connected(options: ClusterOptions) -> Iterator[Cluster]:
     own = options.cluster == LOCAL
     quiet_environment()
     with _secret() if own else _few_attempts():
-        import ray
+        yield from _connected(options, own=own)
+
+
+def _connected(options: ClusterOptions, *, own: bool) -> Iterator[Cluster]:
+    """As :func:`connected`, once Ray's environment is set."""
+    import ray
 
     if options.cluster is None:
         raise ConfigError("no cluster is asked for")
@@ -148,7 +153,6 @@ def connected(options: ClusterOptions) -> Iterator[Cluster]:
         left.enter_context(_signals_kept())
         left.enter_context(no_news())
         if own:
-            left.enter_context(_secret())
             folder = left.enter_context(_session_folder())
             how: dict[str, Any] = {
                 "num_cpus": usable_cpus(),
