@@ -119,9 +119,7 @@ def ingest(
                 encode_on_cluster(unknown, *where, on)
         source.remember()
     if len(files) and not states.usable.any():
-        examples = "; ".join(
-            f"{files.relative[i]}: {states.problems[i]}" for i in sorted(states.problems)[:3]
-        )
+        examples = "; ".join(f"{files.title(i)}: {states.problems[i]}" for i in sorted(states.problems)[:3])
         raise DataError(
             f"none of the {len(files)} image files can be used ({examples})",
             hint=_MISSING

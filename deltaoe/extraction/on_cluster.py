@@ -23,7 +23,7 @@ from deltaoe.extraction.cluster_worker import Chunk, ChunkEncoder, Encoded, Enco
 from deltaoe.extraction.encoding_run import STAGE
 from deltaoe.extraction.file_states import FileStates
 from deltaoe.extraction.options import IngestOptions
-from deltaoe.images.walk import FileList
+from deltaoe.images.file_list import FileList
 from deltaoe.progress import Event, OnEvent
 from deltaoe.store.atomic import cannot_write, temporary_name
 from deltaoe.store.feature_store import FeatureStore

@@ -15,7 +15,7 @@ from deltaoe.extraction.encoding_run import EncodingRun
 from deltaoe.extraction.file_states import FileStates, recorded_states
 from deltaoe.extraction.kept_process import start_early
 from deltaoe.images.inputs import FileList
-from deltaoe.images.walk import one_by_one
+from deltaoe.images.one_by_one import one_by_one
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.options import ScoreOptions
 from deltaoe.scoring.resolve import chosen_detector, saved_detector

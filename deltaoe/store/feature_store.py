@@ -92,6 +92,15 @@ class FeatureStore(StoreIndex):
                 block = self._read(shards, shard[part], row[part])
             yield part, block
 
+    def order_on_disk(self, digests: Digests, view: int = 0) -> Rows:
+        """Positions of n images, (n,), in the order in which their features lie on disk.
+
+        Raises:
+            StoreError: the store has no feature of one of them.
+        """
+        _, shard, row = self._locate(digests, view)
+        return np.lexsort((row, shard))
+
     def _locate(self, digests: Digests, view: int) -> tuple[list[Shard], Rows, Rows]:
         """The shards of this moment; for each feature its index into them, (n,), and its row in that shard, (n,).
 
@@ -136,8 +145,7 @@ class FeatureStore(StoreIndex):
         Raises:
             StoreError: another process is writing, or the folder cannot be written.
         """
-        with writing(self.folder):
-            self.refresh()  # another writer may have finished between our reading and our lock
+        with self.locked():
             if not (self.folder / "space.json").exists():
                 write_json(self.folder / "space.json", self.space.to_dict())
             adopt(self)  # what workers of a run have left here that was killed
@@ -146,3 +154,19 @@ class FeatureStore(StoreIndex):
                 yield writer
             finally:
                 writer.flush()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the store's lock; what was appended gets an index file at the end, and while there is much of it.
+
+        Raises:
+            StoreError: another process is writing, or the folder cannot be written.
+        """
+        with writing(self.folder):
+            self._settles = True
+            try:
+                self.refresh()  # another writer may have finished between our reading and our lock
+                yield
+                self.settle(at_end=True)
+            finally:
+                self._settles = False

@@ -37,6 +37,7 @@ class Shard(NamedTuple):
         size: bytes of the file.
         decode_policy: the oldest rule by which pixels of its features were made.
         imported: whether its features were imported, not computed here.
+        mtime_ns: time of the file's last modification when it was indexed, nanoseconds since 1970.
     """
 
     path: Path
@@ -45,6 +46,12 @@ class Shard(NamedTuple):
     size: int
     imported: bool
     decode_policy: int = DECODE_POLICY
+    mtime_ns: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Number of features or of observations of files, whichever are more."""
+        return max(self.features, self.files)
 
     @property
     def number(self) -> int:

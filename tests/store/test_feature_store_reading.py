@@ -15,7 +15,7 @@ from samples import digests, make_space, unit_rows
 from stored import DIM, fill, record, reopened
 
 from deltaoe.errors import StoreError
-from deltaoe.store import store_index as index_module
+from deltaoe.store import shard_tables as index_module
 from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.shards import read_vectors
 
