@@ -52,4 +52,6 @@ class ClusterOptions(Options):
         missing = [name for name in ("ray", "pyarrow", "pandas") if importlib.util.find_spec(name) is None]
         if missing:
             what = "Ray" if "ray" in missing else "Ray Data"
-            raise ConfigError(f"--cluster needs {what}, which is not installed", hint='pip install "deltaoe[ray]"')
+            raise ConfigError(
+                f"--cluster needs {what}, which is not installed", hint='pip install "deltaoe[ray]"'
+            )
