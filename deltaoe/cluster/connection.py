@@ -25,7 +25,14 @@ _CONNECT_SECONDS = 5.0
 _OBJECT_STORE_BYTES = 256 * 2**20  # what workers get and give is small, and spilled to disk beyond that
 _LONGEST_FOLDER = 40  # characters; the names of Ray's sockets below it must fit into 107
 _FOLDER = "deltaoe-ray-"
-_TOKEN = secrets.token_hex(32)
+# Read when Ray is imported and started. Nobody else on this machine can use what this process starts, and finding that
+# what answers at an address is no Ray cluster takes seconds; a busy machine may take a minute to start one.
+_OWN = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    "RAY_NUM_REDIS_GET_RETRIES": "60",
+}
+_OTHERS = {"RAY_NUM_REDIS_GET_RETRIES": "1"}
 _START = "start it there with `ray start --head`, or use --cluster local"
 
 
@@ -131,7 +138,7 @@ def connected(options: ClusterOptions) -> Iterator[Cluster]:
     check_reachable(options)
     own = options.cluster == LOCAL
     quiet_environment()
-    with _secret() if own else _few_attempts():
+    with _set(_OWN if own else _OTHERS):
         yield from _connected(options, own=own)
 
 
@@ -214,28 +221,14 @@ def _cannot_connect(address: str, cause: BaseException) -> ClusterError:
 
 
 @contextlib.contextmanager
-def _secret() -> Iterator[None]:
-    """A token that only the processes of this run know, so that nobody else on this machine can use its cluster."""
-    with _set(
-        {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN} if "RAY_AUTH_MODE" not in os.environ else {}
-    ):
-        yield
-
-
-@contextlib.contextmanager
-def _few_attempts() -> Iterator[None]:
-    """Seconds, not a minute, to find that what answers at an address is no Ray cluster; read when Ray is imported."""
-    with _set({"RAY_NUM_REDIS_GET_RETRIES": "1"} if "RAY_NUM_REDIS_GET_RETRIES" not in os.environ else {}):
-        yield
-
-
-@contextlib.contextmanager
 def _set(variables: dict[str, str]) -> Iterator[None]:
-    os.environ.update(variables)
+    """These environment variables, unless the user has set the first of them."""
+    new = {} if next(iter(variables)) in os.environ else variables
+    os.environ.update(new)
     try:
         yield
     finally:
-        for name in variables:
+        for name in new:
             os.environ.pop(name, None)
 
 

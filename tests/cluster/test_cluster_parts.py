@@ -16,7 +16,7 @@ from inspect import getsource
 from textwrap import dedent
 
 import pytest
-from command import Fails, environment
+from command import Run, environment
 
 from deltaoe.cluster.connection import Node, check_reachable
 from deltaoe.cluster.crew import crew_of
@@ -110,17 +110,12 @@ def test_what_answers_must_be_a_ray_cluster():
 
 
 @has_ray
-def test_an_address_where_nobody_listens_is_one_message(fails: Fails, pictures, tmp_path):
+def test_an_address_where_nobody_listens_is_one_message(run: Run, pictures, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    fails(
-        "extract",
-        pictures,
-        "--cluster",
-        f"127.0.0.1:{port}",
-        cwd=tmp_path,
-        says=(f"no Ray cluster answers at 127.0.0.1:{port}: connection refused", "ray start --head"),
-    )
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    done = run("extract", pictures, "--cluster", address, cwd=tmp_path, rc=1)
+    assert f"error: no Ray cluster answers at {address}: connection refused" in done.stderr
+    assert "ray start --head" in done.stderr and not list(tmp_path.iterdir())
 
 
 @has_ray
