@@ -47,6 +47,7 @@ Results = dict[str, Measured]
 PLAN = {
     "append": ("append", "import_store", "bytes_copied"),
     "open_store": ("open", "import_store", ""),
+    "open_bare": ("open, without index files", "import_store", ""),
     "find_few": (f"open, look up {FEW:,}", "import_store", ""),
     "find_all": ("look up all", "import_store", "find_npy"),
     "verify": ("verify", "import_maintenance", "bytes_hashed"),

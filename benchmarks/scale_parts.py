@@ -69,6 +69,20 @@ def open_store(place: Place) -> Spent:
     return now() - start
 
 
+def open_bare(place: ScalePlace) -> Spent:
+    """Time of opening the store without its index files, as after somebody deleted them."""
+    store_parts.import_store(place)
+    index, aside = place.store / "index", place.folder / "index"
+    if index.exists():
+        index.rename(aside)
+    start = now()
+    opened(place)
+    spent = now() - start
+    if aside.exists():
+        aside.rename(index)
+    return spent
+
+
 def find_all(place: Place) -> Spent:
     """Time of looking up every feature and every file, some blocks at a time, without opening."""
     import numpy as np
@@ -249,6 +263,7 @@ _WAYS: tuple[Callable[[ScalePlace], Spent], ...] = (
     import_maintenance,
     store_parts.append,
     open_store,
+    open_bare,
     find_few,
     find_all,
     keys_npy,
