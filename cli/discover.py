@@ -14,6 +14,7 @@ import typer
 
 from deltaoe.discovery.options import DiscoverOptions
 from deltaoe.errors import ConfigError
+from deltaoe.images.locations import absolute, is_url
 
 from . import exits, filing, options
 from .derive import ACT, with_options
@@ -307,7 +308,7 @@ def _make_classes(
 def _known_inputs(place: Workspace) -> list[str]:
     """Absolute paths of the inputs of the last data set with classes; none if it was imported."""
     data = place.dataset()
-    return [os.path.abspath(given) for given in data.inputs] if data is not None else []
+    return [absolute(given) for given in data.inputs] if data is not None else []
 
 
 def _known_folder(place: Workspace) -> str:
@@ -320,10 +321,11 @@ def _known_folder(place: Workspace) -> str:
 
 def _above_classes(place: Workspace) -> str:
     """The folder of a domain or split that class folders of the last data set lie in; empty if they lie in its own."""
+    from deltaoe.images.container_names import as_folders
     from deltaoe.images.layout_detection import above_classes, folder_of
 
     data = place.dataset()
-    return "" if data is None else above_classes(set(map(folder_of, data.paths)), data.layout)
+    return "" if data is None else above_classes(set(map(folder_of, as_folders(data.paths))), data.layout)
 
 
 def _check_domain(root: Path, place: Workspace) -> None:
@@ -343,4 +345,5 @@ def _to_extract(root: Path, place: Workspace) -> str:
     """The known classes and the new ones, as a shell takes them: inputs of the last data set, and the new folder."""
     known, new = _known_inputs(place), os.path.abspath(root)
     inside = any(new == one or new.startswith(os.path.join(one, "")) for one in known)
-    return shlex.join(os.path.relpath(one) for one in (known if inside else [*known, new]))
+    named = known if inside else [*known, new]
+    return shlex.join(one if is_url(one) else os.path.relpath(one) for one in named)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from deltaoe.errors import ConfigError
+from deltaoe.errors import ConfigError, first_line
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
@@ -207,10 +207,66 @@ def float64_device(device: torch.device) -> torch.device:
 
 
 def copy_to(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A CPU tensor on a device: itself on a CPU, else a copy; to a CUDA device without waiting for what runs there."""
+    """A tensor on a device: itself if it is there, else a copy; a CUDA device's work is not waited for."""
+    if tensor.device.type != "cpu":
+        return tensor.to(device)
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+@contextlib.contextmanager
+def beside_others(device: torch.device) -> Iterator[None]:
+    """A context whose work on a CUDA device does not wait for that of other threads, and is done when it is left."""
+    import torch
+
+    if device.type != "cuda":
+        yield
+        return
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    with torch.cuda.stream(stream):
+        try:
+            yield
+        finally:
+            stream.synchronize()
+
+
+def decode_jpegs(files: Sequence[bytes], device: torch.device, *, grey: bool = False) -> list[Tensor]:
+    """JPEGs decoded on a device: (3, h, w) uint8 each, or (1, h, w) if they are grey; neither turned nor mended.
+
+    On a CUDA device this is nvJPEG, by torchvision, which writes on a stream of its own into memory that may just have
+    been freed: so what the calling thread has started there is waited for.
+
+    Raises:
+        RuntimeError: one of the files cannot be decoded, or memory runs out.
+    """
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
+    data = [torch.frombuffer(bytearray(one), dtype=torch.uint8) for one in files]
+    mode = ImageReadMode.GRAY if grey else ImageReadMode.RGB
+    found: list[Tensor] = decode_jpeg(data, mode=mode, device=device)
+    return found
+
+
+def check_jpeg_decoder(device: torch.device) -> None:
+    """Raise ConfigError unless a device decodes JPEGs: a CUDA device, for which torchvision was built with nvJPEG."""
+    import torch
+
+    hint = "use --decode exact or fast, for which images are encoded anew, or a machine with an NVIDIA GPU"
+    if device.type != "cuda":
+        raise ConfigError(
+            f"--decode gpu decodes on a CUDA device, and this run computes on {device}", hint=hint
+        )
+    try:
+        from torchvision.io import encode_jpeg
+
+        sample = encode_jpeg(torch.zeros(3, 16, 16, dtype=torch.uint8)).numpy().tobytes()
+        decode_jpegs([sample], device)
+    except Exception as cause:  # no torchvision, one built without nvJPEG, or a driver that is too old
+        raise ConfigError(f"--decode gpu cannot be used here: {first_line(cause)}", hint=hint) from cause
 
 
 def is_out_of_memory(error: BaseException) -> bool:

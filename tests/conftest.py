@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ from deltaoe.demo.shipped import unpack_model
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Small models gain nothing from a second thread, and on a busy machine they wait for it. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where no byte code may be kept, every process under test spends 0.4 s on compiling the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # Whoever started the tests in the background has switched Ctrl-C off, for the processes under test, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -115,17 +119,20 @@ def run_cold(tiny_model: Path) -> Run:
         env: Mapping[str, str] | None = None,
         stdin: bytes = b"",
         timeout: float = TIMEOUT,
+        terminal: str | None = None,
     ) -> Finished:
-        process = subprocess.run(
-            [COMMAND, *arguments],
-            cwd=cwd,
-            env=environment(model) | dict(env or {}),
-            input=stdin,
-            capture_output=True,
-            timeout=timeout,
-        )
+        with open(terminal, "wb") if terminal else nullcontext(subprocess.PIPE) as stdout:
+            process = subprocess.run(
+                [COMMAND, *arguments],
+                cwd=cwd,
+                env=environment(model) | dict(env or {}),
+                input=stdin,
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                timeout=timeout,
+            )
         encoding = (env or {}).get("PYTHONIOENCODING", "utf-8")
-        return finished(process.returncode, process.stdout, process.stderr, rc, encoding)
+        return finished(process.returncode, process.stdout or b"", process.stderr, rc, encoding)
 
     return call
 
@@ -152,6 +159,7 @@ def run(run_cold: Run, tiny_model: Path) -> Iterator[Run]:
             more.get("stdin", b""),
             more.get("timeout", TIMEOUT),
             more.get("mortal", False),
+            more.get("terminal"),
         )
         return finished(*order, more.get("rc", 0))
 

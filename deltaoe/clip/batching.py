@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deltaoe.errors import ConfigError, ModelError
-from deltaoe.runtime import free_memory, is_out_of_memory
+from deltaoe.runtime import copy_to, free_memory, is_out_of_memory
 from deltaoe.store.feature_space import FeatureSpace
 
 CPU_BATCH = 32  # pictures; larger batches only take memory there
@@ -29,9 +29,30 @@ class PixelEncoder(Protocol):
     space: FeatureSpace
     device: torch.device
 
-    def encode_pixels(self, pixels: NDArray[np.uint8], /) -> Tensor:
-        """Features (B, D) float32, on the CPU, of pixels (B, H, W, 3) uint8."""
+    def encode_pixels(self, pixels: Pixels, /) -> Tensor:
+        """Features (B, D) float32, on the CPU, of pixels (B, H, W, 3) uint8, an array or a tensor on the device."""
         ...
+
+
+Pixels: TypeAlias = NDArray[np.uint8] | Tensor  # (n, H, W, 3) uint8
+
+
+def joined(parts: Sequence[Pixels], device: torch.device) -> Pixels:
+    """Pixels (n, H, W, 3) uint8 of several parts: an array, or a tensor on the device if a part is there already.
+
+    What was made on the device is to be kept until the pixels have been encoded.
+    """
+    arrays = [part for part in parts if isinstance(part, np.ndarray)]
+    if len(arrays) == len(parts):
+        return np.concatenate(arrays)
+    return torch.cat(
+        [
+            copy_to(torch.from_numpy(np.require(part, requirements=["C", "W"])), device)
+            if isinstance(part, np.ndarray)
+            else part
+            for part in parts
+        ]
+    )
 
 
 class BatchEncoder:
@@ -63,7 +84,7 @@ class BatchEncoder:
         self._clip = clip
         self._notify = notify
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, pixels: Pixels) -> NDArray[np.float32]:
         """Features (n, D) float32 of pixels (n, H, W, 3) uint8, in the same order; n may be 0.
 
         Raises:
@@ -81,7 +102,7 @@ class BatchEncoder:
                 done += len(batch)
         return np.concatenate(features)
 
-    def _encode_if_it_fits(self, batch: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    def _encode_if_it_fits(self, batch: Pixels) -> NDArray[np.float32] | None:
         """Features of a batch, or None where memory ran out."""
         try:
             features: NDArray[np.float32] = self._clip.encode_pixels(batch).numpy()

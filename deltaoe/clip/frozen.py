@@ -29,9 +29,9 @@ from deltaoe.clip.prompt_suffixes import Suffixes, common_prefix_length
 from deltaoe.clip.reference import ModelRef
 from deltaoe.clip.text_tower import TextTower
 from deltaoe.errors import ConfigError, DeltaoeError, ModelError, first_line
-from deltaoe.images.decode_policy import PLAIN_DECODE_POLICY
+from deltaoe.images.decode_policy import EXACT, PLAIN_DECODE_POLICY
 from deltaoe.images.geometry import Geometry
-from deltaoe.images.sample_range import AUTO
+from deltaoe.images.range_names import AUTO
 from deltaoe.runtime import PRECISIONS, copy_to, exact_convolutions, is_out_of_memory
 from deltaoe.store.feature_space import FeatureSpace, canonical_json
 
@@ -57,9 +57,12 @@ class FrozenClip:
         device: torch.device,
         precision: str = "fp32",
         sample_range: str = AUTO,
+        decode: str = EXACT,
     ) -> None:
         settings = model.visual.preprocess_cfg
-        self.geometry = dataclasses.replace(Geometry.of(settings), sample_range=sample_range)
+        self.geometry = dataclasses.replace(
+            Geometry.of(settings), sample_range=sample_range, decode_mode=decode
+        )
         self.image_size = (self.geometry.height, self.geometry.width)
         self._scaling = Scaling.of(settings)
         self._device_scaling = self._scaling.to(device)
@@ -84,6 +87,7 @@ class FrozenClip:
             decode_policy=PLAIN_DECODE_POLICY,
             dim=dim,
             sample_range=sample_range,
+            decode=decode,
         )
 
     @classmethod
@@ -94,6 +98,7 @@ class FrozenClip:
         *,
         precision: str = "fp32",
         sample_range: str = AUTO,
+        decode: str = EXACT,
         offline: bool = False,
         notify: Callable[[str], None] = lambda message: None,
     ) -> FrozenClip:
@@ -105,7 +110,8 @@ class FrozenClip:
             precision: ``fp32``, ``bf16`` or ``fp16``: arithmetic of the image tower. The text tower, through which
                 prompts are learned, computes in ``fp32``.
             sample_range: of samples of more than eight bits, as
-                :func:`~deltaoe.images.sample_range.canonical_range` writes it.
+                :func:`~deltaoe.images.range_names.canonical_range` writes it.
+            decode: how JPEGs become pixels: ``exact``, ``fast`` or ``gpu``.
             offline: contact no network, from now on in this process.
             notify: called with a sentence before something is downloaded.
 
@@ -117,7 +123,7 @@ class FrozenClip:
             raise ConfigError(f"unknown precision {precision!r}", hint=f"use {', '.join(PRECISIONS)}")
         model, config = load_model(ref, device, offline=offline, notify=notify)
         try:
-            return cls(model, config, ref, device, precision, sample_range)
+            return cls(model, config, ref, device, precision, sample_range, decode)
         except Exception as cause:  # open_clip asserts, or computes with what its configuration says
             if isinstance(cause, DeltaoeError):
                 hint = cause.hint
@@ -139,7 +145,7 @@ class FrozenClip:
         """Image features (B, D) of pictures cut by :attr:`geometry`: unit rows, float32, on the CPU.
 
         Args:
-            pixels: (B, H, W, 3) uint8, on the CPU. Scaling and normalisation happen on the device.
+            pixels: (B, H, W, 3) uint8, on the CPU or the model's device, where scaling and normalisation happen.
 
         Raises:
             ConfigError: pixels of another shape or type.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from deltaoe.clip.reference import DEFAULT_MODEL, ModelRef
+from deltaoe.images.decode_policy import DecodeMode
 from deltaoe.options import EXPERT, MODEL, Option, Options
 
 TEMPLATE = "a photo of a {}."  # of zero-shot prompts, unless another is asked for
@@ -28,6 +29,7 @@ class ModelOptions(Options):
         offline: never contact a network.
         sample_range: which samples of more than eight bits are black and white; None for that of the cache or detector
             at hand, else ``auto``.
+        decode: how JPEGs become pixels; None for that of the cache or detector at hand, else ``exact``.
     """
 
     model: Annotated[
@@ -65,6 +67,14 @@ class ModelOptions(Options):
             "Black and white of 16-bit and floating-point images: auto (found per file), LOW..HIGH, or bits:12.",
             panel=EXPERT,
             unset="that of the cache or detector at hand, else auto",
+        ),
+    ] = None
+    decode: Annotated[
+        DecodeMode | None,
+        Option(
+            "How JPEGs are decoded: exact; fast, reduced by the decoder on the way; gpu, on a CUDA device.",
+            panel=EXPERT,
+            unset="that of the cache or detector at hand, else exact",
         ),
     ] = None
 

@@ -11,9 +11,16 @@ from deltaoe.clip.choice import model_here, moved, remember_place, trusted_model
 from deltaoe.clip.options import ModelOptions
 from deltaoe.clip.prompt_tokens import PromptTokens
 from deltaoe.errors import ConfigError, MismatchError, ModelError, StoreError
-from deltaoe.images.sample_range import AUTO, canonical_range
+from deltaoe.images.decode_policy import EXACT, GPU
+from deltaoe.images.range_names import AUTO, canonical_range
 from deltaoe.progress import Event, OnEvent
-from deltaoe.runtime import PRECISIONS, keep_freed_memory, native_precision, resolve_device
+from deltaoe.runtime import (
+    PRECISIONS,
+    check_jpeg_decoder,
+    keep_freed_memory,
+    native_precision,
+    resolve_device,
+)
 from deltaoe.store.feature_space import UNNAMED, FeatureSpace
 from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.text_cache import load_tokens, prompts_key, save_tokens
@@ -60,6 +67,7 @@ class ModelSource:
     ) -> None:
         self._named = options.reference(default or ("" if options.asked else model_here(workspace, on)))
         self.ref = self._named if options.asked else moved(self._named, workspace)
+        self._options = options
         self._workspace = workspace
         self._asked = options.asked is not None
         self._device = options.device
@@ -70,7 +78,13 @@ class ModelSource:
         self._precision = None if options.precision == "auto" else options.precision
         self._dtype = dtype
         self._sample_range = None if options.sample_range is None else canonical_range(options.sample_range)
+        self._decode = options.decode
         self._clip: FrozenClip | None = None
+
+    @property
+    def portable(self) -> ModelOptions:
+        """Options that name this model in any process, whatever its environment and current folder."""
+        return dataclasses.replace(self._options, model=str(self.ref), pretrained=None)
 
     def known_space(self) -> FeatureSpace | None:
         """The model's feature space, if that is known without loading it.
@@ -95,7 +109,8 @@ class ModelSource:
         """The space that this model last had here, in the precision and type asked for."""
         spaces = self._workspace.state().get("spaces", {})
         place = self.ref.fingerprint()
-        ways = [_way(p, t, self._wanted("sample_range") or AUTO) for p in PRECISIONS for t in _DTYPES]
+        pixels = self._wanted("sample_range") or AUTO, self._wanted("decode") or EXACT
+        ways = [_way(p, t, *pixels) for p in PRECISIONS for t in _DTYPES]
         keys = [place] + [f"{place} {way}" for way in ways]
         for key in keys:
             remembered = spaces.get(key)
@@ -106,13 +121,19 @@ class ModelSource:
                     (self._wanted("precision"), space.precision),
                     (self._wanted("dtype"), space.dtype),
                     (self._wanted("sample_range"), space.sample_range),
+                    (self._wanted("decode"), space.decode),
                 )
             ):
                 return space
         return None
 
-    def _wanted(self, what: Literal["precision", "dtype", "sample_range"]) -> str | None:
-        asked = {"precision": self._precision, "dtype": self._dtype, "sample_range": self._sample_range}[what]
+    def _wanted(self, what: Literal["precision", "dtype", "sample_range", "decode"]) -> str | None:
+        asked = {
+            "precision": self._precision,
+            "dtype": self._dtype,
+            "sample_range": self._sample_range,
+            "decode": self._decode,
+        }[what]
         if asked is None and self._expected is not None and not self._expected.is_imported:
             return str(getattr(self._expected, what))
         return asked
@@ -154,6 +175,9 @@ class ModelSource:
                 or native_precision(device)
             )
             sample_range = self._wanted("sample_range") or (cached.sample_range if cached else AUTO)
+            decode = self._wanted("decode") or (cached.decode if cached else EXACT)
+            if decode == GPU:
+                check_jpeg_decoder(device)
             self._on(
                 Event(
                     "Loading model",
@@ -168,6 +192,7 @@ class ModelSource:
                     device,
                     precision=precision,
                     sample_range=sample_range,
+                    decode=decode,
                     offline=self._offline,
                     notify=lambda sentence: self._on(Event("Loading model", message=sentence)),
                 )
@@ -213,7 +238,7 @@ class ModelSource:
         """Note the model's folder in the workspace, and its space, for runs that need not load it."""
         space, place = self.known_space(), self.ref.fingerprint()
         if space is not None and not space.is_imported:
-            way = _way(space.precision, space.dtype, space.sample_range)
+            way = _way(space.precision, space.dtype, space.sample_range, space.decode)
             self._workspace.remember_in("spaces", {place: space.id, f"{place} {way}": space.id})
         if self._clip is not None and self.ref.is_remote:  # and was named, or it would not be loaded
             self._workspace.note_named_model(str(self.ref))
@@ -239,11 +264,13 @@ class ModelSource:
             self._compare_imported(found, self._expected)
         elif found.id != self._expected.id:
             same = str(self._named) == self._expected.model
-            if dataclasses.replace(found, sample_range=self._expected.sample_range).id == self._expected.id:
+            if options := self._expected.other_pixels(found):
+                made = " and ".join(
+                    f"{option} {mine}, not {other}" for option, (mine, other) in options.items()
+                )
                 raise MismatchError(
-                    f"{self._owner} was made with --sample-range {self._expected.sample_range}, not "
-                    f"{found.sample_range}",
-                    hint="leave --sample-range out to use it, or extract and tune again",
+                    f"{self._owner} was made with {made}",
+                    hint=f"leave {' and '.join(options)} out to use it, or extract and tune again",
                 )
             raise MismatchError(
                 f"{self._owner} was made with {self._expected.model}, not with {self.ref}: "
@@ -262,6 +289,7 @@ class ModelSource:
             )
 
 
-def _way(precision: str, dtype: str, sample_range: str) -> str:
-    """How the same weights make different features; without the range where that is found per file."""
-    return f"{precision} {dtype}" + ("" if sample_range == AUTO else f" {sample_range}")
+def _way(precision: str, dtype: str, sample_range: str, decode: str) -> str:
+    """How the same weights make different features; without what older versions did not know."""
+    chosen = (sample_range, AUTO), (decode, EXACT)
+    return " ".join([precision, dtype, *(value for value, usual in chosen if value != usual)])

@@ -11,9 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from deltaoe.errors import DataError, MismatchError, StoreError
-from deltaoe.images.folders import fingerprint
+from deltaoe.images.containers import add_containers, containers_of
+from deltaoe.images.file_list import FileList
+from deltaoe.images.folders import fingerprint, fingerprint_of_walk
+from deltaoe.images.lists import Wanted
+from deltaoe.images.locations import absolute, is_url
 from deltaoe.images.passed_over import Unlisted
-from deltaoe.images.walk import FileCollector, FileList
+from deltaoe.images.walk import FileCollector
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.short_repr import counted
 from deltaoe.store.dataset import DataSet
@@ -42,10 +46,18 @@ class Changes:
     problem: str = ""
 
 
-def fingerprint_of(inputs: Sequence[str]) -> str:
-    """The fingerprint of the folders among inputs; empty unless all of them are folders."""
-    folders = [os.path.abspath(one) for one in inputs]
-    return fingerprint(folders) if folders and all(map(os.path.isdir, folders)) else ""
+def fingerprint_of(inputs: Sequence[str], files: FileList | None = None) -> str:
+    """The fingerprint of the folders among inputs; empty unless all of them are folders.
+
+    Args:
+        inputs: as the user wrote them.
+        files: the list of the files of these inputs, if it has been made: the fingerprint is then of the folders as
+            they were before their entries were listed.
+    """
+    folders = [absolute(one) for one in inputs]
+    if not folders or not all(map(os.path.isdir, folders)):
+        return ""
+    return fingerprint(folders) if files is None else fingerprint_of_walk(files.folders)
 
 
 def remember_folders(workspace: Workspace, data: DataSet, seen: str) -> None:
@@ -75,7 +87,7 @@ def changes(
     Raises:
         StoreError: the state of the workspace is damaged.
     """
-    if not data.root or not data.inputs:
+    if not data.root or not data.inputs or is_url(data.root):  # nothing is fetched to say what is out of date
         return None
     if data.inputs == (data.root,) and not os.path.lexists(data.root):
         return Changes(problem=f"{short_title(data)} is not there")
@@ -92,6 +104,7 @@ def changes(
             collector.walk(number, folder)
         except DataError as error:
             return Changes(problem=str(error))
+    add_containers(collector, list(containers_of(collector)), Wanted(labels=False))
     found = _compared(data, workspace, collector.files, thorough)
     if not found.added and not found.removed and not found.unlisted:
         with contextlib.suppress(StoreError):  # the next time it would take longer, and nothing else
@@ -107,7 +120,7 @@ def _compared(data: DataSet, workspace: Workspace, files: FileList, thorough: bo
     pairs = zip(files.root_of, files.relative, strict=True)
     rows = {starts[root] + relative: row for row, (root, relative) in enumerate(pairs)}
     unknown = (rows[path] for path in rows.keys() - listed)
-    new = [row for row in unknown if row not in files.problems and os.access(files.path(row), os.R_OK)]
+    new = [row for row in unknown if row not in files.problems and _is_readable(files, row)]
     old = [rows[path] for path in rows.keys() & listed] if thorough else []
     folders = tuple(one.path for one in files.unlisted)
     removed = sum(not path.startswith(folders) for path in listed - rows.keys())
@@ -129,6 +142,10 @@ def _compared(data: DataSet, workspace: Workspace, files: FileList, thorough: bo
     changed = int(np.count_nonzero(~alike[len(new) :]))
     touched = int(np.count_nonzero((alike & ~same)[len(new) :]))
     return Changes(added, removed, changed, touched, folders)
+
+
+def _is_readable(files: FileList, row: int) -> bool:
+    return files.root_of[row] in files.containers or os.access(files.path(row), os.R_OK)
 
 
 def out_of_sight(data: DataSet, workspace: Workspace, unlisted: Sequence[Unlisted]) -> list[str]:

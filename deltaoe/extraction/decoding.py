@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from deltaoe.extraction.decoder_pool import DecoderPool
-from deltaoe.extraction.decoding_jobs import Decode, Outcome, ignore_pillow_warnings, try_decode
-from deltaoe.extraction.decoding_window import DecodingWindow, FileJob, Picture
+from deltaoe.extraction.decoding_jobs import Decode, Job, Outcome, ignore_pillow_warnings, try_decode
+from deltaoe.extraction.decoding_window import Chunks, DecodingWindow, FileJob, Picture
+from deltaoe.extraction.mixed_decoding import OnDevice, decode_mixed
 from deltaoe.extraction.reading import READERS, read_file
 from deltaoe.runtime import usable_cpus
 
 _CHUNK_FILES = 8  # per message to a process
+_CHUNK_BYTES = 2 * 2**20  # of files and pixels, likewise
+_DEVICE_THREADS = 2  # one prepares while the other waits for the device
+_DEVICE_CHUNKS = Chunks(64, 32 * 2**20, _DEVICE_THREADS)
 
 
 def _silent(message: str) -> None:
@@ -28,8 +32,10 @@ def pictures(
     *,
     workers: int,
     ahead: int,
+    readers: int = READERS,
     seconds: float | None = None,
     notify: Callable[[str], None] = _silent,
+    device: OnDevice | None = None,
 ) -> Generator[Picture, None, None]:
     """Read files and decode those with new content, ahead of the caller and in the order of ``items``.
 
@@ -48,8 +54,10 @@ def pictures(
         workers: number of decoder processes, fewer where there are few files; 0 for threads of this process, which a
             file can end or stop.
         ahead: files between being read and being yielded, at most; fewer where files are large.
+        readers: number of threads that read files.
         seconds: how long a process may take for a picture, per view; None for as long as it likes.
         notify: called with a sentence if processes cannot be started, and threads take their place.
+        device: decodes JPEGs as far as it can; None to decode all with ``decode``.
     """
     remaining = iter(items)
     threads = workers or usable_cpus()
@@ -59,22 +67,29 @@ def pictures(
         threads = max(1, min(workers, -(-len(first) // _CHUNK_FILES)))
         pool = DecoderPool(decode, seconds)
 
-    def decode_chunk(jobs: list[FileJob]) -> list[Outcome]:
+    def decode_chunk(jobs: Sequence[Job]) -> list[Outcome]:
         if pool is not None:
             return pool.decode(jobs)
         return [try_decode(decode, job.data, job.digest, job.views) for job in jobs]
 
-    readers = ThreadPoolExecutor(READERS, thread_name_prefix="deltaoe-read")
+    readers = ThreadPoolExecutor(readers, thread_name_prefix="deltaoe-read")
     decoders = ThreadPoolExecutor(threads, thread_name_prefix="deltaoe-decode")
+    mixers = ThreadPoolExecutor(_DEVICE_THREADS, thread_name_prefix="deltaoe-device")
+
+    def start(jobs: list[FileJob]) -> Future[list[Outcome]]:
+        if device is None:
+            return decoders.submit(decode_chunk, jobs)
+        return mixers.submit(decode_mixed, jobs, device, lambda others: decoders.submit(decode_chunk, others))
+
+    chunks = Chunks(1 if pool is None else _CHUNK_FILES, _CHUNK_BYTES, 2 * threads)
     window = DecodingWindow(
         itertools.chain(first, remaining),
         path_of,
         views_to_decode,
         lambda path: readers.submit(read_file, path),
-        lambda jobs: decoders.submit(decode_chunk, jobs),
+        start,
         ahead=max(1, ahead),
-        chunk_files=1 if pool is None else _CHUNK_FILES,
-        busy_chunks=2 * threads,
+        chunks=chunks if device is None else _DEVICE_CHUNKS,
     )
     try:
         # Pillow warns about metadata that pixels don't depend on. The filter is process-wide, so it is set around
@@ -90,5 +105,6 @@ def pictures(
     finally:
         if pool is not None:
             pool.close()
+        mixers.shutdown(wait=True, cancel_futures=True)
         decoders.shutdown(wait=True, cancel_futures=True)
         readers.shutdown(wait=True, cancel_futures=True)

@@ -9,7 +9,7 @@ import json
 import warnings
 from collections.abc import Callable
 from io import BufferedReader, BufferedWriter
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from deltaoe.errors import first_line
 from deltaoe.images.decode import ImageError, MissingSupportError
 from deltaoe.images.geometry import Views
+
+if TYPE_CHECKING:
+    from deltaoe.clip.batching import Pixels
 
 # From (bytes of a file, their SHA-256, indices of V views) to pixels (V, H, W, 3), perhaps with notes; or ImageError.
 Decode = Callable[[bytes, bytes, tuple[int, ...]], NDArray[np.uint8] | Views]
@@ -36,13 +39,14 @@ class Outcome(NamedTuple):
     """The result of a job.
 
     Attributes:
-        pixels: (V, H, W, 3) uint8; None where there is a problem, or nothing was to be decoded.
+        pixels: (V, H, W, 3) uint8, an array or a tensor on a device; None where there is a problem, or nothing was to
+            be decoded.
         problem: why the file is no usable picture; empty otherwise.
         lasting: whether the problem lies in the bytes, so that another try would fail as well.
         notes: what is to be said of the picture, short phrases.
     """
 
-    pixels: NDArray[np.uint8] | None
+    pixels: Pixels | None
     problem: str = ""
     lasting: bool = False
     notes: tuple[str, ...] = ()

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deltaoe.extraction.decoding_jobs import Outcome
+from deltaoe.images.locations import expected_bytes
 from deltaoe.images.walk import Observed
+
+if TYPE_CHECKING:
+    from deltaoe.clip.batching import Pixels
 
 _MAX_FILE_BYTES = _MAX_PIXEL_BYTES = 128 * 2**20  # in memory; a single file beyond that is admitted alone
 _EXPECTED_VIEW_BYTES = 2**20  # until the first view is decoded: more than any CLIP's input takes
-_CHUNK_BYTES = 2 * 2**20  # of files and pixels, in one task of the decoders
 _MAX_CONTENTS = 8192  # remembered to recognise copies; more than any batch that waits for the model
 
 
@@ -27,7 +26,8 @@ class Picture(NamedTuple):
     Attributes:
         item: the file's number, as given.
         digest: SHA-256 of the file's bytes; empty where it could not be read.
-        pixels: (V, H, W, 3) uint8, the views asked for; None where nothing was to be decoded, or it failed.
+        pixels: (V, H, W, 3) uint8, the views asked for, an array or a tensor on a device; None where nothing was to be
+            decoded, or it failed.
         views: indices of the V views.
         problem: why the file is no usable picture; empty otherwise.
         lasting: whether the problem lies in the bytes, so that it can be recorded.
@@ -37,7 +37,7 @@ class Picture(NamedTuple):
 
     item: int
     digest: bytes
-    pixels: NDArray[np.uint8] | None
+    pixels: Pixels | None
     views: tuple[int, ...]
     problem: str
     lasting: bool
@@ -93,6 +93,20 @@ class FileJob:
         return self.reading is None or self.reading.done()
 
 
+class Chunks(NamedTuple):
+    """How large the tasks of the decoders are.
+
+    Attributes:
+        files: in a chunk, at most.
+        size: bytes of files and pixels from which on a chunk is full.
+        busy: chunks in progress from which on a chunk is filled before it is started.
+    """
+
+    files: int
+    size: int
+    busy: int
+
+
 class DecodingWindow:
     """Files that are being read and decoded ahead of the caller. Only the caller's thread uses it.
 
@@ -103,8 +117,7 @@ class DecodingWindow:
         read: starts reading a file.
         decode: starts decoding a chunk of jobs.
         ahead: files in the window, at most.
-        chunk_files: jobs in a chunk, at most.
-        busy_chunks: chunks in progress from which on a chunk is filled before it is started.
+        chunks: how large chunks are.
     """
 
     def __init__(
@@ -116,12 +129,11 @@ class DecodingWindow:
         decode: Callable[[list[FileJob]], Future[list[Outcome]]],
         *,
         ahead: int,
-        chunk_files: int,
-        busy_chunks: int,
+        chunks: Chunks,
     ) -> None:
         self._items, self._path_of, self._views_to_decode = items, path_of, views_to_decode
         self._read, self._decode = read, decode
-        self._ahead, self._chunk_files, self._busy_chunks = ahead, chunk_files, busy_chunks
+        self._ahead, self._chunks = ahead, chunks
         self._next_file: tuple[int, str, int] | None = None  # taken from the items, not yet admitted
         self._jobs: deque[FileJob] = deque()
         self._undecided: deque[FileJob] = deque()  # those of them not yet in a chunk and without an outcome
@@ -188,10 +200,10 @@ class DecodingWindow:
                 self._pixel_bytes += expected
                 self._chunk.append(job)
                 size = sum(other.file_bytes + other.pixel_bytes for other in self._chunk)
-                if len(self._chunk) == self._chunk_files or size >= _CHUNK_BYTES:
+                if len(self._chunk) == self._chunks.files or size >= self._chunks.size:
                     self._start_chunk()
             self._undecided.popleft()
-        if self._chunk and len(self._started) < self._busy_chunks:
+        if self._chunk and len(self._started) < self._chunks.busy:
             self._start_chunk()
 
     def _look_at(self, job: FileJob, content: FileContent) -> None:
@@ -242,6 +254,6 @@ class DecodingWindow:
 def _size(path: str) -> int:
     """Bytes of a file; 0 if it cannot be asked for, as reading it will say why."""
     try:
-        return os.stat(path).st_size
+        return expected_bytes(path)
     except (OSError, ValueError):
         return 0

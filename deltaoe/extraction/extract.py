@@ -34,6 +34,8 @@ from deltaoe.images.labels import (
 from deltaoe.images.layout import TABLE, Layout, levels_of
 from deltaoe.images.layout_detection import detect_layout
 from deltaoe.images.lists import Wanted
+from deltaoe.images.locations import absolute, common_folder, is_url, without_secrets
+from deltaoe.images.remote_inputs import as_read
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.short_repr import counted, number_of_notes, short_repr
 from deltaoe.store.atomic import gone
@@ -101,7 +103,8 @@ def extract(
     """Extract the features of all images that the inputs name, and list the images with their classes.
 
     Args:
-        inputs: folders, image files, globs, lists of paths (.txt, .csv), or ``-`` for a list on ``stdin``.
+        inputs: folders, image files, tar and Parquet files, URLs, globs, lists of paths (.txt, .csv), or ``-`` for a
+            list on ``stdin``.
         workspace: will hold features and data set.
         options: None for the defaults.
         on: receives progress events.
@@ -121,7 +124,6 @@ def extract(
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     renames = ClassesFile.read(options.classes) if options.classes else None
     source = source or ModelSource(options.model, workspace, on=on, dtype=options.dtype)
-    folders = fingerprint_of(given)  # before the walk: what comes later shows
     files = find_files(
         given,
         stdin=stdin,
@@ -129,7 +131,7 @@ def extract(
         wanted=Wanted(labels=options.layout in (None, "table"), label_column=options.label_column),
     )
     prefixes = _prefixes(files)
-    paths = _prefixed(files, prefixes)
+    paths = as_read(files, _prefixed(files, prefixes))
     layout = options.layout or (TABLE if files.classes is not None else detect_layout(paths))
     found = labelling = _label(files, paths, layout, renames)
     _check_fits(found, paths)  # like a wrong table, before the hours of work
@@ -153,7 +155,7 @@ def extract(
         before = current_before(workspace)
         notes = out_of_sight(data, workspace, files.unlisted)
         workspace.save_dataset(data)
-        remember_folders(workspace, data, folders)
+        remember_folders(workspace, data, fingerprint_of(given, files))
         notes += _about_names(data, source) + replaced_current(before, data, workspace)
         if not workspace.listing(data).exists():
             raise gone(workspace.listing(data))
@@ -164,7 +166,7 @@ def extract(
         encoded=result.encoded,
         reused=result.reused,
         failed=[
-            *((files.relative[i], reason) for i, reason in result.failed.items()),
+            *((files.title(i), reason) for i, reason in result.failed.items()),
             *((one.relative, one.reason) for one in files.unlisted),
         ],
         ignored=files.ignored,
@@ -193,11 +195,13 @@ def extract(
 
 def _prefixes(files: FileList) -> list[str]:
     """What stands before the paths below each root, as folders are read: nothing, or where roots are splits, these."""
-    none = [""] * len(files.roots)
+    none = [files.containers.get(root, ("", ""))[1] for root in range(len(files.roots))]
     if len(files.roots) < 2 or files.classes is not None:
         return none
-    _, starts = _common_starts(files)
-    below = "split" in levels_of(detect_layout(files.relative))
+    named = [files.containers.get(root, (path, ""))[0] for root, path in enumerate(files.roots)]
+    _, starts = _common_starts(named)
+    starts = [start + prefix for start, prefix in zip(starts, none, strict=True)]
+    below = "split" in levels_of(detect_layout(_prefixed(files, none)))
     return starts if not below and "split" in levels_of(detect_layout(_prefixed(files, starts))) else none
 
 
@@ -246,7 +250,7 @@ def _data_set(
     root, paths = _common_root(files)
     return DataSet(
         root=root,
-        inputs=tuple("-" if one == "-" else os.path.abspath(one) for one in given),
+        inputs=tuple("-" if one == "-" else absolute(without_secrets(one)) for one in given),
         name=name,
         space_id=result.store.space.id,
         model=model,
@@ -264,27 +268,24 @@ def _data_set(
 
 def _common_root(files: FileList) -> tuple[str, Sequence[str]]:
     """The folder that holds all files, and their paths relative to it."""
-    common, starts = _common_starts(files)
+    common, starts = _common_starts(files.roots)
     return common, _prefixed(files, starts)
 
 
-def _common_starts(files: FileList) -> tuple[str, list[str]]:
+def _common_starts(roots: Sequence[str]) -> tuple[str, list[str]]:
     """The folder that holds all roots, and what leads from there to the files of each: empty, or with a slash."""
-    roots = [os.path.abspath(root or os.curdir) for root in files.roots]
-    if len(set(roots)) == 1:
-        return roots[0], [""] * len(roots)
-    try:
-        common = os.path.commonpath(roots)
-    except ValueError:  # several drives
-        common = ""
-    starts = [os.path.relpath(root, common) + "/" if common else root + "/" for root in roots]
-    return common, ["" if start == "./" else start for start in starts]
+    roots = list(map(absolute, roots))
+    common = common_folder(roots)
+    cut = len(common.rstrip("/" + os.sep)) + 1
+    starts = [root if is_url(root) > is_url(common) else root[cut:] for root in roots]
+    starts = [start.replace(os.sep, "/").rstrip("/") for start in starts]
+    return common, [f"{start}/" if start else "" for start in starts]
 
 
 def _contradicted(files: FileList, paths: Sequence[str]) -> set[str]:
     """The paths, as the layout reads them, of files that a list names under several classes."""
     known = files.ignored.contradicted
-    return {path for row, path in enumerate(paths) if files.path(row) in known} if known else set()
+    return {path for row, path in enumerate(paths) if files.shown(row) in known} if known else set()
 
 
 def _check_fits(labelling: Labelling, paths: Sequence[str]) -> None:

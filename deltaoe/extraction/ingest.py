@@ -5,41 +5,32 @@ No content is encoded twice, a killed run loses a few seconds of work at most, a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from deltaoe.clip.choice import encodes_anew
 from deltaoe.clip.source import ModelSource
-from deltaoe.errors import DataError, StoreError
+from deltaoe.cluster.connection import check_reachable
+from deltaoe.errors import DataError, InUseError, StoreError
+from deltaoe.extraction.encoding_run import STAGE, EncodingRun
 from deltaoe.extraction.file_states import FileStates, Keep, recorded_states
 from deltaoe.extraction.kept_process import start_early
+from deltaoe.extraction.on_cluster import encode_on_cluster
 from deltaoe.extraction.options import IngestOptions
 from deltaoe.extraction.review import Review, review
 from deltaoe.images.inputs import FileList
 from deltaoe.progress import Event, OnEvent
-from deltaoe.runtime import usable_cpus
 from deltaoe.short_repr import counted
 from deltaoe.store.feature_store import Digests, FeatureStore
-from deltaoe.store.feature_writer import StoreWriter
+from deltaoe.store.incoming import arrived
 from deltaoe.store.store_index import FileRecord
 from deltaoe.store.workspace import Workspace
 from deltaoe.threads import spinning_little
 
-if TYPE_CHECKING:
-    from deltaoe.clip.batching import BatchEncoder
-    from deltaoe.clip.frozen import FrozenClip
-    from deltaoe.extraction.decoding_window import Picture
-
-# A kill -9 loses at most this many rows or this many seconds of work.
-_SHARD_ROWS = 8192
-_SHARD_SECONDS = 20.0
-_STAGE = "Encoding images"
 _MISSING = "check the paths: those of a list are relative to its folder, or else to the current one"
 
 
@@ -94,7 +85,9 @@ def ingest(
     """
     options = options or IngestOptions()
     options.check()
+    check_reachable(options.cluster)
     store = source.store()
+    _adopt_what_waits(store)
     keys = workspace.file_keys(files)
 
     def keep(records: dict[int, FileRecord]) -> None:
@@ -104,27 +97,29 @@ def ingest(
     described = workspace.known_space(store.space.id) is not None
     if len(unknown) or (states.usable.any() and not described):  # the writer restores a lost description
         workspace.check_writable()
-        if len(unknown) and options.workers != 0:
+        if len(unknown) and options.workers != 0 and options.cluster.cluster is None:
             start_early()
         source.clip()
         if source.space().id != store.space.id:  # the weights behind the name have changed
             store = workspace.store(source.space())
             states, unknown, reviewed = known_states(files, keys, store, options, keep, on)
         if len(unknown) and (sentence := encodes_anew(workspace, store.space)):
-            on(Event(_STAGE, message=sentence))
+            on(Event(STAGE, message=sentence))
     if reviewed.sentence:
-        on(Event(_STAGE, message=reviewed.sentence))
+        on(Event(STAGE, message=reviewed.sentence))
     keep({i: record for i in reviewed.same.tolist() if (record := store.file(keys[i])) is not None})
     known = int(np.count_nonzero(states.usable))
     if len(unknown) or (known and not described):
         with store.writer() as writer:
             writer.replace(reviewed.replaced)
-            EncodingRun(files, keys, writer, states, on, options).encode(unknown, source.clip())
+            if options.cluster.cluster is None or not len(unknown):
+                EncodingRun(files.path, keys, writer, states, on, options).encode(unknown, source.clip())
+            else:
+                where = (files, keys, store, states, source, workspace, options, reviewed.replaced)
+                encode_on_cluster(unknown, *where, on)
         source.remember()
     if len(files) and not states.usable.any():
-        examples = "; ".join(
-            f"{files.relative[i]}: {states.problems[i]}" for i in sorted(states.problems)[:3]
-        )
+        examples = "; ".join(f"{files.title(i)}: {states.problems[i]}" for i in sorted(states.problems)[:3])
         raise DataError(
             f"none of the {len(files)} image files can be used ({examples})",
             hint=_MISSING
@@ -158,6 +153,13 @@ def known_states(
     return states, states.forget(reviewed.again, unknown), reviewed
 
 
+def _adopt_what_waits(store: FeatureStore) -> None:
+    """Take in what workers of a run have left that was killed, unless another run is about to."""
+    if arrived(store.folder):
+        with suppress(InUseError), store.writer():
+            pass
+
+
 def _keep_observations(
     records: dict[int, FileRecord],
     keys: Sequence[bytes],
@@ -175,126 +177,4 @@ def _keep_observations(
                 writer.add(keys[i], record)
     except StoreError as cause:
         said = f"the new times of {counted(len(records), 'file')} cannot be recorded: the next run reads them again"
-        on(Event(_STAGE, message=f"{said} ({cause})"))
-
-
-class EncodingRun:
-    """One run of the model over the files that need it; writes features and records, and updates the states.
-
-    Args:
-        files: N files.
-        keys: N names that they are recorded under.
-        writer: takes features and records.
-        states: of the N files.
-        on: receives progress.
-        options: of decoding and encoding.
-    """
-
-    def __init__(
-        self,
-        files: FileList,
-        keys: Sequence[bytes],
-        writer: StoreWriter,
-        states: FileStates,
-        on: OnEvent,
-        options: IngestOptions,
-    ) -> None:
-        self._files, self._keys = files, keys
-        self._writer, self._states, self._on, self._options = writer, states, on, options
-        self._batch: list[Picture] = []  # pictures to encode, and copies of them
-        self._batch_rows = 0
-        self._batch_digests: set[bytes] = set()
-        self._done = 0
-        self._changing = 0  # files that changed while they were read
-
-    def encode(self, indices: npt.NDArray[np.int64], clip: FrozenClip) -> None:
-        """Read, decode and encode the files of these indices."""
-        from deltaoe.clip.batching import BatchEncoder
-        from deltaoe.extraction.decoding import pictures
-
-        def notify(sentence: str) -> None:
-            self._on(Event(_STAGE, message=sentence))
-
-        encoder = BatchEncoder(clip, self._options.batch_size, notify)
-        workers = usable_cpus() if self._options.workers is None else self._options.workers
-        started = flushed = time.monotonic()
-        stream = pictures(
-            indices.tolist(),
-            self._files.path,
-            self._missing_views,
-            clip.geometry.decode_noted,
-            workers=workers,
-            seconds=self._options.image_seconds or None,
-            ahead=2 * encoder.batch_size + 8 * max(1, workers),
-            notify=notify,
-        )
-        with closing(stream):
-            try:
-                for count, picture in enumerate(stream, start=1):
-                    self._add(picture)
-                    last = count == len(indices)
-                    if self._batch_rows >= encoder.batch_size or last:
-                        self._encode_batch(encoder)
-                        seconds = max(time.monotonic() - started, 1e-9)
-                        info = {"images/s": count / seconds, "failed": len(self._states.problems)}
-                        self._on(Event(_STAGE, count, len(indices), info))
-                    if self._writer.pending >= _SHARD_ROWS or time.monotonic() - flushed > _SHARD_SECONDS:
-                        self._writer.flush()
-                        flushed = time.monotonic()
-            except KeyboardInterrupt:
-                done = f"{self._done} of {len(indices)} new files are done"
-                notify(f"stopping: {done}, the last of them are being stored")
-                raise
-        if self._changing:
-            notify(f"{counted(self._changing, 'file')} changed while being read; the next run reads again")
-
-    def _missing_views(self, digest: bytes) -> tuple[int, ...]:
-        """Indices of a content's views that are neither in the store nor in the batch."""
-        if digest in self._batch_digests:
-            return ()
-        return tuple(v for v in range(self._options.views + 1) if not self._writer.has(digest, v))
-
-    def _record(self, picture: Picture) -> None:
-        """Record how a file was observed when it was read, with its content or problem."""
-        if picture.seen is None:
-            self._changing += 1
-        else:
-            size, modified, changed, inode = picture.seen
-            record = FileRecord(size, modified, picture.digest, picture.problem, changed, inode)
-            self._writer.add(self._keys[picture.item], record)
-
-    def _add(self, picture: Picture) -> None:
-        """Record a file that failed or whose features are stored; put any other into the batch."""
-        i = picture.item
-        if picture.problem:
-            self._states.problems[i] = picture.problem
-            self._done += 1
-            if picture.lasting:
-                self._record(picture)
-        elif picture.pixels is None and picture.digest not in self._batch_digests:
-            self._states.set_usable(i, picture.digest)
-            self._record(picture)
-            self._done += 1
-        else:
-            # Copies, too: a file must not be recorded before the features of its content are.
-            self._batch.append(picture)
-            self._batch_digests.add(picture.digest)
-            self._batch_rows += max(1, len(picture.views))  # so that copies alone fill a batch, too
-
-    def _encode_batch(self, encoder: BatchEncoder) -> None:
-        """Put the batch's pixels through the model, and write features and records."""
-        batch, self._batch, self._batch_rows = self._batch, [], 0
-        self._batch_digests = set()
-        decoded = [picture.pixels for picture in batch if picture.pixels is not None]
-        features = encoder(np.concatenate(decoded)) if decoded else np.zeros((0, 0), np.float32)
-        start = 0
-        for picture in batch:
-            if picture.pixels is not None:
-                stop = start + len(picture.views)
-                self._writer.add_features(picture.digest, features[start:stop], picture.views)
-                self._writer.note(picture.digest, picture.notes)
-                start = stop
-                self._states.encoded += 1
-            self._record(picture)
-            self._states.set_usable(picture.item, picture.digest)
-            self._done += 1
+        on(Event(STAGE, message=f"{said} ({cause})"))

@@ -6,11 +6,13 @@ import hashlib
 import os
 import stat
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from deltaoe.errors import first_line
 from deltaoe.extraction.decoding_window import FileContent
 from deltaoe.images.decode import ImageError, read_bytes
+from deltaoe.images.locations import inside, is_url, read_inside, read_url
 from deltaoe.images.walk import Observed, observed
 
 READERS = 8  # threads; they wait for disks and networks rather than for a CPU
@@ -19,20 +21,40 @@ _TICK_NS = _SECOND // 50  # no clock of a kernel that dates files is slower
 _COARSE_TICK_NS = 2 * _SECOND  # of file systems that keep whole seconds: FAT has every second one
 
 
-def read_file(path: str) -> FileContent:
-    """A file's content, and how it was observed; no exception ends the run.
+def readers_for(locations: Iterable[str]) -> int:
+    """Number of threads to read these locations with: more where some are URLs."""
+    if any(map(is_url, locations)):
+        from deltaoe.images.remote import REMOTE_READERS
+
+        return REMOTE_READERS
+    return READERS
+
+
+def read_file(location: str) -> FileContent:
+    """The content of what lies at a location, and how it was observed; no exception ends the run.
 
     A file that changed while it was read has no observation: which content those times belong to is not known.
     """
     try:
-        before = _settled(path)
-        data = read_bytes(Path(path))
-        after = observed(os.stat(path))
+        data, seen = _read(location)
     except ImageError as cause:
         return FileContent(b"", b"", str(cause), None)
     except Exception as cause:  # a zero byte in a path, or no memory
         return FileContent(b"", b"", f"cannot be read: {first_line(cause)}", None)
-    return FileContent(data, hashlib.sha256(data).digest(), "", before if before == after else None)
+    return FileContent(data, hashlib.sha256(data).digest(), "", seen)
+
+
+def _read(location: str) -> tuple[bytes, Observed | None]:
+    if is_url(location):
+        return read_url(location)
+    place = inside(location)
+    if place is not None:
+        before = _settled(place[0])
+        data, seen = read_inside(*place)
+        return data, None if before is None else seen
+    before = _settled(location)
+    data = read_bytes(Path(location))
+    return data, before if before == observed(os.stat(location)) else None
 
 
 def _settled(path: str) -> Observed | None:

@@ -9,12 +9,13 @@ import io
 import logging
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from deltaoe.errors import first_line, os_reason
+from deltaoe.images.cuts import Reduced
 from deltaoe.images.high_depth import (
     HighDepth,
     UnusualLayoutError,
@@ -23,9 +24,11 @@ from deltaoe.images.high_depth import (
     tiff_samples,
     tiff_size,
 )
+from deltaoe.images.jpeg_reduction import Reduce, reduce_jpeg
 from deltaoe.images.mended_files import cannot_hold, mended
 from deltaoe.images.other_kinds import AVIF, HEAD_BYTES, HEIC, recognise
-from deltaoe.images.sample_range import AUTO, Range, find_range, fixed_range, to_8_bit
+from deltaoe.images.range_names import AUTO, Range, fixed_range
+from deltaoe.images.sample_range import find_range, to_8_bit
 
 MAX_MEGAPIXELS = 178  # where Pillow itself begins to call a file a decompression bomb
 MAX_FILE_BYTES = 2 * 2**30  # more than that many megapixels of 16-bit RGB take, unpacked
@@ -76,14 +79,31 @@ def read_bytes(path: Path) -> bytes:
             size = os.fstat(file.fileno()).st_size
             if size > _LARGE_FILE_BYTES:
                 head = file.read(HEAD_BYTES)
-                _check_large(size, head)
+                check_large(size, head)
                 return head + _at_most(file.read(MAX_FILE_BYTES + 1 - len(head)))
             return _at_most(file.read(MAX_FILE_BYTES + 1))
     except OSError as cause:
         raise ImageError(os_reason(cause)) from cause
 
 
-def _check_large(size: int, head: bytes) -> None:
+def read_part(file: BinaryIO, size: int) -> bytes:
+    """The next ``size`` bytes of a file, an image file by themselves; fewer if it ends before.
+
+    Raises:
+        ImageError: they are too many, or no picture, by the first of them.
+        OSError: they cannot be read.
+    """
+    parts = [file.read(HEAD_BYTES)] if size > _LARGE_FILE_BYTES else []
+    if parts:
+        check_large(size, parts[0])
+    left = size - sum(map(len, parts))
+    while left > 0 and (part := file.read(left)):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+def check_large(size: int, head: bytes) -> None:
     """Refuse a large file that is no picture or too large for one, before it is read. Raises ImageError."""
     kind = recognise(head)
     if kind is not None and kind.group != "picture":
@@ -117,27 +137,43 @@ def decode_noted(data: bytes, sample_range: str = AUTO) -> Decoded:
 
     Args:
         data: the file's bytes.
-        sample_range: as :func:`~deltaoe.images.sample_range.canonical_range` writes it.
+        sample_range: as :func:`~deltaoe.images.range_names.canonical_range` writes it.
 
     Raises:
         ImageError: it is no picture, a broken one, or one of more than ``MAX_MEGAPIXELS``.
+    """
+    return decode_reduced(data, sample_range, None)[0]
+
+
+def decode_reduced(data: bytes, sample_range: str, reduce: Reduce | None) -> tuple[Decoded, Reduced]:
+    """As :func:`decode_noted`, but a JPEG's decoder may reduce the picture; also how the result lies in the whole one.
+
+    Args:
+        data: the file's bytes.
+        sample_range: as :func:`~deltaoe.images.range_names.canonical_range` writes it.
+        reduce: from the picture's width and height, upright, to the divisor (8, 4, 2 or 1) by which its decoder may
+            reduce both. Other kinds of files, and damaged ones, give the whole picture; so does None.
+
+    Raises:
+        ImageError: as :func:`decode_noted`.
     """
     if not data:
         raise ImageError("empty file")
     _register_heif()
     shown = fixed_range(sample_range)
     try:
-        return _decoded(data, shown)
+        picture, reduced = _decoded(data, shown, reduce)
+        return picture, reduced or Reduced(picture.image.size)
     except (ImageError, Image.DecompressionBombError, MemoryError) as cause:
         raise _as_image_error(cause, data) from cause
     except Exception as cause:  # decoders meet hostile bytes with whatever their arithmetic raises
         try:
-            found = mended(data, lambda repaired: _decoded(repaired, shown).image)
+            found = mended(data, lambda repaired: _decoded(repaired, shown, None)[0].image)
         except Exception:
             found = None
         if found is None:
             raise _as_image_error(cause, data) from cause
-        return Decoded(found[0], (found[1],))
+        return Decoded(found[0], (found[1],)), Reduced(found[0].size)
 
 
 def _as_image_error(cause: BaseException, data: bytes) -> ImageError:
@@ -163,8 +199,11 @@ def _as_image_error(cause: BaseException, data: bytes) -> ImageError:
     return ImageError(f"broken image: {first_line(cause, 120)}")
 
 
-def _decoded(data: bytes, shown: Range | None) -> Decoded:
-    """The picture in a file. Raises ImageError, or whatever Pillow raises."""
+def _decoded(data: bytes, shown: Range | None, reduce: Reduce | None) -> tuple[Decoded, Reduced | None]:
+    """The picture in a file, and how it lies in the whole one if it is reduced.
+
+    Raises ImageError, or whatever Pillow raises.
+    """
     try:
         image = Image.open(io.BytesIO(data))
     except UnidentifiedImageError:
@@ -175,7 +214,7 @@ def _decoded(data: bytes, shown: Range | None) -> Decoded:
         if found is None:
             check_channels(data)
             raise
-        return _from_samples(found, shown, None)
+        return _from_samples(found, shown, None), None
     _check_size(*image.size)
     if image.format == "PNG" and data[12:16] == b"CgBI":
         raise ImageError("a PNG in Apple's own form (CgBI): convert it to a usual PNG")
@@ -189,9 +228,10 @@ def _decoded(data: bytes, shown: Range | None) -> Decoded:
         )
     found = high_depth(image, data)
     if found is not None:
-        return _from_samples(found, shown, image)
+        return _from_samples(found, shown, image), None
+    reduced = None if reduce is None else reduce_jpeg(image, _orientation(image), reduce)
     image.load()
-    return Decoded(_to_rgb(_upright(image)))
+    return Decoded(_to_rgb(_upright(image))), reduced
 
 
 def _check_size(width: int, height: int) -> None:

@@ -7,6 +7,7 @@ resizing and cropping of open_clip's preprocessing is done here, equal to the bi
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,8 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deltaoe.errors import ConfigError, ModelError
-from deltaoe.images.decode import ImageError, decode_noted
-from deltaoe.images.sample_range import AUTO
+from deltaoe.images.cuts import Cut, Reduced
+from deltaoe.images.decode import Decoded, ImageError, decode_reduced
+from deltaoe.images.decode_policy import DECODE_MODES, EXACT, FAST
+from deltaoe.images.range_names import AUTO
 from deltaoe.images.views import random_part
 
 # Pictures of a more extreme aspect are cropped to this one around their centre before they are resized: the centre crop
@@ -56,6 +59,8 @@ class Geometry:
             stretches.
         fill_color: what ``longest`` pads with: 0…255 for all of red, green and blue, or one number for each.
         sample_range: ``auto`` or ``LOW..HIGH``, of samples of more than eight bits.
+        decode_mode: ``exact``; ``fast``, where a JPEG's decoder reduces it before it is resized; or ``gpu``, where this
+            decodes exactly what the device does not.
 
     Raises:
         ModelError: one of them has no usable value.
@@ -67,6 +72,7 @@ class Geometry:
     resize_mode: str = "shortest"
     fill_color: int | tuple[int, int, int] = 0
     sample_range: str = AUTO
+    decode_mode: str = EXACT
 
     def __post_init__(self) -> None:
         fill = self.fill_color if isinstance(self.fill_color, tuple) else (self.fill_color,) * 3
@@ -75,6 +81,7 @@ class Geometry:
             ("size", sides, all(type(side) is int and side >= 1 for side in sides)),
             ("interpolation", self.interpolation, self.interpolation in list(_RESAMPLING)),
             ("resize_mode", self.resize_mode, self.resize_mode in _RESIZE_MODES),
+            ("decode", self.decode_mode, self.decode_mode in DECODE_MODES),
             ("fill_color", fill, len(fill) == 3 and all(type(v) is int and 0 <= v <= 255 for v in fill)),
         ):
             if not usable:
@@ -119,11 +126,7 @@ class Geometry:
         Only strips differ: those of more than 16:1 are cropped to that first (``shortest``), and their shorter side
         has one pixel at least, where open_clip fails because it has none (``longest``).
         """
-        if self.resize_mode == "squash":
-            return np.array(self._resized(image, self.width, self.height))
-        if self.resize_mode == "longest":
-            return np.array(self._fitted(image))
-        return np.array(self._covering(image))
+        return self._shown(image, self.cut(image.size, b"", 0))
 
     def augmented(self, image: Image.Image, digest: bytes, view: int) -> NDArray[np.uint8]:
         """View 1, 2, … of an RGB picture, (H, W, 3) uint8: a random part of it, resized, and mirrored half the time.
@@ -136,10 +139,7 @@ class Geometry:
         """
         if view < 1:
             raise ConfigError(f"augmented views are numbered from 1, not {view}")
-        left, top, width, height, mirrored = random_part(image.size, digest, view)
-        part = image.crop((left, top, left + width, top + height))
-        pixels = np.array(self._resized(part, self.width, self.height))
-        return np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels
+        return self._shown(image, self.cut(image.size, digest, view))
 
     def views(self, image: Image.Image, digest: bytes, indices: Sequence[int]) -> NDArray[np.uint8]:
         """Several views of an RGB picture, (V, H, W, 3) uint8, for V indices: 0 is centred, 1, 2, … are augmented."""
@@ -164,52 +164,105 @@ class Geometry:
             ImageError: it is no usable picture.
             ConfigError: an index is negative.
         """
-        image, notes = decode_noted(data, self.sample_range)
+        if any(view < 0 for view in indices):
+            raise ConfigError(f"views are numbered from 0, not {min(indices)}")
+        wanted = tuple(indices) or (0,)
+        pictures: dict[int, tuple[Decoded, Reduced]] = {}  # by how much the decoder was asked to reduce them
+        pixels = np.empty((len(wanted), self.height, self.width, 3), dtype=np.uint8)
+        notes: tuple[str, ...] = ()
         try:
-            pixels = self.views(image, digest, indices)
-            seen = pixels[0] if len(pixels) else self.centred(image)
-            if (seen == seen[0, 0]).all():
-                notes += (ONE_COLOUR,)
-            return Views(pixels, notes)
+            for slot, view in enumerate(wanted):
+                # Each view is reduced as if it were alone: what it shows must not depend on the others.
+                reduce = functools.partial(self._reduction, digest, view)
+                size = next((known.size for _, known in pictures.values()), None)
+                factor = 1 if size is None else reduce(size)
+                if factor not in pictures:
+                    found = decode_reduced(
+                        data, self.sample_range, reduce if self.decode_mode == FAST else None
+                    )
+                    factor = reduce(found[1].size)
+                    pictures[factor] = found
+                picture, reduced = pictures[factor]
+                notes = picture.notes
+                pixels[slot] = self._shown(picture.image, self.cut(reduced.size, digest, view), reduced)
         except MemoryError as cause:
             raise ImageError("too large for this machine's memory") from cause
+        if (pixels[0] == pixels[0, 0, 0]).all():
+            notes += (ONE_COLOUR,)
+        return Views(pixels[: len(indices)], notes)
 
-    def _resized(self, image: Image.Image, width: int, height: int) -> Image.Image:
-        return image.resize((width, height), _RESAMPLING[self.interpolation])
+    def cut(self, size: tuple[int, int], digest: bytes, view: int) -> Cut:
+        """What a view shows of a picture of some width and height.
 
-    def _covering(self, image: Image.Image) -> Image.Image:
-        image = _less_extreme(image)
-        if self.height == self.width:
-            # torchvision's arithmetic for squares: the longer side is truncated, not rounded.
-            short, long = sorted(image.size)
-            longer = int(self.width * long / short)
-            width, height = (self.width, longer) if image.width <= image.height else (longer, self.height)
-        else:
-            ratio = min(image.height / self.height, image.width / self.width)
-            width, height = round(image.width / ratio), round(image.height / ratio)
-        image = self._resized(image, width, height)
-        left, top = round((width - self.width) / 2), round((height - self.height) / 2)
-        return image.crop((left, top, left + self.width, top + self.height))
+        Args:
+            size: width and height of the picture, in pixels.
+            digest: of the file's content; has no part in view 0.
+            view: 0 for the centred view, 1 and above for augmented ones.
+        """
+        if view > 0:
+            left, top, width, height, mirrored = random_part(size, digest, view)
+            part = (left, top, left + width, top + height)
+            return Cut(part, (self.width, self.height), mirrored=mirrored)
+        if self.resize_mode == "squash":
+            return Cut((0, 0, *size), (self.width, self.height))
+        return self._fitted(size) if self.resize_mode == "longest" else self._covering(size)
 
-    def _fitted(self, image: Image.Image) -> Image.Image:
-        ratio = max(image.height / self.height, image.width / self.width)
-        # One pixel at least: the shorter side of a very long strip would be rounded to nothing.
-        width, height = (max(1, round(side / ratio)) for side in image.size)
+    def _reduction(self, digest: bytes, view: int, size: tuple[int, int]) -> int:
+        """By how much the decoder may reduce a picture of this size for a view."""
+        return self.cut(size, digest, view).reduction() if self.decode_mode == FAST else 1
+
+    def _shown(self, image: Image.Image, cut: Cut, reduced: Reduced | None = None) -> NDArray[np.uint8]:
+        """What a cut shows of an RGB picture, (H, W, 3) uint8; ``reduced`` if the picture is."""
+        box, inner = cut.part, None
+        if reduced is not None and reduced.factor > 1:
+            box, inner = reduced.part(cut)
+        part = image if box == (0, 0, *image.size) else image.crop(box)
+        resized = part.resize(cut.size, _RESAMPLING[self.interpolation], box=inner)
+        if cut.size != (self.width, self.height):
+            resized = self._window(resized, *cut.window)
+        pixels = np.array(resized)
+        return np.ascontiguousarray(pixels[:, ::-1]) if cut.mirrored else pixels
+
+    def _window(self, image: Image.Image, left: int, top: int) -> Image.Image:
+        if self.resize_mode == "shortest":
+            return image.crop((left, top, left + self.width, top + self.height))
         fill = self.fill_color
         padded = Image.new("RGB", (self.width, self.height), (fill,) * 3 if isinstance(fill, int) else fill)
-        padded.paste(
-            self._resized(image, width, height), ((self.width - width) // 2, (self.height - height) // 2)
-        )
+        padded.paste(image, (-left, -top))
         return padded
 
+    def _covering(self, size: tuple[int, int]) -> Cut:
+        part = _less_extreme(size)
+        w, h = part[2] - part[0], part[3] - part[1]
+        if self.height == self.width:
+            # torchvision's arithmetic for squares: the longer side is truncated, not rounded.
+            short, long = sorted((w, h))
+            longer = int(self.width * long / short)
+            width, height = (self.width, longer) if w <= h else (longer, self.height)
+        else:
+            ratio = min(h / self.height, w / self.width)
+            width, height = round(w / ratio), round(h / ratio)
+        return Cut(
+            part, (width, height), (round((width - self.width) / 2), round((height - self.height) / 2))
+        )
 
-def _less_extreme(image: Image.Image) -> Image.Image:
-    short, long = sorted(image.size)
+    def _fitted(self, size: tuple[int, int]) -> Cut:
+        ratio = max(size[1] / self.height, size[0] / self.width)
+        # One pixel at least: the shorter side of a very long strip would be rounded to nothing.
+        width, height = (max(1, round(side / ratio)) for side in size)
+        return Cut(
+            (0, 0, *size), (width, height), (-((self.width - width) // 2), -((self.height - height) // 2))
+        )
+
+
+def _less_extreme(size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The part of a picture, around its centre, whose aspect is at most 16:1."""
+    short, long = sorted(size)
     if long <= _MOST_EXTREME_ASPECT * short:
-        return image
-    width, height = (min(side, _MOST_EXTREME_ASPECT * short) for side in image.size)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
+        return (0, 0, *size)
+    width, height = (min(side, _MOST_EXTREME_ASPECT * short) for side in size)
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    return left, top, left + width, top + height
 
 
 def _unusable(what: str) -> ModelError:

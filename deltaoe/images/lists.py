@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from deltaoe.errors import DataError
@@ -207,6 +207,35 @@ def _columns(table: Table, wanted: Wanted) -> Listed:
         only=wanted.only,
     )
     return _read(table, header is not None, columns, roles)
+
+
+def read_table(name: str, text: str, wanted: Wanted) -> Listed:
+    """A table that a program has made, with titles and with tabs between the cells, as :func:`read_list` reads one."""
+    listed = _columns(Table(name, text, "\t"), wanted)
+    if not listed.paths:
+        raise DataError(f"{name} names no files", hint="it needs a row for each image")
+    return listed
+
+
+def read_columns(name: str, text: str, wanted: Wanted, roles: Roles | None = None) -> tuple[Listed, Roles]:
+    """A table that a program has made of what it knows of images, and what its columns are.
+
+    Args:
+        name: for messages.
+        text: with tabs between the cells and titles in its first row, of which ``path`` is the first.
+        wanted: what is read beside the paths.
+        roles: what the columns are; None for finding that.
+
+    Raises:
+        DataError, ConfigError: as for :func:`read_list`.
+    """
+    table = Table(name, text, "\t")
+    header = next(table.rows())[1]
+    if roles is None:
+        roles = roles_of(table, header, len(header), labels=wanted.labels, label_column=wanted.label_column)
+    listed = _read(table, True, len(header), roles)
+    said = [sentence.replace(f"paths from {header[0]!r}, ", "") for sentence in listed.assumed]
+    return replace(listed, assumed=said), roles
 
 
 def _has_row_names(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:

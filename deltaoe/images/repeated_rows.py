@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 
-from deltaoe.images.walk import FileList
+from deltaoe.images.file_list import FileList
 
 _SHOWN = 5  # classes that a sentence names
 
@@ -62,4 +62,4 @@ class RepeatedRows:
         are = "1 file is" if number == 1 else f"{number:,} files are"
         count = {"classes": "count for none", "domains": "have none", "splits": "count for none"}[what]
         count = count if number > 1 else count.replace("count", "counts").replace("have", "has")
-        return f"{are} listed under several {what} and {count}: {self._files.path(row)} ({', '.join(said)})"
+        return f"{are} listed under several {what} and {count}: {self._files.shown(row)} ({', '.join(said)})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,22 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.errors import ConfigError, DataError
+from deltaoe.errors import DataError
+from deltaoe.images.parquet_file import arrow
 from deltaoe.interchange.arrays import Blocks, Column, Kind, block_rows, check_declared, reading
 
 CLASS_NAMES = "deltaoe.class_names"  # in the file's own metadata: a JSON list
 _STREAM_BYTES = 1 << 20  # and no buffering ahead, which takes the whole file into memory
 _MAX_DIM = 1 << 16
-
-
-def arrow(module: str = "") -> Any:
-    """pyarrow, or one of its modules. Raises ConfigError where it is not installed."""
-    try:
-        return importlib.import_module(f"pyarrow.{module}" if module else "pyarrow")
-    except ImportError as cause:
-        raise ConfigError(
-            "Parquet files need pyarrow, which is not installed", hint='pip install "deltaoe[parquet]"'
-        ) from cause
 
 
 def parquet_columns(path: Path) -> list[Column]:

@@ -18,9 +18,10 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from deltaoe.errors import DataError, StoreError
+from deltaoe.images.parquet_file import arrow
 from deltaoe.interchange.feature_table import FeatureTable
 from deltaoe.interchange.name_lists import check_names, class_names
-from deltaoe.interchange.parquet import CLASS_NAMES, arrow
+from deltaoe.interchange.parquet import CLASS_NAMES
 from deltaoe.interchange.reading import SIDECARS, sidecar
 from deltaoe.store.atomic import cannot_write, replacing
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.images.decode import ImageError, read_bytes, thumbnail
+from deltaoe.images.decode import ImageError, thumbnail
+from deltaoe.images.locations import read_location
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.report.model import Report, ReportRow
 from deltaoe.runtime import usable_cpus
@@ -58,7 +59,7 @@ def build_report(
     table = result.table
     order = np.argsort(table.scores, kind="stable")[:MAX_ROWS]
     chosen = _pictured(table, order)
-    files = {i: result.files[i] for i in chosen}
+    files = {i: result.whole_urls.get(result.files[i], result.files[i]) for i in chosen}
     if result.claimed:
         files = {} if thumbnails is None else _files_below(thumbnails, files)
     pictures = _thumbnails(files, chosen, on)
@@ -157,10 +158,10 @@ def _thumbnails(files: Mapping[int, str], chosen: Sequence[int], on: OnEvent) ->
     def draw(number: int) -> bytes | None:
         """The thumbnail of one file."""
         file = files.get(number, "")
-        if not os.path.isfile(file):  # a list may name a device, which never ends
+        if not file:
             return None
         try:
-            return thumbnail(read_bytes(Path(file)), edge)
+            return thumbnail(read_location(file), edge)
         except ImageError:  # scored from the cache, and since then removed or changed: its row has no picture
             return None
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deltaoe.errors import ConfigError, MismatchError, StoreError
+from deltaoe.extraction.encoding_run import EncodingRun
 from deltaoe.extraction.file_states import FileStates, recorded_states
-from deltaoe.extraction.ingest import EncodingRun
 from deltaoe.extraction.kept_process import start_early
 from deltaoe.images.inputs import FileList
-from deltaoe.images.walk import one_by_one
+from deltaoe.images.one_by_one import one_by_one
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.options import ScoreOptions
 from deltaoe.scoring.resolve import chosen_detector, saved_detector
@@ -166,7 +166,7 @@ class ScoreStream:
                 self.close()
                 self._use(self._workspace.store(self._source.space()))
                 states, unknown = recorded_states(files, keys, self._store, options, keep)
-            EncodingRun(files, keys, self._writer, states, self._say, options).encode(unknown, clip)
+            EncodingRun(files.path, keys, self._writer, states, self._say, options).encode(unknown, clip)
         return self._store, states
 
     def _use(self, store: FeatureStore) -> None:

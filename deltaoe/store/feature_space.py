@@ -10,13 +10,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from deltaoe.errors import ConfigError, StoreError
-from deltaoe.images.sample_range import AUTO, canonical_range
+from deltaoe.images.decode_policy import DECODE_MODES, EXACT
+from deltaoe.images.range_names import AUTO, canonical_range
 from deltaoe.store.file_text import text_problem
 
 _DTYPES = ("float16", "float32")
 _PRECISIONS = ("fp32", "bf16", "fp16")
 _NORMALISATIONS = ("l2",)
-_NEWER = {"normalisation": "l2", "sample_range": AUTO}  # fields that older versions did not name
+_NEWER = {
+    "normalisation": "l2",
+    "sample_range": AUTO,
+    "decode": EXACT,
+}  # fields that older versions did not name
+# Those that a user chooses with an option of the same name, as to how files become pixels.
+_CHOSEN = ("sample_range", "decode")
 _MOST_DIM = 1 << 16
 _MOST_CHARACTERS = 8192  # of a field; a model's name may hold a path
 
@@ -43,6 +50,7 @@ class FeatureSpace:
         normalisation: ``l2``: features are divided by their Euclidean length.
         sample_range: what is black and white of samples of more than eight bits: ``auto``, found per file, or
             ``LOW..HIGH``.
+        decode: how JPEGs become pixels: ``exact``, ``fast`` or ``gpu``, as ``deltaoe.images.decode_policy`` says.
 
     Example:
         >>> space = FeatureSpace.imported("my-clip", dim=512, dtype="float32")
@@ -60,6 +68,7 @@ class FeatureSpace:
     dtype: str = "float16"
     normalisation: str = "l2"
     sample_range: str = AUTO
+    decode: str = EXACT
 
     @classmethod
     def imported(cls, model: str, dim: int, dtype: str) -> FeatureSpace:
@@ -93,13 +102,14 @@ class FeatureSpace:
         return mine == theirs
 
     def to_dict(self) -> dict[str, Any]:
-        """The attributes as plain values, for JSON; ``sample_range`` only if it was chosen.
+        """The attributes as plain values, for JSON; ``sample_range`` and ``decode`` only if they were chosen.
 
-        Older versions did not have it: what was written by them, and is compared by its digest, stays the same.
+        Older versions did not have them: what was written by them, and is compared by its digest, stays the same.
         """
         values = dataclasses.asdict(self)
-        if self.sample_range == AUTO:
-            del values["sample_range"]
+        for name in _CHOSEN:
+            if values[name] == _NEWER[name]:
+                del values[name]
         return values
 
     @classmethod
@@ -121,6 +131,20 @@ class FeatureSpace:
                 hint="the file is damaged or from another version",
             )
         return cls(**values)
+
+    def other_pixels(self, other: FeatureSpace) -> dict[str, tuple[str, str]]:
+        """Where two spaces differ only in how files become pixels: option → its value in this one, and in the other.
+
+        Example:
+            >>> space = FeatureSpace("m", "w", "c", "{}", "fp32", 1, 512)
+            >>> dataclasses.replace(space, decode="fast").other_pixels(space)
+            {'--decode': ('fast', 'exact')}
+        """
+        alike = dataclasses.replace(self, **{name: getattr(other, name) for name in _CHOSEN})
+        if alike.id != other.id:
+            return {}
+        values = {name: (str(getattr(self, name)), str(getattr(other, name))) for name in _CHOSEN}
+        return {f"--{name.replace('_', '-')}": pair for name, pair in values.items() if pair[0] != pair[1]}
 
     def differences(self, other: FeatureSpace) -> list[str]:
         """Each attribute that differs, but for the model's name, as "name this / other", for an error message."""
@@ -146,6 +170,7 @@ def _problem(values: Mapping[str, Any]) -> str:
         "precision": values["precision"] in _PRECISIONS or (imported and values["precision"] == "imported"),
         "normalisation": values["normalisation"] in _NORMALISATIONS,
         "sample_range": _is_range(values["sample_range"]),
+        "decode": values["decode"] in DECODE_MODES,
         "dim": 1 <= values["dim"] <= _MOST_DIM,
         "decode_policy": 0 <= values["decode_policy"] < _MOST_DIM,
         "model": bool(values["model"]),

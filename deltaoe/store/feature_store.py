@@ -19,6 +19,7 @@ from deltaoe.errors import StoreError
 from deltaoe.store.atomic import gone, write_json
 from deltaoe.store.feature_writer import StoreWriter
 from deltaoe.store.hdf5 import Digests
+from deltaoe.store.incoming import adopt
 from deltaoe.store.key_table import Rows
 from deltaoe.store.lock import writing
 from deltaoe.store.shards import COMPUTED, Shard, as_read, read_vectors
@@ -147,6 +148,7 @@ class FeatureStore(StoreIndex):
         with self.locked():
             if not (self.folder / "space.json").exists():
                 write_json(self.folder / "space.json", self.space.to_dict())
+            adopt(self)  # what workers of a run have left here that was killed
             writer = StoreWriter(self, origin) if collected is None else collected
             try:
                 yield writer

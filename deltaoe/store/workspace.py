@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deltaoe.errors import DamagedError, DataError, MismatchError, StoreError
+from deltaoe.images.locations import absolute, joined, tidied
 from deltaoe.store.atomic import TEMPORARY_PREFIX, cannot_write
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
@@ -72,12 +73,12 @@ class Workspace:
 
         So a project folder that moves as a whole needs no new extraction.
         """
-        absolute, base = os.path.abspath(path), os.path.join(os.path.dirname(self.folder), "")
-        return absolute.removeprefix(base)
+        base = os.path.join(os.path.dirname(self.folder), "")
+        return absolute(os.fspath(path)).removeprefix(base)
 
     def file_keys(self, files: FileList) -> list[bytes]:
         """:meth:`file_key` of each of n files, as bytes."""
-        starts = [os.fsencode(os.path.join(os.path.abspath(root or os.curdir), "")) for root in files.roots]
+        starts = [os.fsencode(os.path.join(absolute(root), "")) for root in files.roots]
         here = os.fsencode(os.path.join(os.path.dirname(self.folder), ""))
         if any(here.startswith(start) for start in starts):
             # The whole path decides: a root may lie above the workspace, and some of its files beside it.
@@ -95,7 +96,7 @@ class Workspace:
         if os.sep != "/" or any(untidy in joined for untidy in _UNTIDY):
             for i, relative in enumerate(files.relative):
                 if os.sep != "/" or any(untidy in relative for untidy in _UNTIDY):
-                    keys[i] = os.fsencode(self.file_key(files.path(i)))
+                    keys[i] = os.fsencode(self.file_key(files.shown(i)))
         return keys
 
     def spaces(self) -> list[FeatureSpace]:
@@ -145,6 +146,10 @@ class Workspace:
     def zero_shot_file(self, space: FeatureSpace, key: str) -> Path:
         """File of a zero-shot detector with image evidence, which may be deleted: it is made again."""
         return self.folder / "features" / space.id / "zero-shot" / f"{key}.safetensors"
+
+    def index_folder(self, space: FeatureSpace) -> Path:
+        """The folder of indexes of labels, :mod:`deltaoe.store.index_cache`; they may be deleted."""
+        return self.folder / "features" / space.id / "indexes"
 
     def save_dataset(self, data: DataSet, *, current: bool = True) -> None:
         """Write a data set; one with classes becomes the last data set, :meth:`dataset`, if it is ``current``.
@@ -224,8 +229,8 @@ class Workspace:
         data, base = DataSet.load(path), os.path.dirname(self.folder)
         return dataclasses.replace(
             data,
-            root=os.path.normpath(os.path.join(base, data.root)) if data.root else "",
-            inputs=tuple(os.path.join(base, given) for given in data.inputs),
+            root=tidied(joined(base, data.root)) if data.root else "",
+            inputs=tuple(joined(base, given) for given in data.inputs),
         )
 
     def detector_file(self, name: str) -> Path:

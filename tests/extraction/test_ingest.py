@@ -15,7 +15,7 @@ from PIL import Image
 
 from deltaoe.errors import ConfigError, DataError, ModelError, StoreError
 from deltaoe.extraction import decoding, reading
-from deltaoe.extraction import ingest as module
+from deltaoe.extraction import encoding_run as module
 from deltaoe.extraction.ingest import Ingested, ingest
 from deltaoe.extraction.options import MAX_VIEWS, IngestOptions
 from deltaoe.images.decode import ImageError, decode, read_bytes

@@ -16,8 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deltaoe.errors import StoreError
-from deltaoe.extraction import ingest as ingest_module
-from deltaoe.extraction import reading
+from deltaoe.extraction import encoding_run, reading
 from deltaoe.extraction.changes import Changes, changes
 from deltaoe.extraction.ingest import Ingested, ingest
 from deltaoe.extraction.options import IngestOptions
@@ -298,7 +297,7 @@ def test_times_and_inodes_beyond_64_bits_are_wrapped():
 
 @pytest.mark.parametrize("when", [2, 4])
 def test_features_that_somebody_deletes_meanwhile_are_missed(images, workspace, monkeypatch, when):
-    monkeypatch.setattr(ingest_module, "_SHARD_ROWS", 4)
+    monkeypatch.setattr(encoding_run, "_SHARD_ROWS", 4)
 
     class Deleting(FakeClip):
         def encode_pixels(self, pixels):

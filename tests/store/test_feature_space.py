@@ -58,6 +58,19 @@ def test_a_field_of_a_wrong_type(name, value):
         FeatureSpace.from_dict(make_space().to_dict() | {name: value})
 
 
+def test_a_way_to_decode_is_a_space_of_its_own():
+    exact, fast = make_space(), make_space(decode="fast")
+    assert make_space(decode="exact").id == exact.id != fast.id
+    assert "decode" not in exact.to_dict() and FeatureSpace.from_dict(fast.to_dict()) == fast
+    assert fast.differences(exact) == ["decode fast / exact"]
+    assert fast.other_pixels(exact) == {"--decode": ("fast", "exact")}
+    both = make_space(decode="gpu", sample_range="0..4095")
+    assert both.other_pixels(fast) == {"--sample-range": ("0..4095", "auto"), "--decode": ("gpu", "fast")}
+    assert fast.other_pixels(make_space(precision="fp16")) == fast.other_pixels(fast) == {}
+    with pytest.raises(StoreError):
+        FeatureSpace.from_dict({**exact.to_dict(), "decode": "quick"})
+
+
 def test_a_range_of_samples_is_a_space_of_its_own():
     auto, fixed = make_space(), make_space(sample_range="0..4095")
     assert make_space(sample_range="auto").id == auto.id != fixed.id
@@ -76,8 +89,9 @@ def test_version_1_did_not_speak_of_normalisation():
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_fields_missing_or_unknown(name):
-    values = make_space().to_dict() | {"sample_range": make_space().sample_range}
-    if name not in {"normalisation", "sample_range"}:  # newer than the oldest stores
+    space = make_space()
+    values = space.to_dict() | {"sample_range": space.sample_range, "decode": space.decode}
+    if name not in {"normalisation", "sample_range", "decode"}:  # newer than the oldest stores
         with pytest.raises(StoreError):
             FeatureSpace.from_dict({k: v for k, v in values.items() if k != name})
     with pytest.raises(StoreError):

@@ -149,22 +149,20 @@ def _prepare(model: Path) -> dict[str, Any]:
     from deltaoe.clip.frozen import FrozenClip
     from deltaoe.clip.options import ModelOptions
     from deltaoe.clip.reference import ModelRef
-    from deltaoe.extraction import ingest
+    from deltaoe.extraction import encoding_run
     from deltaoe.extraction.extract import extract
-    from deltaoe.extraction.options import ExtractOptions
+    from deltaoe.extraction.options import ExtractOptions, IngestOptions
     from deltaoe.store import compaction, maintenance
     from deltaoe.store.workspace import Workspace
 
     torch.set_num_threads(1)
-    ingest._SHARD_ROWS, compaction._ROWS = SHARD_ROWS, COMPACT_ROWS
+    encoding_run._SHARD_ROWS, compaction._ROWS = SHARD_ROWS, COMPACT_ROWS
     name = f"local-dir:{model}"
     clip = _OneByOne(FrozenClip.load(ModelRef.parse(name, None), torch.device("cpu"), precision="fp32"))
     FrozenClip.load = lambda *_, **__: clip  # type: ignore[method-assign]
 
     def do_extract(order: dict[str, Any]) -> None:
-        how = ingest.IngestOptions(
-            views=order.get("views", 0), batch_size=BATCH, workers=order.get("workers", 0)
-        )
+        how = IngestOptions(views=order.get("views", 0), batch_size=BATCH, workers=order.get("workers", 0))
         options = ExtractOptions(
             ingest=how, model=ModelOptions(model=name, precision="fp32", device="cpu", offline=True)
         )
@@ -187,9 +185,9 @@ def _prepare(model: Path) -> dict[str, Any]:
 
 
 def _child(act: Any, order: dict[str, Any], batch: int, report: int) -> None:
-    from deltaoe.extraction import ingest
+    from deltaoe.extraction.encoding_run import EncodingRun
 
-    encode_batch, first = ingest.EncodingRun._encode_batch, 0.0
+    encode_batch, first = EncodingRun._encode_batch, 0.0
 
     def announced(run: Any, encoder: Any) -> None:
         nonlocal first
@@ -198,7 +196,7 @@ def _child(act: Any, order: dict[str, Any], batch: int, report: int) -> None:
             os.write(batch, b"!")
         encode_batch(run, encoder)
 
-    ingest.EncodingRun._encode_batch = announced  # type: ignore[method-assign]
+    EncodingRun._encode_batch = announced  # type: ignore[method-assign]
     answer = dict(_NOTHING)
     faulthandler.dump_traceback_later(_TOO_LONG / 2)
     try:

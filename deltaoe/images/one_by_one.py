@@ -1,0 +1,40 @@
+"""A list of image files of which each is named by itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from deltaoe.images.file_list import FileList
+from deltaoe.images.file_rows import add_observed
+from deltaoe.images.locations import inside, is_url, observe
+from deltaoe.images.walk import FileCollector, reason
+
+
+def one_by_one(paths: Iterable[str]) -> FileList:
+    """These files, each a row of its own and below a root of its own, whatever they are; repetitions stay.
+
+    Members of containers are files, too. URLs have a problem: what arrives one by one may come from anywhere, and
+    nothing is fetched because of it.
+    """
+    from deltaoe.images.decode import ImageError
+
+    collector = FileCollector(lambda number: None)
+    for row, path in enumerate(paths):
+        folder, name = os.path.split(path)
+        info = problem = None
+        collector.files.roots.append(folder)
+        try:
+            if is_url(path):
+                problem = "a URL, and these are not fetched one by one: deltaoe score takes it"
+            elif inside(path) is not None:
+                add_observed(collector, row, name, observe(path))
+                continue
+            else:
+                info = os.stat(path)
+        except (OSError, ValueError) as cause:
+            problem = reason(cause)
+        except ImageError as cause:
+            problem = str(cause)
+        collector.add(row, name, info, problem)
+    return collector.files
