@@ -26,7 +26,7 @@ from deltaoe.extraction.extract_result import ExtractResult
 from deltaoe.extraction.options import ExtractOptions
 from deltaoe.images.file_list import FileList
 from deltaoe.images.labels import Labelling
-from deltaoe.images.locations import absolute
+from deltaoe.images.location_text import absolute
 from deltaoe.images.walk import observed
 from deltaoe.progress import Event, OnEvent
 from deltaoe.store.atomic import write_bytes
