@@ -59,7 +59,7 @@ def check_targets(
         force: whether results of other inputs may be replaced.
     """
     from deltaoe.images.glob_pattern import is_pattern
-    from deltaoe.images.locations import is_url
+    from deltaoe.images.location_text import is_url
     from deltaoe.store.result_files import STDIN, check_same_inputs
     from deltaoe.store.workspace import DATA_PREFIX
 

@@ -11,7 +11,7 @@ from deltaoe.extraction.decoder_pool import DecoderPool
 from deltaoe.extraction.decoding_jobs import Decode, Job, Outcome, ignore_pillow_warnings, try_decode
 from deltaoe.extraction.decoding_window import Chunks, DecodingWindow, FileJob, Picture
 from deltaoe.extraction.mixed_decoding import OnDevice, decode_mixed
-from deltaoe.extraction.reading import read_file, readers_for
+from deltaoe.extraction.reading import READERS, read_file
 from deltaoe.runtime import usable_cpus
 
 _CHUNK_FILES = 8  # per message to a process
@@ -32,6 +32,7 @@ def pictures(
     *,
     workers: int,
     ahead: int,
+    readers: int = READERS,
     seconds: float | None = None,
     notify: Callable[[str], None] = _silent,
     device: OnDevice | None = None,
@@ -53,6 +54,7 @@ def pictures(
         workers: number of decoder processes, fewer where there are few files; 0 for threads of this process, which a
             file can end or stop.
         ahead: files between being read and being yielded, at most; fewer where files are large.
+        readers: number of threads that read files.
         seconds: how long a process may take for a picture, per view; None for as long as it likes.
         notify: called with a sentence if processes cannot be started, and threads take their place.
         device: decodes JPEGs as far as it can; None to decode all with ``decode``.
@@ -70,7 +72,7 @@ def pictures(
             return pool.decode(jobs)
         return [try_decode(decode, job.data, job.digest, job.views) for job in jobs]
 
-    readers = ThreadPoolExecutor(readers_for(map(path_of, first)), thread_name_prefix="deltaoe-read")
+    reading = ThreadPoolExecutor(readers, thread_name_prefix="deltaoe-read")
     decoders = ThreadPoolExecutor(threads, thread_name_prefix="deltaoe-decode")
     mixers = ThreadPoolExecutor(_DEVICE_THREADS, thread_name_prefix="deltaoe-device")
 
@@ -84,7 +86,7 @@ def pictures(
         itertools.chain(first, remaining),
         path_of,
         views_to_decode,
-        lambda path: readers.submit(read_file, path),
+        lambda path: reading.submit(read_file, path),
         start,
         ahead=max(1, ahead),
         chunks=chunks if device is None else _DEVICE_CHUNKS,
@@ -105,4 +107,4 @@ def pictures(
             pool.close()
         mixers.shutdown(wait=True, cancel_futures=True)
         decoders.shutdown(wait=True, cancel_futures=True)
-        readers.shutdown(wait=True, cancel_futures=True)
+        reading.shutdown(wait=True, cancel_futures=True)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from deltaoe.clip.class_notes import class_notes, tokens_are_kept
 from deltaoe.clip.source import ModelSource
+from deltaoe.cluster.connection import check_reachable
 from deltaoe.errors import ConfigError
 from deltaoe.extraction.changes import fingerprint_of, out_of_sight, remember_folders
 from deltaoe.extraction.extract_result import ExtractResult
@@ -38,7 +39,7 @@ from deltaoe.images.labels import (
 from deltaoe.images.layout import TABLE, Layout, levels_of
 from deltaoe.images.layout_detection import detect_layout
 from deltaoe.images.lists import Wanted
-from deltaoe.images.locations import absolute, common_folder, is_url, without_secrets
+from deltaoe.images.location_text import absolute, common_folder, is_url, without_secrets
 from deltaoe.images.remote_inputs import as_read
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.short_repr import counted
@@ -78,6 +79,7 @@ def extract(
     """
     options = options or ExtractOptions()
     options.check()
+    check_reachable(options.ingest.cluster)  # before a walk that may take minutes
     check_name(options.name)
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     renames = ClassesFile.read(options.classes) if options.classes else None
@@ -142,6 +144,7 @@ def extract(
         unlabelled=counts[-1],
         views=result.store.views(result.digests),
         precision=space.precision,
+        decode=space.decode,
         assumed=[
             *files.assumed,
             *(() if options.layout else layout_taken(paths, layout)),
@@ -180,6 +183,7 @@ def _repeated(kept: Kept, given: Sequence[str], files: FileList, name: str) -> E
         unlabelled=counts[-1],
         views=kept.views,
         precision=kept.precision,
+        decode=kept.decode,
         notes=kept.notes,
         assumed=kept.assumed,
     )

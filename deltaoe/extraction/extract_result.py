@@ -25,6 +25,7 @@ class ExtractResult:
         unlabelled: number of images without a class.
         views: number of augmented views that every image has.
         precision: arithmetic of the image tower, ``fp32``, ``bf16`` or ``fp16``.
+        decode: how JPEGs became pixels, ``exact``, ``fast`` or ``gpu``.
         notes: sentences that warn the user.
         names_said: those of them about class names that were put into words.
         assumed: sentences on what folders and columns of lists were taken for, and what else folders could mean.
@@ -39,6 +40,7 @@ class ExtractResult:
     unlabelled: int
     views: int
     precision: str
+    decode: str
     notes: list[str]
     names_said: list[str] = field(default_factory=list)
     assumed: list[str] = field(default_factory=list)

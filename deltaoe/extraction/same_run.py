@@ -26,7 +26,7 @@ from deltaoe.extraction.extract_result import ExtractResult
 from deltaoe.extraction.options import ExtractOptions
 from deltaoe.images.file_list import FileList
 from deltaoe.images.labels import Labelling
-from deltaoe.images.locations import absolute
+from deltaoe.images.location_text import absolute
 from deltaoe.images.walk import observed
 from deltaoe.progress import Event, OnEvent
 from deltaoe.store.atomic import write_bytes
@@ -39,6 +39,7 @@ _BESIDE = frozenset(
     {"text", "zero-shot"}
 )  # folders of a feature space that extraction takes no features from
 _NAMES = ("class_names", "domain_names", "split_names")
+_SAID = ("space", "model", "views", "precision", "decode", "notes", "assumed")
 _COLUMNS = ("class_of", "domain_of", "split_of")
 
 
@@ -74,6 +75,7 @@ class Kept:
         model: the name of its model.
         views: number of augmented views of every image.
         precision: arithmetic of the image tower.
+        decode: how JPEGs became pixels.
         notes: sentences that warn the user.
         assumed: sentences on what folders were taken for.
     """
@@ -84,6 +86,7 @@ class Kept:
     model: str
     views: int
     precision: str
+    decode: str
     notes: list[str]
     assumed: list[str]
 
@@ -98,6 +101,7 @@ class Kept:
             data.model,
             result.views,
             result.precision,
+            result.decode,
             result.notes,
             result.assumed,
         )
@@ -109,15 +113,13 @@ class Kept:
         labels: dict[str, Any] = {name: tuple(head[name]) for name in _NAMES}
         labels |= {name: arrays[name] for name in _COLUMNS}
         labelling = Labelling(head["layout"], **labels)
-        texts = {name: head[name] for name in ("space", "model", "views", "precision", "notes", "assumed")}
+        texts = {name: head[name] for name in _SAID}
         return cls(labelling, arrays["digests"], **texts), head["seen"]
 
     def write(self, path: Path, seen: str) -> None:
         """Write it, atomically. Raises StoreError."""
         head = {name: getattr(self.labelling, name) for name in ("layout", *_NAMES)}
-        head |= {
-            name: getattr(self, name) for name in ("space", "model", "views", "precision", "notes", "assumed")
-        }
+        head |= {name: getattr(self, name) for name in _SAID}
         arrays = {"digests": self.digests} | {name: getattr(self.labelling, name) for name in _COLUMNS}
         write_bytes(path, to_bytes(_KEY, with_seal({**head, "seen": seen}, arrays), arrays))
 

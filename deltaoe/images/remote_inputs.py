@@ -13,7 +13,7 @@ from deltaoe.images.file_list import FileList
 from deltaoe.images.file_rows import add_observed
 from deltaoe.images.glob_pattern import is_pattern
 from deltaoe.images.lists import LIST_SUFFIXES
-from deltaoe.images.locations import is_url, without_secrets
+from deltaoe.images.location_text import is_url, without_secrets
 from deltaoe.images.remote import check_known, find_objects, is_web, observe_all, read_bounded
 from deltaoe.images.remote_errors import RemoteError, scheme_of
 from deltaoe.images.walk import CONTAINER_SUFFIXES, FileCollector, Observed, is_image, is_passed_over

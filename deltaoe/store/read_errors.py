@@ -80,7 +80,9 @@ def listed(folder: Path, pattern: str) -> list[Path]:
     except OSError as cause:
         hint = _HINTS.get(cause.errno or 0, _CHECK_DISK)
         raise UnreadableError(f"cannot list {folder}: {os_reason(cause)}", hint=hint) from cause
-    return sorted(folder / name for name in names if fnmatch.fnmatchcase(name, pattern))
+    return [
+        folder / name for name in sorted(names) if fnmatch.fnmatchcase(name, pattern)
+    ]  # paths compare slowly
 
 
 def read_error(path: Path, cause: Exception, what: str, *, hint: str = REPAIR) -> StoreError:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deltaoe.errors import DamagedError, DataError, MismatchError, StoreError
-from deltaoe.images.locations import absolute, joined, tidied, without_secrets
+from deltaoe.images.location_text import absolute, joined, tidied, without_secrets
 from deltaoe.store.atomic import TEMPORARY_PREFIX, cannot_write
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
@@ -151,7 +151,7 @@ class Workspace:
 
     def index_folder(self, space: FeatureSpace) -> Path:
         """The folder of indexes of labels, :mod:`deltaoe.store.index_cache`; they may be deleted."""
-        return self.folder / "features" / space.id / "indexes"
+        return self.folder / "features" / space.id / "labels"
 
     def save_dataset(self, data: DataSet, *, current: bool = True) -> None:
         """Write a data set; one with classes becomes the last data set, :meth:`dataset`, if it is ``current``.
