@@ -6,7 +6,8 @@ same run. Features are generated; every row has an observation of a file. An ope
 much again per row as at the size before, the smallest (whose times are those of starting) aside. Where others use the
 machine, CPU seconds say more than the clock.
 
-    python benchmarks/scale.py [--rows 10000 100000 1000000] [--dim 32] [--folder DIR] [--markdown FILE]
+    python benchmarks/scale.py [--rows 10000 100000 1000000] [--dim 32] [--only NAME ...] [--folder DIR]
+        [--markdown FILE]
 
 Ten million rows of dimension 32 need 6 GB of disk.
 """
@@ -14,12 +15,14 @@ Ten million rows of dimension 32 need 6 GB of disk.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,7 +51,7 @@ PLAN = {
     "find_all": ("look up all", "import_store", "find_npy"),
     "verify": ("verify", "import_maintenance", "bytes_hashed"),
     "export": ("export", "import_maintenance", "bytes_copied"),
-    "score": (f"score against {LABELS:,} labels", "import_scoring", "product"),
+    "score": (f"score against {LABELS:,} labels", "import_scorer", "product"),
     "compact": ("compact", "import_maintenance", "bytes_copied"),
     "open_store again": ("open, compacted", "import_store", ""),
     "find_few again": (f"open, look up {FEW:,}, compacted", "import_store", ""),
@@ -82,13 +85,21 @@ def measured(way: str, place: ScalePlace) -> Measured:
     return Measured(*json.loads(done.stdout))
 
 
-def measure(place: ScalePlace) -> Results:
-    """Part → times and peak memory, above that of the imports for those of the plan."""
-    raw = {way: measured(way, place) for way in WAYS}
-    raw |= {f"{way} again": measured(way, place) for way in AGAIN}
+def measure(place: ScalePlace, wanted: Sequence[str]) -> Results:
+    """Part → times and peak memory, above that of the imports for those of the plan; of some operations of the plan."""
+    parts = {part for way in wanted for part in (way, *PLAN[way][1:])} | {"append"}
+    if "export" in parts:
+        parts.add("listing")
+    if "find_npy" in parts:
+        parts.add("keys_npy")
+    plan = [way for way in (*WAYS, *(f"{way} again" for way in AGAIN)) if way in parts]
+    raw: Results = {}
+    for way in plan:
+        raw[way] = measured(way.removesuffix(" again"), place)
+        print(f"{place.rows:,} rows, {way}: {raw[way].seconds:.1f} s", file=sys.stderr)
     floors = {way: floor for way, (_, floor, _) in PLAN.items()}
     return {
-        way: one._replace(peak=max(0.0, one.peak - raw[floors[way]].peak) if way in floors else one.peak)
+        way: one._replace(peak=max(0.0, one.peak - raw[floors[way]].peak) if way in wanted else one.peak)
         for way, one in raw.items()
     }
 
@@ -98,13 +109,21 @@ def table(results: dict[int, Results]) -> list[list[str]]:
     rows: list[list[str]] = []
     for way, (label, _, beside) in PLAN.items():
         for count, found in results.items():
+            if way not in found:
+                continue
             one = found[way]
             cells = [f"{label}, {count:,} rows", f"{one.seconds:.3f}", f"{one.cpu:.3f}"]
-            cells += [f"{one.seconds / count * 1e6:.2f}", f"{one.peak / 1e6:,.1f}", f"{one.peak / count:,.0f}"]
+            cells += [
+                f"{one.seconds / count * 1e6:.2f}",
+                f"{one.peak / 1e6:,.1f}",
+                f"{one.peak / count:,.0f}",
+            ]
             ratio = f"{one.seconds / found[beside].seconds:.1f}× {MACHINE[beside]}" if beside else ""
             rows.append([*cells, ratio])
     for way, label in MACHINE.items():
         for count, found in results.items():
+            if way not in found:
+                continue
             one = found[way]
             cells = [f"machine: {label}, {count:,} rows", f"{one.seconds:.3f}", f"{one.cpu:.3f}"]
             rows.append([*cells, f"{one.seconds / count * 1e6:.2f}", "", "", ""])
@@ -115,15 +134,21 @@ def bends(results: dict[int, Results]) -> list[str]:
     """Sentences on what grows faster than the number of rows, from each number to the next."""
     counts = sorted(results)
     found = []
-    for less, more in zip(counts[1:], counts[2:], strict=False):
+    for less, more in itertools.pairwise(counts[1:]):
         for way, (label, _, _) in PLAN.items():
+            if way not in results[less] or way not in results[more]:
+                continue
             before, after = results[less][way], results[more][way]
             factor = after.cpu / more / (before.cpu / less)
             if factor > BENDS and after.cpu > 1:
-                found.append(f"{label}: {factor:.1f} times the CPU seconds per row from {less:,} to {more:,} rows")
+                found.append(
+                    f"{label}: {factor:.1f} times the CPU seconds per row from {less:,} to {more:,} rows"
+                )
             grown = (after.peak - before.peak) / (more - less)
             if grown > LEAST_BYTES:
-                found.append(f"{label}: {grown:,.0f} bytes more of memory per row from {less:,} to {more:,} rows")
+                found.append(
+                    f"{label}: {grown:,.0f} bytes more of memory per row from {less:,} to {more:,} rows"
+                )
     return found
 
 
@@ -134,6 +159,7 @@ def main() -> int:
     )
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--dim", type=int, default=32)
+    parser.add_argument("--only", nargs="+", choices=PLAN, default=list(PLAN), help="some operations alone")
     parser.add_argument("--folder", type=Path, help="where to put the files, which are removed at the end")
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
@@ -149,7 +175,7 @@ def main() -> int:
             if free < needed:
                 print(f"{needed / 1e9:.1f} GB are needed in {folder}: pass --folder DIR", file=sys.stderr)
                 return 2
-            results[rows] = measure(ScalePlace(Path(folder), rows, options.dim))
+            results[rows] = measure(ScalePlace(Path(folder), rows, options.dim), options.only)
     title = f"rows of {options.dim} float16 with observations of files, files cached"
     columns = ["seconds", "CPU", "µs/row", "MB above start", "bytes/row", "beside the machine"]
     show(title, columns, table(results), options.markdown)

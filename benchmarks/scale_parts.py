@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import store_parts
-from store_parts import BLOCK, Place, Spent, digests, now, scorer, space
+from store_parts import BLOCK, IMAGE_BLOCK, Place, Spent, digests, now, scorer, space
 
 # As in store_parts, NumPy and the package are imported by the measured processes alone.
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deltaoe.store.workspace import Workspace
 
 FEW = 1000
+TOGETHER = 12  # blocks whose rows are looked up at once, as those of a folder of a hundred thousand
 CHUNK = 8 << 20
 
 
@@ -69,10 +70,15 @@ def open_store(place: Place) -> Spent:
 
 
 def find_all(place: Place) -> Spent:
-    """Time of looking up every feature and every file, block by block, without opening."""
+    """Time of looking up every feature and every file, some blocks at a time, without opening."""
+    import numpy as np
+
     store, spent = opened(place), Spent(0.0, 0.0)
-    for number, count in place.sizes():
-        keys, names = digests(number, count), [name(number * BLOCK + i) for i in range(count)]
+    sizes = list(place.sizes())
+    for first in range(0, len(sizes), TOGETHER):
+        blocks = sizes[first : first + TOGETHER]
+        keys = np.concatenate([digests(number, count) for number, count in blocks])
+        names = [name(blocks[0][0] * BLOCK + i) for i in range(len(keys))]
         start = now()
         there, records = store.has(keys, computed=True), store.files(names)
         spent = spent.plus(now() - start)
@@ -231,9 +237,15 @@ def import_maintenance(place: Place) -> Spent:
     return Spent(0.0, 0.0)
 
 
+def import_scorer(place: Place) -> Spent:
+    """No time: the process only makes a scorer and scores one block, for its memory."""
+    scorer(place.dim)(store_parts.unit_rows(IMAGE_BLOCK, place.dim, seed=5))
+    return Spent(0.0, 0.0)
+
+
 _WAYS: tuple[Callable[[ScalePlace], Spent], ...] = (
     store_parts.import_store,
-    store_parts.import_scoring,
+    import_scorer,
     import_maintenance,
     store_parts.append,
     open_store,

@@ -42,6 +42,8 @@ CLASSES = 100
 DIM = 512
 BLOCK = 8192
 GOAL = 2.0
+# Of a model that is never loaded; its tokenizer is, in the first round.
+CONFIG = {"model_cfg": {"embed_dim": DIM, "vision_cfg": {}, "text_cfg": {}}, "preprocess_cfg": {}}
 WALK = """
 import os, sys
 for folder, _, names in os.walk(sys.argv[1]):
@@ -122,7 +124,7 @@ def make(place: Place, count: int) -> None:
     model = ModelRef.parse(place.model).local_folder
     assert model is not None
     model.mkdir()
-    (model / "open_clip_config.json").write_text("{}\n", encoding="utf-8")
+    (model / "open_clip_config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
     (model / "open_clip_model.safetensors").write_bytes(bytes(8))
     space = FeatureSpace(place.model, "w" * 64, "c" * 64, '{"size":224}', "fp32", 1, DIM)
     workspace = Workspace(place.workspace)

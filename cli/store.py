@@ -59,6 +59,10 @@ def register(app: typer.Typer) -> None:
     app.add_typer(store, name="store")
 
 
+def _index(size: int) -> str:
+    return f", and {size / 1e6:.1f} MB of index" if size else ""
+
+
 def info(
     failed: options.Failed = False,
     workspace: options.Workspace = None,
@@ -83,7 +87,7 @@ def info(
                 ("files on record", f"{one.files}, {len(one.failed)} of them no usable images"),
                 ("precision", space.precision),
                 *([] if space.decode == "exact" else [("decoding", space.decode)]),
-                ("size", f"{one.size / 1e6:.1f} MB in {one.shards} shards"),
+                ("size", f"{one.size / 1e6:.1f} MB in {one.shards} shards{_index(one.index_size)}"),
             ],
         )
         screen.failures(list(one.failed.items()), "--failed", every=failed)

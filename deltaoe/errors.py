@@ -77,6 +77,10 @@ class ModelError(DeltaoeError):
     """A model cannot be found, loaded or used as asked."""
 
 
+class ClusterError(DeltaoeError):
+    """A cluster cannot be reached, or its workers cannot do what they are asked."""
+
+
 def first_line(cause: BaseException, limit: int = 240) -> str:
     """The first line of another package's exception, for a message of ours; the exception's name if it says nothing.
 

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -118,17 +119,20 @@ def run_cold(tiny_model: Path) -> Run:
         env: Mapping[str, str] | None = None,
         stdin: bytes = b"",
         timeout: float = TIMEOUT,
+        terminal: str | None = None,
     ) -> Finished:
-        process = subprocess.run(
-            [COMMAND, *arguments],
-            cwd=cwd,
-            env=environment(model) | dict(env or {}),
-            input=stdin,
-            capture_output=True,
-            timeout=timeout,
-        )
+        with open(terminal, "wb") if terminal else nullcontext(subprocess.PIPE) as stdout:
+            process = subprocess.run(
+                [COMMAND, *arguments],
+                cwd=cwd,
+                env=environment(model) | dict(env or {}),
+                input=stdin,
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                timeout=timeout,
+            )
         encoding = (env or {}).get("PYTHONIOENCODING", "utf-8")
-        return finished(process.returncode, process.stdout, process.stderr, rc, encoding)
+        return finished(process.returncode, process.stdout or b"", process.stderr, rc, encoding)
 
     return call
 
@@ -155,6 +159,7 @@ def run(run_cold: Run, tiny_model: Path) -> Iterator[Run]:
             more.get("stdin", b""),
             more.get("timeout", TIMEOUT),
             more.get("mortal", False),
+            more.get("terminal"),
         )
         return finished(*order, more.get("rc", 0))
 

@@ -24,6 +24,7 @@ FLOORS = (
     {"progress_line"},
     {"options"},
     {"runtime"},
+    {"cluster"},
     {"functional"},
     {"images"},
     {"store"},
@@ -58,6 +59,7 @@ OWNERS = {
     "rich": {"cli", "progress_line"},
     "pandas": {"data_frame"},
     "click": set(),
+    "ray": {"cluster"},
     "torch": {
         "threads",
         "functional",

@@ -31,7 +31,7 @@ from deltaoe.clip.text_tower import TextTower
 from deltaoe.errors import ConfigError, DeltaoeError, ModelError, first_line
 from deltaoe.images.decode_policy import EXACT, PLAIN_DECODE_POLICY
 from deltaoe.images.geometry import Geometry
-from deltaoe.images.sample_range import AUTO
+from deltaoe.images.range_names import AUTO
 from deltaoe.runtime import PRECISIONS, copy_to, exact_convolutions, is_out_of_memory
 from deltaoe.store.feature_space import FeatureSpace, canonical_json
 
@@ -110,7 +110,7 @@ class FrozenClip:
             precision: ``fp32``, ``bf16`` or ``fp16``: arithmetic of the image tower. The text tower, through which
                 prompts are learned, computes in ``fp32``.
             sample_range: of samples of more than eight bits, as
-                :func:`~deltaoe.images.sample_range.canonical_range` writes it.
+                :func:`~deltaoe.images.range_names.canonical_range` writes it.
             decode: how JPEGs become pixels: ``exact``, ``fast`` or ``gpu``.
             offline: contact no network, from now on in this process.
             notify: called with a sentence before something is downloaded.

@@ -15,7 +15,9 @@ from typing import Any
 
 import torch
 
+from deltaoe.clip.quick_import import open_clip, with_open_clip
 from deltaoe.clip.reference import HF_HUB, ModelRef
+from deltaoe.clip.unfilled import build
 from deltaoe.errors import ConfigError, ModelError, first_line
 from deltaoe.files import check_regular_file
 from deltaoe.store.feature_space import canonical_json
@@ -44,8 +46,6 @@ def load_model(
         ConfigError: there is no such model or tag.
         ModelError: weights cannot be reached, are broken, or do not fit the architecture.
     """
-    import open_clip
-
     # open_clip logs an error of its own before raising it; ours says it once.
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     quick_gelu = _check_name(ref)
@@ -53,16 +53,22 @@ def load_model(
     previous = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
-        model = open_clip.create_model(
-            ref.name,
-            pretrained=ref.pretrained,
-            precision="fp32",
-            device=device,
-            force_quick_gelu=quick_gelu,
-            require_pretrained=True,
-            weights_only=True,
+        model, config = with_open_clip(
+            lambda package: (
+                build(
+                    lambda: package.create_model(
+                        ref.name,
+                        pretrained=ref.pretrained,
+                        precision="fp32",
+                        device=device,
+                        force_quick_gelu=quick_gelu,
+                        require_pretrained=True,
+                        weights_only=True,
+                    )
+                ),
+                package.get_model_config(ref.name),
+            )
         )
-        config = open_clip.get_model_config(ref.name)
     except Exception as cause:
         raise ModelError(f"cannot load {ref}: {first_line(cause)}", hint=_hint(ref)) from cause
     finally:
@@ -85,13 +91,13 @@ def load_tokenizer(ref: ModelRef, *, offline: bool | None = None) -> Callable[..
         ConfigError: there is no such model.
         ModelError: it needs a package that is not installed, or files that cannot be reached.
     """
-    import open_clip
-
     if offline is not None:
         _check_name(ref)
         _check_reach(ref, offline=offline, notify=lambda sentence: None)
     try:
-        tokenizer: Callable[..., torch.Tensor] = open_clip.get_tokenizer(ref.name)
+        tokenizer: Callable[..., torch.Tensor] = with_open_clip(
+            lambda package: package.get_tokenizer(ref.name)
+        )
     except Exception as cause:
         hint = "pip install transformers" if "transformers" in str(cause) else _hint(ref)
         raise ModelError(f"cannot load the tokenizer of {ref}: {first_line(cause)}", hint=hint) from cause
@@ -115,12 +121,10 @@ def config_digest(config: dict[str, Any]) -> str:
 
 def is_known_model(name: str) -> bool:
     """Whether a name is one that a model can be asked for by: ``local-dir:``, ``hf-hub:``, or one of open_clip's."""
-    import open_clip
-
     ref = ModelRef.parse(name)
     if ref.local_folder is not None or ref.name.startswith(HF_HUB):
         return True
-    return ref.name in open_clip.list_models()
+    return ref.name in open_clip().list_models()
 
 
 def _check_name(ref: ModelRef) -> bool:
@@ -129,8 +133,6 @@ def _check_name(ref: ModelRef) -> bool:
     open_clip only warns when a tag's activation is not the architecture's, and then computes with the wrong one:
     ViT-B-16/openai, for example, was trained with QuickGELU, and the architecture of that name has GELU.
     """
-    import open_clip
-
     local = ref.local_folder
     if local is not None:
         if not (local / "open_clip_config.json").is_file():
@@ -144,7 +146,7 @@ def _check_name(ref: ModelRef) -> bool:
         return False
     if ref.name.startswith(HF_HUB):
         return False
-    models: list[str] = open_clip.list_models()
+    models: list[str] = open_clip().list_models()
     if ref.name not in models:
         close = difflib.get_close_matches(ref.name, models, n=3)
         listed = f"did you mean {' or '.join(close)}? " if close else ""
@@ -152,8 +154,8 @@ def _check_name(ref: ModelRef) -> bool:
             f"open_clip knows no model {ref.name!r}",
             hint=f"{listed}local-dir:DIR loads a model from a folder",
         )
-    tags: list[str] = open_clip.list_pretrained_tags_by_model(ref.name)
-    settings = open_clip.get_pretrained_cfg(ref.name, ref.pretrained or "")
+    tags: list[str] = open_clip().list_pretrained_tags_by_model(ref.name)
+    settings = open_clip().get_pretrained_cfg(ref.name, ref.pretrained or "")
     if not settings:
         if ref.pretrained and Path(ref.pretrained).is_file():
             return False
@@ -176,7 +178,6 @@ def _check_name(ref: ModelRef) -> bool:
 def _check_reach(ref: ModelRef, *, offline: bool, notify: Callable[[str], None]) -> None:
     """Raise ModelError within seconds if weights are neither cached nor reachable; open_clip would retry in silence."""
     import huggingface_hub
-    import open_clip
     from huggingface_hub import constants
 
     asked, variable = offline, _offline_variable()
@@ -190,7 +191,7 @@ def _check_reach(ref: ModelRef, *, offline: bool, notify: Callable[[str], None])
         repository, names = ref.name.removeprefix(HF_HUB).partition("@")[0], _WEIGHT_FILES
         address = constants.ENDPOINT
     else:
-        settings = open_clip.get_pretrained_cfg(ref.name, ref.pretrained)
+        settings = open_clip().get_pretrained_cfg(ref.name, ref.pretrained)
         if settings.get("hf_hub"):
             repository, name = os.path.split(settings["hf_hub"])
             names = (name, str(Path(name).with_suffix(".safetensors"))) if name else _WEIGHT_FILES

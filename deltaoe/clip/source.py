@@ -12,7 +12,7 @@ from deltaoe.clip.options import ModelOptions
 from deltaoe.clip.prompt_tokens import PromptTokens
 from deltaoe.errors import ConfigError, MismatchError, ModelError, StoreError
 from deltaoe.images.decode_policy import EXACT, GPU
-from deltaoe.images.sample_range import AUTO, canonical_range
+from deltaoe.images.range_names import AUTO, canonical_range
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import (
     PRECISIONS,
@@ -67,6 +67,7 @@ class ModelSource:
     ) -> None:
         self._named = options.reference(default or ("" if options.asked else model_here(workspace, on)))
         self.ref = self._named if options.asked else moved(self._named, workspace)
+        self._options = options
         self._workspace = workspace
         self._asked = options.asked is not None
         self._device = options.device
@@ -79,6 +80,11 @@ class ModelSource:
         self._sample_range = None if options.sample_range is None else canonical_range(options.sample_range)
         self._decode = options.decode
         self._clip: FrozenClip | None = None
+
+    @property
+    def portable(self) -> ModelOptions:
+        """Options that name this model in any process, whatever its environment and current folder."""
+        return dataclasses.replace(self._options, model=str(self.ref), pretrained=None)
 
     def known_space(self) -> FeatureSpace | None:
         """The model's feature space, if that is known without loading it.

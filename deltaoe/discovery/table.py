@@ -10,7 +10,7 @@ from typing import Any
 
 from deltaoe.discovery.discover import Discovery
 from deltaoe.images.csv_cells import path_cell, text_cell
-from deltaoe.images.locations import is_url, tidied, without_secrets
+from deltaoe.images.locations import is_url, tidied
 from deltaoe.store.atomic import replacing
 
 COLUMNS = (
@@ -53,7 +53,7 @@ def records(found: Discovery, folder: Path | None = None) -> Iterator[dict[str, 
 
 
 def _path(found: Discovery, row: int, folder: Path | None) -> str:
-    path = tidied(without_secrets(found.scored.files[row]))
+    path = tidied(found.scored.files[row])
     if folder is None or is_url(path) or os.path.isabs(path) or os.path.abspath(folder) == os.getcwd():
         return path
     return os.path.relpath(path, folder)

@@ -12,11 +12,12 @@ import numpy as np
 
 from deltaoe.errors import DataError, MismatchError, StoreError
 from deltaoe.images.containers import add_containers, containers_of
-from deltaoe.images.folders import fingerprint
+from deltaoe.images.file_list import FileList
+from deltaoe.images.folders import fingerprint, fingerprint_of_walk
 from deltaoe.images.lists import Wanted
 from deltaoe.images.locations import absolute, is_url
 from deltaoe.images.passed_over import Unlisted
-from deltaoe.images.walk import FileCollector, FileList
+from deltaoe.images.walk import FileCollector
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.short_repr import counted
 from deltaoe.store.dataset import DataSet
@@ -45,10 +46,18 @@ class Changes:
     problem: str = ""
 
 
-def fingerprint_of(inputs: Sequence[str]) -> str:
-    """The fingerprint of the folders among inputs; empty unless all of them are folders."""
-    folders = list(map(absolute, inputs))
-    return fingerprint(folders) if folders and all(map(os.path.isdir, folders)) else ""
+def fingerprint_of(inputs: Sequence[str], files: FileList | None = None) -> str:
+    """The fingerprint of the folders among inputs; empty unless all of them are folders.
+
+    Args:
+        inputs: as the user wrote them.
+        files: the list of the files of these inputs, if it has been made: the fingerprint is then of the folders as
+            they were before their entries were listed.
+    """
+    folders = [absolute(one) for one in inputs]
+    if not folders or not all(map(os.path.isdir, folders)):
+        return ""
+    return fingerprint(folders) if files is None else fingerprint_of_walk(files.folders)
 
 
 def remember_folders(workspace: Workspace, data: DataSet, seen: str) -> None:

@@ -32,6 +32,7 @@ def pictures(
     *,
     workers: int,
     ahead: int,
+    readers: int = READERS,
     seconds: float | None = None,
     notify: Callable[[str], None] = _silent,
     device: OnDevice | None = None,
@@ -53,6 +54,7 @@ def pictures(
         workers: number of decoder processes, fewer where there are few files; 0 for threads of this process, which a
             file can end or stop.
         ahead: files between being read and being yielded, at most; fewer where files are large.
+        readers: number of threads that read files.
         seconds: how long a process may take for a picture, per view; None for as long as it likes.
         notify: called with a sentence if processes cannot be started, and threads take their place.
         device: decodes JPEGs as far as it can; None to decode all with ``decode``.
@@ -70,7 +72,7 @@ def pictures(
             return pool.decode(jobs)
         return [try_decode(decode, job.data, job.digest, job.views) for job in jobs]
 
-    readers = ThreadPoolExecutor(READERS, thread_name_prefix="deltaoe-read")
+    readers = ThreadPoolExecutor(readers, thread_name_prefix="deltaoe-read")
     decoders = ThreadPoolExecutor(threads, thread_name_prefix="deltaoe-decode")
     mixers = ThreadPoolExecutor(_DEVICE_THREADS, thread_name_prefix="deltaoe-device")
 

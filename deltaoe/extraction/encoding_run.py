@@ -14,6 +14,7 @@ import numpy.typing as npt
 from deltaoe.extraction.file_states import FileStates
 from deltaoe.extraction.mixed_decoding import OnDevice, left_out_sentence
 from deltaoe.extraction.options import IngestOptions
+from deltaoe.extraction.reading import readers_for
 from deltaoe.images.decode_policy import GPU
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import usable_cpus
@@ -29,6 +30,7 @@ STAGE = "Encoding images"
 # A kill -9 loses at most this many rows or this many seconds of work.
 _SHARD_ROWS = 8192
 _SHARD_SECONDS = 20.0
+_LOOKED_AT = 64  # files, to see whether they come over a network
 
 
 class Writer(Protocol):
@@ -104,6 +106,7 @@ class EncodingRun:
             self._missing_views,
             clip.geometry.decode_noted,
             workers=workers,
+            readers=readers_for(map(self._location, indices[:_LOOKED_AT].tolist())),
             seconds=self._options.image_seconds or None,
             ahead=2 * encoder.batch_size + 8 * max(1, workers),
             notify=notify,

@@ -34,7 +34,8 @@ from deltaoe.images.labels import (
 from deltaoe.images.layout import TABLE, Layout, levels_of
 from deltaoe.images.layout_detection import detect_layout
 from deltaoe.images.lists import Wanted
-from deltaoe.images.locations import absolute, common_folder, without_secrets
+from deltaoe.images.locations import absolute, common_folder, is_url, without_secrets
+from deltaoe.images.remote_inputs import as_read
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.short_repr import counted, number_of_notes, short_repr
 from deltaoe.store.atomic import gone
@@ -125,7 +126,6 @@ def extract(
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     renames = ClassesFile.read(options.classes) if options.classes else None
     source = source or ModelSource(options.model, workspace, on=on, dtype=options.dtype)
-    folders = fingerprint_of(given)  # before the walk: what comes later shows
     files = find_files(
         given,
         stdin=stdin,
@@ -133,7 +133,7 @@ def extract(
         wanted=Wanted(labels=options.layout in (None, "table"), label_column=options.label_column),
     )
     prefixes = _prefixes(files)
-    paths = _prefixed(files, prefixes)
+    paths = as_read(files, _prefixed(files, prefixes))
     layout = options.layout or (TABLE if files.classes is not None else detect_layout(paths))
     found = labelling = _label(files, paths, layout, renames)
     _check_fits(found, paths)  # like a wrong table, before the hours of work
@@ -157,7 +157,7 @@ def extract(
         before = current_before(workspace)
         notes = out_of_sight(data, workspace, files.unlisted)
         workspace.save_dataset(data)
-        remember_folders(workspace, data, folders)
+        remember_folders(workspace, data, fingerprint_of(given, files))
         notes += _about_names(data, source) + replaced_current(before, data, workspace)
         if not workspace.listing(data).exists():
             raise gone(workspace.listing(data))
@@ -279,8 +279,9 @@ def _common_starts(roots: Sequence[str]) -> tuple[str, list[str]]:
     """The folder that holds all roots, and what leads from there to the files of each: empty, or with a slash."""
     roots = list(map(absolute, roots))
     common = common_folder(roots)
-    cut = len(common.rstrip("/" + os.sep)) + 1 if common else 0
-    starts = [root[cut:].replace(os.sep, "/").rstrip("/") for root in roots]
+    cut = len(common.rstrip("/" + os.sep)) + 1
+    starts = [root if is_url(root) > is_url(common) else root[cut:] for root in roots]
+    starts = [start.replace(os.sep, "/").rstrip("/") for start in starts]
     return common, [f"{start}/" if start else "" for start in starts]
 
 

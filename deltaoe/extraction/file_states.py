@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.extraction.options import IngestOptions
-from deltaoe.extraction.reading import READERS, read_file
-from deltaoe.images.walk import FileList
+from deltaoe.extraction.reading import read_file, readers_for
+from deltaoe.images.file_list import FileList
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.short_repr import counted
 from deltaoe.store.feature_store import Digests, FeatureStore
@@ -128,7 +128,7 @@ def _read_again(
     same = other = 0
     new: dict[int, FileRecord] = {}
     kept = time.monotonic()
-    readers = ThreadPoolExecutor(READERS, thread_name_prefix="deltaoe-read")
+    readers = ThreadPoolExecutor(readers_for(files.roots), thread_name_prefix="deltaoe-read")
     try:
         contents = readers.map(lambda i: read_file(files.path(i))._replace(data=b""), rows.tolist())
         for count, (i, content) in enumerate(zip(rows.tolist(), contents, strict=True), start=1):

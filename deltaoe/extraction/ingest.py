@@ -6,6 +6,7 @@ No content is encoded twice, a killed run loses a few seconds of work at most, a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,16 +14,19 @@ import numpy.typing as npt
 
 from deltaoe.clip.choice import encodes_anew
 from deltaoe.clip.source import ModelSource
-from deltaoe.errors import DataError, StoreError
+from deltaoe.cluster.connection import check_reachable
+from deltaoe.errors import DataError, InUseError, StoreError
 from deltaoe.extraction.encoding_run import STAGE, EncodingRun
 from deltaoe.extraction.file_states import FileStates, Keep, recorded_states
 from deltaoe.extraction.kept_process import start_early
+from deltaoe.extraction.on_cluster import encode_on_cluster
 from deltaoe.extraction.options import IngestOptions
 from deltaoe.extraction.review import Review, review
 from deltaoe.images.inputs import FileList
 from deltaoe.progress import Event, OnEvent
 from deltaoe.short_repr import counted
 from deltaoe.store.feature_store import Digests, FeatureStore
+from deltaoe.store.incoming import arrived
 from deltaoe.store.store_index import FileRecord
 from deltaoe.store.workspace import Workspace
 from deltaoe.threads import spinning_little
@@ -81,7 +85,9 @@ def ingest(
     """
     options = options or IngestOptions()
     options.check()
+    check_reachable(options.cluster)
     store = source.store()
+    _adopt_what_waits(store)
     keys = workspace.file_keys(files)
 
     def keep(records: dict[int, FileRecord]) -> None:
@@ -91,7 +97,7 @@ def ingest(
     described = workspace.known_space(store.space.id) is not None
     if len(unknown) or (states.usable.any() and not described):  # the writer restores a lost description
         workspace.check_writable()
-        if len(unknown) and options.workers != 0:
+        if len(unknown) and options.workers != 0 and options.cluster.cluster is None:
             start_early()
         source.clip()
         if source.space().id != store.space.id:  # the weights behind the name have changed
@@ -106,7 +112,11 @@ def ingest(
     if len(unknown) or (known and not described):
         with store.writer() as writer:
             writer.replace(reviewed.replaced)
-            EncodingRun(files.path, keys, writer, states, on, options).encode(unknown, source.clip())
+            if options.cluster.cluster is None or not len(unknown):
+                EncodingRun(files.path, keys, writer, states, on, options).encode(unknown, source.clip())
+            else:
+                where = (files, keys, store, states, source, workspace, options, reviewed.replaced)
+                encode_on_cluster(unknown, *where, on)
         source.remember()
     if len(files) and not states.usable.any():
         examples = "; ".join(f"{files.title(i)}: {states.problems[i]}" for i in sorted(states.problems)[:3])
@@ -141,6 +151,13 @@ def known_states(
     states, unknown = recorded_states(files, keys, store, options, keep, on)
     reviewed = review(files, before, states)
     return states, states.forget(reviewed.again, unknown), reviewed
+
+
+def _adopt_what_waits(store: FeatureStore) -> None:
+    """Take in what workers of a run have left that was killed, unless another run is about to."""
+    if arrived(store.folder):
+        with suppress(InUseError), store.writer():
+            pass
 
 
 def _keep_observations(

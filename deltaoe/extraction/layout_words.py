@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from deltaoe.images.file_list import FileList
 from deltaoe.images.first_bytes import is_image_by_content
 from deltaoe.images.folder_names import Kind, is_beside, is_container, kind_of
 from deltaoe.images.labels import Labelling
 from deltaoe.images.layout import ANY, FLAT, TABLE, Layout, levels_of
 from deltaoe.images.layout_detection import Place, beside_images, folder_of, places
 from deltaoe.images.passed_over import Others
-from deltaoe.images.walk import FileList
 from deltaoe.short_repr import counted, listed
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.split_use import split_use

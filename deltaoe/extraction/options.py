@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from deltaoe.clip.options import ModelOptions
 from deltaoe.clip.reference import DEFAULT_MODEL
+from deltaoe.cluster.options import ClusterOptions
 from deltaoe.images.layout import Layout, check_layout
 from deltaoe.options import EXPERT, Option, Options, Unset
 
@@ -25,9 +26,11 @@ class IngestOptions(Options):
         retry_failed: read files again that failed before.
         recheck: read every file again, whatever its size and times are.
         batch_size: pictures per model call, None for the device's usual; halved where memory runs out.
-        workers: processes that decode, 0 for threads of this one, None for one per usable CPU.
+        workers: processes that decode, 0 for threads of this one, None for one per usable CPU; on a cluster, of each
+            worker.
         image_seconds: how long a process may take to decode an image, per view, before the image counts as failed; 0
             for as long as it likes. Threads have no limit.
+        cluster: where files are encoded.
     """
 
     views: Annotated[
@@ -70,6 +73,7 @@ class IngestOptions(Options):
             at_least=0,
         ),
     ] = IMAGE_SECONDS
+    cluster: ClusterOptions = field(default_factory=ClusterOptions)
 
 
 @dataclass(frozen=True)

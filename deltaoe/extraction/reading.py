@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from deltaoe.errors import first_line
@@ -18,6 +19,15 @@ READERS = 8  # threads; they wait for disks and networks rather than for a CPU
 _SECOND = 10**9
 _TICK_NS = _SECOND // 50  # no clock of a kernel that dates files is slower
 _COARSE_TICK_NS = 2 * _SECOND  # of file systems that keep whole seconds: FAT has every second one
+
+
+def readers_for(locations: Iterable[str]) -> int:
+    """Number of threads to read these locations with: more where some are URLs."""
+    if any(map(is_url, locations)):
+        from deltaoe.images.remote import REMOTE_READERS
+
+        return REMOTE_READERS
+    return READERS
 
 
 def read_file(location: str) -> FileContent:

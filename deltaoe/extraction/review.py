@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.extraction.file_states import FileStates
+from deltaoe.images.file_list import FileList
 from deltaoe.images.shown_alike import is_plain
-from deltaoe.images.walk import FileList
 
 
 class Review(NamedTuple):

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deltaoe.errors import StoreError, os_reason
-from deltaoe.filing.files import put, same_content
+from deltaoe.filing.files import holds, put, put_bytes, same_content
 from deltaoe.filing.names import numbered
 from deltaoe.filing.plan import Mode, Plan, Step
 from deltaoe.filing.undo_list import Entry, UndoWriter, new_undo_list
+from deltaoe.images.decode import ImageError
+from deltaoe.images.locations import inside, is_url, read_location
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.short_repr import short_repr
 from deltaoe.store.atomic import cannot_write
@@ -61,6 +63,8 @@ def execute(plan: Plan, root: Path, mode: Mode, on: OnEvent = silent, *, dry_run
     A file of the same name and content that is there already stands for the file; any other one makes the file get a
     number. A file that fails is named, and the others go on. What is about to be done is first written to the undo
     list in ``root``, so that it holds after a kill, too.
+
+    An image in a tar or Parquet file is copied out of it; it is not moved or linked.
 
     Args:
         plan: files and where they go.
@@ -112,12 +116,24 @@ class _Run:
         self._numbers: dict[tuple[str, str], int] = {}
 
     def take(self, step: Step) -> None:
+        """Carry out one step; what cannot be done is among the failed."""
+        if is_url(step.source):
+            self._filed.failed.append((step.source, "a URL: download it, and name the file"))
+            return
         source = os.path.abspath(step.source)
+        container = inside(source)
+        if container is not None and self._filed.mode != "copy":
+            self._filed.failed.append(
+                (step.source, f"lies in {os.path.basename(container[0])}: it can only be copied")
+            )
+            return
         folder = (
             os.path.join(self._filed.root, *step.folder.split("/")) if step.folder else str(self._filed.root)
         )
         try:
-            info = os.stat(source)
+            data = None if container is None else read_location(source)
+            info = os.stat(source if container is None else container[0])
+            size = info.st_size if data is None else len(data)
             if not stat.S_ISREG(info.st_mode):  # a device never ends, and a pipe may never begin
                 raise OSError(errno.EINVAL, "Is no file")
             if self._undo is not None:
@@ -125,7 +141,12 @@ class _Run:
             while True:
                 target = os.path.join(folder, self._name(step))
                 if os.path.lexists(target):
-                    if _stands_for(source, target, self._filed.mode):
+                    same = (
+                        holds(target, data)
+                        if data is not None
+                        else _stands_for(source, target, self._filed.mode)
+                    )
+                    if same:
                         self._filed.already.append((step.source, target))
                         return
                     self._next(step)
@@ -133,10 +154,13 @@ class _Run:
                 if self._undo is None:
                     self._filed.done.append((step.source, target))
                     return
-                entry = Entry(source, target, info.st_size, info.st_mtime_ns)
+                entry = Entry(source, target, size, info.st_mtime_ns)
                 self._undo.add(entry)
                 try:
-                    put(source, target, self._filed.mode)
+                    if data is not None:
+                        put_bytes(data, target, info.st_mtime_ns)
+                    else:
+                        put(source, target, self._filed.mode)
                 except FileExistsError:  # it has appeared this moment
                     self._undo.withdraw(entry)
                     continue
@@ -150,6 +174,8 @@ class _Run:
             raise
         except OSError as cause:
             self._filed.failed.append((step.source, os_reason(cause)))
+        except ImageError as cause:  # of a member
+            self._filed.failed.append((step.source, str(cause)))
 
     def _name(self, step: Step) -> str:
         return numbered(step.name, self._numbers.get((step.folder, step.name), 1))

@@ -40,6 +40,25 @@ def put(source: str, target: str, mode: Mode) -> None:
         _move(source, target)
 
 
+def put_bytes(data: bytes, target: str, modified_ns: int) -> None:
+    """Write a file with this content and time of the last change, as :func:`put` copies one. Raises OSError."""
+    with _temporary(os.path.dirname(target)) as temporary:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.utime(temporary, ns=(modified_ns, modified_ns))
+        _name_if_free(temporary, target)
+
+
+def holds(path: str, data: bytes) -> bool:
+    """Whether a path leads to a file of just this content; False if it cannot be read."""
+    try:
+        return os.path.isfile(path) and os.path.getsize(path) == len(data) and Path(path).read_bytes() == data
+    except OSError:
+        return False
+
+
 def same_content(one: str, other: str) -> bool:
     """Whether two paths lead to files of the same bytes; False if one cannot be read."""
     try:

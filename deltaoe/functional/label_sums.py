@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from deltaoe.errors import ConfigError
-from deltaoe.functional.arrays import at_least_single
+from deltaoe.functional.arrays import at_least_single, double
 from deltaoe.functional.energy import DIRECT_FROM_TEMPERATURE, delta_energy_from_top
 from deltaoe.functional.limits import ROUNDING, check_temperature, check_top_c
+
+DOUBLE_ROUNDING = 1e-14  # of ΔEnergy in double precision
 
 
 class _LogSumExp:
@@ -139,7 +141,8 @@ def delta_energy_bounds(
     r"""Bounds of ΔEnergy from those of the floor **[derived]**.
 
     ΔEnergy is monotone in the floor: with a rising floor it falls if Σ_{T_c} (exp(s_j/τ) − 1) is ≥ 0, and rises
-    otherwise.
+    otherwise. It rises with each cosine of T_c, so that their rounding widens the bounds by a share of ΔEnergy, which
+    over a million labels is smaller than the rounding itself.
 
     Args:
         top_cosines: (N, c), the cosines of T_c.
@@ -158,5 +161,8 @@ def delta_energy_bounds(
         >>> [round(bound.item(), 3) for bound in delta_energy_bounds(top, low, high, temperature=0.1)]
         [0.03, 0.041]
     """
-    ends = [delta_energy_from_top(top_cosines, floor, temperature) for floor in (low, high)]
-    return torch.minimum(*ends) - ROUNDING, torch.maximum(*ends) + ROUNDING
+    lower, upper = (
+        [delta_energy_from_top(double(top_cosines) + shift, floor, temperature) for floor in (low, high)]
+        for shift in (-ROUNDING, ROUNDING)
+    )
+    return torch.minimum(*lower) - DOUBLE_ROUNDING, torch.maximum(*upper) + DOUBLE_ROUNDING

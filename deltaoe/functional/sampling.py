@@ -83,6 +83,34 @@ def few_shot_split(labels: Sequence[int], keys: Sequence[bytes], k: int, seed: i
     )
 
 
+def distinct_rows(labels: Indices, digests: npt.NDArray[np.uint8]) -> Indices:
+    """The rest of a :func:`few_shot_split` without shots: the first row of each image that has one class, ascending.
+
+    Args:
+        labels: (n,), class index of each row; a negative one is no class.
+        digests: (n, 32), SHA-256 of each row's content.
+
+    Example:
+        >>> a, b, c = (np.full(32, value, dtype=np.uint8) for value in (1, 2, 3))
+        >>> distinct_rows(np.array([0, 0, 0, 1, -1]), np.stack([a, b, b, c, a])).tolist()
+        [0, 1, 3]
+    """
+    rows = np.flatnonzero(labels >= 0)
+    # Contents whose first 8 bytes differ from all others are images of their own; hardly any others do not.
+    words = np.ascontiguousarray(digests[rows]).view(np.uint64)[:, 0]
+    order = np.argsort(words, kind="stable")
+    alike = words[order[1:]] == words[order[:-1]]
+    if not alike.any():
+        return rows
+    chosen = np.ones(len(rows), dtype=bool)
+    chosen[order[1:][alike]] = chosen[order[:-1][alike]] = False
+    several = np.flatnonzero(~chosen)
+    keys = [digests[row].tobytes() for row in rows[several]]
+    split = few_shot_split(labels[rows[several]].tolist(), keys, 0, 0)
+    chosen[several[split.rest]] = True
+    return rows[chosen]
+
+
 def share_of_each_class(
     labels: Sequence[int], keys: Sequence[bytes], share: float, seed: int, at_least: int = 0
 ) -> tuple[Indices, Indices]:

@@ -28,6 +28,7 @@ PATHS = _words(
     "img1 picture photo pic fname filenames files paths relpath relativepath relativefilepath fullpath abspath src uri",
     "fullfilename jpg png fn imageid imgid imagefileid photoid pictureid id key uid uuid",
 )
+URLS = _words("imageurl imgurl url urls link href uri src")
 CLASSES = _words(
     "class classname label labelname classes classlabel labels labeltext labelstr category categoryname categories",
     "target targetname y ytrue truelabel trueclass groundtruth gt gtlabel groundtruthlabel truth klass cls clsname",

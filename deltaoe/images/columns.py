@@ -17,6 +17,7 @@ from deltaoe.images.column_titles import (
     RANKS,
     SPLIT_FLAGS,
     SPLITS,
+    URLS,
     YES,
     title_word,
 )
@@ -57,11 +58,11 @@ class Roles:
 
 
 def is_header(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first row has titles: a known one of a path, or cells unlike those below, which name images."""
+    """Whether the first row has titles: a known one of paths or URLs, or cells unlike those below that name images."""
     words = {title_word(cell) for cell in cells}
     if any(_names_image(cell) for cell in cells):
         return False
-    if words & {*PATHS}:
+    if words & {*PATHS, *URLS}:
         return True
     return bool(rows) and any(
         all(_names_image(row[place]) for row in rows if place < len(row)) for place in range(len(cells))
@@ -164,10 +165,16 @@ def _path_column(table: Table, columns: Sequence[Column], has_header: bool) -> C
             f"{table.name}: several columns name images: {_listed(named)}",
             hint="give the one with the paths the title path",
         )
-    if any(column.addresses for column in titled or columns):
+    addressed = [column for column in titled or columns if column.addresses]
+    usual = [column for column in columns if title_word(column.title) in URLS and column.addresses]
+    if addressed and (titled or len(addressed) == 1):
+        return addressed[0]
+    if usual:
+        return min(usual, key=lambda column: URLS.index(title_word(column.title)))
+    if addressed:
         raise DataError(
-            f"{table.name} names addresses on the web, no files",
-            hint="download the images, and name the files in a column path",
+            f"{table.name}: several columns hold URLs: {_listed(addressed)}",
+            hint="give the one with the images the title url",
         )
     if titled:
         return titled[0]

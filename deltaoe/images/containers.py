@@ -11,13 +11,15 @@ from typing import Any
 from deltaoe.errors import ConfigError, DataError, os_reason
 from deltaoe.images.container_labels import Labelled, labels_of
 from deltaoe.images.container_names import levels_above, splits_of
+from deltaoe.images.file_list import FileList
+from deltaoe.images.file_rows import add_members
 from deltaoe.images.labels import tidy
 from deltaoe.images.lists import Wanted
 from deltaoe.images.locations import PARQUET
 from deltaoe.images.passed_over import Unlisted
 from deltaoe.images.tar_images import TarImages
 from deltaoe.images.tars import ContainerError
-from deltaoe.images.walk import FileCollector, FileList
+from deltaoe.images.walk import FileCollector
 from deltaoe.short_repr import counted
 
 _SHOWN = 3
@@ -125,12 +127,15 @@ def add_containers(collector: FileCollector, found: Sequence[Found], wanted: Wan
         files.roots.append(one.path)
         root = len(files.roots) - 1
         files.containers[root] = one.folder, prefix
-        collector.add_members(root, container.names, container.observed, container.size, container.inode)
+        add_members(collector, root, container.names, container.observed, container.size, container.inode)
         files.ignored.hidden += container.hidden
         files.ignored.other_files += container.other_files
     files.assumed.append(_read_as(opened, len(files) - before))
     files.notes += _passed_over(opened)
-    labelled = labels_of(_title(opened), [container for _, container in opened], wanted)
+    try:
+        labelled = labels_of(_title(opened), [container for _, container in opened], wanted)
+    except (ContainerError, OSError) as cause:
+        raise DataError(f"cannot read {_title(opened)}: {cause}", hint="was it changed just now?") from cause
     _take(files, before, labelled)
     if any(splits) and labelled.splits is None:
         names = [name for (_, container), name in zip(opened, splits, strict=True) for _ in container.names]

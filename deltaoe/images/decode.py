@@ -27,7 +27,8 @@ from deltaoe.images.high_depth import (
 from deltaoe.images.jpeg_reduction import Reduce, reduce_jpeg
 from deltaoe.images.mended_files import cannot_hold, mended
 from deltaoe.images.other_kinds import AVIF, HEAD_BYTES, HEIC, recognise
-from deltaoe.images.sample_range import AUTO, Range, find_range, fixed_range, to_8_bit
+from deltaoe.images.range_names import AUTO, Range, fixed_range
+from deltaoe.images.sample_range import find_range, to_8_bit
 
 MAX_MEGAPIXELS = 178  # where Pillow itself begins to call a file a decompression bomb
 MAX_FILE_BYTES = 2 * 2**30  # more than that many megapixels of 16-bit RGB take, unpacked
@@ -136,7 +137,7 @@ def decode_noted(data: bytes, sample_range: str = AUTO) -> Decoded:
 
     Args:
         data: the file's bytes.
-        sample_range: as :func:`~deltaoe.images.sample_range.canonical_range` writes it.
+        sample_range: as :func:`~deltaoe.images.range_names.canonical_range` writes it.
 
     Raises:
         ImageError: it is no picture, a broken one, or one of more than ``MAX_MEGAPIXELS``.
@@ -149,7 +150,7 @@ def decode_reduced(data: bytes, sample_range: str, reduce: Reduce | None) -> tup
 
     Args:
         data: the file's bytes.
-        sample_range: as :func:`~deltaoe.images.sample_range.canonical_range` writes it.
+        sample_range: as :func:`~deltaoe.images.range_names.canonical_range` writes it.
         reduce: from the picture's width and height, upright, to the divisor (8, 4, 2 or 1) by which its decoder may
             reduce both. Other kinds of files, and damaged ones, give the whole picture; so does None.
 

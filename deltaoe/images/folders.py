@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from deltaoe.images.walk import is_folder, is_passed_over, observed
+
+Seen = tuple[int, str, tuple[int, ...] | None]
 
 
 def fingerprint(folders: Sequence[str]) -> str:
@@ -18,25 +20,29 @@ def fingerprint(folders: Sequence[str]) -> str:
     Args:
         folders: absolute paths. One that cannot be listed has a fingerprint, too.
     """
-    lines: list[str] = []
+    seen: list[Seen] = []
     for number, root in enumerate(folders):
-        stack, visited = [("", root)], set[tuple[int, int]]()
+        stack = [("", root, frozenset[tuple[int, int]]())]
         while stack:
-            relative, path = stack.pop()
+            prefix, path, above = stack.pop()
             try:
                 info = os.stat(path)
                 inode = (info.st_dev, info.st_ino)
-                if inode in visited:
+                if inode in above:  # it contains itself
                     continue
-                visited.add(inode)
                 with os.scandir(path) as listing:
                     names = [
                         entry.name for entry in listing if not is_passed_over(entry.name) and is_folder(entry)
                     ]
             except OSError:
-                lines.append(f"{number}/{relative}\0")
+                seen.append((number, prefix, None))
                 continue
-            lines.append(f"{number}/{relative}\0{observed(info)[1:]}")
-            stack += [(f"{relative}/{name}", os.path.join(path, name)) for name in names]
-    text = "\n".join(sorted(lines))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+            seen.append((number, prefix, observed(info)[1:]))
+            stack += [(f"{prefix}{name}/", os.path.join(path, name), above | {inode}) for name in names]
+    return fingerprint_of_walk(seen)
+
+
+def fingerprint_of_walk(folders: Iterable[Seen]) -> str:
+    """The same of folders that were walked, as :attr:`~deltaoe.images.file_list.FileList.folders` has them."""
+    lines = [f"{number}/{prefix}\0{times or ''}" for number, prefix, times in folders]
+    return hashlib.sha256("\n".join(sorted(lines)).encode("utf-8", "surrogatepass")).hexdigest()[:32]

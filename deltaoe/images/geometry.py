@@ -20,7 +20,7 @@ from deltaoe.errors import ConfigError, ModelError
 from deltaoe.images.cuts import Cut, Reduced
 from deltaoe.images.decode import Decoded, ImageError, decode_reduced
 from deltaoe.images.decode_policy import DECODE_MODES, EXACT, FAST
-from deltaoe.images.sample_range import AUTO
+from deltaoe.images.range_names import AUTO
 from deltaoe.images.views import random_part
 
 # Pictures of a more extreme aspect are cropped to this one around their centre before they are resized: the centre crop

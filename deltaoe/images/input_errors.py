@@ -9,7 +9,9 @@ import os
 from collections.abc import Sequence
 
 from deltaoe.errors import DataError
-from deltaoe.images.walk import SUFFIXES, FileList, reason
+from deltaoe.images.file_list import FileList
+from deltaoe.images.locations import without_secrets
+from deltaoe.images.walk import SUFFIXES, reason
 from deltaoe.short_repr import counted
 
 
@@ -38,7 +40,9 @@ def missing(given: str, cause: OSError | ValueError) -> DataError:
 
 def no_images(inputs: Sequence[str], files: FileList) -> DataError:
     """The error for inputs that name no images, with what they hold instead."""
-    shown = ", ".join(inputs[:3]) + (f" and {len(inputs) - 3} more inputs" if len(inputs) > 3 else "")
+    shown = ", ".join(map(without_secrets, inputs[:3])) + (
+        f" and {len(inputs) - 3} more inputs" if len(inputs) > 3 else ""
+    )
     kinds = (
         (files.ignored.other_files, "other file", "other files"),
         (files.ignored.hidden, "hidden entry", "hidden entries"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from array import array
 from collections.abc import Callable, Iterable, Sequence
@@ -18,22 +17,39 @@ from deltaoe.images.containers import (
     listed_in_parquet,
     refuse_compressed,
 )
+from deltaoe.images.file_list import FileList
 from deltaoe.images.glob_pattern import Pattern, is_pattern
 from deltaoe.images.input_errors import missing, no_images
+from deltaoe.images.input_paths import (
+    absolute,
+    deepest_folder,
+    lies_in,
+    slashes,
+    tidy_path,
+    without_repetitions,
+)
 from deltaoe.images.labels import tidy
 from deltaoe.images.listed_files import ListedFiles
 from deltaoe.images.lists import LIST_SUFFIXES, Listed, Wanted, read_list, read_table
-from deltaoe.images.locations import PARQUET
+from deltaoe.images.locations import PARQUET, is_url, without_secrets
 from deltaoe.images.other_kinds import check_is_image
 from deltaoe.images.passed_over import Ignored
-from deltaoe.images.repeated_rows import RepeatedRows
+from deltaoe.images.remote_errors import host_of
+from deltaoe.images.remote_inputs import (
+    RemoteRows,
+    beside,
+    is_remote_list,
+    local_path,
+    read_remote_list,
+    suffix_of,
+    take_url,
+)
 from deltaoe.images.text_files import is_other_format, refuse_other_formats
-from deltaoe.images.walk import CONTAINER_SUFFIXES, FileCollector, FileList, reason
+from deltaoe.images.walk import CONTAINER_SUFFIXES, FileCollector, reason
 
 __all__ = ["FileList", "Ignored", "find_files"]
 
 _STDIN = "standard input"
-_UNTIDY = re.compile(r"(?:^|/)\.{1,2}(?:/|$)|//|./$")
 
 
 def _silent(number: int) -> None:
@@ -58,7 +74,8 @@ def find_files(
       perhaps of classes, domains and splits, as :mod:`~deltaoe.images.columns` finds them; a missing file is a problem
       of its row, and :class:`~deltaoe.images.listed_files.ListedFiles` says where files are looked for;
     - any other file, whatever its suffix;
-    - a glob, if there is no file of that name.
+    - a glob, if there is no file of that name;
+    - a URL (:mod:`deltaoe.images.remote_inputs`) of an image, a list, or a folder of a bucket or web server.
 
     Each folder is a root. The root of a list's files, of a glob's files, and of all single files together is the
     deepest folder that holds them. A list's missing files do not count for this; those that do not lie below get a
@@ -102,11 +119,19 @@ class _InputReader:
         self._collector = FileCollector(on_found)
         self._files = self._collector.files
         self._containers: list[Found] = []
+        self._remote = RemoteRows(self._collector)
+        self._hosts: dict[str, int] = {}  # group by host
         self._rootless: set[int] = set()  # groups whose root is found at the end
         self._singles: int | None = None  # the group of single files
 
     def take(self, given: str) -> None:
-        """Add a folder, list, file or glob. Raises DataError."""
+        """Add a folder, list, file, glob or URL. Raises DataError."""
+        if is_url(given):
+            path = local_path(given)
+            if path is None:
+                self._take_url(given)
+                return
+            given = path
         try:
             info = os.stat(given)
         except (OSError, ValueError) as cause:
@@ -116,7 +141,7 @@ class _InputReader:
             return
         suffix = os.path.splitext(given)[1].lower()
         if stat.S_ISDIR(info.st_mode):
-            root = _tidy(given, info)
+            root = tidy_path(given, info)
             self._files.roots.append("" if root == os.curdir else root)
             self._collector.walk(len(self._files.roots) - 1, root)
         elif stat.S_ISREG(info.st_mode) and suffix in LIST_SUFFIXES:
@@ -131,7 +156,7 @@ class _InputReader:
             if table is not None:
                 self.take_list(given, read_table(given, table, self._wanted), os.path.dirname(given))
                 return
-            path = _tidy(given, info)
+            path = tidy_path(given, info)
             self._containers.append(Found(os.path.dirname(path), path, named=True))
         elif stat.S_ISREG(info.st_mode) and is_other_format(suffix):
             refuse_other_formats(given, suffix, _start(given), images=True)
@@ -140,15 +165,37 @@ class _InputReader:
             check_is_image(given)
             if self._singles is None:
                 self._singles = self._new_group()
-            self._collector.add(self._singles, _tidy(given, info), info)
+            self._collector.add(self._singles, tidy_path(given, info), info)
+
+    def _take_url(self, given: str) -> None:
+        if is_remote_list(given):
+            title = without_secrets(given)
+            listed = read_list(title, read_remote_list(given), suffix_of(given), self._wanted)
+            self.take_list(title, listed, given)
+        else:
+            take_url(self._collector, self._remote, self._group_of_host, given)
+
+    def _group_of_host(self, url: str) -> int:
+        host = host_of(url)
+        if host not in self._hosts:
+            self._hosts[host] = self._new_group()
+        return self._hosts[host]
 
     def take_list(self, title: str, listed: Listed, folder: str) -> None:
-        """Add the files of a list, whose paths are relative to a folder. Class names become words, as of folders."""
+        """Add the files of a list, whose paths are relative to a folder or, of a list at a URL, lie beside that.
+
+        Class names become words, as of folders.
+        """
         files, group, before = self._files, self._new_group(), len(self._files)
-        finder = ListedFiles(title, folder, listed.paths, exact=title == _STDIN)
+        finder = ListedFiles(title, "" if is_url(folder) else folder, listed.paths, exact=title == _STDIN)
         for name in listed.paths:
+            if is_url(url := beside(folder, name)):
+                if (local := local_path(url)) is None:
+                    self._remote.add(self._group_of_host(url), url)
+                    continue
+                name = local
             path, info, problem = finder.find(name)
-            self._collector.add(group, _tidy(path, info), info, problem)
+            self._collector.add(group, tidy_path(path, info), info, problem)
         self._tables += listed.is_table
         files.assumed += listed.assumed
         files.notes += listed.notes + finder.notes()
@@ -164,11 +211,11 @@ class _InputReader:
             files.splits += listed.splits
 
     def _take_glob(self, given: str) -> None:
-        glob = _slashes(given)
+        glob = slashes(given)
         # "photos [2024]/*.jpg": a folder of that name is taken literally.
         cuts = [place + 1 for place, character in enumerate(glob) if character == "/"]
         base = next((glob[:cut] for cut in reversed(cuts) if os.path.isdir(glob[:cut])), "")
-        folder = _tidy(base or os.curdir, os.stat(base or os.curdir))
+        folder = tidy_path(base or os.curdir, os.stat(base or os.curdir))
         prefix = "" if folder == os.curdir else folder.removesuffix("/") + "/"
         matched = self._collector.walk(self._new_group(), folder, prefix, Pattern.of(glob[len(base) :]))
         if not matched:
@@ -184,6 +231,7 @@ class _InputReader:
     def finished(self) -> FileList:
         """All files, below their roots, each once; those of containers behind the others."""
         files = self._files
+        self._remote.observe()
         containers = [*self._containers, *containers_of(self._collector)]
         self._tables += add_containers(self._collector, containers, self._wanted)
         if self._wanted.label_column is not None and not self._tables:
@@ -201,7 +249,7 @@ class _InputReader:
             outside = self._set_root(group, good or bad, bad if good else ())
             if outside:
                 self._set_root(self._new_group(), outside)
-        return _without_repetitions(files, self._rootless)
+        return without_repetitions(files, self._rootless)
 
     def _set_root(self, group: int, rows: Sequence[int], others: Iterable[int] = ()) -> list[int]:
         """Find a group's root by some of its rows and put the others below it; rows that lie elsewhere are returned."""
@@ -209,97 +257,22 @@ class _InputReader:
         if not rows:
             return []
         paths = [files.relative[row] for row in rows]
-        start = _folder_of(paths)
+        start = deepest_folder(paths)
         # Neither of "../a.jpg" and "b.jpg" leads to a folder that holds both, nor of "/c.jpg" and "d.jpg".
-        if not all(_lies_in(start, path) for path in paths):
-            paths = [_absolute(path) for path in paths]
-            start = _folder_of(paths)
+        if not all(lies_in(start, path) for path in paths):
+            paths = [absolute(path) for path in paths]
+            start = deepest_folder(paths)
         files.roots[group] = start if start == "/" or start.endswith(":/") else start[:-1]
         for row, path in zip(rows, paths, strict=True):
             files.root_of[row] = group
             files.relative[row] = path[len(start) :]
         outside = []
         for row in others:
-            if _lies_in(start, files.relative[row]):
+            if lies_in(start, files.relative[row]):
                 files.relative[row] = files.relative[row][len(start) :]
             else:
                 outside.append(row)
         return outside
-
-
-def _folder_of(paths: Sequence[str]) -> str:
-    """The longest start of all paths that ends with a slash; "" if there is none."""
-    first, last = min(paths), max(paths)
-    shared = next((i for i, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), None)
-    return first[: first.rfind("/", 0, shared) + 1]
-
-
-def _lies_in(start: str, path: str) -> bool:
-    below = path[len(start) :]
-    outside = below == ".." or below.startswith("../") or (not start and os.path.isabs(path))
-    return path.startswith(start) and not outside
-
-
-def _without_repetitions(files: FileList, rootless: set[int]) -> FileList:
-    """The list without files that were named before, by absolute path, and without roots that hold no files."""
-    starts = [os.path.join(_absolute(root), "").replace(os.sep, "/") for root in files.roots]
-    # A walk finds no path twice. So the files of a folder are looked at only if another root lies in it.
-    check, outer = set(rootless), None
-    for root in sorted(range(len(starts)), key=starts.__getitem__):
-        if outer is not None and starts[root].startswith(starts[outer]):
-            check |= {root, outer}
-        else:
-            outer = root
-    first_row: dict[str, int] = {}
-    rows = array("q")
-    repeated = RepeatedRows(files)
-    for row, root in enumerate(files.root_of if check else ()):
-        if root in check:
-            first = first_row.setdefault(starts[root] + files.relative[row], row)
-            if first != row:
-                repeated.join(first, row)
-                continue
-        rows.append(row)
-    if check and len(rows) < len(files):
-        repeated.settle(rows)
-        files.ignored.repeated += len(files) - len(rows)
-        return files.part(rows)
-    return files if len(set(files.root_of)) == len(files.roots) else files.part(range(len(files)))
-
-
-def _tidy(path: str, info: os.stat_result | None) -> str:
-    """The path with ``/``, without ``.``, ``..`` and double slashes; as the user wrote it, if it has none."""
-    path = _slashes(path)
-    if not _UNTIDY.search(path):
-        return path
-    short = _slashes(os.path.normpath(path))
-    short = short[1:] if short.startswith("//") and os.sep == "/" else short
-    # Behind a link to a folder, ".." is not the folder that the link lies in.
-    if ".." in path and short != path and info is not None and not _is(short, info):
-        folder, name = os.path.split(path.rstrip("/"))
-        whole = name in {os.curdir, os.pardir}
-        short = _slashes(os.path.realpath(path) if whole else os.path.join(os.path.realpath(folder), name))
-    return short
-
-
-def _is(path: str, info: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), info)
-    except OSError:
-        return False
-
-
-def _slashes(path: str) -> str:
-    return path if os.sep == "/" else path.replace(os.sep, "/")
-
-
-def _absolute(path: str) -> str:
-    try:
-        return _slashes(os.path.abspath(path))
-    except OSError as cause:
-        raise DataError(
-            f"the current folder is gone: {reason(cause)}", hint="change to another one"
-        ) from cause
 
 
 def _filled(names: list[str] | None, length: int) -> list[str]:

@@ -85,8 +85,10 @@ def absolute(location: str) -> str:
 
 
 def joined(folder: str, location: str) -> str:
-    """A location that is relative to a folder; a URL and an absolute path as they are."""
-    return location if is_url(location) else os.path.join(folder, location)
+    """A location that is relative to a folder or a URL; a URL and an absolute path as they are."""
+    if is_url(location):
+        return location
+    return f"{folder}/{location}" if is_url(folder) else os.path.join(folder, location)
 
 
 def tidied(location: str) -> str:
@@ -95,7 +97,11 @@ def tidied(location: str) -> str:
 
 
 def common_folder(folders: list[str]) -> str:
-    """The deepest folder that holds all of these absolute paths or URLs; empty if there is none."""
+    """The deepest folder that holds all of these absolute paths or URLs.
+
+    Of several hosts, and of URLs and paths together, it is the root of this system, below which :func:`joined` finds
+    each of them; of several drives of Windows it is empty.
+    """
     if not any(map(is_url, folders)):
         try:
             return os.path.commonpath(folders)
@@ -104,7 +110,7 @@ def common_folder(folders: list[str]) -> str:
     parts = [folder.rstrip("/").split("/") for folder in folders]
     levels = zip(*parts, strict=False)
     shared = [level[0] for level in itertools.takewhile(lambda level: len(set(level)) == 1, levels)]
-    return "/".join(shared) if len(shared) > 2 else ""  # "s3:", "", and a bucket at least
+    return "/".join(shared) if len(shared) > 2 else os.path.abspath(os.sep)  # "s3:", "" and a bucket at least
 
 
 def observe(location: str) -> Observed:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from deltaoe.images.file_list import FileList
+from deltaoe.images.file_rows import add_observed
 from deltaoe.images.locations import inside, is_url, observe
-from deltaoe.images.walk import FileCollector, FileList, reason
+from deltaoe.images.walk import FileCollector, reason
 
 
 def one_by_one(paths: Iterable[str]) -> FileList:
@@ -26,8 +28,7 @@ def one_by_one(paths: Iterable[str]) -> FileList:
             if is_url(path):
                 problem = "a URL, and these are not fetched one by one: deltaoe score takes it"
             elif inside(path) is not None:
-                size, *others, inode = observe(path)
-                collector.add_members(row, [name], (size, others[0], others[1], inode), [size], [inode])
+                add_observed(collector, row, name, observe(path))
                 continue
             else:
                 info = os.stat(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 
-from deltaoe.images.walk import FileList
+from deltaoe.images.file_list import FileList
 
 _SHOWN = 5  # classes that a sentence names
 

@@ -7,16 +7,13 @@ black if 65535 is white, and one infinite number is brighter than all others. So
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deltaoe.errors import ConfigError
-
-AUTO = "auto"
+from deltaoe.images.range_names import Range
 
 _DEPTHS = (8, 10, 12)  # bits that sensors and programs use, below the 16 of a photograph
 _WIDE_DEPTHS = (16, 24)  # likewise in samples of 32 bits and more
@@ -32,10 +29,6 @@ _DARK_PART = 4  # and one in the lowest of so many parts is dark, or holds fewer
 _ABSURD = 1e30  # floating-point numbers beyond are no samples: ±1e38 is a usual mark of missing data
 _SAMPLED = 2**20  # samples, evenly spaced, that quantiles are taken of
 _BLOCK_ROWS = 256
-_FORM = re.compile(
-    r"(?P<low>[-+]?[0-9.]+(?:e[-+]?\d+)?)\.\.(?P<high>[-+]?[0-9.]+(?:e[-+]?\d+)?)", re.IGNORECASE
-)
-_BITS = re.compile(r"bits:(\d{1,2})")
 
 Values = NDArray[Any]
 
@@ -55,55 +48,6 @@ class Samples:
     white: int = 65535
     declared: tuple[float, float] | None = None
     missing: float | None = None
-
-
-class Range(NamedTuple):
-    """The range that is shown from black to white.
-
-    Attributes:
-        low: black, like all below and what is no number.
-        high: white, like all above.
-        note: what was assumed, or is remarkable; empty if nothing is.
-    """
-
-    low: float
-    high: float
-    note: str = ""
-
-
-def canonical_range(text: str) -> str:
-    """``--sample-range`` in the form in which a feature space names it: ``auto`` or ``LOW..HIGH``.
-
-    Raises:
-        ConfigError: it is neither, nor ``bits:N``.
-
-    Example:
-        >>> [canonical_range(text) for text in ("auto", "bits:12", "0.0..1")]
-        ['auto', '0..4095', '0..1']
-    """
-    if text == AUTO:
-        return text
-    low = high = 0.0
-    if found := _BITS.fullmatch(text):
-        high = 2.0 ** int(found[1]) - 1
-    elif found := _FORM.fullmatch(text):
-        try:
-            low, high = float(found["low"]), float(found["high"])
-        except ValueError:  # 1.2.3
-            low = high = 0.0
-    if not (low < high and np.isfinite([low, high, high - low]).all()):
-        raise ConfigError(
-            f"--sample-range {text!r} is not a range", hint="use auto, LOW..HIGH such as 0..4095, or bits:12"
-        )
-    return f"{_number(low)}..{_number(high)}"
-
-
-def fixed_range(canonical: str) -> Range | None:
-    """The range of :func:`canonical_range`; None for ``auto``."""
-    if canonical == AUTO:
-        return None
-    low, high = canonical.split("..")
-    return Range(float(low), float(high))
 
 
 def find_range(samples: Samples) -> Range:
@@ -255,7 +199,3 @@ def _evenly(values: Values) -> Values:
 
 def _file_bits(bits: int) -> int:
     return next((one for one in (8, 16, 32, 64) if bits <= one), bits)
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)

@@ -17,6 +17,7 @@ from typing import Any
 from deltaoe.errors import DataError, DeltaoeError
 from deltaoe.images.column_titles import PATHS, title_word
 from deltaoe.images.csv_cells import cell_text
+from deltaoe.images.locations import is_url
 from deltaoe.images.walk import is_image
 
 BLANK = " "  # the separator of a table whose first cell has no blanks: n01440764 tench, Tinca tinca
@@ -176,8 +177,8 @@ class Column:
 
     @property
     def addresses(self) -> bool:
-        """Whether its values are addresses on the web."""
-        return next(iter(self.values), "").lower().startswith(("http://", "https://", "s3://", "gs://"))
+        """Whether its values are addresses on the web or in a bucket."""
+        return is_url(next(iter(self.values), ""))
 
     def examples(self, shown: int = 3) -> str:
         """Its first values, for messages."""

@@ -83,7 +83,7 @@ class _Scan:
             head = self._bytes(at, _BLOCK)
             if len(head) < _BLOCK:
                 if at == 0:
-                    raise ContainerError("empty" if not head else "not a tar file")
+                    raise ContainerError(_kind(head) if head else "empty")
                 found.problem = "it is cut off" if head else "it has no end mark, and may be cut off"
                 break
             if head[0] == 0 and not head.strip(b"\0"):

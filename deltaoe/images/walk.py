@@ -6,13 +6,13 @@ import errno
 import os
 import stat
 from array import array
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 from deltaoe.errors import DataError, os_reason
+from deltaoe.images.file_list import FileList
 from deltaoe.images.first_bytes import is_image_by_content
 from deltaoe.images.glob_pattern import Pattern
-from deltaoe.images.passed_over import Ignored, Others, Unlisted
+from deltaoe.images.passed_over import Others, Unlisted
 
 _Inode = tuple[int, int]
 Observed = tuple[int, int, int, int]  # size, modification time, change time, inode: see observed()
@@ -26,100 +26,9 @@ SUFFIXES = frozenset(
 CONTAINER_SUFFIXES = (".parquet", ".tar")  # of files that hold images as a folder does
 _FIRST, _LAST, _ALL_BITS = -(2**63), 2**63 - 1, 2**64 - 1
 _BARE_SUFFIXES = frozenset(suffix[1:] for suffix in SUFFIXES)
-
-
-@dataclass
-class FileList:
-    """Image files, column by column, in the order in which they were named.
-
-    Attributes:
-        roots: folders that groups of files are relative to, as the user wrote them; "" is the current folder.
-        root_of: index into ``roots`` of each file.
-        relative: each file's path below its root, with ``/``; bytes of a name that is no UTF-8 are lone surrogates.
-        size: bytes of each file.
-        mtime_ns: time of each file's last modification, nanoseconds since 1970, modulo 2^64.
-        ctime_ns: time of each file's last change of content or attributes (of its creation, on Windows), likewise.
-        inode: number of each file in its file system, modulo 2^64; 0 where the system does not say.
-        problems: row → reason, for what cannot be opened as a file (a broken link, a pipe, a folder in a list).
-        classes: class of each file by a table, "" where there is none; None if no list had such a column.
-        domains: domain of each file, likewise.
-        splits: ``train``, ``val`` or ``test`` for each file, likewise.
-        assumed: sentences on how the columns of lists were understood.
-        notes: sentences on rows of lists that were joined or changed, and on files that lie elsewhere.
-        ignored: counts of what is not in this list.
-        unsuffixed: those of ``relative`` that were found below folders and are images by their first bytes alone.
-        without_images: index into ``roots`` and path below it of each walked folder that has no images of its own.
-        unlisted: folders whose files are not in this list, as they cannot be known.
-        containers: index into ``roots`` of a container → the folder that it was found in, and what stands before its
-            members' names as folders are read: empty, or with a slash.
-        secrets: row → the whole URL, of those that hold a password or a signature. Nothing else here has either.
-    """
-
-    roots: list[str] = field(default_factory=list)
-    root_of: array[int] = field(default_factory=lambda: array("i"))
-    relative: list[str] = field(default_factory=list)
-    size: array[int] = field(default_factory=lambda: array("q"))
-    mtime_ns: array[int] = field(default_factory=lambda: array("q"))
-    ctime_ns: array[int] = field(default_factory=lambda: array("q"))
-    inode: array[int] = field(default_factory=lambda: array("Q"))
-    problems: dict[int, str] = field(default_factory=dict)
-    classes: list[str] | None = None
-    domains: list[str] | None = None
-    splits: list[str] | None = None
-    assumed: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    ignored: Ignored = field(default_factory=Ignored)
-    unsuffixed: list[str] = field(default_factory=list)
-    without_images: dict[tuple[int, str], Others] = field(default_factory=dict)
-    unlisted: list[Unlisted] = field(default_factory=list)
-    containers: dict[int, tuple[str, str]] = field(default_factory=dict)
-    secrets: dict[int, str] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.relative)
-
-    def path(self, row: int) -> str:
-        """The location to read, with this system's separators."""
-        return self.secrets.get(row) or self.shown(row)
-
-    def shown(self, row: int) -> str:
-        """:meth:`path` as it may be shown and kept: without passwords and signatures of URLs."""
-        path = os.path.join(self.roots[self.root_of[row]], self.relative[row])
-        return path if os.sep == "/" else path.replace("/", os.sep)
-
-    def title(self, row: int) -> str:
-        """The path below the root for a message; of a member, below the folder that its container was found in."""
-        found = self.containers.get(self.root_of[row])
-        return self.relative[row] if found is None else self.shown(row)[len(found[0]) :].lstrip(os.sep)
-
-    def part(self, rows: Iterable[int]) -> FileList:
-        """The list of some rows, in the order given, with the roots that they need; what is not of rows is shared."""
-        rows = list(rows)
-        root_of = array("i", map(self.root_of.__getitem__, rows))
-        used = sorted(set(root_of))
-        number = {old: new for new, old in enumerate(used)}
-        if len(used) < len(self.roots):
-            root_of = array("i", map(number.__getitem__, root_of))
-        return FileList(
-            roots=[self.roots[root] for root in used],
-            root_of=root_of,
-            relative=[self.relative[row] for row in rows],
-            size=array("q", map(self.size.__getitem__, rows)),
-            mtime_ns=array("q", map(self.mtime_ns.__getitem__, rows)),
-            ctime_ns=array("q", map(self.ctime_ns.__getitem__, rows)),
-            inode=array("Q", map(self.inode.__getitem__, rows)),
-            problems={new: self.problems[row] for new, row in enumerate(rows) if row in self.problems},
-            classes=None if self.classes is None else [self.classes[row] for row in rows],
-            domains=None if self.domains is None else [self.domains[row] for row in rows],
-            splits=None if self.splits is None else [self.splits[row] for row in rows],
-            assumed=self.assumed,
-            notes=self.notes,
-            ignored=self.ignored,
-            unsuffixed=self.unsuffixed,
-            unlisted=self.unlisted,
-            containers={number[root]: found for root, found in self.containers.items() if root in number},
-            secrets={new: self.secrets[row] for new, row in enumerate(rows) if row in self.secrets},
-        )
+# Ends of most names of images, by which these are told without a look at their parts.
+_USUAL_ENDS = frozenset({".JPG", *(suffix for suffix in SUFFIXES if len(suffix) == 4)})
+_BLOCK = 1000
 
 
 class FileCollector:
@@ -165,22 +74,36 @@ class FileCollector:
         self._add_changed(changed)
         self._add_inode(inode)
         self._count += 1
-        if self._count % 1000 == 0:
+        if self._count % _BLOCK == 0:
             self._on_found(self._count)
 
-    def add_members(
-        self, root: int, names: Sequence[str], container: Observed, size: Iterable[int], inode: Iterable[int]
-    ) -> None:
-        """Add n members of a container at once: (n,) names, sizes and inodes, and the container's own times."""
-        files, number = self.files, len(names)
-        files.root_of.extend(array("i", [root]) * number)
-        files.relative.extend(names)
-        files.size.extend(size)
-        files.inode.extend(inode)
-        files.mtime_ns.extend(array("q", [container[1]]) * number)
-        files.ctime_ns.extend(array("q", [container[2]]) * number)
-        self._count += number
-        self._on_found(self._count)
+    def added(self, number: int) -> None:
+        """Take note of rows that were added to the list otherwise."""
+        before, self._count = self._count, self._count + number
+        if before // _BLOCK < self._count // _BLOCK:
+            self._on_found(self._count)
+
+    def _add_block(self, root: int, prefix: str, names: list[str], infos: list[os.stat_result]) -> None:
+        """Add n regular files of a folder at once, and clear the lists: (n,) names, and what is known of each."""
+        try:
+            size = array("q", [info.st_size for info in infos])
+            modified = array("q", [info.st_mtime_ns for info in infos])
+            changed = array("q", [info.st_ctime_ns for info in infos])
+            inode = array("Q", [info.st_ino for info in infos])
+        except OverflowError:  # see observed()
+            for name, info in zip(names, infos, strict=True):
+                self.add(root, prefix + name, info)
+        else:
+            files = self.files
+            files.root_of.extend(array("i", [root]) * len(names))
+            files.relative.extend([prefix + name for name in names])
+            files.size.extend(size)
+            files.mtime_ns.extend(modified)
+            files.ctime_ns.extend(changed)
+            files.inode.extend(inode)
+            self.added(len(names))
+        names.clear()
+        infos.clear()
 
     def walk(self, root: int, folder: str, prefix: str = "", pattern: Pattern | None = None) -> bool:
         """Add the image files below a folder, depth first, names sorted.
@@ -210,6 +133,9 @@ class FileCollector:
         own: list[list[int]] = []  # of each open folder: its images, and its other files
         examples: list[str] = []
         add = self.add
+        # Of regular files that were found and not added yet, of one folder.
+        names: list[str] = []
+        infos: list[os.stat_result] = []
 
         def enter(path: str, prefix: str, rest: Pattern | None) -> bool:
             try:
@@ -226,7 +152,9 @@ class FileCollector:
                         f"cannot list {path}: {reason(cause)}", hint="check its permissions"
                     ) from cause
                 self._unlisted(path, prefix, cause)
+                self.files.folders.append((root, prefix, None))
                 return False
+            self.files.folders.append((root, prefix, observed(info)[1:]))
             inside.add(inode)
             trail.append((entries, prefix, inode, rest))
             own.append([0, 0])
@@ -241,6 +169,21 @@ class FileCollector:
             while entries:
                 entry = entries.pop()  # no loop over them: each keeps its stat result while it lives
                 name = entry.name
+                if rest is None and name[-4:] in _USUAL_ENDS and name[0] != ".":
+                    try:
+                        info = entry.stat()
+                    except OSError:
+                        pass  # said below
+                    else:
+                        if stat.S_ISREG(info.st_mode):
+                            names.append(name)
+                            infos.append(info)
+                            own[-1][0] += 1
+                            if len(names) == _BLOCK:
+                                self._add_block(root, prefix, names, infos)
+                            continue
+                if names:
+                    self._add_block(root, prefix, names, infos)
                 below = None
                 if rest is not None:
                     below = rest.below(name)
@@ -283,6 +226,8 @@ class FileCollector:
                 if enter(entry.path, f"{prefix}{name}/", None):
                     break
             else:
+                if names:
+                    self._add_block(root, prefix, names, infos)
                 trail.pop()
                 inside.discard(inode)
                 images, others = own.pop()

@@ -28,6 +28,7 @@ from deltaoe.store.archive_reading import Archive, Rows, open_archive
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import UNNAMED, FeatureSpace
 from deltaoe.store.feature_store import BLOCK_ROWS, Digests, FeatureStore
+from deltaoe.store.key_table import KeyTable
 from deltaoe.store.sentences import current_before, replaced_current
 from deltaoe.store.shards import IMPORTED
 from deltaoe.store.workspace import Workspace
@@ -310,11 +311,13 @@ def _splits(data: DataSet) -> list[str] | None:
 
 
 def _export_archive(target: Path, data: DataSet, store: FeatureStore, on: OnEvent) -> None:
-    distinct = np.unique(data.digests, axis=0)
+    distinct = KeyTable(data.digests, {}).keys
     parts = [distinct]
     while len(parts[-1]):
         view = len(parts)
         parts.append(distinct[store.has(distinct, view)])
+    # In any other order, each block would be of rows from all shards.
+    parts = [part[store.order_on_disk(part, view)] for view, part in enumerate(parts)]
     digests = np.concatenate(parts)
     views = np.concatenate([np.full(len(part), view, np.uint16) for view, part in enumerate(parts)])
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import DataError
-from deltaoe.images.parquet_rows import arrow
+from deltaoe.images.parquet_file import arrow
 from deltaoe.interchange.arrays import Blocks, Column, Kind, block_rows, check_declared, reading
 
 CLASS_NAMES = "deltaoe.class_names"  # in the file's own metadata: a JSON list

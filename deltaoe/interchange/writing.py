@@ -18,7 +18,7 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from deltaoe.errors import DataError, StoreError
-from deltaoe.images.parquet_rows import arrow
+from deltaoe.images.parquet_file import arrow
 from deltaoe.interchange.feature_table import FeatureTable
 from deltaoe.interchange.name_lists import check_names, class_names
 from deltaoe.interchange.parquet import CLASS_NAMES

@@ -59,7 +59,7 @@ def build_report(
     table = result.table
     order = np.argsort(table.scores, kind="stable")[:MAX_ROWS]
     chosen = _pictured(table, order)
-    files = {i: result.files[i] for i in chosen}
+    files = {i: result.whole_urls.get(result.files[i], result.files[i]) for i in chosen}
     if result.claimed:
         files = {} if thumbnails is None else _files_below(thumbnails, files)
     pictures = _thumbnails(files, chosen, on)

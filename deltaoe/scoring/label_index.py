@@ -1,23 +1,23 @@
-"""Search for the nearest labels with FAISS, exact or approximate, in label sets of any size."""
+"""Search for the nearest labels with FAISS, exact or approximate, in label sets of any size, on the CPU."""
 
 from __future__ import annotations
 
-import functools
-import subprocess
-import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.errors import ConfigError
+from deltaoe.errors import ConfigError, StoreError
 from deltaoe.functional.limits import check_top_c
 from deltaoe.scoring.options import IndexKind
+from deltaoe.store.index_cache import index_file, save_file, unsealed
 
 _LINKS = 32  # links per node of HNSW
 _SAMPLES_PER_LIST = 39  # labels per list of IVF, the fewest that FAISS trains a list with
 _PROBED = 16  # of IVF: one list in so many is searched
-_MOST_ON_GPU = 2048  # neighbours per image, a limit of FAISS's GPU kernels
+_PARAMETERS = (_LINKS, _SAMPLES_PER_LIST, _PROBED)
+LEAST_KEPT = 10_000  # labels whose index is kept between runs
 
 Rows = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
@@ -29,11 +29,11 @@ class LabelIndex:
     Args:
         labels: (K, D) unit rows.
         kind: ``flat`` is exact; ``hnsw`` and ``ivf`` are approximate and may miss neighbours (:meth:`recall`).
-        gpu: search on the first GPU if FAISS supports it; otherwise search on the CPU.
+        folder: where an approximate index of many labels is kept between runs; None to keep none.
 
     Attributes:
         exact: whether a search finds the true nearest labels.
-        on_gpu: whether the search runs on a GPU.
+        notes: sentences for the user, on files of indexes that could not be used or written.
 
     Raises:
         ConfigError: there is no such kind.
@@ -45,17 +45,35 @@ class LabelIndex:
         [[1, 2]]
     """
 
-    def __init__(self, labels: Rows, kind: IndexKind = "flat", *, gpu: bool = False) -> None:
-        import faiss
-
+    def __init__(self, labels: Rows, kind: IndexKind = "flat", *, folder: Path | None = None) -> None:
         labels = np.ascontiguousarray(labels, dtype=np.float32)
         self._labels, self.exact = labels, kind == "flat"
-        self._index: Any = _build(faiss, labels, kind)
-        self.on_gpu = (
-            gpu and kind != "hnsw" and getattr(faiss, "get_num_gpus", lambda: 0)() > 0 and _runs_on_gpu()
-        )
-        if self.on_gpu:
-            self._index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, self._index)
+        self.notes: list[str] = []
+        keeps = folder is not None and not self.exact and len(labels) >= LEAST_KEPT
+        self._index: Any = self._kept(folder, kind) if folder is not None and keeps else _build(labels, kind)
+
+    def _kept(self, folder: Path, kind: IndexKind) -> Any:
+        """The index of the file in a folder; one that is built and kept there if there is none that can be used."""
+        import faiss
+
+        # FAISS may crash on a damaged file, so it reads only what has the right digest.
+        path = index_file(folder, self._labels, kind, faiss.__version__, *map(str, _PARAMETERS))
+        try:
+            unsealed(path)
+            index = faiss.read_index(str(path))
+            if (index.ntotal, index.d) != self._labels.shape:
+                raise StoreError("it holds other labels")
+            return index
+        except FileNotFoundError:
+            pass
+        except (StoreError, RuntimeError) as cause:
+            self.notes.append(rebuilt(path, cause))
+        index = _build(self._labels, kind)
+        try:
+            save_file(path, lambda to: faiss.write_index(index, str(to)), kind)
+        except (StoreError, RuntimeError) as cause:
+            self.notes.append(not_kept(cause))
+        return index
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -71,14 +89,9 @@ class LabelIndex:
             Cosines and label indices, both (N, top_c), largest cosine first.
 
         Raises:
-            ConfigError: ``top_c`` is outside 1..K, or above 2,048 on a GPU.
+            ConfigError: ``top_c`` is outside 1..K.
         """
         check_top_c(top_c, len(self))
-        if self.on_gpu and top_c > _MOST_ON_GPU:
-            raise ConfigError(
-                f"FAISS looks up at most {_MOST_ON_GPU} labels per image on a GPU, not {top_c}",
-                hint="use fewer --neighbours, or --device cpu",
-            )
         features = np.ascontiguousarray(features, dtype=np.float32)
         cosines, labels = self._index.search(features, top_c)
         if not self.exact:
@@ -94,24 +107,22 @@ class LabelIndex:
         return float((truth[:, :, None] == found[:, None, :]).any(axis=2).mean())
 
 
-@functools.cache
-def _runs_on_gpu() -> bool:
-    """Whether FAISS can search on the GPU, tried in another process: without kernels for it, FAISS ends the process."""
-    trial = "import faiss; faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, faiss.IndexFlatIP(8))"
-    trial += ".search(__import__('numpy').ones((1, 8), 'f'), 1)"
-    try:
-        # -P: so that no module in the working folder is imported.
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", trial], capture_output=True, timeout=120, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
+def rebuilt(path: Path, cause: Exception) -> str:
+    """A sentence on a kept index that cannot be used."""
+    return f"The kept index of labels {path} cannot be used ({cause}); it was built again."
 
 
-def _build(faiss: Any, labels: Rows, kind: IndexKind) -> Any:
+def not_kept(cause: Exception) -> str:
+    """A sentence on an index that cannot be kept."""
+    return f"The index of labels is not kept for the next run: {cause}."
+
+
+def _build(labels: Rows, kind: IndexKind) -> Any:
     """The FAISS index of one kind, with all labels in it."""
+    import faiss
+
     count, dim = labels.shape
+    index: Any
     if kind == "flat":
         index = faiss.IndexFlatIP(dim)
     elif kind == "hnsw":

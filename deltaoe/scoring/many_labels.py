@@ -1,20 +1,24 @@
-"""ΔEnergy over label sets of any size, by PyTorch: exactly from all labels, or bounded from the nearest ones."""
+"""ΔEnergy over label sets of any size, by PyTorch: exactly from all labels, or bounded by 8-bit products."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from deltaoe.functional.energy import delta_energy_from_top
+from deltaoe.functional.label_groups import GROUP
 from deltaoe.functional.label_sums import delta_energy_bounds, nearest_and_floor, tail_bounds
+from deltaoe.functional.limits import ROUNDING
 from deltaoe.functional.unit_rows import Rows
 from deltaoe.scoring.detector_fields import DetectorFields
 from deltaoe.scoring.label_index import LabelIndex
 from deltaoe.scoring.options import IndexKind
 from deltaoe.scoring.parts import PartValues
+from deltaoe.scoring.quantized_index import label_groups
 
 _IMAGES = 2048  # scored at a time
 _RECALL_IMAGES = 256  # on which the recall of an approximate index is measured
@@ -69,20 +73,102 @@ class AllLabels:
         return scores[:, None].cpu().numpy(), labels.cpu().numpy(), cosines.cpu().numpy()
 
 
-class NearestLabels:
-    """ΔEnergy between two bounds, from the labels that FAISS finds nearest to each image.
+class Bounded(NamedTuple):
+    """Scores and nearest labels of N images.
+
+    Attributes:
+        scores: (N,) ΔEnergy, the middle of its bounds.
+        labels, cosines: (N, m) indices of the nearest classes, and the images' cosines with them.
+        bounds: (N, 2); None of an approximate index.
+        open: (m,) rows of which this says nothing for certain, since too many labels are about as near.
+    """
+
+    scores: Floats
+    labels: npt.NDArray[np.int64]
+    cosines: npt.NDArray[np.float32]
+    bounds: Floats | None
+    open: npt.NDArray[np.int64]
+
+
+class BoundedLabels:
+    """ΔEnergy between two bounds, from all labels in 8 bits and the nearest ones in single precision.
 
     Args:
         detector: its class prompts, τ and c are used.
         prompts: text features (K, D) of the classes and (M, D) of the background that ΔEnergy is computed with.
-        neighbours: number of labels to look up per image.
-        index: kind of FAISS index.
+        neighbours: number of labels to compare in single precision, at least.
         shown: number of nearest labels that are returned per image.
-        gpu: whether FAISS may search on a GPU.
+        device: where to compute.
+        folder: where labels in 8 bits are kept between runs; None to keep none.
 
     Attributes:
-        recall: share of the true nearest labels that an approximate index finds, measured on the first images that
-            are scored; None before that, or if the index is exact.
+        notes: sentences for the user, on files of indexes that could not be used or written.
+    """
+
+    recall = None
+
+    def __init__(
+        self,
+        detector: DetectorFields,
+        prompts: tuple[Rows, Rows],
+        neighbours: int,
+        shown: int,
+        *,
+        device: torch.device | str = "cpu",
+        folder: Path | None = None,
+    ) -> None:
+        self.notes: list[str] = []
+        self._temperature, self._top_c = detector.temperature, detector.top_c
+        self._groups, self._shown, self._device = -(-neighbours // GROUP), shown, device
+        own = len(detector.energy_features) > 0
+        wanted = (*prompts, detector.text_features if own else detector.text_features[:0])
+        # Classes are predicted by prompts of their own, if the energies have others.
+        self._labels, self._background, self._classes = (
+            label_groups(rows, device, folder, self.notes) if len(rows) else None for rows in wanted
+        )
+
+    @torch.inference_mode()
+    def __call__(self, features: Rows) -> Bounded:
+        """Scores of image features (N, D), unit rows."""
+        temperature, top_c, groups = self._temperature, self._top_c, self._groups
+        images = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32)).to(self._device)
+        assert self._labels is not None  # noqa: S101 - for the type checker: there is at least one class
+        near = self._labels.look(images, self._shown, groups, temperature)
+        # The labels that are shown beside T_c are known but for rounding.
+        beside = torch.logsumexp(near.cosines[:, top_c:].double() / temperature, dim=-1)
+        margin = ROUNDING / temperature
+        lower, upper = [beside - margin, near.low], [beside + margin, near.high]
+        if self._background is not None:
+            others = self._background.look(images, 0, groups, temperature)
+            lower.append(others.low)
+            upper.append(others.high)
+        low, high = (torch.logsumexp(torch.stack(terms), dim=0) for terms in (lower, upper))
+        bounds = torch.stack(delta_energy_bounds(near.cosines[:, :top_c], low, high, temperature), dim=1)
+        certain = near.certain
+        if self._classes is not None:
+            near = self._classes.look(images, self._shown, groups, None)
+            certain = certain & near.certain
+        return Bounded(
+            bounds.mean(dim=1).cpu().numpy(),
+            near.labels.cpu().numpy(),
+            near.cosines.cpu().numpy(),
+            bounds.cpu().numpy(),
+            (~certain).nonzero()[:, 0].cpu().numpy(),
+        )
+
+
+class ApproximateLabels:
+    """ΔEnergy from the labels that an approximate index finds nearest to each image; its error is not bounded.
+
+    Args:
+        detector, prompts, shown, folder: as of :class:`BoundedLabels`.
+        neighbours: number of labels to look up per image.
+        index: kind of FAISS index.
+
+    Attributes:
+        recall: share of the true nearest labels that the index finds, measured on the first images that are scored;
+            None before that.
+        notes: sentences for the user, on files of indexes that could not be used or written.
     """
 
     def __init__(
@@ -93,37 +179,27 @@ class NearestLabels:
         index: IndexKind,
         shown: int,
         *,
-        gpu: bool,
+        folder: Path | None = None,
     ) -> None:
         self.recall: float | None = None
         self._temperature, self._top_c = detector.temperature, detector.top_c
         self._neighbours, self._shown = neighbours, shown
-        # Classes are predicted by prompts of their own, if the energies have others.
         own = len(detector.energy_features) > 0
-        self._class_index = LabelIndex(detector.text_features, index, gpu=gpu) if own else None
+        self._classes = LabelIndex(detector.text_features, index, folder=folder) if own else None
         self._indexes = [
-            (LabelIndex(rows, index, gpu=gpu), rows.sum(axis=0, dtype=np.float64))
+            (LabelIndex(rows, index, folder=folder), rows.sum(axis=0, dtype=np.float64))
             for rows in prompts
             if len(rows)
         ]
+        indexes = [one for one, _ in self._indexes] + ([self._classes] if self._classes else [])
+        self.notes = [note for one in indexes for note in one.notes]
 
     @torch.inference_mode()
-    def __call__(
-        self, features: Rows
-    ) -> tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.float32], Floats | None]:
-        """Scores from the nearest labels, and bounds on what the labels that were not looked up add.
-
-        Args:
-            features: (N, D), unit rows.
-
-        Returns:
-            Scores (N,), the middle of their bounds; the nearest labels and their cosines, (N, ``shown``); and the
-            bounds (N, 2), None of an approximate index.
-        """
+    def __call__(self, features: Rows) -> Bounded:
+        """Scores of image features (N, D), unit rows, in the middle of what the labels that were not found can add."""
         temperature, top_c = self._temperature, self._top_c
-        class_index = self._indexes[0][0]
-        if not class_index.exact and self.recall is None:
-            self.recall = class_index.recall(features[:_RECALL_IMAGES], self._shown)
+        if self.recall is None:
+            self.recall = self._indexes[0][0].recall(features[:_RECALL_IMAGES], self._shown)
         # Terms of the log-sum-exp outside the c largest cosines: (N,) each, once as lower and once as upper bounds.
         lower: list[torch.Tensor] = []
         upper: list[torch.Tensor] = []
@@ -148,7 +224,9 @@ class NearestLabels:
         bounds = torch.stack(
             delta_energy_bounds(torch.from_numpy(cosines[:, :top_c]), low, high, temperature), dim=1
         ).numpy()
-        if self._class_index is not None:
-            cosines, labels = self._class_index.search(features, self._shown)
-        certified = bounds if class_index.exact else None
-        return bounds.mean(axis=1), labels[:, : self._shown], cosines[:, : self._shown], certified
+        if self._classes is not None:
+            cosines, labels = self._classes.search(features, self._shown)
+        nothing = np.zeros(0, dtype=np.int64)
+        return Bounded(
+            bounds.mean(axis=1), labels[:, : self._shown], cosines[:, : self._shown], None, nothing
+        )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, BinaryIO, NamedTuple
 
@@ -18,7 +18,7 @@ from deltaoe.extraction.ingest import ingest
 from deltaoe.extraction.picture_notes import picture_notes
 from deltaoe.images.inputs import find_files
 from deltaoe.images.lists import Wanted
-from deltaoe.images.locations import tidied
+from deltaoe.images.locations import joined, tidied
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import Rule, ScoreOptions
@@ -63,6 +63,7 @@ class ScoreResult:
         reused: number of images whose features were in the store and whose files were not opened.
         notes: sentences for the user.
         features: where the images' features are; None if the result was not made by :func:`score`.
+        whole_urls: location in ``files`` → the URL by which it can be opened, where that holds a password or signature.
         claimed: whether the images were imported. Their paths are what a file claims; whoever wrote it could name any
             file of this machine, and see it in a report or have it moved.
     """
@@ -78,6 +79,7 @@ class ScoreResult:
     notes: list[str]
     features: StoredFeatures | None = None
     claimed: bool = False
+    whole_urls: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """The table's numbers, the rule and the origin of the detector; the files would fill the screen."""
@@ -123,7 +125,8 @@ class _StoredImages:
         names: N paths as the table shows them.
         failed: path and reason of the files that are no usable images, and of folders that cannot be listed.
         encoded, reused: as in :class:`ScoreResult`.
-        notes: sentences on how lists were read.
+        notes: sentences on how inputs were read.
+        whole_urls: as in :class:`ScoreResult`.
     """
 
     store: FeatureStore
@@ -134,6 +137,7 @@ class _StoredImages:
     encoded: int
     reused: int
     notes: Sequence[str] = ()
+    whole_urls: Mapping[str, str] = field(default_factory=dict)
 
 
 def score(
@@ -186,6 +190,7 @@ def score(
         neighbours=options.neighbours,
         index=options.index,
         images=len(images.digests),
+        folder=workspace.index_folder(detector.space),
     )
     scored = score_stored(scorer, images.store, images.digests, on)
     decisions = decide(detector, scored.scores, scored.labels[:, 0], options.rule)
@@ -207,6 +212,7 @@ def score(
         table=table,
         rule=options.rule,
         files=images.files,
+        whole_urls=images.whole_urls,
         detector=detector,
         origin=origin,
         # The features of a data set are stored already: no model is used.
@@ -218,6 +224,7 @@ def score(
         + (picture_notes(images.names, images.store.notes.of(images.digests)) if data is None else [])
         + used_before(behind, detector, images.digests)
         + lacking
+        + scorer.notes
         + _notes(detector, data, scorer.recall, exact)
         + decisions.notes
         + said,
@@ -272,19 +279,20 @@ def _ingested(
         wanted=Wanted(labels=False),
     )
     result = ingest(files, workspace, source, on, options.ingest)
-    opened = [files.path(int(i)) for i in result.rows]
+    opened = [files.shown(int(i)) for i in result.rows]
     return _StoredImages(
         store=result.store,
         digests=result.digests,
         files=opened,
-        names=[tidied(files.shown(int(i))) for i in result.rows],
+        names=list(map(tidied, opened)),
         failed=[
             *((tidied(files.shown(i)), reason) for i, reason in result.failed.items()),
             *((os.path.join(os.path.normpath(one.path), ""), one.reason) for one in files.unlisted),
         ],
         encoded=result.encoded,
         reused=result.reused,
-        notes=files.notes,
+        notes=[*files.assumed, *files.notes],
+        whole_urls={files.shown(row): url for row, url in files.secrets.items()},
     )
 
 
@@ -306,7 +314,7 @@ def _of_data_set(data: DataSet, workspace: Workspace, detector: Detector) -> _St
     return _StoredImages(
         store=store,
         digests=data.digests,
-        files=[os.path.join(data.root, path) for path in data.paths],
+        files=[joined(data.root, path) for path in data.paths],
         names=data.paths,
         failed=[],
         encoded=0,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,7 +19,7 @@ from deltaoe.scoring.parts import few
 from deltaoe.store.feature_store import Digests, Features, FeatureStore
 
 if TYPE_CHECKING:
-    from deltaoe.scoring.many_labels import NearestLabels
+    from deltaoe.scoring.many_labels import ApproximateLabels, BoundedLabels
 
 IMAGE_BLOCK = 2048
 _REPORTED = 3  # labels reported per image: c of them, but at least this many
@@ -48,9 +50,10 @@ class ImageScores(NamedTuple):
 class Scorer:
     """Scores of image features by a detector: ΔEnergy against its prompts and background, and its other parts.
 
-    By default scores are exact, from one pass over all labels in blocks. With ``neighbours`` FAISS looks up only so
-    many labels per image; the sum over the others is bounded from both sides **[derived]**, and the score is the
-    middle of its bounds (docs/explanation/method.md, "Computation").
+    By default scores are exact, from one pass over all labels in blocks. With ``neighbours`` labels are compared in 8
+    bits, and only the nearest in single precision; the score is bounded from both sides **[derived]**, and is the
+    middle of its bounds (docs/explanation/method.md, "Computation"). The few images of which 8 bits do not say for
+    certain which labels are nearest are scored exactly.
 
     Few exact scores on a CPU are computed by NumPy, which takes less time than to import PyTorch; all others by
     PyTorch. The two differ by rounding; an image that is a calibration image has the same p-value by both
@@ -61,8 +64,10 @@ class Scorer:
         device: device of the exact pass, as in ``--device``.
         images: number of images that will be scored, if that is known: so many decide whether NumPy does it. None for
             many.
-        neighbours: number of labels to look up per image; None for all.
-        index: kind of FAISS index. ``hnsw`` and ``ivf`` are approximate: scores then have no bounds.
+        neighbours: number of labels to compare in single precision, or to look up in an approximate index; None for
+            all.
+        index: ``hnsw`` and ``ivf`` are approximate indexes of FAISS: scores then have no bounds.
+        folder: where indexes of many labels are kept between runs; None to keep none.
 
     Attributes:
         shown: number of nearest labels that are returned per image.
@@ -87,6 +92,7 @@ class Scorer:
         neighbours: int | None = None,
         index: IndexKind = "flat",
         images: int | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.detector = detector
         self.shown = max(detector.top_c, min(_REPORTED, len(detector.class_names)))
@@ -101,17 +107,25 @@ class Scorer:
                 "image evidence compares with every class, so --neighbours can't be used with it",
                 hint="leave --neighbours out, or use --evidence text",
             )
-        self._neighbours: NearestLabels | None = None
+        self._neighbours: BoundedLabels | ApproximateLabels | None = None
         if wanted is None and device in {"auto", "cpu"} and images is not None and few(images, detector):
-            self._exact = detector.computing(images)
+            self._exact = functools.cache(lambda: detector.computing(images))
             return
         place = float64_device(resolve_device(device))
-        self._exact = detector.computing(None, place)
+        # With neighbours, labels are moved to the device once more only if some image is scored exactly.
+        self._exact = functools.cache(lambda: detector.computing(None, place))
         if wanted is not None:
-            from deltaoe.scoring.many_labels import NearestLabels  # it loads PyTorch
+            from deltaoe.scoring.many_labels import ApproximateLabels, BoundedLabels  # they load PyTorch
 
-            gpu = place.type != "cpu"
-            self._neighbours = NearestLabels(detector, detector.prompts, wanted, index, self.shown, gpu=gpu)
+            prompts = detector.prompts
+            if index == "flat":
+                self._neighbours = BoundedLabels(
+                    detector, prompts, wanted, self.shown, device=place, folder=folder
+                )
+            else:
+                self._neighbours = ApproximateLabels(
+                    detector, prompts, wanted, index, self.shown, folder=folder
+                )
 
     @property
     def recall(self) -> float | None:
@@ -121,15 +135,27 @@ class Scorer:
         """
         return self._neighbours.recall if self._neighbours is not None else None
 
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for the user, on files of indexes that could not be used or written."""
+        return self._neighbours.notes if self._neighbours is not None else []
+
     def __call__(self, features: Features) -> ImageScores:
         """Scores of image features (N, D), unit rows; exact unless ``neighbours`` or an index was given."""
         if self._neighbours is None:
             return self.exact(features)
-        return ImageScores(*self._neighbours(features))
+        found = self._neighbours(features)
+        scored, rows = ImageScores(found.scores, found.labels, found.cosines, found.bounds), found.open
+        if len(rows):
+            exact = self.exact(features[rows])
+            scored.scores[rows], scored.labels[rows], scored.cosines[rows] = exact[:3]
+            assert scored.bounds is not None  # noqa: S101 - for the type checker: only bounds leave rows open
+            scored.bounds[rows] = _of_rounding(exact.scores)
+        return scored
 
     def exact(self, features: Features) -> ImageScores:
         """Exact scores of image features (N, D), unit rows, by one pass over all labels, whatever ``neighbours`` is."""
-        found = self._exact(features, self.shown)
+        found = self._exact()(features, self.shown)
         parts = found.values if self.detector.parts else None
         return ImageScores(self.detector.fused_scores(found.values), found.labels, found.cosines, None, parts)
 
@@ -189,5 +215,11 @@ def with_exact_scores(
     for part, features in store.blocks(digests[rows], rows=IMAGE_BLOCK):
         exact = scorer.exact(features).scores
         scores[rows[part]] = exact
-        bounds[rows[part]] = exact[:, None] + np.array([-ROUNDING, ROUNDING])
+        bounds[rows[part]] = _of_rounding(exact)
     return scored._replace(scores=scores, bounds=bounds)
+
+
+def _of_rounding(scores: Floats) -> Floats:
+    """Bounds (N, 2) of exact scores (N,)."""
+    bounds: Floats = scores[:, None] + np.array([-ROUNDING, ROUNDING])
+    return bounds

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from deltaoe.images.decode_policy import DECODE_POLICY
+from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import FeatureStore
-from deltaoe.store.hdf5 import Digests, get_strings, opened
-from deltaoe.store.key_table import KeyTable
-from deltaoe.store.lock import writing
-from deltaoe.store.shards import COMPUTED, FOREIGN_VIEW, IMPORTED, content_keys, read_vectors, write_shard
+from deltaoe.store.hdf5 import get_digests, get_strings, opened
+from deltaoe.store.key_table import Keys, Rows, prefixes
+from deltaoe.store.shards import (
+    COMPUTED,
+    FOREIGN_VIEW,
+    IMPORTED,
+    Shard,
+    ShardIndex,
+    read_index,
+    read_vectors,
+    write_shard,
+)
 
+Starts = npt.NDArray[np.uint64]
+_Mask = npt.NDArray[np.bool_]
 _ROWS = 32_768
+_TOGETHER = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -38,16 +51,19 @@ class Compacted:
 
 def compact_store(
     store: FeatureStore,
-    listed: Digests,
+    listed: Sequence[Starts] | None,
     base: bytes,
     drop_missing_folders: bool,
     progress: Callable[[int, int], None],
 ) -> Compacted:
     """Rewrite a store. At any moment, after a crash too, a reader finds every row that stays, in old shards or new.
 
+    In memory are some bytes per row (what stays, and the first eight bytes of each digest) and a few shards.
+
     Args:
         store: the store to rewrite.
-        listed: (n, 32), digests that data sets list: their features stay whatever became of the files.
+        listed: the first eight bytes of digests that data sets list: their features stay whatever became of the files.
+            None if all features stay. Another digest that begins alike stays with them.
         base: the folder that relative paths are relative to.
         drop_missing_folders: whether to drop files whose whole folder is not there; see
             :func:`deltaoe.store.maintenance.compact`.
@@ -56,56 +72,95 @@ def compact_store(
     Raises:
         StoreError: a shard cannot be read or written, or another process is writing.
     """
-    with writing(store.folder):
-        store.refresh()
-        old = list(store.shards)
-        policy = min((shard.decode_policy for shard in old), default=DECODE_POLICY)
-        before = (len(old), sum(shard.size for shard in old))
-        files, rows = store.file_table(), store.feature_table()
-        present = _PresentFiles(store, files, base, drop_missing_folders)
-        needed = _needed_rows(rows, listed, present.digest)
-        _write(store, rows, needed, present, policy, progress)
+    with store.locked():
+        plan = store.soundly(lambda: _Plan(store, listed, base, drop_missing_folders))
+        _write(store, plan, progress)
         # Only now, when all that stays lies in new shards, the old ones may go.
-        for shard in old:
+        for shard in plan.old:
             shard.path.unlink(missing_ok=True)
         store.refresh()
-    after = (len(store.shards), sum(shard.size for shard in store.shards))
     return Compacted(
-        shards=(before[0], after[0]),
-        size=(before[1], after[1]),
-        dropped_features=0 if rows is None else int(np.count_nonzero(~needed)),
-        dropped_files=(0 if files is None else len(files)) - len(present.paths),
+        shards=(len(plan.old), len(store.shards)),
+        size=(sum(shard.size for shard in plan.old), sum(shard.size for shard in store.shards)),
+        dropped_features=plan.features - sum(map(int, map(np.count_nonzero, plan.kept_features))),
+        dropped_files=plan.files - sum(map(int, map(np.count_nonzero, plan.kept_files))),
     )
 
 
-class _PresentFiles:
-    """The latest observation of each file that is still there, in columns."""
+class _Plan:
+    """Which rows of which shards stay.
 
-    def __init__(self, store: FeatureStore, files: KeyTable | None, base: bytes, drop: bool) -> None:
-        self.paths: list[bytes] = []
-        self.problems: list[str] = []
-        picked: list[int] = []
+    Attributes:
+        old: the shards of now.
+        kept_features, kept_files: for each of them, which of its rows stay, one bool per row.
+        features, files: number of rows that no other one overrules.
+    """
+
+    def __init__(
+        self, store: FeatureStore, listed: Sequence[Starts] | None, base: bytes, drop_missing_folders: bool
+    ) -> None:
+        self.old = list(store.shards)
+        self.kept_features: list[_Mask] = []
+        self.kept_files: list[_Mask] = []
+        self.features = self.files = 0
         folders: dict[bytes, bool] = {}
-        shard = np.zeros(0, np.int64) if files is None else files.columns["shard"]
-        for number in np.unique(shard):
-            with opened(store.shards[int(number)].path, "features") as file:
-                names = get_strings(file["files"], "path")
-            assert files is not None  # noqa: S101 - for the type checker
-            members = np.flatnonzero(shard == number)
-            for i in members[np.argsort(files.columns["row"][members])].tolist():
-                name = names[int(files.columns["row"][i])]
-                if _is_there(os.path.join(base, name), folders, drop):
-                    picked.append(i)
-                    self.paths.append(name)
-                    self.problems.append(store.problem(int(files.columns["problem"][i])))
-        rows = np.asarray(picked, dtype=np.int64)
-        empty = np.zeros(0, np.int64)
-        columns = {} if files is None else {name: one[rows] for name, one in files.columns.items()}
-        self.size: npt.NDArray[np.int64] = columns.get("size", empty)
-        self.mtime_ns: npt.NDArray[np.int64] = columns.get("mtime_ns", empty)
-        self.ctime_ns: npt.NDArray[np.int64] = columns.get("ctime_ns", empty)
-        self.inode: npt.NDArray[np.uint64] = columns.get("inode", empty.view(np.uint64))
-        self.digest: Digests = columns.get("digest", np.zeros((0, 32), np.uint8))
+        needed = [] if listed is None else list(listed)
+        for start, stop in _groups(self.old):
+            indexes, names = self._read(store.space, start, stop)
+            features = _by_shard(start, [index.row_keys for index in indexes], store.features_in_force)
+            files = _by_shard(start, [index.file_keys for index in indexes], store.files_in_force)
+            for i, index in enumerate(indexes):
+                if index.imported:  # whoever made its features has not seen this computer's files
+                    files[i][:] = False
+                self.features += int(np.count_nonzero(features[i]))
+                self.files += int(np.count_nonzero(files[i]))
+                for row in np.flatnonzero(files[i]).tolist():
+                    files[i][row] = _is_there(
+                        os.path.join(base, names[i][row]), folders, drop_missing_folders
+                    )
+                if listed is not None:
+                    needed.append(prefixes(index.digest[files[i]]))
+                self.kept_features.append(features[i] & (index.view != FOREIGN_VIEW))
+                self.kept_files.append(files[i])
+        if listed is not None:
+            self._drop_all_but(np.unique(np.concatenate([np.zeros(0, np.uint64), *needed])))
+
+    def _read(self, space: FeatureSpace, start: int, stop: int) -> tuple[list[ShardIndex], list[list[bytes]]]:
+        indexes, names = [], []
+        for shard in self.old[start:stop]:
+            with opened(shard.path, "features") as file:
+                indexes.append(read_index(file, space))
+                names.append(get_strings(file["files"], "path"))
+        return indexes, names
+
+    def _drop_all_but(self, needed: Starts) -> None:
+        """Drop the features of images whose digests do not begin as one of these, which ascend."""
+        for shard, kept in zip(self.old, self.kept_features, strict=True):
+            with opened(shard.path, "features") as file:
+                starts = prefixes(get_digests(file["features"], "digest"))
+            if len(needed):
+                at = np.minimum(np.searchsorted(needed, starts), len(needed) - 1)
+                kept &= needed[at] == starts
+            else:
+                kept[:] = False
+
+
+def _groups(shards: Sequence[Shard]) -> Iterator[tuple[int, int]]:
+    """First and last + 1 of groups of shards, each of some ``_TOGETHER`` rows, which are looked up at once."""
+    start = rows = 0
+    for number, shard in enumerate(shards):
+        rows += shard.rows
+        if rows >= _TOGETHER or number == len(shards) - 1:
+            yield start, number + 1
+            start, rows = number + 1, 0
+
+
+def _by_shard(start: int, keys: Sequence[Keys], in_force: Callable[[Keys, Rows, Rows], _Mask]) -> list[_Mask]:
+    """Which rows of some shards, whose keys these are, no other one overrules."""
+    counts = list(map(len, keys))
+    shard = np.repeat(np.arange(start, start + len(keys)), counts)
+    row = np.concatenate([np.arange(count) for count in counts])
+    return np.split(in_force(np.concatenate(keys), shard, row), np.cumsum(counts)[:-1])
 
 
 def _is_there(path: bytes, folders: dict[bytes, bool], drop: bool) -> bool:
@@ -117,77 +172,120 @@ def _is_there(path: bytes, folders: dict[bytes, bool], drop: bool) -> bool:
     return not folders[folder] and not drop
 
 
-def _needed_rows(rows: KeyTable | None, listed: Digests, of_files: Digests) -> npt.NDArray[np.bool_]:
-    """Whether each of n features is of an image that a data set lists or a file holds, (n,)."""
-    if rows is None:
-        return np.zeros(0, dtype=bool)
-    images = KeyTable(content_keys(np.concatenate([listed, of_files]), 0), {})
-    needed = images.find(content_keys(rows.keys[:, :32], 0)) >= 0
-    return np.asarray(needed & (rows.columns["view"] != FOREIGN_VIEW))
+@dataclass
+class _Rows:
+    """Features, and observations of files, on their way from old shards to new ones: columns of equal length each.
+
+    Attributes:
+        features: ``digests``, ``views`` and ``vectors``, as they are on disk.
+        files: ``paths`` and ``problems`` as arrays of objects, ``sizes``, ``mtimes``, ``ctimes``, ``inodes`` and
+            ``file_digests``.
+    """
+
+    features: dict[str, npt.NDArray[Any]]
+    files: dict[str, npt.NDArray[Any]]
+
+    def __len__(self) -> int:
+        return max(len(self.features["views"]), len(self.files["sizes"]))
+
+    def part(self, rows: slice) -> _Rows:
+        """Some of both."""
+        return _Rows(
+            {name: column[rows] for name, column in self.features.items()},
+            {name: column[rows] for name, column in self.files.items()},
+        )
+
+    def with_more(self, more: _Rows) -> _Rows:
+        """These, and then some more."""
+        return _Rows(
+            {name: np.concatenate([column, more.features[name]]) for name, column in self.features.items()},
+            {name: np.concatenate([column, more.files[name]]) for name, column in self.files.items()},
+        )
 
 
-def _write(
-    store: FeatureStore,
-    rows: KeyTable | None,
-    needed: npt.NDArray[np.bool_],
-    files: _PresentFiles,
-    policy: int,
-    progress: Callable[[int, int], None],
-) -> None:
+def _rows(shard: Shard, space: FeatureSpace, features: _Mask, files: _Mask) -> _Rows:
+    """The rows of a shard that stay."""
+    with opened(shard.path, "features") as file:
+        index = read_index(file, space)
+        names = get_strings(file["files"], "path")
+    rows, picked = np.flatnonzero(features), np.flatnonzero(files)
+    vectors = (
+        read_vectors(shard.path, rows) if len(rows) else np.zeros((0, space.dim), dtype=np.dtype(space.dtype))
+    )
+    return _Rows(
+        {"digests": index.row_keys[rows, :32], "views": index.view[rows], "vectors": vectors},
+        {
+            "paths": np.array([*map(names.__getitem__, picked.tolist()), None], dtype=object)[:-1],
+            "problems": np.array([*(index.problems.get(i, "") for i in picked.tolist()), None], dtype=object)[
+                :-1
+            ],
+            "sizes": index.size[picked],
+            "mtimes": index.mtime_ns[picked],
+            "ctimes": index.ctime_ns[picked],
+            "inodes": index.inode[picked],
+            "file_digests": index.digest[picked],
+        },
+    )
+
+
+def _write(store: FeatureStore, plan: _Plan, progress: Callable[[int, int], None]) -> None:
     """Write what stays as new shards: computed features with the files, then imported ones in shards of their own."""
-    total, notes = int(np.count_nonzero(needed)), store.notes.by_digest
-    order = np.zeros(0, dtype=np.int64)
-    imported = np.zeros(0, dtype=bool)
-    if rows is not None:
-        order = np.flatnonzero(needed)
-        order = order[np.lexsort((rows.columns["row"][order], rows.columns["shard"][order]))]
-        imported = np.array([shard.imported for shard in store.shards])[rows.columns["shard"][order]]
-    # There is a new shard even for nothing: a number that comes back would be taken for the old file by readers.
-    target = store.next_shard()
-    number = int(target.stem.partition("-")[2])
-    done = 0
-    for origin, ordered, observed in (
-        (COMPUTED, order[~imported], len(files.paths)),
-        (IMPORTED, order[imported], 0),
-    ):
-        some_shard = int(origin == COMPUTED and not len(order))
-        for start in range(0, max(len(ordered), observed, some_shard), _ROWS):
-            part = ordered[start : start + _ROWS]
-            some = slice(start, min(start + _ROWS, observed))
-            digests, views, vectors = _features(store, rows, part)
+    total, notes = sum(map(int, map(np.count_nonzero, plan.kept_features))), store.notes.by_digest
+    policy = min((shard.decode_policy for shard in plan.old), default=DECODE_POLICY)
+    number, done = int(store.next_shard().stem.partition("-")[2]), 0
+    for origin in (COMPUTED, IMPORTED):
+        # There is a new shard even for nothing: a number that comes back would be taken for the old file by readers.
+        least = int(origin == COMPUTED and not total)
+        for some in _in_blocks(store, plan, origin == IMPORTED, least):
+            digests = some.features["digests"]
             write_shard(
                 store.folder / f"shard-{number:08d}.h5",
                 store.space,
                 digests=digests,
-                views=views,
-                vectors=vectors,
-                paths=files.paths[some],
-                sizes=files.size[some],
-                mtimes=files.mtime_ns[some],
-                ctimes=files.ctime_ns[some],
-                inodes=files.inode[some],
-                file_digests=files.digest[some],
-                problems=files.problems[some],
+                views=some.features["views"],
+                vectors=some.features["vectors"],
+                paths=some.files["paths"].tolist(),
+                sizes=some.files["sizes"],
+                mtimes=some.files["mtimes"],
+                ctimes=some.files["ctimes"],
+                inodes=some.files["inodes"],
+                file_digests=some.files["file_digests"],
+                problems=some.files["problems"].tolist(),
                 decode_policy=policy,
                 notes={digest: notes[digest] for digest in map(bytes, digests) if digest in notes},
                 origin=origin,
             )
             number += 1
-            done += len(part)
+            done += len(digests)
             progress(done, total)
 
 
-def _features(
-    store: FeatureStore, rows: KeyTable | None, part: npt.NDArray[np.int64]
-) -> tuple[Digests, npt.NDArray[np.uint16], npt.NDArray[np.floating]]:
-    """Digests (n, 32), views (n,) and features (n, D), as they are on disk, of some rows of the table."""
-    vectors = np.empty((len(part), store.space.dim), dtype=store.space.dtype)
-    if rows is None or not len(part):
-        return np.zeros((0, 32), np.uint8), np.zeros(0, np.uint16), vectors
-    shard = rows.columns["shard"][part]
-    for n in np.unique(shard):
-        members = shard == n
-        vectors[members] = read_vectors(
-            store.shards[int(n)].path, rows.columns["row"][part[members]].astype(np.int64)
-        )
-    return rows.keys[part, :32], rows.columns["view"][part].astype(np.uint16), vectors
+def _in_blocks(store: FeatureStore, plan: _Plan, imported: bool, least: int) -> Iterator[_Rows]:
+    """What stays of the computed or of the imported shards, in blocks for new shards; at least so many blocks."""
+    nothing = np.zeros(0, dtype=bool)
+    empty = _Rows(
+        {
+            "digests": np.zeros((0, 32), np.uint8),
+            "views": np.zeros(0, np.uint16),
+            "vectors": np.zeros((0, store.space.dim), dtype=np.dtype(store.space.dtype)),
+        },
+        {
+            "paths": nothing.astype(object),
+            "problems": nothing.astype(object),
+            "sizes": np.zeros(0, np.int64),
+            "mtimes": np.zeros(0, np.int64),
+            "ctimes": np.zeros(0, np.int64),
+            "inodes": np.zeros(0, np.uint64),
+            "file_digests": np.zeros((0, 32), np.uint8),
+        },
+    )
+    waiting, count = empty, 0
+    for shard, *kept in zip(plan.old, plan.kept_features, plan.kept_files, strict=True):
+        if shard.imported != imported or not any(mask.any() for mask in kept):
+            continue
+        waiting = waiting.with_more(_rows(shard, store.space, *kept))
+        while len(waiting) >= _ROWS:
+            yield waiting.part(slice(_ROWS))
+            waiting, count = waiting.part(slice(_ROWS, None)), count + 1
+    if len(waiting) or count < least:
+        yield waiting

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from deltaoe.data_frame import categorical, data_frame, texts
 from deltaoe.errors import ConfigError, DamagedError
-from deltaoe.functional.sampling import few_shot_split
+from deltaoe.functional.sampling import distinct_rows
 from deltaoe.images.layout import Layout, is_layout
 from deltaoe.images.splits import SPLITS
 from deltaoe.short_repr import counted, listed, of_classes, short_repr
@@ -144,7 +144,7 @@ class DataSet:
             class_of: (n,) other classes than the data set's own; −1 for images that do not count.
         """
         classes = self.class_of if class_of is None else class_of
-        return few_shot_split(classes.tolist(), self.keys(), 0, 0).rest
+        return distinct_rows(classes, self.digests)
 
     def to_pandas(self) -> DataFrame:
         """Path, class, domain, split and digest (hexadecimal) of each image as a data frame.

@@ -11,7 +11,7 @@ from typing import Any
 
 from deltaoe.errors import ConfigError, StoreError
 from deltaoe.images.decode_policy import DECODE_MODES, EXACT
-from deltaoe.images.sample_range import AUTO, canonical_range
+from deltaoe.images.range_names import AUTO, canonical_range
 from deltaoe.store.file_text import text_problem
 
 _DTYPES = ("float16", "float32")

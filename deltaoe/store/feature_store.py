@@ -19,6 +19,7 @@ from deltaoe.errors import StoreError
 from deltaoe.store.atomic import gone, write_json
 from deltaoe.store.feature_writer import StoreWriter
 from deltaoe.store.hdf5 import Digests
+from deltaoe.store.incoming import adopt
 from deltaoe.store.key_table import Rows
 from deltaoe.store.lock import writing
 from deltaoe.store.shards import COMPUTED, Shard, as_read, read_vectors
@@ -91,6 +92,15 @@ class FeatureStore(StoreIndex):
                 block = self._read(shards, shard[part], row[part])
             yield part, block
 
+    def order_on_disk(self, digests: Digests, view: int = 0) -> Rows:
+        """Positions of n images, (n,), in the order in which their features lie on disk.
+
+        Raises:
+            StoreError: the store has no feature of one of them.
+        """
+        _, shard, row = self._locate(digests, view)
+        return np.lexsort((row, shard))
+
     def _locate(self, digests: Digests, view: int) -> tuple[list[Shard], Rows, Rows]:
         """The shards of this moment; for each feature its index into them, (n,), and its row in that shard, (n,).
 
@@ -138,6 +148,7 @@ class FeatureStore(StoreIndex):
         with self.locked():
             if not (self.folder / "space.json").exists():
                 write_json(self.folder / "space.json", self.space.to_dict())
+            adopt(self)  # what workers of a run have left here that was killed
             writer = StoreWriter(self, origin) if collected is None else collected
             try:
                 yield writer
@@ -156,6 +167,6 @@ class FeatureStore(StoreIndex):
             try:
                 self.refresh()  # another writer may have finished between our reading and our lock
                 yield
-                self.settle()
+                self.settle(at_end=True)
             finally:
                 self._settles = False

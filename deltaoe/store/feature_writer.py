@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -111,7 +112,7 @@ class StoreWriter:
             self._features = {}
             return
         records = list(self._files.values())
-        target = self._index.next_shard()
+        target = self._next_shard()
         write_shard(
             target,
             space,
@@ -128,5 +129,13 @@ class StoreWriter:
             notes=self._notes,
             origin=self._origin,
         )
-        self._index.append([target])
+        self._written(target)
         self._files, self._features, self._notes = {}, {}, {}
+
+    def _next_shard(self) -> Path:
+        """Where the next shard is written."""
+        return self._index.next_shard()
+
+    def _written(self, shard: Path) -> None:
+        """Take in a shard that was written, with the features that are still pending here."""
+        self._index.append([shard])

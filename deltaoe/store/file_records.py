@@ -10,7 +10,7 @@ import numpy.typing as npt
 from deltaoe.store.hdf5 import Digests
 
 if TYPE_CHECKING:
-    from deltaoe.images.walk import FileList
+    from deltaoe.images.file_list import FileList
 
 
 class FileRecord(NamedTuple):

@@ -116,6 +116,11 @@ class IndexFile:
         return json.loads(sealed[:head_bytes]), np.frombuffer(sealed[head_bytes:] or bytes(8), dtype="<u8")
 
     @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._bytes.size
+
+    @property
     def rows(self) -> int:
         """Number of features or of observations of files in its shards, whichever are more, summed up."""
         return sum(shard.rows for shard in self.content.shards)

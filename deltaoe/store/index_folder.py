@@ -81,6 +81,10 @@ class IndexFolder:
         target = self.folder / f"{first:08d}-{last:08d}{SUFFIX}"
         write_index(target, self._space_id, content, tables)
         self.files = (*self.files[:kept], IndexFile(target, self._space_id))
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove the files that are not in use; only for the writer."""
         used = {file.path for file in self.files}
         for path in listed(self.folder, PATTERN):
             if path not in used:

@@ -180,6 +180,8 @@ class GrowingTable:
                     values[name] = np.zeros((len(keys), *column.shape[1:]), dtype=column.dtype)
                 values[name][pending[positions]] = column
             found[pending[positions]] = True
+            if found.all():
+                break
         return found, values
 
     def ranges(self) -> Iterator[KeyTable]:

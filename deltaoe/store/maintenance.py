@@ -14,11 +14,12 @@ from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.store.compaction import Compacted, compact_store
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import FeatureStore
+from deltaoe.store.key_table import prefixes
 from deltaoe.store.read_errors import listed
 from deltaoe.store.repair import Repaired
 from deltaoe.store.repair import repair as repair_findings
-from deltaoe.store.shards import read_paths
 from deltaoe.store.shard_tables import ASIDE
+from deltaoe.store.shards import read_paths
 from deltaoe.store.verification import check_workspace
 from deltaoe.store.workspace import Workspace
 
@@ -35,6 +36,7 @@ class SpaceInfo:
         failed: path → why that file is no usable image.
         shards: number of shards.
         size: bytes of all shards.
+        index_size: bytes of the files in use that say where their rows lie; 0 without such files.
     """
 
     space: FeatureSpace
@@ -44,6 +46,7 @@ class SpaceInfo:
     failed: dict[str, str]
     shards: int
     size: int
+    index_size: int
 
 
 @dataclass(frozen=True)
@@ -73,23 +76,30 @@ def info(workspace: Workspace) -> list[SpaceInfo]:
 
 
 def _describe(store: FeatureStore) -> SpaceInfo:
-    files = store.file_table()
-    failed: dict[str, str] = {}
-    if files is not None:
-        broken = np.flatnonzero(files.columns["problem"])
-        names = _names(store, files.columns["shard"][broken], files.columns["row"][broken])
-        failed = {
-            os.fsdecode(name): store.problem(int(files.columns["problem"][i]))
-            for name, i in zip(names, broken, strict=True)
-        }
+    return store.soundly(lambda: _described(store))
+
+
+def _described(store: FeatureStore) -> SpaceInfo:
+    files = images = features = 0
+    broken: list[npt.NDArray[np.int32]] = []  # shard, row and code of the problem, (3, n)
+    for part in store.file_ranges():
+        files += len(part)
+        columns = [part.columns[name] for name in ("shard", "row", "problem")]
+        broken.append(np.stack(columns)[:, columns[-1] != 0])
+    shard, row, code = np.concatenate([np.zeros((3, 0), np.int32), *broken], axis=1)
+    failed = zip(_names(store, shard, row), map(store.problem, code.tolist()), strict=True)
+    for part in store.feature_ranges():
+        features += len(part)
+        images += int(np.count_nonzero(part.columns["view"] == 0))
     return SpaceInfo(
         space=store.space,
-        images=len(store),
-        features=store.feature_rows,
-        files=0 if files is None else len(files),
-        failed=dict(sorted(failed.items())),
+        images=images,
+        features=features,
+        files=files,
+        failed=dict(sorted((os.fsdecode(name), problem) for name, problem in failed)),
         shards=len(store.shards),
         size=sum(shard.size for shard in store.shards),
+        index_size=store.index_size,
     )
 
 
@@ -139,22 +149,20 @@ def compact(
     Raises:
         StoreError: a shard cannot be read, another process is writing, or the disk is full; nothing is lost then.
     """
-    named: dict[str, list[npt.NDArray[np.uint8]]] = {}
-    for data in workspace.datasets():
-        named.setdefault(data.space_id, []).append(data.digests)
+    named: dict[str, list[npt.NDArray[np.uint64]]] = {}
+    for path in workspace.listings():
+        data = workspace.load_listing(path)
+        named.setdefault(data.space_id, []).append(prefixes(data.digests))
     lost = bool(listed(workspace.folder / "datasets" / ASIDE, "*.h5"))
     done = []
     for space in workspace.spaces():
         store = workspace.store(space)
-        digests = np.concatenate([*named.get(space.id, []), np.zeros((0, 32), dtype=np.uint8)])
-        if lost and space.is_imported and (rows := store.feature_table()) is not None:
-            digests = np.ascontiguousarray(
-                rows.keys[:, :32]
-            )  # a damaged data set may list what none can make anew
+        # A damaged data set may list imported features, which nobody can make anew.
+        wanted = None if lost and space.is_imported else named.get(space.id, [])
 
         def progress(rows: int, total: int) -> None:
             on(Event("Compacting", rows, total))
 
         base = os.fsencode(os.path.dirname(workspace.folder))
-        done.append((space, compact_store(store, digests, base, drop_missing_folders, progress)))
+        done.append((space, compact_store(store, wanted, base, drop_missing_folders, progress)))
     return done

@@ -8,6 +8,7 @@ compared with its checksum, so that a changed bit gives no wrong row and hides n
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import weakref
 from collections.abc import Iterable, Mapping
@@ -19,10 +20,18 @@ import numpy.typing as npt
 
 from deltaoe.errors import DamagedError, os_reason
 from deltaoe.store.key_table import Columns, Keys, KeyTable, Rows, prefixes
-from deltaoe.store.row_sums import row_sums
+from deltaoe.store.row_sums import row_sums, word_weights
 
 PAGE_ROWS = 128
 _PAGES_AT_ONCE = 512
+_GAP_PAGES = 3  # pages nearer to each other than this are read at once, with those between them
+_FLAGS = os.O_RDONLY
+for _flag in (
+    "O_BINARY",
+    "O_CLOEXEC",
+    "O_NONBLOCK",
+):  # the last, so that opening a pipe does not wait for ever
+    _FLAGS |= getattr(os, _flag, 0)
 _Numbers = npt.NDArray[np.uint64]
 
 
@@ -58,9 +67,12 @@ class Bytes:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+        self._file = os.open(path, _FLAGS)
         weakref.finalize(self, os.close, self._file)
-        self.size = os.fstat(self._file).st_size
+        info = os.fstat(self._file)
+        if not stat.S_ISREG(info.st_mode):
+            raise self.error("not a regular file")
+        self.size = info.st_size
         self._turn = threading.Lock()
 
     def read(self, offset: int, count: int) -> bytes:
@@ -107,6 +119,8 @@ class PagedTable:
     ) -> None:
         self._file, self._pages, self._row, self._renumber = file, pages, row, renumber
         self._page_bytes = PAGE_ROWS * row.itemsize
+        self._weights = word_weights(self._page_bytes // 8)
+        self._nothing = np.zeros(0, dtype=np.int64), self._columns(np.zeros(0, dtype=row))
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -118,6 +132,8 @@ class PagedTable:
         Raises:
             IndexFileError: a page that was needed cannot be read, or has changed.
         """
+        if len(keys) == 1:
+            return self._pick_one(keys.tobytes())
         wanted = prefixes(keys)
         order = np.argsort(wanted)
         wanted = wanted[order]
@@ -142,6 +158,39 @@ class PagedTable:
                 picked.append(rows[at])
                 start = stop
         return np.concatenate(found), self._columns(np.concatenate(picked))
+
+    def _pick_one(self, key: bytes) -> tuple[Rows, Columns]:
+        """As :meth:`pick`, of one key, in a tenth of the time."""
+        first, last = self._span(np.frombuffer(key, dtype="<u8", count=1)[0])
+        if last < 0:
+            return self._nothing
+        raw = self._file.read(
+            self._pages.offset + first * self._page_bytes, (last + 1 - first) * self._page_bytes
+        )
+        sums = np.frombuffer(raw, dtype="<u8").reshape(-1, len(self._weights)) @ self._weights
+        if sums.tobytes() != self._pages.sums[first : last + 1].tobytes():
+            raise self._changed(first)
+        step, rows = (
+            self._row.itemsize,
+            self._pages.rows - first * PAGE_ROWS,
+        )  # what follows the last row is padding
+        at = raw.find(key)
+        while at >= 0 and at % step:
+            at = raw.find(key, at + 1)
+        if not 0 <= at < rows * step:
+            return self._nothing
+        row = np.frombuffer(raw, dtype=self._row, count=1, offset=at)
+        return np.zeros(1, dtype=np.int64), self._columns(row)
+
+    def _span(self, prefix: np.uint64) -> tuple[int, int]:
+        """The first and the last page that may hold keys that begin with these bytes; the last is −1 if none may."""
+        last = int(self._pages.firsts.searchsorted(prefix, side="right")) - 1
+        if last >= 0 and self._pages.firsts[last] < prefix:
+            return last, last
+        return max(int(self._pages.firsts.searchsorted(prefix)) - 1, 0), last
+
+    def _changed(self, page: int) -> IndexFileError:
+        return self._file.error(f"page {page} of a table has changed since it was written")
 
     def between(self, low: int, high: int) -> KeyTable:
         """The rows whose first eight bytes are a number from ``low`` on and below ``high``.
@@ -171,16 +220,20 @@ class PagedTable:
         }
 
     def _read(self, pages: Rows) -> npt.NDArray[Any]:
-        """The rows of some pages, which ascend."""
+        """The rows of some pages, which ascend, and of some between them."""
         if not len(pages):
             return np.zeros(0, dtype=self._row)
         size, content = self._page_bytes, []
-        for run in np.split(pages, np.flatnonzero(np.diff(pages) != 1) + 1):
-            content.append(self._file.read(self._pages.offset + int(run[0]) * size, len(run) * size))
+        cuts = np.flatnonzero(np.diff(pages) > _GAP_PAGES)
+        starts, ends = pages[np.append(0, cuts + 1)], pages[np.append(cuts, len(pages) - 1)] + 1
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            content.append(self._file.read(self._pages.offset + start * size, (end - start) * size))
+        if len(pages) < (ends - starts).sum():
+            pages = np.concatenate([np.arange(*both) for both in zip(starts, ends, strict=True)])
         raw = np.frombuffer(b"".join(content), dtype=np.uint8).reshape(len(pages), size)
         wrong = row_sums(raw) != self._pages.sums[pages]
         if wrong.any():
-            raise self._file.error(f"page {pages[int(np.argmax(wrong))]} of a table has changed")
+            raise self._changed(int(pages[np.argmax(wrong)]))
         rows = raw.reshape(-1).view(self._row)
         if pages[-1] == len(self._pages.firsts) - 1:  # what follows its last row is padding
             rows = rows[: len(rows) - (-self._pages.rows % PAGE_ROWS)]

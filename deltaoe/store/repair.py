@@ -21,11 +21,12 @@ from deltaoe.errors import StoreError, os_reason
 from deltaoe.files import read_small_file
 from deltaoe.store.atomic import write_json
 from deltaoe.store.feature_space import FeatureSpace
+from deltaoe.store.index_folder import FOLDER as INDEX
 from deltaoe.store.lock import in_turn, writing
 from deltaoe.store.read_errors import UNLOCKED, check_regular, listed
 from deltaoe.store.self_contained import check_entries
-from deltaoe.store.shards import IMPORTED, write_shard
 from deltaoe.store.shard_tables import ASIDE
+from deltaoe.store.shards import IMPORTED, write_shard
 from deltaoe.store.verification import SHARDS, Finding, look_of
 from deltaoe.store.whole_rows import whole_rows
 from deltaoe.store.workspace import DATA_PREFIX, Workspace
@@ -58,8 +59,9 @@ def repair(workspace: Workspace, findings: Sequence[Finding]) -> Repaired:
     """
     done = Repaired()
     for one in sorted((one for one in findings if one.damaged), key=_order):
-        of_space = one.path.parent.parent == workspace.folder / "features"
-        with _locked(workspace, one.path, of_space):
+        home = one.path.parent.parent if one.path.parent.name == INDEX else one.path.parent
+        of_space = home.parent == workspace.folder / "features"
+        with _locked(workspace, one.path, home if of_space else None):
             if look_of(one.path) != one.look:
                 done.notes.append(f"{one.path} was replaced meanwhile, and left alone")
                 continue
@@ -84,12 +86,12 @@ def _order(one: Finding) -> int:
     return 0 if one.path.name in _LOCKS else 1 if one.path.name == "space.json" else 2
 
 
-def _locked(workspace: Workspace, path: Path, of_space: bool) -> AbstractContextManager[None]:
-    """The lock of the folder that a file is in; of the workspace, for other folders; none for the locks themselves."""
+def _locked(workspace: Workspace, path: Path, store: Path | None) -> AbstractContextManager[None]:
+    """The lock of the store that a file is of, or of the data sets, or of the workspace; none for locks themselves."""
     if path.name in _LOCKS:
         return nullcontext()
-    if of_space:
-        return writing(path.parent)
+    if store is not None:
+        return writing(store)
     return in_turn(path.parent if path.parent == workspace.folder / "datasets" else workspace.folder)
 
 

@@ -26,8 +26,12 @@ def row_sums(rows: npt.NDArray[np.generic]) -> Sums:
     if spare := -raw.shape[1] % 8:
         raw = np.concatenate([raw, np.zeros((len(raw), spare), np.uint8)], axis=1)
     words = raw.view("<u8")
-    weights = (2 * np.arange(words.shape[1], dtype=np.uint64) + np.uint64(1)) * np.uint64(_MULTIPLIER)
-    return np.asarray(np.einsum("ij,j->i", words, weights), dtype=np.uint64)
+    return np.asarray(np.einsum("ij,j->i", words, word_weights(words.shape[1])), dtype=np.uint64)
+
+
+def word_weights(count: int) -> npt.NDArray[np.uint64]:
+    """The weights w₀ … of so many words, (count,): see :func:`row_sums`."""
+    return (2 * np.arange(count, dtype=np.uint64) + np.uint64(1)) * np.uint64(_MULTIPLIER)
 
 
 def key_sums(

@@ -30,7 +30,7 @@ _SHARDS = f"shard-{'[0-9]' * 8}.h5"  # and no copy that a file manager made
 # While somebody writes, so many rows or shards are held in memory; in the end, fewer are left without an index file.
 _MOST_ROWS, _MOST_SHARDS = 1 << 18, 1024
 _LEFT_ROWS, _LEFT_SHARDS = 4096, 32
-_AT_ONCE = 16  # shards that a writer reads before it looks at how many rows there are
+_AT_ONCE = 8  # shards that a writer reads before it looks at how many rows there are
 
 
 class ShardTables:
@@ -64,6 +64,7 @@ class ShardTables:
 
     def _take_tables(self) -> None:
         """Use the tables of the index files, and none in memory."""
+        self._fresh_notes: dict[bytes, str] = {}  # of shards that no index file covers
         settled: dict[str, list[PagedTable]] = {name: [] for name in ROWS}
         before = 0
         for file in self._index.files:
@@ -101,8 +102,8 @@ class ShardTables:
         """
         present = listed(self.folder, _SHARDS)
         indexed = {shard.path for shard in self.shards}
-        if not indexed <= set(present):
-            self._clear()
+        if not indexed <= set(present) or (self._uses_files and len(present) - len(indexed) > _AT_ONCE):
+            self._clear()  # in the latter case, whoever wrote so much has written an index file, too
             indexed = set()
         if not indexed and self._uses_files:
             self._load(present)
@@ -127,20 +128,26 @@ class ShardTables:
             self.notes.by_digest |= file.content.notes
         self._take_tables()
 
-    def settle(self, rows: int = _LEFT_ROWS, shards: int = _LEFT_SHARDS) -> None:
-        """Move what lies in memory into an index file, if it is of so many rows or shards; only for the writer.
+    def settle(self, *, at_end: bool) -> None:
+        """Move what lies in memory into an index file, if it is of many rows or shards; only for the writer.
 
         An index file that cannot be written is worth a warning: nothing is lost.
         """
         fresh = self.shards[self._index.covered :]
         count = sum(shard.rows for shard in fresh)
+        rows, shards = (_LEFT_ROWS, _LEFT_SHARDS) if at_end else (_MOST_ROWS, _MOST_SHARDS)
         if not count or (count < rows and len(fresh) < shards):
+            if at_end:
+                self._index.tidy()
             return
         kept = self._index.kept(count)
         start = sum(len(file.content.shards) for file in self._index.files[:kept])
         named = {"features": self._features, "imported": self._imported, "files": self._files}
         tables = {name: _counted_from(start, in_ranges(one.tables(kept))) for name, one in named.items()}
-        content = Content(self.shards[start:], self._most_views, self._problems, self.notes.by_digest)
+        notes: dict[bytes, str] = {}
+        for file in self._index.files[kept:]:
+            notes |= file.content.notes
+        content = Content(self.shards[start:], self._most_views, self._problems, notes | self._fresh_notes)
         try:
             self._index.write(kept, content, tables)
         except IndexFileError as cause:
@@ -171,6 +178,7 @@ class ShardTables:
                 Shard(path, *counts, seen.st_size, index.imported, index.decode_policy, seen.st_mtime_ns)
             )
             self.notes.by_digest |= index.notes
+            self._fresh_notes |= index.notes
             self._most_views = max(self._most_views, int(index.view.max(initial=0)))
             codes = np.zeros(len(index.file_keys), dtype=np.int32)
             for position, problem in index.problems.items():
@@ -198,7 +206,12 @@ class ShardTables:
                 columns = {name: np.concatenate([part[name] for _, part in parts]) for name in parts[0][1]}
                 table.append(KeyTable(np.concatenate([keys for keys, _ in parts]), columns))
         if self._settles:
-            self.settle(_MOST_ROWS, _MOST_SHARDS)
+            self.settle(at_end=False)
+
+    @property
+    def index_size(self) -> int:
+        """Bytes of the index files in use."""
+        return sum(file.size for file in self._index.files)
 
     def next_shard(self) -> Path:
         """The name of the shard that comes after all others, those that a repair has set aside included.

@@ -17,29 +17,25 @@ from deltaoe.errors import StoreWarning
 from deltaoe.images.decode_policy import DECODE_POLICY
 from deltaoe.store.file_records import FileRecord, FileRecords
 from deltaoe.store.hdf5 import Digests
-from deltaoe.store.key_table import Columns, KeyTable, in_ranges, joined
+from deltaoe.store.key_table import Columns, Keys, KeyTable, Rows, in_ranges, joined
 from deltaoe.store.paged_table import IndexFileError
 from deltaoe.store.shard_tables import ASIDE, ShardTables
 from deltaoe.store.shards import content_keys, path_keys
 
 __all__ = ["ASIDE", "FileRecord", "FileRecords", "StoreIndex", "as_digests"]
 
+_Mask = npt.NDArray[np.bool_]
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _Method = Callable[Concatenate["StoreIndex", _P], _R]
 
 
 def _sound(method: _Method[_P, _R]) -> _Method[_P, _R]:
-    """The method, called again without index files where one of them turns out to be damaged or lost."""
+    """The method, called by :meth:`StoreIndex.soundly`."""
 
     @functools.wraps(method)
     def called(self: StoreIndex, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        try:
-            return method(self, *args, **kwargs)
-        except IndexFileError as cause:
-            warnings.warn(f"{cause}; the shards are read instead", StoreWarning, stacklevel=3)
-            self.leave_index_files()
-            return method(self, *args, **kwargs)
+        return self.soundly(lambda: method(self, *args, **kwargs))
 
     return called
 
@@ -54,6 +50,15 @@ class StoreIndex(ShardTables):
     Raises:
         StoreError: a shard cannot be read, or is of another space.
     """
+
+    def soundly(self, action: Callable[[], _R]) -> _R:
+        """What the action returns, done again without index files if one turns out to be damaged or lost."""
+        try:
+            return action()
+        except IndexFileError as cause:
+            warnings.warn(f"{cause}; the shards are read instead", StoreWarning, stacklevel=4)
+            self.leave_index_files()
+            return action()
 
     def __len__(self) -> int:
         """Number of distinct images with a feature of view 0."""
@@ -192,6 +197,27 @@ class StoreIndex(ShardTables):
         """
         return in_ranges((*self._imported.tables(), *self._features.tables()))
 
+    def features_in_force(self, keys: Keys, shard: Rows, row: Rows) -> _Mask:
+        """Which of n features no other one overrules, (n,).
+
+        Args:
+            keys: (n, 34), as :func:`content_keys` makes them.
+            shard: (n,), index into ``shards``.
+            row: (n,), row in that shard.
+
+        Raises:
+            IndexFileError: as :meth:`file_ranges`.
+        """
+        found, columns = self._features.find(keys)
+        in_force = _are_at(found, columns, shard, row)
+        others = np.flatnonzero(~found)
+        in_force[others] = _are_at(*self._imported.find(keys[others]), shard[others], row[others])
+        return in_force
+
+    def files_in_force(self, keys: Keys, shard: Rows, row: Rows) -> _Mask:
+        """As :meth:`features_in_force`, of n observations of files, by the keys (n, 16) of their paths."""
+        return _are_at(*self._files.find(keys), shard, row)
+
     @_sound
     def file_table(self) -> KeyTable | None:
         """All of :meth:`file_ranges`; None if there are none."""
@@ -201,6 +227,13 @@ class StoreIndex(ShardTables):
     def feature_table(self) -> KeyTable | None:
         """All of :meth:`feature_ranges`; None if there are none."""
         return _whole(self.feature_ranges())
+
+
+def _are_at(found: _Mask, columns: Columns, shard: Rows, row: Rows) -> _Mask:
+    """Which of n rows that were looked up are there, (n,), and at the place that is named."""
+    if not columns:
+        return found
+    return np.asarray(found & (columns["shard"] == shard) & (columns["row"] == row))
 
 
 def as_digests(digests: Digests | Sequence[bytes]) -> Digests:

@@ -17,6 +17,9 @@ from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.feature_store import BLOCK_ROWS
 from deltaoe.store.hdf5 import check_checksum, get_strings, opened
+from deltaoe.store.index_file import SUFFIX, IndexFile
+from deltaoe.store.index_folder import FOLDER as INDEX
+from deltaoe.store.paged_table import IndexFileError
 from deltaoe.store.read_errors import check_regular, listed, read_error
 from deltaoe.store.shards import path_keys, read_index
 from deltaoe.store.workspace import Workspace
@@ -112,6 +115,7 @@ class _Run:
         self._check(
             lambda: dict.fromkeys(self._listed(workspace.folder / "datasets", "[!.]*.h5"), check_listing)
         )
+        self._check(self._index_files)
         self._check(self._others)
 
     def _must_be_folder(self, path: Path) -> None:
@@ -171,6 +175,13 @@ class _Run:
                 space = None  # which was said already; whether the shards are whole can still be told
             check = functools.partial(check_shard, space=space)
             checks |= dict.fromkeys(self._listed(folder, SHARDS), check)
+        return checks
+
+    def _index_files(self) -> dict[Path, Check]:
+        checks: dict[Path, Check] = {}
+        for folder in self._space_folders():
+            self._must_be_folder(folder / INDEX)
+            checks |= dict.fromkeys(self._listed(folder / INDEX, f"*{SUFFIX}"), check_index)
         return checks
 
     def _others(self) -> dict[Path, Check]:
@@ -235,6 +246,25 @@ def check_listing(path: Path) -> int:
     with opened(path, "dataset") as file:
         check_checksum(file)
     return len(DataSet.load(path))
+
+
+def check_index(path: Path) -> int:
+    """Number of shards that an index file covers, which may be others by now.
+
+    Raises:
+        StoreError: it is damaged, or cannot be read.
+    """
+    try:
+        check_regular(path)
+        file = IndexFile(path, path.parent.parent.name)
+        file.check()
+    except (OSError, StoreError) as cause:
+        outside = cause.__cause__ if isinstance(cause.__cause__, OSError) else cause
+        if isinstance(outside, IndexFileError):
+            raise
+        assert isinstance(outside, Exception)  # noqa: S101 - for the type checker
+        raise read_error(path, outside, f"cannot read {path}") from cause
+    return len(file.content.shards)
 
 
 def check_place(path: Path) -> int:

@@ -147,6 +147,10 @@ class Workspace:
         """File of a zero-shot detector with image evidence, which may be deleted: it is made again."""
         return self.folder / "features" / space.id / "zero-shot" / f"{key}.safetensors"
 
+    def index_folder(self, space: FeatureSpace) -> Path:
+        """The folder of indexes of labels, :mod:`deltaoe.store.index_cache`; they may be deleted."""
+        return self.folder / "features" / space.id / "indexes"
+
     def save_dataset(self, data: DataSet, *, current: bool = True) -> None:
         """Write a data set; one with classes becomes the last data set, :meth:`dataset`, if it is ``current``.
 

@@ -99,16 +99,16 @@ def test_evidence_of_text_alone_is_compared_by_accuracy(many: Path, run: Run) ->
 
 @on_terminal
 @pytest.mark.parametrize("columns", WIDTHS)
-def test_tune_in_a_narrow_window(many: Path, tiny_model: Path, columns: int) -> None:
+def test_tune_in_a_narrow_window(many: Path, run: Run, columns: int) -> None:
     command = ("tune", *QUICK, "--out", "again.safetensors")
-    lines = shown(*command, cwd=many, model=tiny_model, columns=columns)
+    lines = shown(*command, cwd=many, run=run, columns=columns)
     assert max(map(len, lines)) <= columns
     text = " ".join(lines)
     assert re.search(r"\d+\.\d % of 16 validation images, which nothing was learned from, are", text)
     assert "128 calibrate: " not in text and "128 images calibrate: the smallest usable α" in text
     assert lines[-1] == "The detector: again.safetensors"
     assert "threshold at" not in text
-    told = " ".join(shown(*command, "--verbose", cwd=many, model=tiny_model, columns=columns))
+    told = " ".join(shown(*command, "--verbose", cwd=many, run=run, columns=columns))
     assert "threshold at α = 0.05" in told and "class prompts" in told
 
 
@@ -184,8 +184,8 @@ EVALUATE = (
 
 @on_terminal
 @pytest.mark.parametrize("columns", WIDTHS)
-def test_evaluate_ends_with_its_conclusions(many: Path, tiny_model: Path, columns: int) -> None:
-    lines = shown(*EVALUATE, cwd=many, model=tiny_model, columns=columns)
+def test_evaluate_ends_with_its_conclusions(many: Path, run: Run, columns: int) -> None:
+    lines = shown(*EVALUATE, cwd=many, run=run, columns=columns)
     assert max(map(len, lines)) <= columns
     told = json.loads((many / "evaluation" / "evaluation.json").read_text())
     said = told["conclusions"]
@@ -206,8 +206,8 @@ def test_evaluate_ends_with_its_conclusions(many: Path, tiny_model: Path, column
 
 @on_terminal
 @pytest.mark.parametrize("columns", WIDTHS)
-def test_no_number_of_a_table_is_broken(many: Path, tiny_model: Path, columns: int) -> None:
-    lines = shown(*EVALUATE, "--theory", "--verbose", cwd=many, model=tiny_model, columns=columns)
+def test_no_number_of_a_table_is_broken(many: Path, run: Run, columns: int) -> None:
+    lines = shown(*EVALUATE, "--theory", "--verbose", cwd=many, run=run, columns=columns)
     assert max(map(len, lines)) <= columns
     with (many / "evaluation" / "evaluation.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["metric"] in {"auroc", "fpr95", "accuracy"}]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from deltaoe.errors import ConfigError
-from deltaoe.functional.sampling import few_shot_split
+from deltaoe.functional.sampling import distinct_rows, few_shot_split
 
 quick = settings(max_examples=100, deadline=None, derandomize=True)
 
@@ -210,3 +210,21 @@ def test_labels_and_keys_must_have_one_length():
 def test_k_and_seed_must_be_in_range(k, seed, what):
     with pytest.raises(ConfigError, match=what):
         split(clean(2, 2), k, seed)
+
+
+@quick
+@given(ROWS, st.booleans())
+def test_distinct_rows_are_the_first_of_each_usable_image(rows, same_start):
+    """Also where contents differ in the last of their 32 bytes alone."""
+    images_of = [image for _, image in rows]
+    digests = [bytes(31) + bytes([image]) if same_start else digest(image) for image in images_of]
+    found = distinct_rows(
+        np.array([label for label, _ in rows], dtype=np.int64),
+        np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 32),
+    ).tolist()
+    one_class = set().union(*usable(rows).values())
+    first = {}
+    for row, (label, image) in enumerate(rows):
+        if label >= 0 and image in one_class:
+            first.setdefault(image, row)
+    assert found == sorted(first.values())

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deltaoe.images.folders import fingerprint
+from deltaoe.images.folders import fingerprint, fingerprint_of_walk
+from deltaoe.images.inputs import find_files
 
 
 @pytest.fixture
@@ -62,3 +63,23 @@ def test_circles_and_folders_that_are_not_there(root):
     (root / "cats" / "again").symlink_to(root)
     assert fingerprint([str(root)]) == fingerprint([str(root)])
     assert fingerprint([str(root), "/no/such/folder"]) != fingerprint([str(root)])
+
+
+@pytest.mark.parametrize("circle", [False, True])
+def test_a_walk_sees_the_same(root, tmp_path, circle):
+    """Of several inputs, with a folder named like an image, linked twice, and one that contains itself."""
+    (root / "dogs" / "poodle.png").mkdir()
+    (root / "dogs" / "notes").mkdir()
+    (root / "fish").symlink_to(root / "cats")
+    if circle:
+        (root / "cats" / "again").symlink_to(root)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "b.png").touch()
+    inputs = [str(root), str(tmp_path / "more")]
+    walked = find_files(inputs)
+    assert len(walked.folders) == 9  # two of them, cats and what is in it, by two paths
+    assert fingerprint_of_walk(walked.folders) == fingerprint(inputs)
+    (root / "dogs" / "notes" / "new.txt").touch()
+    os.utime(root / "dogs" / "notes", (1500, 1500))
+    assert fingerprint_of_walk(walked.folders) != fingerprint(inputs)
+    assert fingerprint_of_walk(find_files(inputs).folders) == fingerprint(inputs)

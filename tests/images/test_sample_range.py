@@ -17,7 +17,7 @@ from PIL import Image
 
 from deltaoe.errors import ConfigError
 from deltaoe.images.decode import ImageError, decode_noted
-from deltaoe.images.sample_range import canonical_range
+from deltaoe.images.range_names import canonical_range
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
 

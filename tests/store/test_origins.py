@@ -13,6 +13,7 @@ from stored import DIM, fill, record, reopened
 from deltaoe.errors import StoreError
 from deltaoe.store.compaction import compact_store
 from deltaoe.store.feature_store import FeatureStore
+from deltaoe.store.key_table import prefixes
 from deltaoe.store.shards import IMPORTED
 
 
@@ -87,7 +88,9 @@ def test_compaction_keeps_the_two_apart(folder, rows, monkeypatch):
     theirs = take_in(reopened(folder), range(5, 15))[:, 0]
     mine = fill(reopened(folder), range(10))
     take_in(reopened(folder), range(20, 23))
-    compact_store(reopened(folder), digests(range(15)), b"/nowhere", False, lambda done, total: None)
+    compact_store(
+        reopened(folder), [prefixes(digests(range(15)))], b"/nowhere", False, lambda done, total: None
+    )
     store = reopened(folder)
     assert sorted(set(origins(folder))) == ["computed", "imported"]
     assert store.feature_rows == 15  # overruled rows are gone, and those that nothing lists

@@ -38,7 +38,8 @@ class Run(Protocol):
 
     With ``rc=None`` it may succeed or refuse.
 
-    ``mortal`` (on Linux) takes root's right away to read and write what file permissions forbid.
+    ``mortal`` (on Linux) takes root's right away to read and write what file permissions forbid. ``terminal``, the
+    path of a pseudo-terminal, is what it has for stdout: see ``terminal.py``.
     """
 
     def __call__(
@@ -51,6 +52,7 @@ class Run(Protocol):
         mortal: bool = False,
         stdin: bytes = b"",
         timeout: float = 600,
+        terminal: str | None = None,
     ) -> Finished: ...
 
 

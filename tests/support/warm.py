@@ -31,7 +31,14 @@ from typing import Any
 IMPORTED_FIRST = (
     *("numpy", "torch", "torchvision", "open_clip", "h5py", "typer", "rich.console", "jinja2"),
     # Only some commands need these, and those would spend 2 s of processor time on them.
-    *("typer._adapters", "rich.progress", "scipy.special", "scipy.stats", "scipy.optimize", "scipy.cluster.hierarchy"),
+    *(
+        "typer._adapters",
+        "rich.progress",
+        "scipy.special",
+        "scipy.stats",
+        "scipy.optimize",
+        "scipy.cluster.hierarchy",
+    ),
     *("sklearn.metrics", "sklearn.neighbors", "sklearn.covariance", "pandas", "pyarrow.parquet", "faiss"),
 )
 
@@ -59,19 +66,23 @@ class Warm:
         stdin: bytes,
         timeout: float,
         mortal: bool = False,
+        terminal: str | None = None,
     ) -> tuple[int, bytes, bytes]:
         """Exit code, standard output and standard error of a command that, if ``mortal``, may not do all that root may.
+
+        With ``terminal``, the path of a pseudo-terminal, standard output is that, and none of it is returned.
 
         Raises:
             TimeoutExpired: after which nothing runs any more.
         """
         streams = [os.path.join(self._folder.name, name) for name in ("stdin", "stdout", "stderr")]
         Path(streams[0]).write_bytes(stdin)
+        Path(streams[1]).write_bytes(b"")
         order = {
             "command": [os.fsdecode(word) for word in command],
             "cwd": os.fsdecode(cwd),
             "environment": dict(environment),
-            "streams": streams,
+            "streams": [streams[0], terminal or streams[1], streams[2]],
             "mortal": mortal,
         }
         assert self._process.stdin is not None and self._process.stdout is not None
@@ -127,7 +138,11 @@ def give_up_rights() -> None:
 def become(order: Mapping[str, Any]) -> None:
     """Take over what a process is started with."""
     for number, (path, flags) in enumerate(
-        zip(order["streams"], (os.O_RDONLY, *[os.O_WRONLY | os.O_CREAT | os.O_TRUNC] * 2), strict=True)
+        zip(
+            order["streams"],
+            (os.O_RDONLY, *[os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOCTTY] * 2),
+            strict=True,
+        )
     ):
         found = os.open(path, flags, 0o600)
         os.dup2(found, number)
@@ -166,7 +181,9 @@ def run_to_the_end(script: str) -> int:
 
 if __name__ == "__main__":
     for name in IMPORTED_FIRST:
-        with contextlib.suppress(ImportError):  # optional, or not yet there in an older release of what needs it
+        with contextlib.suppress(
+            ImportError
+        ):  # optional, or not yet there in an older release of what needs it
             importlib.import_module(name)
     gc.freeze()  # pages that nobody writes to stay shared
     if (found := serve()) is not None:
