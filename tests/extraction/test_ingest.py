@@ -108,7 +108,9 @@ def test_a_device_encodes_while_the_batch_before_is_stored(images, workspace, ba
     assert [bytes(d) for d in result.digests] == [sha256(images / name) for name in names(images, result)]
     numbers = [int(name[:2]) - name.endswith("-copy.png") for name in names(images, result)]
     assert_features(result, numbers)
-    assert sorted(stored_rows(result.store)) == sorted((sha256(images / f"{i:02d}.png"), 0) for i in range(20))
+    assert sorted(stored_rows(result.store)) == sorted(
+        (sha256(images / f"{i:02d}.png"), 0) for i in range(20)
+    )
 
 
 def test_what_fails_on_a_device_ends_the_run(images, workspace):
