@@ -58,7 +58,8 @@ def extract(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            help="Folders (one folder per class), image files, globs, lists (.txt, .csv), or - for a list on stdin.",
+            help="Folders (one folder per class), image files, tar or Parquet files, URLs, globs, lists (.txt, .csv), "
+            "or - for a list on stdin.",
             show_default=False,
         ),
     ],
