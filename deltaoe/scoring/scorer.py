@@ -146,8 +146,8 @@ class Scorer:
             return self.exact(features)
         found = self._neighbours(features)
         rows = found.open
-        # As exact scores are: one that equals a calibration image's but for rounding equals it. No order changes by that,
-        # so that bounds stay bounds.
+        # As exact scores are: one that equals a calibration image's but for rounding equals it. No order changes by
+        # that, so that bounds stay bounds.
         scores, bounds = self._tied(found.scores), found.bounds
         if bounds is not None:
             bounds = np.stack([self._tied(ends) for ends in bounds.T], axis=1)
