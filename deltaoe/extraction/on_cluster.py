@@ -24,7 +24,7 @@ from deltaoe.extraction.encoding_run import STAGE
 from deltaoe.extraction.file_states import FileStates
 from deltaoe.extraction.options import IngestOptions
 from deltaoe.images.file_list import FileList
-from deltaoe.images.locations import inside, is_url
+from deltaoe.images.location_text import inside, is_url
 from deltaoe.progress import Event, OnEvent
 from deltaoe.store.atomic import cannot_write, temporary_name
 from deltaoe.store.feature_store import FeatureStore
