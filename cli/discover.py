@@ -14,7 +14,7 @@ import typer
 
 from deltaoe.discovery.options import DiscoverOptions
 from deltaoe.errors import ConfigError
-from deltaoe.images.locations import absolute, is_url
+from deltaoe.images.location_text import absolute, is_url
 
 from . import exits, filing, options
 from .derive import ACT, with_options

@@ -57,7 +57,8 @@ Thumbnails = Annotated[
 Images = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Folders, image files, globs, lists (.txt, .csv), - for a list on stdin; or one data:NAME.",
+        help="Folders, image files, tar or Parquet files, URLs, globs, lists (.txt, .csv), - for a list on stdin; "
+        "or one data:NAME.",
         show_default=False,
     ),
 ]

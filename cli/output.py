@@ -23,9 +23,11 @@ _GAP = 2  # columns around a cell
 
 
 def titled(inputs: Sequence[str]) -> str:
-    """The first inputs, and how many more there are."""
+    """The first inputs, without passwords and signatures of URLs, and how many more there are."""
+    from deltaoe.images.location_text import without_secrets
+
     more = f" and {len(inputs) - _TITLED} more" if len(inputs) > _TITLED else ""
-    return ", ".join(inputs[:_TITLED]) + more
+    return ", ".join(map(without_secrets, inputs[:_TITLED])) + more
 
 
 def side_by_side(

@@ -239,12 +239,12 @@ def score(
 
 
 def _are_single_images(inputs: Sequence[str]) -> bool:
-    """Whether all inputs are image files, and none a folder, a list or a glob."""
+    """Whether all inputs are image files, and none a folder, a list, a container, a glob or a URL."""
     from deltaoe.images.lists import LIST_SUFFIXES
+    from deltaoe.images.walk import CONTAINER_SUFFIXES
 
-    return all(
-        os.path.isfile(one) and os.path.splitext(one)[1].lower() not in LIST_SUFFIXES for one in inputs
-    )
+    several = {*LIST_SUFFIXES, *CONTAINER_SUFFIXES}
+    return all(os.path.isfile(one) and os.path.splitext(one)[1].lower() not in several for one in inputs)
 
 
 def _targets(out: Path | None, reports: set[ReportKind], *, written: bool) -> dict[str, Path]:

@@ -59,6 +59,7 @@ def check_targets(
         force: whether results of other inputs may be replaced.
     """
     from deltaoe.images.glob_pattern import is_pattern
+    from deltaoe.images.location_text import is_url
     from deltaoe.store.result_files import STDIN, check_same_inputs
     from deltaoe.store.workspace import DATA_PREFIX
 
@@ -67,7 +68,8 @@ def check_targets(
     missing = [
         one
         for one in inputs
-        if one != STDIN and not (os.path.lexists(one) or one.startswith(DATA_PREFIX) or is_pattern(one))
+        if one != STDIN
+        and not (os.path.lexists(one) or one.startswith(DATA_PREFIX) or is_pattern(one) or is_url(one))
     ]
     for target in () if force or missing else targets:
         check_same_inputs(place, target, inputs)

@@ -10,7 +10,7 @@ from typing import Any
 
 from deltaoe.discovery.discover import Discovery
 from deltaoe.images.csv_cells import path_cell, text_cell
-from deltaoe.images.locations import is_url, tidied
+from deltaoe.images.location_text import is_url, tidied
 from deltaoe.store.atomic import replacing
 
 COLUMNS = (

@@ -15,7 +15,7 @@ from deltaoe.images.containers import add_containers, containers_of
 from deltaoe.images.file_list import FileList
 from deltaoe.images.folders import fingerprint, fingerprint_of_walk
 from deltaoe.images.lists import Wanted
-from deltaoe.images.locations import absolute, is_url
+from deltaoe.images.location_text import absolute, is_url
 from deltaoe.images.passed_over import Unlisted
 from deltaoe.images.walk import FileCollector
 from deltaoe.progress import Event, OnEvent, silent

@@ -72,7 +72,7 @@ def pictures(
             return pool.decode(jobs)
         return [try_decode(decode, job.data, job.digest, job.views) for job in jobs]
 
-    readers = ThreadPoolExecutor(readers, thread_name_prefix="deltaoe-read")
+    reading = ThreadPoolExecutor(readers, thread_name_prefix="deltaoe-read")
     decoders = ThreadPoolExecutor(threads, thread_name_prefix="deltaoe-decode")
     mixers = ThreadPoolExecutor(_DEVICE_THREADS, thread_name_prefix="deltaoe-device")
 
@@ -86,7 +86,7 @@ def pictures(
         itertools.chain(first, remaining),
         path_of,
         views_to_decode,
-        lambda path: readers.submit(read_file, path),
+        lambda path: reading.submit(read_file, path),
         start,
         ahead=max(1, ahead),
         chunks=chunks if device is None else _DEVICE_CHUNKS,
@@ -107,4 +107,4 @@ def pictures(
             pool.close()
         mixers.shutdown(wait=True, cancel_futures=True)
         decoders.shutdown(wait=True, cancel_futures=True)
-        readers.shutdown(wait=True, cancel_futures=True)
+        reading.shutdown(wait=True, cancel_futures=True)

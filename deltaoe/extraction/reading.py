@@ -12,7 +12,8 @@ from pathlib import Path
 from deltaoe.errors import first_line
 from deltaoe.extraction.decoding_window import FileContent
 from deltaoe.images.decode import ImageError, read_bytes
-from deltaoe.images.locations import inside, is_url, read_inside, read_url
+from deltaoe.images.location_text import inside, is_url
+from deltaoe.images.locations import read_inside, read_url
 from deltaoe.images.walk import Observed, observed
 
 READERS = 8  # threads; they wait for disks and networks rather than for a CPU

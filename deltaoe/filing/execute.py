@@ -17,7 +17,8 @@ from deltaoe.filing.names import numbered
 from deltaoe.filing.plan import Mode, Plan, Step
 from deltaoe.filing.undo_list import Entry, UndoWriter, new_undo_list
 from deltaoe.images.decode import ImageError
-from deltaoe.images.locations import inside, is_url, read_location
+from deltaoe.images.location_text import inside, is_url
+from deltaoe.images.locations import read_location
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.short_repr import short_repr
 from deltaoe.store.atomic import cannot_write

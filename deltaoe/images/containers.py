@@ -15,7 +15,7 @@ from deltaoe.images.file_list import FileList
 from deltaoe.images.file_rows import add_members
 from deltaoe.images.labels import tidy
 from deltaoe.images.lists import Wanted
-from deltaoe.images.locations import PARQUET
+from deltaoe.images.location_text import PARQUET
 from deltaoe.images.passed_over import Unlisted
 from deltaoe.images.tar_images import TarImages
 from deltaoe.images.tars import ContainerError

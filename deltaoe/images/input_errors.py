@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from deltaoe.errors import DataError
 from deltaoe.images.file_list import FileList
-from deltaoe.images.locations import without_secrets
+from deltaoe.images.location_text import without_secrets
 from deltaoe.images.walk import SUFFIXES, reason
 from deltaoe.short_repr import counted
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from deltaoe.errors import DataError
 from deltaoe.images.file_list import FileList
-from deltaoe.images.locations import is_url
+from deltaoe.images.location_text import is_url
 from deltaoe.images.repeated_rows import RepeatedRows
 from deltaoe.images.walk import reason
 

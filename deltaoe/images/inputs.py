@@ -31,7 +31,7 @@ from deltaoe.images.input_paths import (
 from deltaoe.images.labels import tidy
 from deltaoe.images.listed_files import ListedFiles
 from deltaoe.images.lists import LIST_SUFFIXES, Listed, Wanted, read_list, read_table
-from deltaoe.images.locations import PARQUET, is_url, without_secrets
+from deltaoe.images.location_text import PARQUET, is_url, without_secrets
 from deltaoe.images.other_kinds import check_is_image
 from deltaoe.images.passed_over import Ignored
 from deltaoe.images.remote_errors import host_of

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from deltaoe.images.file_list import FileList
 from deltaoe.images.file_rows import add_observed
-from deltaoe.images.locations import inside, is_url, observe
+from deltaoe.images.location_text import inside, is_url
+from deltaoe.images.locations import observe
 from deltaoe.images.walk import FileCollector, reason
 
 

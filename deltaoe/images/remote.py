@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from deltaoe.errors import ConfigError, DataError
-from deltaoe.images.locations import without_secrets
+from deltaoe.images.location_text import without_secrets
 from deltaoe.images.remote_errors import (
     RemoteError,
     asks_for_credentials,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from deltaoe.errors import DataError, first_line
-from deltaoe.images.locations import masked, without_secrets
+from deltaoe.images.location_text import masked, without_secrets
 
 _TRIES = 3
 _PAUSE = 0.5  # seconds before the second try, twice as many before the third

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from urllib.parse import unquote
-from urllib.request import url2pathname
 
 from deltaoe.errors import DataError
 from deltaoe.files import SMALL_BYTES
@@ -14,7 +13,7 @@ from deltaoe.images.file_list import FileList
 from deltaoe.images.file_rows import add_observed
 from deltaoe.images.glob_pattern import is_pattern
 from deltaoe.images.lists import LIST_SUFFIXES
-from deltaoe.images.locations import is_url, without_secrets
+from deltaoe.images.location_text import is_url, without_secrets
 from deltaoe.images.remote import check_known, find_objects, is_web, observe_all, read_bounded
 from deltaoe.images.remote_errors import RemoteError, scheme_of
 from deltaoe.images.walk import CONTAINER_SUFFIXES, FileCollector, Observed, is_image, is_passed_over
@@ -26,6 +25,8 @@ _ARCHIVE = re.compile(r"\.(?:tar|tar\.\w+|tgz|tbz2?|txz|tzst|zip|parquet)$", re.
 
 def local_path(url: str) -> str | None:
     """The path of a ``file://`` URL; None for others."""
+    from urllib.request import url2pathname  # it loads HTTP and TLS
+
     if scheme_of(url) not in ("file", "local"):
         return None
     rest = url.partition("://")[2]

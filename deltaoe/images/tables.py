@@ -17,7 +17,7 @@ from typing import Any
 from deltaoe.errors import DataError, DeltaoeError
 from deltaoe.images.column_titles import PATHS, title_word
 from deltaoe.images.csv_cells import cell_text
-from deltaoe.images.locations import is_url
+from deltaoe.images.location_text import is_url
 from deltaoe.images.walk import is_image
 
 BLANK = " "  # the separator of a table whose first cell has no blanks: n01440764 tench, Tinca tinca

@@ -18,7 +18,7 @@ from deltaoe.extraction.ingest import ingest
 from deltaoe.extraction.picture_notes import picture_notes
 from deltaoe.images.inputs import find_files
 from deltaoe.images.lists import Wanted
-from deltaoe.images.locations import joined, tidied
+from deltaoe.images.location_text import joined, tidied
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import Rule, ScoreOptions

@@ -13,7 +13,7 @@ from deltaoe.images.container_names import as_folders
 from deltaoe.images.labels import label_paths
 from deltaoe.images.layout import TABLE, levels_of
 from deltaoe.images.layout_detection import detect_layout
-from deltaoe.images.locations import is_url
+from deltaoe.images.location_text import is_url
 from deltaoe.images.walk import CONTAINER_SUFFIXES
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace

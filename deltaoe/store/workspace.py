@@ -10,19 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deltaoe.errors import DamagedError, DataError, MismatchError, StoreError
-from deltaoe.images.locations import absolute, joined, tidied
+from deltaoe.images.location_text import absolute, joined, tidied, without_secrets
 from deltaoe.store.atomic import TEMPORARY_PREFIX, cannot_write
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
-from deltaoe.store.feature_store import FeatureStore
-from deltaoe.store.hdf5 import encoded
-from deltaoe.store.lock import in_turn
 from deltaoe.store.place import workspace_folder
 from deltaoe.store.read_errors import listed
 from deltaoe.store.state_file import MEND, as_written, read_json, read_state, write_state
 
 if TYPE_CHECKING:
     from deltaoe.images.inputs import FileList
+    from deltaoe.store.feature_store import FeatureStore
 
 DATA_PREFIX = "data:"
 _UNTIDY = ("..", "//", "./")
@@ -74,10 +72,12 @@ class Workspace:
         So a project folder that moves as a whole needs no new extraction.
         """
         base = os.path.join(os.path.dirname(self.folder), "")
-        return absolute(os.fspath(path)).removeprefix(base)
+        return absolute(without_secrets(os.fspath(path))).removeprefix(base)
 
     def file_keys(self, files: FileList) -> list[bytes]:
         """:meth:`file_key` of each of n files, as bytes."""
+        from deltaoe.store.hdf5 import encoded
+
         starts = [os.fsencode(os.path.join(absolute(root), "")) for root in files.roots]
         here = os.fsencode(os.path.join(os.path.dirname(self.folder), ""))
         if any(here.startswith(start) for start in starts):
@@ -106,6 +106,8 @@ class Workspace:
 
     def store(self, space: FeatureSpace) -> FeatureStore:
         """The feature store of a space, empty if there is none yet. Raises StoreError if it is damaged."""
+        from deltaoe.store.feature_store import FeatureStore  # it loads h5py
+
         return FeatureStore(self.folder / "features" / space.id, space)
 
     def features_of(self, data: DataSet) -> FeatureStore:
@@ -149,7 +151,7 @@ class Workspace:
 
     def index_folder(self, space: FeatureSpace) -> Path:
         """The folder of indexes of labels, :mod:`deltaoe.store.index_cache`; they may be deleted."""
-        return self.folder / "features" / space.id / "indexes"
+        return self.folder / "features" / space.id / "labels"
 
     def save_dataset(self, data: DataSet, *, current: bool = True) -> None:
         """Write a data set; one with classes becomes the last data set, :meth:`dataset`, if it is ``current``.
@@ -157,6 +159,8 @@ class Workspace:
         Raises:
             StoreError: it cannot be written.
         """
+        from deltaoe.store.lock import in_turn
+
         stored = dataclasses.replace(
             data,
             root=self.file_key(data.root) if data.root else "",
@@ -295,6 +299,8 @@ class Workspace:
         Args:
             change: called with the state as it is while no other process changes it; must not modify its argument.
         """
+        from deltaoe.store.lock import in_turn
+
         if as_written(change(state := self.state())) != state:
             with in_turn(self.folder):
                 write_state(self.folder / "workspace.json", change(self.state()))

@@ -22,7 +22,7 @@ from deltaoe.extraction.extract import extract
 from deltaoe.extraction.ingest import Ingested, ingest
 from deltaoe.extraction.options import ExtractOptions, IngestOptions
 from deltaoe.images.inputs import find_files
-from deltaoe.images.locations import joined
+from deltaoe.images.location_text import joined
 from deltaoe.images.passed_over import Unlisted
 from deltaoe.progress import silent
 from deltaoe.store.workspace import Workspace

@@ -15,7 +15,8 @@ from deltaoe.errors import ConfigError, DataError
 from deltaoe.images import remote, remote_errors
 from deltaoe.images.decode import ImageError
 from deltaoe.images.inputs import FileList, find_files
-from deltaoe.images.locations import is_url, masked, observe, read_location, without_secrets
+from deltaoe.images.location_text import is_url, masked, without_secrets
+from deltaoe.images.locations import observe, read_location
 from deltaoe.images.one_by_one import one_by_one
 
 pytest.importorskip("fsspec")

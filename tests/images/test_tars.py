@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from packed import make_tar
 
 from deltaoe.images.decode import ImageError
-from deltaoe.images.locations import expected_bytes, inside, observe, read_location
+from deltaoe.images.location_text import inside
+from deltaoe.images.locations import expected_bytes, observe, read_location
 from deltaoe.images.tars import ContainerError, list_members, read_member
 
 FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
