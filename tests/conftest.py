@@ -5,8 +5,11 @@ pictures per class, one seed. Slow (``nox -s slow``) is what repeats a fast test
 rights that not everybody has (to mount a disk), or takes minutes.
 
 Importing torch and open_clip takes 4 s, most commands 0.3 s. So ``run`` and ``fails`` are warm: children of a process
-that has imported them (see ``warm.py``). A test takes ``run_cold`` or a process of its own where that process is what
-it is about: start-up, signals, kills, the demo and the README's three commands from the first line to the last.
+that has imported them (see ``warm.py``), on a terminal, too (``terminal.py``). A test takes ``run_cold`` or a process
+of its own where that process is what it is about: start-up, signals, kills, the demo and the README's three commands
+from the first line to the last. A package of others that commands load and that takes long belongs into
+``IMPORTED_FIRST`` of ``warm.py``. What several tests of a file compute alike, they take from one fixture; of moments,
+seeds and file kinds that each cost more than a second, the fast suite has one of each kind and the slow one all.
 """
 
 from __future__ import annotations
