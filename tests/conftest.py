@@ -44,13 +44,18 @@ TIMEOUT = 300.0  # seconds that a command may take
 # The files that take longest, from the longest on: at the end of a run no process waits for one of them.
 LONGEST = (
     "cli/test_demo.py",
+    "cli/test_discover.py",
+    "cli/test_interrupted.py",
+    "evaluation/test_tuned_protocols.py",
+    "cli/test_stream_command.py",
     "cli/test_three_commands.py",
     "cli/test_killed.py",
-    "evaluation/test_tuned_protocols.py",
-    "tuning/test_tune_interrupted.py",
-    "cli/test_interrupted.py",
-    "docs/test_docs.py",
+    "cli/test_detector_names.py",
+    "cli/test_stale.py",
+    "cli/test_class_names_said.py",
+    "cli/test_final_words.py",
     "tuning/test_loop_resumed.py",
+    "docs/test_docs.py",
 )
 
 
