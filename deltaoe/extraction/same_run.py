@@ -154,6 +154,10 @@ class SameRun:
         self._features = self._features_seen()
         places = [absolute(one) for one in given]
         asked = (_RULE, given, places, options, str(source.ref), source.ref.fingerprint(), space.id)
+        # One file for these inputs in this space, whatever the options and the files are.
+        self._name = hashlib.sha256(
+            repr((places, options.name, space.id)).encode("utf-8", "surrogatepass")
+        ).hexdigest()
         digest = hashlib.sha256(repr(asked).encode("utf-8", "surrogatepass"))
         for part in _parts_of(files):
             digest.update(b"%d:" % len(part))
@@ -178,7 +182,7 @@ class SameRun:
 
     @property
     def _path(self) -> Path:
-        return self._workspace.folder / "runs" / f"{self._digest[:32]}.safetensors"
+        return self._workspace.folder / "runs" / f"{self._name[:16]}.safetensors"
 
     def _features_seen(self) -> str:
         return _seen_below(self._workspace.folder / "features" / self._space)

@@ -14,6 +14,7 @@ from deltaoe.images.location_text import absolute, joined, tidied, without_secre
 from deltaoe.store.atomic import TEMPORARY_PREFIX, cannot_write
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
+from deltaoe.store.lock import in_turn
 from deltaoe.store.place import workspace_folder
 from deltaoe.store.read_errors import listed
 from deltaoe.store.state_file import MEND, as_written, read_json, read_state, write_state
@@ -159,8 +160,6 @@ class Workspace:
         Raises:
             StoreError: it cannot be written.
         """
-        from deltaoe.store.lock import in_turn
-
         stored = dataclasses.replace(
             data,
             root=self.file_key(data.root) if data.root else "",
@@ -299,8 +298,6 @@ class Workspace:
         Args:
             change: called with the state as it is while no other process changes it; must not modify its argument.
         """
-        from deltaoe.store.lock import in_turn
-
         if as_written(change(state := self.state())) != state:
             with in_turn(self.folder):
                 write_state(self.folder / "workspace.json", change(self.state()))
