@@ -76,8 +76,8 @@ def split_use(data: DataSet, asked: Sequence[str] = ()) -> SplitUse:
         ConfigError: there is no such split.
     """
     rows_of_splits(data, asked)
-    numbers = set(np.unique(data.split_of[data.class_of >= 0]).tolist())
-    there = [name for i, name in enumerate(data.split_names) if i in numbers]
+    splits = data.split_of[data.class_of >= 0]
+    there = [name for i, name in enumerate(data.split_names) if (splits == i).any()]
     if asked:
         return SplitUse(tuple(asked), (), tuple(name for name in there if name not in asked))
     left = ["test"] if "test" in there else ["val"] if "train" in there and "val" in there else []
