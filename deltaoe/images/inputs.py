@@ -198,10 +198,10 @@ class _InputReader:
                 name = local
             member = next((one for one in (os.path.join(folder, name), name) if inside(one)), None)
             if member is not None:
-                seen, problem = observed_member(member)
+                seen, why = observed_member(member)
                 add_observed(self._collector, group, tidy_path(member, None), seen)
-                if problem:
-                    files.problems[len(files) - 1] = problem
+                if why:
+                    files.problems[len(files) - 1] = why
                 continue
             path, info, problem = finder.find(name)
             self._collector.add(group, tidy_path(path, info), info, problem)

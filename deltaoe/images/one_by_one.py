@@ -9,7 +9,7 @@ from deltaoe.images.file_list import FileList
 from deltaoe.images.file_rows import add_observed
 from deltaoe.images.location_text import inside, is_url
 from deltaoe.images.locations import observe
-from deltaoe.images.walk import FileCollector, FileList, Observed, reason
+from deltaoe.images.walk import FileCollector, Observed, reason
 
 
 def one_by_one(paths: Iterable[str]) -> FileList:
