@@ -114,6 +114,7 @@ def bench(session: nox.Session) -> None:
         "precision",
         "store",
         "scale",
+        "startup",
         "warm",
         "stream",
         "cached_score",

@@ -26,11 +26,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from scale_parts import AGAIN, FEW, WAYS, ScalePlace
+from scale_parts import AGAIN, APART, FEW, WAYS, ScalePlace
 from shown import show
 from store_parts import BLOCK, LABELS
 
 BENDS = 1.5
+KINDS = ("shard-*.h5", "*.index")
+FILES = (10_000, 100_000)
 LEAST_BYTES = 20  # per row, of which a growth counts
 
 
@@ -47,6 +49,7 @@ Results = dict[str, Measured]
 PLAN = {
     "append": ("append", "import_store", "bytes_copied"),
     "open_store": ("open", "import_store", ""),
+    "open_bare": ("open, without index files", "import_store", ""),
     "find_few": (f"open, look up {FEW:,}", "import_store", ""),
     "find_all": ("look up all", "import_store", "find_npy"),
     "verify": ("verify", "import_maintenance", "bytes_hashed"),
@@ -70,7 +73,7 @@ def run(way: str, place: ScalePlace) -> int:
     """Run one part in this process, and print its wall and CPU seconds and its peak memory in bytes, as JSON."""
     import resource
 
-    spent = WAYS[way](place)
+    spent = (WAYS | APART)[way](place)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     print(json.dumps([*spent, peak]))
     return 0
@@ -162,8 +165,10 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=PLAN, default=list(PLAN), help="some operations alone")
     parser.add_argument("--folder", type=Path, help="where to put the files, which are removed at the end")
     parser.add_argument("--markdown", type=Path)
-    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--way", choices=WAYS | APART, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.way in APART:
+        return run(options.way, ScalePlace(options.folder, options.rows[0], options.dim))
     if min(options.rows) < BLOCK or options.dim < 1:
         parser.error(f"--rows must be at least {BLOCK}, --dim at least 1")
     if options.way:
@@ -176,10 +181,17 @@ def main() -> int:
                 print(f"{needed / 1e9:.1f} GB are needed in {folder}: pass --folder DIR", file=sys.stderr)
                 return 2
             results[rows] = measure(ScalePlace(Path(folder), rows, options.dim), options.only)
+            stored = [sum(path.stat().st_size for path in Path(folder).rglob(kind)) for kind in KINDS]
+    said = [f"{size / max(options.rows):.0f} in {kind}" for kind, size in zip(KINDS, stored, strict=True)]
     title = f"rows of {options.dim} float16 with observations of files, files cached"
     columns = ["seconds", "CPU", "µs/row", "MB above start", "bytes/row", "beside the machine"]
     show(title, columns, table(results), options.markdown)
     print(*(bends(results) or ["nothing grows faster than the number of rows"]), sep="\n")
+    print(f"bytes on disk per row, of {max(options.rows):,}: {', '.join(said)}")
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        for count in FILES:
+            spent = measured("list_shards", ScalePlace(Path(folder), count, options.dim))
+            print(f"a folder of {count:,} shards is listed, and each looked at, in {spent.cpu:.2f} CPU s")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +68,20 @@ def open_store(place: Place) -> Spent:
     start = now()
     opened(place)
     return now() - start
+
+
+def open_bare(place: ScalePlace) -> Spent:
+    """Time of opening the store without its index files, as after somebody deleted them."""
+    store_parts.import_store(place)
+    index, aside = place.store / "index", place.folder / "index"
+    if index.exists():
+        index.rename(aside)
+    start = now()
+    opened(place)
+    spent = now() - start
+    if aside.exists():
+        aside.rename(index)
+    return spent
 
 
 def find_all(place: Place) -> Spent:
@@ -229,6 +244,24 @@ def compact(place: ScalePlace) -> Spent:
     return spent
 
 
+def list_shards(place: Place) -> Spent:
+    """Time of listing a folder of as many (empty) files as ``rows``, under names of shards, and of looking at each."""
+    import os
+
+    from deltaoe.store.read_errors import listed
+
+    folder = place.folder / "listed"
+    folder.mkdir()
+    for number in range(place.rows):
+        (folder / f"shard-{number:08d}.h5").touch()
+    start = now()
+    sizes = [os.stat(path).st_size for path in listed(folder, "shard-*.h5")]
+    spent = now() - start
+    assert len(sizes) == place.rows
+    shutil.rmtree(folder)
+    return spent
+
+
 def import_maintenance(place: Place) -> Spent:
     """No time: the process only imports what the commands on workspaces import, for its memory."""
     import deltaoe.interchange.import_export
@@ -249,6 +282,7 @@ _WAYS: tuple[Callable[[ScalePlace], Spent], ...] = (
     import_maintenance,
     store_parts.append,
     open_store,
+    open_bare,
     find_few,
     find_all,
     keys_npy,
@@ -263,5 +297,6 @@ _WAYS: tuple[Callable[[ScalePlace], Spent], ...] = (
     store_parts.product,
     compact,
 )
+APART = {"list_shards": list_shards}
 WAYS: dict[str, Callable[[ScalePlace], Spent]] = {way.__name__: way for way in _WAYS}
 AGAIN = ("open_store", "find_few", "find_all")  # measured once more after the compaction

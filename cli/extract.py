@@ -89,6 +89,7 @@ def extract(
     screen.failures(result.failed, "--failed", every=failed)
     data = result.data
     by_content = len(data) - result.encoded - result.reused
+    decoded = "" if result.decode == "exact" else f", decoded {result.decode}"
     passed_over = _counted(hidden=result.ignored.hidden, of_other_kinds=result.ignored.other_files)
     screen.summary(
         "Extracted " + titled(inputs),
@@ -105,7 +106,7 @@ def extract(
             ("classes", str(len(data.class_names))),
             *([("domains", ", ".join(data.domain_names))] if data.domain_names else []),
             *([("splits", ", ".join(data.split_names))] if data.split_names else []),
-            ("model", f"{data.model}, {result.precision}"),
+            ("model", f"{data.model}, {result.precision}" + decoded),
             ("workspace", str(place.folder)),
         ],
     )
@@ -123,6 +124,7 @@ def extract(
             "workspace": str(place.folder),
             "model": data.model,
             "precision": result.precision,
+            "decode": result.decode,
             "views": result.views,
             "feature_space": data.space_id,
             "layout": data.layout,

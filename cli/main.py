@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -139,6 +140,11 @@ def _open_closed_streams() -> None:
 
 def main() -> None:
     """Entry point of the ``deltaoe`` command."""
+    # Collections of garbage need not look at what was imported, nor come as often as for a program of a few objects.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    # Typer reads arguments with pydantic, which would look for plugins in the metadata of all installed packages.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # an encoding without Δ must not end the run

@@ -86,6 +86,7 @@ def info(
                 ("features", f"{one.features} of {space.dim} numbers, {space.dtype}"),
                 ("files on record", f"{one.files}, {len(one.failed)} of them no usable images"),
                 ("precision", space.precision),
+                *([] if space.decode == "exact" else [("decoding", space.decode)]),
                 ("size", f"{one.size / 1e6:.1f} MB in {one.shards} shards{_index(one.index_size)}"),
             ],
         )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from deltaoe.clip.frozen import FrozenClip as FrozenClip
     from deltaoe.clip.options import ModelOptions as ModelOptions
     from deltaoe.clip.reference import ModelRef as ModelRef
+    from deltaoe.cluster.options import ClusterOptions as ClusterOptions
     from deltaoe.discovery.discover import discover as discover
     from deltaoe.discovery.options import DiscoverOptions as DiscoverOptions
     from deltaoe.errors import DeltaoeError as DeltaoeError
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BackgroundOptions": "scoring.options",
+    "ClusterOptions": "cluster.options",
     "ContextOptions": "tuning.options",
     "DeltaoeClassifier": "estimator",
     "DeltaoeError": "errors",

@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,16 +38,31 @@ def steps(page: str) -> list[Step]:
     return found
 
 
-def replay(page: str, folder: Path, command: Path) -> Iterator[Step]:
+def in_a_process(arguments: list[str], folder: Path) -> tuple[int, str]:
+    """Run the installed ``deltaoe`` in a folder; returns its exit code and what it printed."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("DELTAOE_")}
+    done = subprocess.run(
+        [Path(sys.executable).parent / "deltaoe", *arguments],
+        cwd=folder,
+        env=env | {"HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+    )
+    return done.returncode, done.stdout
+
+
+def replay(
+    page: str, folder: Path, run: Callable[[list[str], Path], tuple[int, str]] = in_a_process
+) -> Iterator[Step]:
     """Run the commands of a page in the demo's folder, without those that set it up.
 
     Args:
         page: its text.
         folder: the demo's folder, in which ``deltaoe demo`` has run.
-        command: the installed ``deltaoe``.
+        run: what runs ``deltaoe``, as :func:`in_a_process`.
     """
-    env = {name: value for name, value in os.environ.items() if not name.startswith("DELTAOE_")}
-    env |= {"HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1"}
     code = 0
     for step in steps(page):
         if step.command in SET_UP:
@@ -58,28 +73,20 @@ def replay(page: str, folder: Path, command: Path) -> Iterator[Step]:
         name, *arguments = shlex.split(step.command)
         if name != "deltaoe":
             raise ValueError(f"only deltaoe is run: {step.command}")
-        done = subprocess.run(
-            [command, *arguments],
-            cwd=folder,
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-        )
-        code = done.returncode
+        code, text = run(arguments, folder)
         place = str(folder.resolve().parent)
-        printed = (line.rstrip().replace(place, "…") for line in done.stdout.splitlines())
+        printed = (line.rstrip().replace(place, "…") for line in text.splitlines())
         yield Step(step.command, [line for line in printed if not _PROGRESS.match(line)])
 
 
 def main() -> None:
     """Run the demo and the day, and write the page."""
-    command = Path(sys.executable).parent / "deltaoe"
     page = PAGE.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as place:
-        subprocess.run([command, "demo", "--quiet"], cwd=place, check=True, stdout=subprocess.DEVNULL)
-        printed = iter([*replay(page, Path(place, "deltaoe-demo"), command)])
+        code, told = in_a_process(["demo", "--quiet"], Path(place))
+        if code:
+            raise SystemExit(told)
+        printed = iter([*replay(page, Path(place, "deltaoe-demo"))])
 
     def filled(block: re.Match[str]) -> str:
         lines = []

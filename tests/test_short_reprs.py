@@ -62,7 +62,9 @@ LARGE = [
     DATA,
     TABLE,
     ScoreResult(TABLE, Rule(), DATA.paths, DETECTOR, "tuned detector d", "m", 1, 2, ["a sentence"] * N),
-    ExtractResult(DATA, 1, 2, [("bad.png", "empty file")] * N, Ignored(), {}, 0, 0, "fp32", ["a"] * N),
+    ExtractResult(
+        DATA, 1, 2, [("bad.png", "empty file")] * N, Ignored(), {}, 0, 0, "fp32", "exact", ["a"] * N
+    ),
     DRAW,
     TuneResult(DETECTOR, DATA, DRAW, None, path=Path("/d.safetensors")),
     Evaluation(

@@ -38,3 +38,8 @@ def class_notes(
     except (ConfigError, MismatchError, ModelError):  # the command that needs the model says so
         return notes + look_alike_note(names, remedy)
     return notes + prompt_notes(names, tokens, remedy)
+
+
+def tokens_are_kept(names: Sequence[str], source: ModelSource, template: str = TEMPLATE) -> bool:
+    """Whether what the model reads of the prompts of these classes is known without its tokenizer."""
+    return source.has_tokens([prompt_of(template, name) for name in names])

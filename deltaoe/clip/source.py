@@ -22,12 +22,12 @@ from deltaoe.runtime import (
     resolve_device,
 )
 from deltaoe.store.feature_space import UNNAMED, FeatureSpace
-from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.text_cache import load_tokens, prompts_key, save_tokens
 from deltaoe.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from deltaoe.clip.frozen import FrozenClip
+    from deltaoe.store.feature_store import FeatureStore
 
 
 _DTYPES = ("float16", "float32")
@@ -233,6 +233,13 @@ class ModelSource:
             with contextlib.suppress(StoreError):  # only a cache
                 save_tokens(path, tokens.first, tokens.lengths, tokens.limit)
         return tokens
+
+    def has_tokens(self, prompts: Sequence[str]) -> bool:
+        """Whether :meth:`prompt_tokens` would find these in the workspace."""
+        space = self.known_space()
+        return (
+            space is not None and self._workspace.text_file(space, f"{prompts_key(prompts)}.tokens").is_file()
+        )
 
     def remember(self) -> None:
         """Note the model's folder in the workspace, and its space, for runs that need not load it."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from deltaoe.cluster.options import AUTO, LOCAL, ClusterOptions
-from deltaoe.cluster.silence import nothing_printed, quiet_environment, quiet_logging
+from deltaoe.cluster.silence import no_news, nothing_printed, quiet_environment, quiet_logging
 from deltaoe.errors import ClusterError, ConfigError, first_line, os_reason
 from deltaoe.runtime import usable_cpus
 
@@ -25,7 +25,14 @@ _CONNECT_SECONDS = 5.0
 _OBJECT_STORE_BYTES = 256 * 2**20  # what workers get and give is small, and spilled to disk beyond that
 _LONGEST_FOLDER = 40  # characters; the names of Ray's sockets below it must fit into 107
 _FOLDER = "deltaoe-ray-"
-_TOKEN = secrets.token_hex(32)
+# Read when Ray is imported and started. Nobody else on this machine can use what this process starts, and finding that
+# what answers at an address is no Ray cluster takes seconds; a busy machine may take a minute to start one.
+_OWN = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    "RAY_NUM_REDIS_GET_RETRIES": "60",
+}
+_OTHERS = {"RAY_NUM_REDIS_GET_RETRIES": "1"}
 _START = "start it there with `ray start --head`, or use --cluster local"
 
 
@@ -89,10 +96,22 @@ def check_reachable(options: ClusterOptions) -> None:
     ClusterOptions(address).check()
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS) as stream:
+            speaks = os.environ.get("RAY_USE_TLS", "0") != "0" or _speaks_http2(stream)
     except (OSError, OverflowError) as cause:
         reason = os_reason(cause) if isinstance(cause, OSError) else "no such port"
         raise ClusterError(f"no Ray cluster answers at {address}: {reason}", hint=_START) from cause
+    if not speaks:
+        raise ClusterError(f"what answers at {address} is no Ray cluster", hint=_START)
+
+
+def _speaks_http2(stream: socket.socket) -> bool:
+    """Whether the other end speaks HTTP/2, as gRPC and so Ray does: it answers settings with settings (RFC 9113)."""
+    stream.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+    answer = b""
+    while len(answer) < 4 and (more := stream.recv(4 - len(answer))):
+        answer += more
+    return answer[3:4] == b"\4"
 
 
 def _recorded() -> str | None:
@@ -119,8 +138,13 @@ def connected(options: ClusterOptions) -> Iterator[Cluster]:
     check_reachable(options)
     own = options.cluster == LOCAL
     quiet_environment()
-    with _secret() if own else _few_attempts():
-        import ray
+    with _set(_OWN if own else _OTHERS):
+        yield from _connected(options, own=own)
+
+
+def _connected(options: ClusterOptions, *, own: bool) -> Iterator[Cluster]:
+    """As :func:`connected`, once Ray's environment is set."""
+    import ray
 
     if options.cluster is None:
         raise ConfigError("no cluster is asked for")
@@ -134,8 +158,8 @@ def connected(options: ClusterOptions) -> Iterator[Cluster]:
         return
     with contextlib.ExitStack() as left:
         left.enter_context(_signals_kept())
+        left.enter_context(no_news())
         if own:
-            left.enter_context(_secret())
             folder = left.enter_context(_session_folder())
             how: dict[str, Any] = {
                 "num_cpus": usable_cpus(),
@@ -188,6 +212,8 @@ def _cannot_connect(address: str, cause: BaseException) -> ClusterError:
             f"the Ray cluster at {address} asks for a token",
             hint="set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's token",
         )
+    if "Traceback" in reason:  # of attempts to speak with it
+        reason = "it does not answer as this version of Ray expects"
     return ClusterError(
         f"cannot join the Ray cluster at {address}: {reason}",
         hint="run deltaoe on a machine of that cluster, with --cluster auto",
@@ -195,28 +221,14 @@ def _cannot_connect(address: str, cause: BaseException) -> ClusterError:
 
 
 @contextlib.contextmanager
-def _secret() -> Iterator[None]:
-    """A token that only the processes of this run know, so that nobody else on this machine can use its cluster."""
-    with _set(
-        {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN} if "RAY_AUTH_MODE" not in os.environ else {}
-    ):
-        yield
-
-
-@contextlib.contextmanager
-def _few_attempts() -> Iterator[None]:
-    """Seconds, not a minute, to find that what answers at an address is no Ray cluster; read when Ray is imported."""
-    with _set({"RAY_NUM_REDIS_GET_RETRIES": "4"} if "RAY_NUM_REDIS_GET_RETRIES" not in os.environ else {}):
-        yield
-
-
-@contextlib.contextmanager
 def _set(variables: dict[str, str]) -> Iterator[None]:
-    os.environ.update(variables)
+    """These environment variables, unless the user has set the first of them."""
+    new = {} if next(iter(variables)) in os.environ else variables
+    os.environ.update(new)
     try:
         yield
     finally:
-        for name in variables:
+        for name in new:
             os.environ.pop(name, None)
 
 

@@ -48,11 +48,10 @@ class ClusterOptions(Options):
                 f"--cluster cannot be {self.cluster!r}",
                 hint="local, auto, or the address that `ray start` has printed, such as 10.0.0.1:6379",
             )
-        if importlib.util.find_spec("ray") is None:
+        # Not of ray.data, which would import Ray before its environment is set.
+        missing = [name for name in ("ray", "pyarrow", "pandas") if importlib.util.find_spec(name) is None]
+        if missing:
+            what = "Ray" if "ray" in missing else "Ray Data"
             raise ConfigError(
-                "--cluster needs Ray, which is not installed", hint='pip install "deltaoe[ray]"'
-            )
-        if importlib.util.find_spec("ray.data") is None or importlib.util.find_spec("pyarrow") is None:
-            raise ConfigError(
-                "--cluster needs Ray Data, which is not installed", hint='pip install "deltaoe[ray]"'
+                f"--cluster needs {what}, which is not installed", hint='pip install "deltaoe[ray]"'
             )

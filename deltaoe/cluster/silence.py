@@ -10,8 +10,8 @@ from collections.abc import Iterator
 # Read when Ray is imported or started; what the user has set stays, except for what would contact a network.
 _ENVIRONMENT = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
+    "RAY_SCHEDULER_EVENTS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what Ray will do by default; until then it warns
 }
 
@@ -34,6 +34,26 @@ def quiet_logging() -> None:
     for setting in ("enable_progress_bars", "print_on_execution_start", "enable_auto_log_stats"):
         if hasattr(context, setting):
             setattr(context, setting, False)
+
+
+@contextlib.contextmanager
+def no_news() -> Iterator[None]:
+    """Keep Ray from printing to standard output, where results go, that a worker has died; it has no option for that.
+
+    Where a version of Ray has no such function, nothing is changed.
+    """
+    import ray._private.worker as place
+
+    name = "print_to_stdstream"
+    before = getattr(place, name, None)
+    if before is None:
+        yield
+        return
+    setattr(place, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        setattr(place, name, before)
 
 
 @contextlib.contextmanager

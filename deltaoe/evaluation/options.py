@@ -153,5 +153,6 @@ def option_values(options: EvaluateOptions) -> dict[str, Any]:
     values = dataclasses.asdict(options)
     prompts, model, ingest = (values.pop(name) for name in ("prompts", "model", "ingest"))
     del model["precision"]
+    ingest["cluster"] = ingest["cluster"]["cluster"]
     device = {name: model.pop(name) for name in ("device", "offline")}
     return {**values, **prompts, **model, "ingest": ingest, **device}

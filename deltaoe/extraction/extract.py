@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import BinaryIO
 
-from deltaoe.clip.class_notes import class_notes
+import numpy as np
+import numpy.typing as npt
+
+from deltaoe.clip.class_notes import class_notes, tokens_are_kept
 from deltaoe.clip.source import ModelSource
+from deltaoe.cluster.connection import check_reachable
 from deltaoe.errors import ConfigError
 from deltaoe.extraction.changes import fingerprint_of, out_of_sight, remember_folders
-from deltaoe.extraction.ingest import Ingested, ingest
+from deltaoe.extraction.extract_result import ExtractResult
 from deltaoe.extraction.layout_words import (
     about_lost_classes,
     about_splits,
@@ -22,6 +26,7 @@ from deltaoe.extraction.layout_words import (
 )
 from deltaoe.extraction.options import ExtractOptions
 from deltaoe.extraction.picture_notes import picture_notes
+from deltaoe.extraction.same_run import Kept, Listener, SameRun
 from deltaoe.images.class_names import in_words, relabelled, unreadable_names
 from deltaoe.images.classes_file import ClassesFile
 from deltaoe.images.inputs import FileList, Ignored, find_files
@@ -37,57 +42,11 @@ from deltaoe.images.lists import Wanted
 from deltaoe.images.location_text import absolute, common_folder, is_url, without_secrets
 from deltaoe.images.remote_inputs import as_read
 from deltaoe.progress import Event, OnEvent, silent
-from deltaoe.short_repr import counted, number_of_notes, short_repr
+from deltaoe.short_repr import counted
 from deltaoe.store.atomic import gone
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.sentences import current_before, replaced_current
 from deltaoe.store.workspace import Workspace
-
-
-@dataclass(frozen=True)
-class ExtractResult:
-    """The data set, and what was done for it.
-
-    Attributes:
-        data: lists the usable images with their classes.
-        encoded: number of images that went through the model in this run.
-        reused: number of images whose files were not opened. Those neither encoded nor reused were known by content
-            under another path.
-        failed: path and reason of each file that is no usable image, and of each folder, with ``/`` at the end, that
-            cannot be listed.
-        ignored: numbers of files and folders that were passed over, by reason.
-        images_per_class: number of images by class name, in class order.
-        unlabelled: number of images without a class.
-        views: number of augmented views that every image has.
-        precision: arithmetic of the image tower, ``fp32``, ``bf16`` or ``fp16``.
-        notes: sentences that warn the user.
-        names_said: those of them about class names that were put into words.
-        assumed: sentences on what folders and columns of lists were taken for, and what else folders could mean.
-    """
-
-    data: DataSet
-    encoded: int
-    reused: int
-    failed: list[tuple[str, str]]
-    ignored: Ignored
-    images_per_class: dict[str, int]
-    unlabelled: int
-    views: int
-    precision: str
-    notes: list[str]
-    names_said: list[str] = field(default_factory=list)
-    assumed: list[str] = field(default_factory=list)
-
-    def __repr__(self) -> str:
-        """The data set, and how many images were encoded, were there already, and failed."""
-        return short_repr(
-            self,
-            repr(self.data),
-            f"{self.encoded:,} encoded",
-            f"{self.reused:,} reused",
-            f"{len(self.failed):,} failed" if self.failed else "",
-            number_of_notes(self.notes),
-        )
 
 
 def extract(
@@ -120,9 +79,11 @@ def extract(
     """
     options = options or ExtractOptions()
     options.check()
+    check_reachable(options.ingest.cluster)  # before a walk that may take minutes
     check_name(options.name)
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     renames = ClassesFile.read(options.classes) if options.classes else None
+    own, said = source is None, Listener(on)
     source = source or ModelSource(options.model, workspace, on=on, dtype=options.dtype)
     files = find_files(
         given,
@@ -130,12 +91,18 @@ def extract(
         on_found=lambda n: on(Event("Listing files", n)),
         wanted=Wanted(labels=options.layout in (None, "table"), label_column=options.label_column),
     )
+    same = SameRun(given, files, workspace, source, options) if own and keep else None
+    kept = same and same.result()
+    if kept:
+        return _repeated(kept, given, files, options.name)
+    from deltaoe.extraction.ingest import ingest  # after this: it loads h5py and what decodes
+
     prefixes = _prefixes(files)
     paths = as_read(files, _prefixed(files, prefixes))
     layout = options.layout or (TABLE if files.classes is not None else detect_layout(paths))
     found = labelling = _label(files, paths, layout, renames)
     _check_fits(found, paths)  # like a wrong table, before the hours of work
-    result = ingest(files, workspace, source, on, options.ingest)
+    result = ingest(files, workspace, source, said, options.ingest)
     source.remember()  # also where all was cached, and only this note was lost
     usable = files
     if len(result.rows) < len(files):
@@ -149,19 +116,22 @@ def extract(
         + "--keep-ids keeps the ids",
     )
     in_ids, labelling = labelling, relabelled(labelling, names)
-    data = _data_set(given, usable, labelling, result, str(source.ref), options.name)
+    space = result.store.space
+    data = _data_set(given, usable, labelling, result.digests, space.id, str(source.ref), options.name)
     notes: list[str] = []
+    replaced: list[str] = []
     if keep:
         before = current_before(workspace)
         notes = out_of_sight(data, workspace, files.unlisted)
         workspace.save_dataset(data)
         remember_folders(workspace, data, fingerprint_of(given, files))
-        notes += _about_names(data, source) + replaced_current(before, data, workspace)
+        replaced = replaced_current(before, data, workspace)
+        notes += _about_names(data, source) + replaced
         if not workspace.listing(data).exists():
             raise gone(workspace.listing(data))
     result.store.check_there(result.digests)
     counts = Counter(labelling.class_of.tolist())
-    return ExtractResult(
+    extracted = ExtractResult(
         data=data,
         encoded=result.encoded,
         reused=result.reused,
@@ -173,7 +143,8 @@ def extract(
         images_per_class={name: counts[i] for i, name in enumerate(labelling.class_names)},
         unlabelled=counts[-1],
         views=result.store.views(result.digests),
-        precision=result.store.space.precision,
+        precision=space.precision,
+        decode=space.decode,
         assumed=[
             *files.assumed,
             *(() if options.layout else layout_taken(paths, layout)),
@@ -190,6 +161,31 @@ def extract(
             *notes,
         ],
         names_said=names_said,
+    )
+    unchanged = extracted.reused == len(data) == len(files)
+    only_once = [*said.sentences, *names_said, *replaced]
+    if same and unchanged and not only_once and tokens_are_kept(data.class_names, source):
+        same.keep(Kept.of(labelling, extracted))
+    return extracted
+
+
+def _repeated(kept: Kept, given: Sequence[str], files: FileList, name: str) -> ExtractResult:
+    """The result of a run that was kept, for the same files."""
+    data = _data_set(given, files, kept.labelling, kept.digests, kept.space, kept.model, name)
+    counts = Counter(data.class_of.tolist())
+    return ExtractResult(
+        data=data,
+        encoded=0,
+        reused=len(data),
+        failed=[],
+        ignored=files.ignored,
+        images_per_class={name: counts[i] for i, name in enumerate(data.class_names)},
+        unlabelled=counts[-1],
+        views=kept.views,
+        precision=kept.precision,
+        decode=kept.decode,
+        notes=kept.notes,
+        assumed=kept.assumed,
     )
 
 
@@ -245,20 +241,26 @@ def _with_columns(labelling: Labelling, files: FileList) -> Labelling:
 
 
 def _data_set(
-    given: Sequence[str], files: FileList, labelling: Labelling, result: Ingested, model: str, name: str
+    given: Sequence[str],
+    files: FileList,
+    labelling: Labelling,
+    digests: npt.NDArray[np.uint8],
+    space: str,
+    model: str,
+    name: str,
 ) -> DataSet:
     root, paths = _common_root(files)
     return DataSet(
         root=root,
         inputs=tuple("-" if one == "-" else absolute(without_secrets(one)) for one in given),
         name=name,
-        space_id=result.store.space.id,
+        space_id=space,
         model=model,
         layout=labelling.layout,
         class_names=labelling.class_names,
         domain_names=labelling.domain_names,
         paths=paths,
-        digests=result.digests,
+        digests=digests,
         class_of=labelling.class_of,
         domain_of=labelling.domain_of,
         split_names=labelling.split_names,

@@ -24,6 +24,7 @@ from deltaoe.extraction.encoding_run import STAGE
 from deltaoe.extraction.file_states import FileStates
 from deltaoe.extraction.options import IngestOptions
 from deltaoe.images.file_list import FileList
+from deltaoe.images.location_text import inside, is_url
 from deltaoe.progress import Event, OnEvent
 from deltaoe.store.atomic import cannot_write, temporary_name
 from deltaoe.store.feature_store import FeatureStore
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 _MOST_FILES, _FEWEST_FILES = 8192, 64  # in a chunk, which ends with a shard
 _CHUNKS_PER_WORKER = 16  # so that all end at about the same time
 _ADOPT_SECONDS = 3.0
-_PATIENCE_SECONDS = 20.0  # until it is said that no worker has started
+_PATIENCE_SECONDS = 60.0  # until it is said that no worker has started
 _SAMPLES = 3
 
 
@@ -127,7 +128,13 @@ def _chunks(
 
 def _everywhere(location: str) -> bytes:
     """A location that another process finds, whatever its current folder is."""
-    return os.fsencode(location if "://" in location else os.path.abspath(location))
+    return os.fsencode(location if is_url(location) else os.path.abspath(location))
+
+
+def _file_of(location: str) -> str:
+    """The file that a location lies in, or is."""
+    container = inside(location)
+    return location if container is None else container[0]
 
 
 @contextmanager
@@ -136,7 +143,7 @@ def _needs(chunks: Sequence[Chunk], workspace: Workspace) -> Iterator[Needs]:
     token = secrets.token_hex(16)
     probe = workspace.folder / temporary_name("-probe")
     ends = [one.locations[i] for one in (chunks[0], chunks[-1]) for i in (0, -1)]
-    samples = dict.fromkeys(path for path in map(os.fsdecode, ends) if os.path.exists(path))
+    samples = dict.fromkeys(filter(os.path.exists, (_file_of(os.fsdecode(one)) for one in ends)))
     try:
         probe.write_text(token, encoding="ascii")
         yield Needs(versions_here(), str(probe), token, list(samples)[:_SAMPLES])

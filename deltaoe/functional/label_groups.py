@@ -147,7 +147,7 @@ class LabelGroups:
             largest[:, start : start + width] = highest
             if temperature is not None:
                 scaled = scaled[:count]
-                scaled.copy_(grouped.sub_(highest[:, None]).view(count, -1))
+                scaled.copy_(grouped.sub_(highest[:, None]).view_as(scaled))
                 scaled.mul_((images.steps / temperature).float()[:, None]).exp_()
                 torch.sum(scaled.view(count, GROUP, width), dim=1, out=sums[:, start : start + width])
             start += width
@@ -252,9 +252,9 @@ class LabelGroups:
             )
             low, high = torch.maximum(low, falls), torch.minimum(high, rises)
         margin = ROUNDING / temperature + SUM_ROUNDING
-        return middle + low - margin, torch.minimum(
-            middle + high, limit / temperature + math.log(len(self))
-        ) + margin
+        most_of_all = limit / temperature + math.log(len(self))
+        low, high = middle + low - margin, torch.minimum(middle + high, most_of_all) + margin
+        return low.where(total > 0, -torch.inf), high.where(total > 0, -torch.inf)
 
     def _farthest(self, images: QuantizedImages) -> Tensor:
         """Limit of |e_j| over all labels, (N,) float64."""

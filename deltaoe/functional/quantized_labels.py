@@ -1,14 +1,14 @@
 r"""Label features in 8 bits, and what they certify: the nearest labels, and a log-sum-exp between two bounds.
 
-An 8-bit product costs a fifth of one in single precision, so every label is compared in 8 bits first. With the labels'
-mean μ, an orthogonal Q, z_j = μ + Qᵀ(ẑ_j + δ_j) and Qh = ĥ + γ, where ẑ_j and ĥ are whole multiples of a step,
+An 8-bit product costs a fraction of one in single precision, so that every label is compared in 8 bits first. With the
+labels' mean μ, an orthogonal Q, z_j = μ + Qᵀ(ẑ_j + δ_j) and Qh = ĥ + γ, where ẑ_j and ĥ are whole multiples of a step,
 
     ⟨h, z_j⟩ = ⟨h, μ⟩ + ⟨ĥ, ẑ_j⟩ + e_j,   e_j = ⟨Qh, δ_j⟩ + ⟨γ, ẑ_j⟩,
 
     |e_j| ≤ ‖δ_j‖ + ‖γ‖·‖ẑ_j‖,   (Σ_j e_j²)^½ ≤ (hᵀQᵀ(Σ δδᵀ)Qh)^½ + (γᵀ(Σ ẑẑᵀ)γ)^½   **[derived]**.
 
-The first bound says which labels can be among the nearest. The second is known exactly, and some twenty times smaller
-than the first: with Cauchy and Schwarz's inequality it bounds a sum of exponentials. Subtracting μ and turning by Q
+The first bound says which labels can be among the nearest. The second is known exactly, and smaller by about √D
+per label: with Cauchy and Schwarz's inequality it bounds a sum of exponentials. Subtracting μ and turning by Q
 leave no coordinate much larger than others, which is what 8 bits need; CLIP's features have such coordinates.
 """
 

@@ -38,6 +38,20 @@ class Cut(NamedTuple):
         ratio = min((right - left) / self.size[0], (bottom - top) / self.size[1])
         return next((one for one in REDUCTIONS if ratio >= _RESERVE * one), 1)
 
+    def window_in(
+        self, part: tuple[float, float, float, float], size: tuple[int, int]
+    ) -> tuple[float, float, float, float]:
+        """The box that a window of some width and height comes from, if the part comes from this one.
+
+        Example:
+            >>> Cut((0, 0, 300, 200), (150, 100), window=(25, 0)).window_in((0, 0, 75, 50), (100, 100))
+            (12.5, 0.0, 62.5, 50.0)
+        """
+        left, top, right, bottom = part
+        across, down = (right - left) / self.size[0], (bottom - top) / self.size[1]
+        x, y = left + self.window[0] * across, top + self.window[1] * down
+        return x, y, min(x + size[0] * across, right), min(y + size[1] * down, bottom)
+
 
 class Reduced(NamedTuple):
     """How a reduced picture lies in the whole one.

@@ -291,6 +291,8 @@ def thumbnail(data: bytes, edge: int = 128) -> bytes:
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    if _orientation(image) not in _TURNS:
+        return image  # and not a copy of it
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # broken EXIF is no reason to lose the picture

@@ -213,12 +213,15 @@ class Geometry:
 
     def _shown(self, image: Image.Image, cut: Cut, reduced: Reduced | None = None) -> NDArray[np.uint8]:
         """What a cut shows of an RGB picture, (H, W, 3) uint8; ``reduced`` if the picture is."""
-        box, inner = cut.part, None
+        box, inner, size = cut.part, None, cut.size
         if reduced is not None and reduced.factor > 1:
             box, inner = reduced.part(cut)
+            if self.resize_mode == "shortest":  # the same pixels, without those outside the window
+                size = (self.width, self.height)
+                inner = cut.window_in(inner, size)
         part = image if box == (0, 0, *image.size) else image.crop(box)
-        resized = part.resize(cut.size, _RESAMPLING[self.interpolation], box=inner)
-        if cut.size != (self.width, self.height):
+        resized = part.resize(size, _RESAMPLING[self.interpolation], box=inner)
+        if size != (self.width, self.height):
             resized = self._window(resized, *cut.window)
         pixels = np.array(resized)
         return np.ascontiguousarray(pixels[:, ::-1]) if cut.mirrored else pixels

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from urllib.parse import unquote
-from urllib.request import url2pathname
 
 from deltaoe.errors import DataError
 from deltaoe.files import SMALL_BYTES
@@ -26,6 +25,8 @@ _ARCHIVE = re.compile(r"\.(?:tar|tar\.\w+|tgz|tbz2?|txz|tzst|zip|parquet)$", re.
 
 def local_path(url: str) -> str | None:
     """The path of a ``file://`` URL; None for others."""
+    from urllib.request import url2pathname  # it loads HTTP and TLS
+
     if scheme_of(url) not in ("file", "local"):
         return None
     rest = url.partition("://")[2]

@@ -178,11 +178,12 @@ class FileCollector:
                         if stat.S_ISREG(info.st_mode):
                             names.append(name)
                             infos.append(info)
-                            own[-1][0] += 1
                             if len(names) == _BLOCK:
+                                own[-1][0] += _BLOCK
                                 self._add_block(root, prefix, names, infos)
                             continue
                 if names:
+                    own[-1][0] += len(names)
                     self._add_block(root, prefix, names, infos)
                 below = None
                 if rest is not None:
@@ -227,6 +228,7 @@ class FileCollector:
                     break
             else:
                 if names:
+                    own[-1][0] += len(names)
                     self._add_block(root, prefix, names, infos)
                 trail.pop()
                 inside.discard(inode)

@@ -157,8 +157,9 @@ class ScoreOptions(Options):
         vocabulary: names that unknown images are compared with: source as for background labels; None for the names of
             the background, or ImageNet's.
         select: whether τ and c are chosen with held-out classes.
-        neighbours: number of labels looked up per image; None compares all.
-        index: kind of FAISS index for ``neighbours``.
+        neighbours: number of labels compared in single precision, at least; the others in 8 bits. None compares all in
+            single precision.
+        index: ``hnsw`` and ``ivf`` are approximate indexes of FAISS, which look up so many ``neighbours`` on the CPU.
         model: the model, needed where neither the detector nor a data set names it.
         ingest: options of decoding and encoding image files.
     """
@@ -209,7 +210,7 @@ class ScoreOptions(Options):
     neighbours: Annotated[
         int | None,
         Option(
-            "Labels looked up per image; the score is then bounded. For very many labels.",
+            "Labels compared in full precision, others in 8 bits: scores get bounds. For very many labels.",
             panel=EXPERT,
             at_least=1,
             hint="64 is a good number; leave it out for exact scores",

@@ -145,13 +145,22 @@ class Scorer:
         if self._neighbours is None:
             return self.exact(features)
         found = self._neighbours(features)
-        scored, rows = ImageScores(found.scores, found.labels, found.cosines, found.bounds), found.open
+        rows = found.open
+        # As exact scores are: one that equals a calibration image's but for rounding equals it. No order changes by
+        # that, so that bounds stay bounds.
+        scores, bounds = self._tied(found.scores), found.bounds
+        if bounds is not None:
+            bounds = np.stack([self._tied(ends) for ends in bounds.T], axis=1)
+        scored = ImageScores(scores, found.labels, found.cosines, bounds)
         if len(rows):
             exact = self.exact(features[rows])
             scored.scores[rows], scored.labels[rows], scored.cosines[rows] = exact[:3]
             assert scored.bounds is not None  # noqa: S101 - for the type checker: only bounds leave rows open
             scored.bounds[rows] = _of_rounding(exact.scores)
         return scored
+
+    def _tied(self, scores: Floats) -> Floats:
+        return self.detector.fused_scores(scores[:, None])
 
     def exact(self, features: Features) -> ImageScores:
         """Exact scores of image features (N, D), unit rows, by one pass over all labels, whatever ``neighbours`` is."""

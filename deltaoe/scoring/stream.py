@@ -234,6 +234,11 @@ def _check_fits(options: ScoreOptions) -> None:
             "--fdr compares all images with each other, and a stream answers each at once",
             hint="use --alpha, which holds for every image by itself",
         )
+    if options.ingest.cluster.cluster is not None:
+        raise ConfigError(
+            "--cluster is for many images at once, and a stream answers each at once",
+            hint="leave --cluster out",
+        )
     for flag, is_set in (
         ("--neighbours", options.neighbours is not None),
         ("--index", options.index != "flat"),

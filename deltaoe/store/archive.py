@@ -24,7 +24,7 @@ from deltaoe.store.hdf5 import (
     put_digests,
     put_strings,
 )
-from deltaoe.store.read_errors import UNLOCKED
+from deltaoe.store.read_errors import unlocked
 
 _COLUMNS = ("class_of", "domain_of")
 _HEAD = ("model", "layout", "class_names", "domain_names", "split_names", "name")
@@ -60,7 +60,7 @@ def write_archive(
                 f"cannot write {target}: it needs {needed / 1e6:.0f} MB, more than is free",
                 hint="free some space, or export to another disk",
             )
-        with h5py.File(temporary, "w", libver=("earliest", "v110"), **UNLOCKED) as out:
+        with h5py.File(temporary, "w", libver=("earliest", "v110"), **unlocked()) as out:
             out.attrs["format"] = "deltaoe.archive"
             out.attrs["version"] = FORMAT_VERSION
             out.attrs["view_policy"] = VIEW_POLICY

@@ -20,16 +20,6 @@ from deltaoe.images.layout import Layout, is_layout
 from deltaoe.images.splits import SPLITS
 from deltaoe.short_repr import counted, listed, of_classes, short_repr
 from deltaoe.store.atomic import replacing
-from deltaoe.store.hdf5 import (
-    check_checksum,
-    created,
-    encoded,
-    get_digests,
-    get_strings,
-    opened,
-    put_digests,
-    put_strings,
-)
 
 if TYPE_CHECKING:
     from deltaoe.data_frame import DataFrame
@@ -167,6 +157,8 @@ class DataSet:
 
     def save(self, path: Path) -> None:
         """Write it as one HDF5 file, atomically. Raises StoreError."""
+        from deltaoe.store.hdf5 import created, encoded, put_digests, put_strings  # it loads h5py
+
         head = {
             name: getattr(self, name)
             for name in ("space_id", "model", "layout", "class_names", "domain_names", "split_names", "name")
@@ -187,6 +179,8 @@ class DataSet:
     @classmethod
     def load(cls, path: Path) -> DataSet:
         """Read what :meth:`save` wrote. Raises StoreError, naming the file, if it cannot be read or was changed."""
+        from deltaoe.store.hdf5 import check_checksum, get_digests, get_strings, opened
+
         with opened(path, "dataset") as file:
             check_checksum(file)
             head = json.loads(file.attrs["head"])

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.errors import DamagedError, UnreadableError
-from deltaoe.store.read_errors import UNLOCKED, check_regular, read_error
+from deltaoe.store.read_errors import check_regular, read_error, unlocked
 from deltaoe.store.self_contained import check_self_contained
 
 FORMAT_VERSION = 3
@@ -76,7 +76,7 @@ def opened(path: Path, kind: str) -> Iterator[h5py.File]:
     """
     try:
         check_regular(path)
-        with h5py.File(path, "r", **UNLOCKED) as file:
+        with h5py.File(path, "r", **unlocked()) as file:
             if file.attrs.get("format") != f"deltaoe.{kind}":
                 raise DamagedError("it is no such file")
             if int(file.attrs.get("version", 0)) > FORMAT_VERSION:

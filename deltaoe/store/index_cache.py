@@ -58,7 +58,7 @@ def save_arrays(path: Path, arrays: Arrays) -> None:
 def load_arrays(
     path: Path, expected: Mapping[str, tuple[str, tuple[int, ...]]]
 ) -> dict[str, npt.NDArray[Any]]:
-    """Arrays of a file, mapped into memory, read-only.
+    """Arrays of a file, mapped into memory; what is written to them does not reach the file.
 
     Args:
         path: the file.
@@ -74,7 +74,7 @@ def load_arrays(
     } != dict(expected):
         raise StoreError("it holds other arrays than expected")
     return {
-        name: np.memmap(path, mode="r", dtype=kind, shape=tuple(shape), offset=offset)
+        name: np.memmap(path, mode="c", dtype=kind, shape=tuple(shape), offset=offset)
         for name, (kind, shape, offset) in listed.items()
     }
 

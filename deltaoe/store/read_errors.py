@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import errno
 import fnmatch
+import functools
 import os
 import stat
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from deltaoe.errors import DamagedError, InUseError, StoreError, UnreadableError, first_line, os_reason
 
-# Files under their final names are never written to, so that reading needs no lock. (HDF5 before 1.10.7 cannot leave it
-# out, and the environment variable HDF5_USE_FILE_LOCKING, where it is set, decides.)
-UNLOCKED: dict[str, Any] = {"locking": False} if hasattr(h5py.h5p.PropFAID, "set_file_locking") else {}
 _HELD = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EBUSY, errno.ETXTBSY, errno.EDEADLK}
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 # A damaged offset or length leads here as well as an operating system that cannot do what it is asked.
@@ -59,6 +55,18 @@ def check_regular(path: Path) -> None:
         raise DamagedError(f"{what} stands in its place")
 
 
+@functools.cache
+def unlocked() -> dict[str, Any]:
+    """What h5py is told when it opens a file to read it.
+
+    Files under their final names are never written to, so that reading needs no lock. (HDF5 before 1.10.7 cannot leave
+    it out, and the environment variable HDF5_USE_FILE_LOCKING, where it is set, decides.)
+    """
+    import h5py
+
+    return {"locking": False} if hasattr(h5py.h5p.PropFAID, "set_file_locking") else {}
+
+
 def listed(folder: Path, pattern: str) -> list[Path]:
     """What lies in a folder under names of this pattern, sorted; nothing if the folder is not there.
 
@@ -72,7 +80,9 @@ def listed(folder: Path, pattern: str) -> list[Path]:
     except OSError as cause:
         hint = _HINTS.get(cause.errno or 0, _CHECK_DISK)
         raise UnreadableError(f"cannot list {folder}: {os_reason(cause)}", hint=hint) from cause
-    return sorted(folder / name for name in names if fnmatch.fnmatchcase(name, pattern))
+    return [
+        folder / name for name in sorted(names) if fnmatch.fnmatchcase(name, pattern)
+    ]  # paths compare slowly
 
 
 def read_error(path: Path, cause: Exception, what: str, *, hint: str = REPAIR) -> StoreError:
@@ -135,6 +145,8 @@ def _unreadable(path: Path) -> OSError | None:
 
 def _declares_more_than_it_holds(path: Path) -> bool:
     """Whether an HDF5 file has a data set of more bytes than the file, which no memory would be enough for."""
+    import h5py
+
     size = os.path.getsize(path)
     found = False
 
@@ -143,7 +155,7 @@ def _declares_more_than_it_holds(path: Path) -> bool:
         found |= isinstance(item, h5py.Dataset) and item.nbytes > size
 
     try:
-        with h5py.File(path, "r", **UNLOCKED) as file:
+        with h5py.File(path, "r", **unlocked()) as file:
             file.visititems(look)
     except (OSError, RuntimeError, ValueError, KeyError, MemoryError):
         return False

@@ -23,7 +23,7 @@ from deltaoe.store.atomic import write_json
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.index_folder import FOLDER as INDEX
 from deltaoe.store.lock import in_turn, writing
-from deltaoe.store.read_errors import UNLOCKED, check_regular, listed
+from deltaoe.store.read_errors import check_regular, listed, unlocked
 from deltaoe.store.self_contained import check_entries
 from deltaoe.store.shard_tables import ASIDE
 from deltaoe.store.shards import IMPORTED, write_shard
@@ -207,7 +207,7 @@ def _space(values: Any) -> Iterator[FeatureSpace]:
 def _of_shard(path: Path) -> Iterator[tuple[Any, int, str]]:
     try:
         check_regular(path)
-        with h5py.File(path, "r", **UNLOCKED) as file:
+        with h5py.File(path, "r", **unlocked()) as file:
             check_entries(file.id, b"features")
             check_entries(file["features"].id, b"vector")
             vectors = file["features/vector"]
@@ -253,7 +253,7 @@ def _lost_listing(aside: Path) -> str:
     title, way = "a data set", "extract or import it again"
     try:
         check_regular(aside)
-        with h5py.File(aside, "r", **UNLOCKED) as file:
+        with h5py.File(aside, "r", **unlocked()) as file:
             check_entries(file.id, b"root")
             head = json.loads(file.attrs["head"])
             title = f"{DATA_PREFIX}{head['name']}" if head["name"] else title

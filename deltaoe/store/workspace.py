@@ -14,8 +14,6 @@ from deltaoe.images.location_text import absolute, joined, tidied, without_secre
 from deltaoe.store.atomic import TEMPORARY_PREFIX, cannot_write
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_space import FeatureSpace
-from deltaoe.store.feature_store import FeatureStore
-from deltaoe.store.hdf5 import encoded
 from deltaoe.store.lock import in_turn
 from deltaoe.store.place import workspace_folder
 from deltaoe.store.read_errors import listed
@@ -23,6 +21,7 @@ from deltaoe.store.state_file import MEND, as_written, read_json, read_state, wr
 
 if TYPE_CHECKING:
     from deltaoe.images.inputs import FileList
+    from deltaoe.store.feature_store import FeatureStore
 
 DATA_PREFIX = "data:"
 _UNTIDY = ("..", "//", "./")
@@ -78,6 +77,8 @@ class Workspace:
 
     def file_keys(self, files: FileList) -> list[bytes]:
         """:meth:`file_key` of each of n files, as bytes."""
+        from deltaoe.store.hdf5 import encoded
+
         starts = [os.fsencode(os.path.join(absolute(root), "")) for root in files.roots]
         here = os.fsencode(os.path.join(os.path.dirname(self.folder), ""))
         if any(here.startswith(start) for start in starts):
@@ -106,6 +107,8 @@ class Workspace:
 
     def store(self, space: FeatureSpace) -> FeatureStore:
         """The feature store of a space, empty if there is none yet. Raises StoreError if it is damaged."""
+        from deltaoe.store.feature_store import FeatureStore  # it loads h5py
+
         return FeatureStore(self.folder / "features" / space.id, space)
 
     def features_of(self, data: DataSet) -> FeatureStore:
@@ -149,7 +152,7 @@ class Workspace:
 
     def index_folder(self, space: FeatureSpace) -> Path:
         """The folder of indexes of labels, :mod:`deltaoe.store.index_cache`; they may be deleted."""
-        return self.folder / "features" / space.id / "indexes"
+        return self.folder / "features" / space.id / "labels"
 
     def save_dataset(self, data: DataSet, *, current: bool = True) -> None:
         """Write a data set; one with classes becomes the last data set, :meth:`dataset`, if it is ``current``.

@@ -206,9 +206,10 @@ def sizes_to_draw_from(data: DataSet) -> tuple[list[int], list[int]]:
         return [0] * len(data.class_names), []
     learned, held_out = learning_rows(data, use)
     rows = data.distinct_rows(np.where(learned | held_out, data.class_of, -1))
-    held = rows[held_out[rows]]
+    is_held = held_out[rows]
+    held = rows[is_held]
     count = len(data.class_names)
-    sizes = np.bincount(data.class_of[np.setdiff1d(rows, held)], minlength=count)
+    sizes = np.bincount(data.class_of[rows[~is_held]], minlength=count)
     return sizes.tolist(), np.bincount(data.class_of[held], minlength=count).tolist() if len(held) else []
 
 

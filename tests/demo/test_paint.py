@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 from pathlib import Path
@@ -15,6 +16,8 @@ from deltaoe.demo import world
 from deltaoe.demo.paint import paint, painted, render
 from deltaoe.errors import DataError, StoreError
 
+# What ``paint`` draws again and again is drawn once; ``render`` draws it anew.
+drawn = functools.cache(render)
 SOME = [p for p in world.pictures() if p.number == 0 and p.kind in {"fish", "key", "snail", "tartan", "wood"}]
 
 
@@ -22,6 +25,7 @@ SOME = [p for p in world.pictures() if p.number == 0 and p.kind in {"fish", "key
 def small_world(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "pictures", lambda: SOME)
     monkeypatch.setattr(module, "_CHUNK", 3)
+    monkeypatch.setattr(module, "render", drawn)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

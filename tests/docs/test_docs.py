@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command import Run
 
 import deltaoe
 
@@ -32,9 +33,10 @@ def command_lines() -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def reference() -> str:
+def reference(run: Run) -> str:
     """The command reference, made anew."""
-    made: str = runpy.run_path(str(ROOT / "docs" / "update_cli.py"))["reference"]()
+    page = runpy.run_path(str(ROOT / "docs" / "update_cli.py"))
+    made: str = page["reference"](lambda *words: run(*words, cwd=ROOT, env=page["ENVIRONMENT"]).stdout)
     return made
 
 

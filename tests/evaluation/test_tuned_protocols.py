@@ -356,10 +356,10 @@ class Stop(KeyboardInterrupt):
 @pytest.mark.parametrize(
     ("where", "finished", "tuned"),
     [
-        ("Encoding images", 0, 0),
+        pytest.param("Encoding images", 0, 0, marks=pytest.mark.slow),
         ("Run 3/24: Tuning, class prompts", 2, 0),
         ("Run 11/24: Scoring textures", 10, 5),  # runs 3, 4, 7, 8, and that of run 11 itself
-        ("Run 17/24", 16, 8),
+        pytest.param("Run 17/24", 16, 8, marks=pytest.mark.slow),
     ],
 )
 def test_interrupted_anywhere_it_ends_the_same(world, tmp_path, calls, undisturbed, where, finished, tuned):

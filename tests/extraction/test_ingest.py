@@ -97,6 +97,30 @@ def test_every_image_gets_its_own_feature(images, workspace, batch_size):
     assert sum(clip.batches) == 20
 
 
+@pytest.mark.parametrize("batch_size", [1, 3, 1000])
+def test_a_device_encodes_while_the_batch_before_is_stored(images, workspace, batch_size):
+    for i in range(0, 20, 3):
+        (images / f"{i + 1:02d}-copy.png").write_bytes((images / f"{i:02d}.png").read_bytes())
+    clip = FakeClip()
+    clip.device.type = "other"
+    result = run(images, workspace, clip, batch_size=batch_size)
+    assert (result.encoded, sum(clip.batches), len(result.rows)) == (20, 20, 27)
+    assert [bytes(d) for d in result.digests] == [sha256(images / name) for name in names(images, result)]
+    numbers = [int(name[:2]) - name.endswith("-copy.png") for name in names(images, result)]
+    assert_features(result, numbers)
+    assert sorted(stored_rows(result.store)) == sorted(
+        (sha256(images / f"{i:02d}.png"), 0) for i in range(20)
+    )
+
+
+def test_what_fails_on_a_device_ends_the_run(images, workspace):
+    clip = FakeClip(fail_at=3)
+    clip.device.type = "other"
+    with pytest.raises(RuntimeError, match="the driver is gone"):
+        run(images, workspace, clip, batch_size=4)
+    assert len(stored_rows(workspace.store(SPACE))) == 8  # of the two batches before
+
+
 def test_a_second_run_opens_nothing(images, workspace, monkeypatch):
     run(images, workspace, FakeClip())
     monkeypatch.setattr(reading, "read_bytes", lambda path: pytest.fail(f"{path} was read"))

@@ -242,6 +242,30 @@ def test_more_neighbours_bound_closer():
     assert widths[0] > 10 * widths[-1]
 
 
+def test_bounds_are_a_share_of_scores_however_small():
+    """Over many labels ΔEnergy is far smaller than the rounding of a cosine."""
+    labels = np.repeat(unit_rows(3000, 24, 1, lean=3.0), 40, axis=0)
+    detector = make_detector(labels, 0.1, 1)
+    h = unit_rows(30, 24, 2, lean=3.0)
+    found, truth = Scorer(detector, neighbours=64)(h), dense(h, labels, 0.1, 1)
+    assert truth.max() < 1e-4
+    low, high = found.bounds.T
+    assert (low <= truth).all() and (truth <= high).all()
+    assert ((high - low) / truth).max() < 0.3
+
+
+def test_images_whose_nearest_labels_stay_open_are_scored_exactly():
+    labels = np.concatenate([np.repeat(unit_rows(1, 24, 0), 4000, axis=0), unit_rows(50, 24, 1)])
+    detector = make_detector(labels, 0.1, 1)
+    h = np.concatenate([labels[:1], labels[-3:]])
+    found = Scorer(detector, neighbours=16)(h)
+    exact = Scorer(detector)(h)
+    assert found.scores[0] == pytest.approx(exact.scores[0], rel=1e-5)
+    assert np.diff(found.bounds[0]) == pytest.approx(4e-6)  # those of an exact score
+    assert ((found.bounds[:, 0] <= exact.scores) & (exact.scores <= found.bounds[:, 1])).all()
+    assert (found.labels[1:, 0] == [4047, 4048, 4049]).all()
+
+
 @pytest.mark.parametrize("index", ["hnsw", "ivf"])
 def test_an_approximate_index_is_measured_and_certifies_nothing(index):
     detector = with_background(3000, 0, 0.05, 1)

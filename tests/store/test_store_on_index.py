@@ -291,7 +291,7 @@ def test_a_file_server_that_has_lost_the_index(filled, monkeypatch):
     def stale(*_: object) -> bytes:
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
-    monkeypatch.setattr(paged_table.os, "pread", stale, raising=False)
+    monkeypatch.setattr(paged_table, "_pread", stale)
     monkeypatch.setattr(paged_table.os, "read", stale)
     with pytest.warns(StoreWarning, match="stale file handle; the shards are read instead"):
         assert reader.has(digests(NUMBERS)).tolist() == right[6]

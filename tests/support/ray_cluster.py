@@ -77,7 +77,7 @@ def wait_for(what: Callable[[], object], while_running: subprocess.Popen[bytes] 
     while not (found := what()):
         assert time.monotonic() < until, "waited too long"
         assert while_running is None or while_running.poll() is None, "it has ended already"
-        time.sleep(0.005)
+        time.sleep(0.05)
     return found
 
 

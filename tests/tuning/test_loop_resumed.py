@@ -46,10 +46,19 @@ def run(clip, problem, recipe, epochs=12, **options):
 RECIPES = [Recipe(), Recipe(batch_size=7), Recipe.coop(batch_size=7, learning_rate=0.05)]
 
 
+@pytest.fixture(scope="module")
+def undisturbed(clip, problem):
+    """How each of the recipes ends: progress and context."""
+    ends = [run(clip, problem, recipe) for recipe in RECIPES]
+    return {
+        recipe: (progress, learner.context) for recipe, (progress, learner) in zip(RECIPES, ends, strict=True)
+    }
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("at", [1, 5, 11])
-def test_broken_off_and_gone_on_is_undisturbed(clip, problem, recipe, at):
-    whole, learner = run(clip, problem, recipe)
+def test_broken_off_and_gone_on_is_undisturbed(clip, problem, undisturbed, recipe, at):
+    whole, context = undisturbed[recipe]
     seen = []
 
     def break_off(progress):
@@ -70,7 +79,7 @@ def test_broken_off_and_gone_on_is_undisturbed(clip, problem, recipe, at):
         start=seen[-1],
         on_step=steps.append,
     )
-    assert torch.equal(other.context, learner.context)
+    assert torch.equal(other.context, context)
     assert resumed.last == whole.last
     assert resumed.best_loss == whole.best_loss
     assert torch.equal(resumed.best, whole.best)
@@ -142,9 +151,11 @@ def test_steps_make_epochs(recipe, rows, epochs):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("cosines", [1, 20, 100])
-def test_losses_of_many_classes_go_back_block_by_block(clip, problem, recipe, cosines, monkeypatch):
+def test_losses_of_many_classes_go_back_block_by_block(
+    clip, problem, undisturbed, recipe, cosines, monkeypatch
+):
     """Blocks of 1, 6 and 33 rows, the last one smaller: the same gradients, so the same context up to rounding."""
-    whole, _ = run(clip, problem, recipe)
+    whole, _ = undisturbed[recipe]
     largest = []
     losses = loop._losses
 

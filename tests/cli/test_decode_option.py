@@ -1,0 +1,40 @@
+"""``--decode`` through the installed command: a feature space of its own, remembered, or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from command import Fails, Run
+from PIL import Image
+
+
+def test_fast_decoding_is_a_feature_space(project: Path, run: Run, fails: Fails) -> None:
+    """In a project whose features and detector are decoded exactly."""
+    for file in sorted((project / "images" / "red_stripes").iterdir())[:3]:
+        Image.open(file).resize((400, 300), Image.Resampling.BICUBIC).save(
+            file.with_suffix(".jpg"), quality=92
+        )
+        file.unlink()
+    exact = run("extract", "images", "--json", cwd=project).json
+    assert (exact["encoded"], exact["decode"]) == (3, "exact")
+    told = run("extract", "images", "--decode", "fast", "--json", cwd=project)
+    fast = told.json
+    assert fast["feature_space"] != exact["feature_space"] and fast["encoded"] == fast["images"]
+    assert "encodes all images anew: decode fast / exact" in told.stderr
+    (now,) = [note for note in fast["notes"] if "to go back" in note]
+    assert "use images with --decode fast from now on, not images with --decode exact" in now
+    assert now.endswith("--decode exact")
+    # Remembered, and said; and there is a way back, for which nothing is encoded.
+    same = run("extract", "images", cwd=project)
+    assert "decoded fast" in same.stdout and "96 unchanged" in same.stdout
+    assert "decoding" in run("store", "info", cwd=project).stdout
+    # A detector reads only what was decoded as for it, and says which option is in the way.
+    refused = ("the detector was made with --decode exact, not fast", "leave --decode out")
+    fails("score", "images", "--decode", "fast", cwd=project, says=refused)
+    back = run("extract", "images", "--decode", "exact", "--json", cwd=project).json
+    assert (back["feature_space"], back["encoded"]) == (exact["feature_space"], 0)
+
+
+def test_decoding_on_a_gpu_is_refused_without_one(fresh: Path, fails: Fails) -> None:
+    says = ("--decode gpu", "this run computes on cpu", "--decode exact or fast")
+    fails("extract", "images", "--decode", "gpu", "--device", "cpu", cwd=fresh, rc=2, says=says, writes=True)
