@@ -92,7 +92,9 @@ def test_the_driver_and_a_worker_are_killed_and_nothing_is_lost_or_doubled(
     assert driver.returncode == 0, err.decode()
     said = json.loads(out)
     assert 0 < said["encoded"] < plain["encoded"]
-    assert not re.search(rb"raylet|ray::|INFO|WARN|\[\d{4}-|Traceback", err), err.decode()  # of Ray's own words
+    assert not re.search(rb"raylet|ray::|INFO|WARN|\[\d{4}-|Traceback", err), (
+        err.decode()
+    )  # of Ray's own words
     for key in ("images", "images_per_class", "failed", "classes", "feature_space", "notes", "assumed"):
         assert said.get(key) == plain.get(key), key
     same_results(Workspace(tmp_path / "plain"), Workspace(place))
