@@ -61,7 +61,6 @@ PLAN = {
     "find_all again": ("look up all, compacted", "import_store", "find_npy"),
 }
 MACHINE = {
-    "bytes_read": "read all bytes",
     "bytes_hashed": "read them, SHA-256",
     "bytes_copied": "read and write them, fsync",
     "find_npy": "np.load, np.searchsorted of all",
@@ -121,7 +120,7 @@ def table(results: dict[int, Results]) -> list[list[str]]:
                 f"{one.peak / 1e6:,.1f}",
                 f"{one.peak / count:,.0f}",
             ]
-            ratio = f"{one.seconds / found[beside].seconds:.1f}× {MACHINE[beside]}" if beside else ""
+            ratio = f"{one.cpu / found[beside].cpu:.1f}× {MACHINE[beside]}" if beside else ""
             rows.append([*cells, ratio])
     for way, label in MACHINE.items():
         for count, found in results.items():
@@ -129,7 +128,7 @@ def table(results: dict[int, Results]) -> list[list[str]]:
                 continue
             one = found[way]
             cells = [f"machine: {label}, {count:,} rows", f"{one.seconds:.3f}", f"{one.cpu:.3f}"]
-            rows.append([*cells, f"{one.seconds / count * 1e6:.2f}", "", "", ""])
+            rows.append([*cells, f"{one.cpu / count * 1e6:.2f}", "", "", ""])
     return rows
 
 
@@ -184,7 +183,7 @@ def main() -> int:
             stored = [sum(path.stat().st_size for path in Path(folder).rglob(kind)) for kind in KINDS]
     said = [f"{size / max(options.rows):.0f} in {kind}" for kind, size in zip(KINDS, stored, strict=True)]
     title = f"rows of {options.dim} float16 with observations of files, files cached"
-    columns = ["seconds", "CPU", "µs/row", "MB above start", "bytes/row", "beside the machine"]
+    columns = ["seconds", "CPU", "CPU µs/row", "MB above start", "bytes/row", "CPU beside the machine"]
     show(title, columns, table(results), options.markdown)
     print(*(bends(results) or ["nothing grows faster than the number of rows"]), sep="\n")
     print(f"bytes on disk per row, of {max(options.rows):,}: {', '.join(said)}")

@@ -138,17 +138,6 @@ def find_npy(place: ScalePlace) -> Spent:
     return spent
 
 
-def bytes_read(place: ScalePlace) -> Spent:
-    """Time of reading every byte of all shards."""
-    buffer = bytearray(CHUNK)
-    start = now()
-    for path in place.shards():
-        with path.open("rb", buffering=0) as file:
-            while file.readinto(buffer):
-                pass
-    return now() - start
-
-
 def bytes_hashed(place: ScalePlace) -> Spent:
     """Time of reading every byte of all shards and of its SHA-256."""
     start = now()
@@ -287,7 +276,6 @@ _WAYS: tuple[Callable[[ScalePlace], Spent], ...] = (
     find_all,
     keys_npy,
     find_npy,
-    bytes_read,
     bytes_hashed,
     bytes_copied,
     verify,

@@ -51,7 +51,11 @@ def status(
         screen.table(
             "Features",
             [
-                (f"  {one.model or one.id}", f"{one.images:,}", f"{one.size / 1e6:.1f} MB")
+                (
+                    f"  {one.model or one.id} {one.options}".rstrip(),
+                    f"{one.images:,}",
+                    f"{one.size / 1e6:.1f} MB",
+                )
                 for one in found.spaces
             ],
             ("  model", "images", "size"),

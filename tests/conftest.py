@@ -5,8 +5,11 @@ pictures per class, one seed. Slow (``nox -s slow``) is what repeats a fast test
 rights that not everybody has (to mount a disk), or takes minutes.
 
 Importing torch and open_clip takes 4 s, most commands 0.3 s. So ``run`` and ``fails`` are warm: children of a process
-that has imported them (see ``warm.py``). A test takes ``run_cold`` or a process of its own where that process is what
-it is about: start-up, signals, kills, the demo and the README's three commands from the first line to the last.
+that has imported them (see ``warm.py``), on a terminal, too (``terminal.py``). A test takes ``run_cold`` or a process
+of its own where that process is what it is about: start-up, signals, kills, the demo and the README's three commands
+from the first line to the last. A package of others that commands load and that takes long belongs into
+``IMPORTED_FIRST`` of ``warm.py``. What several tests of a file compute alike, they take from one fixture; of moments,
+seeds and file kinds that each cost more than a second, the fast suite has one of each kind and the slow one all.
 """
 
 from __future__ import annotations
@@ -41,13 +44,18 @@ TIMEOUT = 300.0  # seconds that a command may take
 # The files that take longest, from the longest on: at the end of a run no process waits for one of them.
 LONGEST = (
     "cli/test_demo.py",
+    "cli/test_discover.py",
+    "cli/test_interrupted.py",
+    "evaluation/test_tuned_protocols.py",
+    "cli/test_stream_command.py",
     "cli/test_three_commands.py",
     "cli/test_killed.py",
-    "evaluation/test_tuned_protocols.py",
-    "tuning/test_tune_interrupted.py",
-    "cli/test_interrupted.py",
-    "docs/test_docs.py",
+    "cli/test_detector_names.py",
+    "cli/test_stale.py",
+    "cli/test_class_names_said.py",
+    "cli/test_final_words.py",
     "tuning/test_loop_resumed.py",
+    "docs/test_docs.py",
 )
 
 

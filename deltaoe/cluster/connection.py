@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -16,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deltaoe.cluster.options import AUTO, LOCAL, ClusterOptions
+from deltaoe.cluster.address import AUTO, LOCAL
+from deltaoe.cluster.options import ClusterOptions
 from deltaoe.cluster.silence import no_news, nothing_printed, quiet_environment, quiet_logging
-from deltaoe.errors import ClusterError, ConfigError, first_line, os_reason
+from deltaoe.errors import ClusterError, ConfigError, first_line
 from deltaoe.runtime import usable_cpus
 
-_CONNECT_SECONDS = 5.0
 _OBJECT_STORE_BYTES = 256 * 2**20  # what workers get and give is small, and spilled to disk beyond that
 _LONGEST_FOLDER = 40  # characters; the names of Ray's sockets below it must fit into 107
 _FOLDER = "deltaoe-ray-"
@@ -33,7 +32,6 @@ _OWN = {
     "RAY_NUM_REDIS_GET_RETRIES": "60",
 }
 _OTHERS = {"RAY_NUM_REDIS_GET_RETRIES": "1"}
-_START = "start it there with `ray start --head`, or use --cluster local"
 
 
 @dataclass(frozen=True)
@@ -81,49 +79,6 @@ class Cluster:
         ]
 
 
-def check_reachable(options: ClusterOptions) -> None:
-    """Raise ClusterError if nothing answers at the address of a cluster, ConfigError if it cannot be one."""
-    options.check()
-    if options.cluster is None or options.cluster == LOCAL:
-        return
-    address = _recorded() if options.cluster == AUTO else options.cluster
-    if address is None:
-        import sys
-
-        if "ray" in sys.modules and sys.modules["ray"].is_initialized():
-            return
-        raise ClusterError("--cluster auto: this machine is part of no Ray cluster", hint=_START)
-    ClusterOptions(address).check()
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS) as stream:
-            speaks = os.environ.get("RAY_USE_TLS", "0") != "0" or _speaks_http2(stream)
-    except (OSError, OverflowError) as cause:
-        reason = os_reason(cause) if isinstance(cause, OSError) else "no such port"
-        raise ClusterError(f"no Ray cluster answers at {address}: {reason}", hint=_START) from cause
-    if not speaks:
-        raise ClusterError(f"what answers at {address} is no Ray cluster", hint=_START)
-
-
-def _speaks_http2(stream: socket.socket) -> bool:
-    """Whether the other end speaks HTTP/2, as gRPC and so Ray does: it answers settings with settings (RFC 9113)."""
-    stream.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
-    answer = b""
-    while len(answer) < 4 and (more := stream.recv(4 - len(answer))):
-        answer += more
-    return answer[3:4] == b"\4"
-
-
-def _recorded() -> str | None:
-    """The address of the cluster that this machine is part of, from where `ray start` notes it."""
-    if os.environ.get("RAY_ADDRESS"):
-        return os.environ["RAY_ADDRESS"]
-    with contextlib.suppress(OSError):
-        noted = Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray", "ray_current_cluster")  # noqa: S108 - Ray's choice
-        return noted.read_text(encoding="utf-8").strip() or None
-    return None
-
-
 @contextlib.contextmanager
 def connected(options: ClusterOptions) -> Iterator[Cluster]:
     """Connect to a cluster, or start one on this machine; what was started ends with the context.
@@ -135,7 +90,7 @@ def connected(options: ClusterOptions) -> Iterator[Cluster]:
         ConfigError: no cluster is asked for, or this program is connected to another.
         ClusterError: it cannot be reached or started.
     """
-    check_reachable(options)
+    options.check_reachable()
     own = options.cluster == LOCAL
     quiet_environment()
     with _set(_OWN if own else _OTHERS):

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from deltaoe.clip.class_notes import class_notes, tokens_are_kept
 from deltaoe.clip.source import ModelSource
-from deltaoe.cluster.connection import check_reachable
 from deltaoe.errors import ConfigError
 from deltaoe.extraction.changes import fingerprint_of, out_of_sight, remember_folders
 from deltaoe.extraction.extract_result import ExtractResult
@@ -79,7 +78,7 @@ def extract(
     """
     options = options or ExtractOptions()
     options.check()
-    check_reachable(options.ingest.cluster)  # before a walk that may take minutes
+    options.ingest.cluster.check_reachable()  # before a walk that may take minutes
     check_name(options.name)
     given = [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     renames = ClassesFile.read(options.classes) if options.classes else None

@@ -14,12 +14,10 @@ import numpy.typing as npt
 
 from deltaoe.clip.choice import encodes_anew
 from deltaoe.clip.source import ModelSource
-from deltaoe.cluster.connection import check_reachable
 from deltaoe.errors import DataError, InUseError, StoreError
 from deltaoe.extraction.encoding_run import STAGE, EncodingRun
 from deltaoe.extraction.file_states import FileStates, Keep, recorded_states
 from deltaoe.extraction.kept_process import start_early
-from deltaoe.extraction.on_cluster import encode_on_cluster
 from deltaoe.extraction.options import IngestOptions
 from deltaoe.extraction.review import Review, review
 from deltaoe.images.inputs import FileList
@@ -85,7 +83,7 @@ def ingest(
     """
     options = options or IngestOptions()
     options.check()
-    check_reachable(options.cluster)
+    options.cluster.check_reachable()
     store = source.store()
     _adopt_what_waits(store)
     keys = workspace.file_keys(files)
@@ -115,6 +113,8 @@ def ingest(
             if options.cluster.cluster is None or not len(unknown):
                 EncodingRun(files.path, keys, writer, states, on, options).encode(unknown, source.clip())
             else:
+                from deltaoe.extraction.on_cluster import encode_on_cluster
+
                 where = (files, keys, store, states, source, workspace, options, reviewed.replaced)
                 encode_on_cluster(unknown, *where, on)
         source.remember()

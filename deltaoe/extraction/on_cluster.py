@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _MOST_FILES, _FEWEST_FILES = 8192, 64  # in a chunk, which ends with a shard
 _CHUNKS_PER_WORKER = 16  # so that all end at about the same time
 _ADOPT_SECONDS = 3.0
-_PATIENCE_SECONDS = 20.0  # until it is said that no worker has started
+_PATIENCE_SECONDS = 60.0  # until it is said that no worker has started
 _SAMPLES = 3
 
 

@@ -15,7 +15,7 @@ from deltaoe.images.file_list import FileList
 from deltaoe.images.file_rows import add_members
 from deltaoe.images.labels import tidy
 from deltaoe.images.lists import Wanted
-from deltaoe.images.location_text import PARQUET
+from deltaoe.images.location_text import PARQUET, absolute
 from deltaoe.images.passed_over import Unlisted
 from deltaoe.images.tar_images import TarImages
 from deltaoe.images.tars import ContainerError
@@ -110,7 +110,12 @@ def add_containers(collector: FileCollector, found: Sequence[Found], wanted: Wan
     files = collector.files
     stems = {os.path.splitext(one.path)[0] for one in found if not one.path.lower().endswith(PARQUET)}
     opened: list[tuple[Found, Any]] = []
+    known: set[str] = set()
     for one in found:
+        if absolute(one.path) in known:
+            files.ignored.repeated += 1
+            continue
+        known.add(absolute(one.path))
         if not one.named and one.path.lower().endswith(PARQUET) and os.path.splitext(one.path)[0] in stems:
             files.ignored.other_files += 1  # img2dataset writes what it knows of a tar beside it
             continue

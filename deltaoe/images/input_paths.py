@@ -37,9 +37,15 @@ def without_repetitions(files: FileList, rootless: set[int]) -> FileList:
     check, outer = set(rootless), None
     for root in sorted(range(len(starts)), key=starts.__getitem__):
         if outer is not None and starts[root].startswith(starts[outer]):
-            check |= {root, outer}
+            if root not in files.containers:  # these were found once each
+                check |= {root, outer}
         else:
             outer = root
+    for root in files.containers:  # of which a list may name members
+        if any(
+            starts[one].startswith(starts[root]) or starts[root].startswith(starts[one]) for one in rootless
+        ):
+            check.add(root)
     first_row: dict[str, int] = {}
     rows = array("q")
     repeated = RepeatedRows(files)

@@ -18,6 +18,7 @@ from deltaoe.images.containers import (
     refuse_compressed,
 )
 from deltaoe.images.file_list import FileList
+from deltaoe.images.file_rows import add_observed
 from deltaoe.images.glob_pattern import Pattern, is_pattern
 from deltaoe.images.input_errors import missing, no_images
 from deltaoe.images.input_paths import (
@@ -31,7 +32,8 @@ from deltaoe.images.input_paths import (
 from deltaoe.images.labels import tidy
 from deltaoe.images.listed_files import ListedFiles
 from deltaoe.images.lists import LIST_SUFFIXES, Listed, Wanted, read_list, read_table
-from deltaoe.images.location_text import PARQUET, is_url, without_secrets
+from deltaoe.images.location_text import PARQUET, inside, is_url, without_secrets
+from deltaoe.images.one_by_one import observed_member
 from deltaoe.images.other_kinds import check_is_image
 from deltaoe.images.passed_over import Ignored
 from deltaoe.images.remote_errors import host_of
@@ -194,6 +196,13 @@ class _InputReader:
                     self._remote.add(self._group_of_host(url), url)
                     continue
                 name = local
+            member = next((one for one in (os.path.join(folder, name), name) if inside(one)), None)
+            if member is not None:
+                seen, why = observed_member(member)
+                add_observed(self._collector, group, tidy_path(member, None), seen)
+                if why:
+                    files.problems[len(files) - 1] = why
+                continue
             path, info, problem = finder.find(name)
             self._collector.add(group, tidy_path(path, info), info, problem)
         self._tables += listed.is_table

@@ -92,7 +92,9 @@ def _judged(data: bytes, scan: int, frame: bytes, orientation: int, adobe: int |
         return head._replace(unusual="JPEG of an unusual size")
     if count == 3:
         (first, *sampling), *colours = parts
-        stored_as_rgb = adobe == 0 or (adobe is None and [first, colours[0][0], colours[1][0]] == [*b"RGB"])
+        stored_as_rgb = adobe not in (None, 1) or (
+            adobe is None and [first, colours[0][0], colours[1][0]] == [*b"RGB"]
+        )
         if stored_as_rgb:
             return head._replace(unusual="JPEG stored as RGB")
         if tuple(sampling) not in _SAMPLINGS or any(one[1:] != (1, 1) for one in colours):

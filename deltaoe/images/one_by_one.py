@@ -9,7 +9,7 @@ from deltaoe.images.file_list import FileList
 from deltaoe.images.file_rows import add_observed
 from deltaoe.images.location_text import inside, is_url
 from deltaoe.images.locations import observe
-from deltaoe.images.walk import FileCollector, reason
+from deltaoe.images.walk import FileCollector, Observed, reason
 
 
 def one_by_one(paths: Iterable[str]) -> FileList:
@@ -18,8 +18,6 @@ def one_by_one(paths: Iterable[str]) -> FileList:
     Members of containers are files, too. URLs have a problem: what arrives one by one may come from anywhere, and
     nothing is fetched because of it.
     """
-    from deltaoe.images.decode import ImageError
-
     collector = FileCollector(lambda number: None)
     for row, path in enumerate(paths):
         folder, name = os.path.split(path)
@@ -29,13 +27,26 @@ def one_by_one(paths: Iterable[str]) -> FileList:
             if is_url(path):
                 problem = "a URL, and these are not fetched one by one: deltaoe score takes it"
             elif inside(path) is not None:
-                add_observed(collector, row, name, observe(path))
+                seen, problem = observed_member(path)
+                add_observed(collector, row, name, seen)
+                if problem:
+                    collector.files.problems[row] = problem
                 continue
             else:
                 info = os.stat(path)
         except (OSError, ValueError) as cause:
             problem = reason(cause)
-        except ImageError as cause:
-            problem = str(cause)
         collector.add(row, name, info, problem)
     return collector.files
+
+
+def observed_member(location: str) -> tuple[Observed, str]:
+    """How what lies in a container is observed, and why it is not; then the observation is all zeros."""
+    from deltaoe.images.decode import ImageError
+
+    try:
+        return observe(location), ""
+    except (OSError, ValueError) as cause:
+        return (0, 0, 0, 0), reason(cause)
+    except ImageError as cause:
+        return (0, 0, 0, 0), str(cause)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import email.utils
 import hashlib
 import importlib
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.images.location_text import without_secrets
@@ -54,8 +55,15 @@ _TAGS = (
     "Digest",
 )
 _TIMES = ("LastModified", "last_modified", "Last-Modified", "mtime", "modified", "updated", "created")
+_T = TypeVar("_T")
 # Observations by URL from the listing, until the object is read: older than what is read, as they must be.
 _seen: dict[str, Observed] = {}
+_MOST_SEEN = 500_000
+# Host → how many questions in a row it has not answered, and when the last was asked. It is then let alone for a while,
+# as each answer that does not come takes a minute, and a list may have a million of them.
+_silent: dict[str, tuple[int, float]] = {}
+_MOST_SILENT = 8
+_PAUSE_SECONDS = 30.0
 
 
 def check_known(url: str) -> None:
@@ -135,7 +143,7 @@ def find_objects(url: str, *, glob: bool = False) -> list[tuple[str, Observed | 
         seen = observed_from(info)
         rows.append((whole, seen if seen[2] else None))
     for whole, observed in rows:
-        if observed is not None:
+        if observed is not None and len(_seen) < _MOST_SEEN:
             _seen[whole] = observed
     return rows
 
@@ -164,7 +172,8 @@ def observe_all(urls: Sequence[str]) -> Iterator[Observed | RemoteError]:
             found = _observe(url)
         except RemoteError as cause:
             return cause
-        _seen[url] = found
+        if len(_seen) < _MOST_SEEN:
+            _seen[url] = found
         return found
 
     with ThreadPoolExecutor(REMOTE_READERS, thread_name_prefix="deltaoe-look") as pool:
@@ -189,12 +198,7 @@ def observe_object(url: str) -> Observed:
 
 def _observe(url: str) -> Observed:
     system, path = filesystem(url)
-    try:
-        info = tried(lambda: system.info(path))
-    except Exception as cause:
-        if asks_for_credentials(cause):
-            raise refused(url, cause) from cause
-        raise remote_error(cause) from cause
+    info = _answer(url, lambda: system.info(path))
     if info.get("type") == "directory":
         raise RemoteError("a folder, not a file")
     return observed_from(info)
@@ -270,12 +274,33 @@ def read_bounded(url: str, limit: int) -> bytes:
                 length += len(part)
         return b"".join(parts)
 
-    try:
-        data = tried(read)
-    except Exception as cause:
-        if asks_for_credentials(cause):
-            raise refused(url, cause) from cause
-        raise remote_error(cause) from cause
+    data = _answer(url, read)
     if len(data) > limit:
         raise RemoteError(f"more than the {limit:,} bytes that such a file can have")
     return data
+
+
+def _answer(url: str, ask: Callable[[], _T]) -> _T:
+    """The answer about one object, unless its host is let alone for not answering.
+
+    Raises:
+        RemoteError: there is none.
+        DataError: the host asks for credentials.
+    """
+    host = host_of(url)
+    times, last = _silent.get(host, (0, 0.0))
+    if times >= _MOST_SILENT and time.monotonic() - last < _PAUSE_SECONDS:
+        raise RemoteError("cannot be fetched: the server does not answer", unreachable=True)
+    try:
+        found = tried(ask)
+    except Exception as cause:
+        if asks_for_credentials(cause):
+            raise refused(url, cause) from cause
+        error = remote_error(cause)
+        if error.unreachable:
+            _silent[host] = _silent.get(host, (0, 0.0))[0] + 1, time.monotonic()
+        else:
+            _silent.pop(host, None)
+        raise error from cause
+    _silent.pop(host, None)
+    return found

@@ -66,6 +66,7 @@ class SpaceState:
         images: number of distinct images.
         size: bytes on disk.
         damage: why it cannot be read; empty if it can.
+        options: those by which files became its pixels, where these are not the usual ones.
     """
 
     id: str
@@ -73,12 +74,14 @@ class SpaceState:
     images: int
     size: int
     damage: str = ""
+    options: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
         return {
             "feature_space": self.id,
             "model": self.model or None,
+            "options": self.options or None,
             "images": self.images,
             "bytes": self.size,
             "damage": self.damage or None,
@@ -213,16 +216,16 @@ def _spaces(workspace: Workspace) -> list[SpaceState]:
     found = []
     for folder in sorted((workspace.folder / "features").glob("*")):
         size = sum(path.lstat().st_size for path in folder.glob("shard-*.h5"))
-        model, images, damage = "", 0, ""
+        model, images, damage, options = "", 0, "", ""
         try:
             space = workspace.known_space(folder.name)
             if space is None:
                 continue
-            model = space.model
+            model, options = space.model, space.options
             images = len(workspace.store(space))
         except StoreError as error:
             damage = str(error)
-        found.append(SpaceState(folder.name, model, images, size, damage))
+        found.append(SpaceState(folder.name, model, images, size, damage, options))
     return found
 
 

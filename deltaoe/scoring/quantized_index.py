@@ -16,7 +16,7 @@ from deltaoe.store.index_cache import index_file, load_arrays, save_arrays
 
 # Labels per step, images per step, and images whose groups are looked through together. On a CPU the products of a step
 # stay in its caches; a GPU wants large steps.
-_CPU_STEPS = (4096, 256, 8)
+_CPU_STEPS = (2048, 256, 8)
 _GPU_STEPS = (65_536, 2048, 256)
 
 

@@ -96,6 +96,17 @@ class FeatureSpace:
         # Older versions did not name these, and had none other than the default: their stores keep their ids.
         return {"model"} | {name for name, default in _NEWER.items() if getattr(self, name) == default}
 
+    @property
+    def options(self) -> str:
+        """The options by which files became its pixels, where these are not the usual ones; empty where they are.
+
+        Example:
+            >>> FeatureSpace("m", "w", "c", "{}", "fp32", 1, 512, decode="fast").options
+            '--decode fast'
+        """
+        values = {name: getattr(self, name) for name in _CHOSEN}
+        return " ".join(f"{_option(name)} {value}" for name, value in values.items() if value != _NEWER[name])
+
     def is_same_model(self, other: FeatureSpace) -> bool:
         """Whether the same weights made both, whatever their names and in whatever arithmetic."""
         mine, theirs = ((one.weights, one.config, one.preprocess) for one in (self, other))
@@ -144,7 +155,7 @@ class FeatureSpace:
         if alike.id != other.id:
             return {}
         values = {name: (str(getattr(self, name)), str(getattr(other, name))) for name in _CHOSEN}
-        return {f"--{name.replace('_', '-')}": pair for name, pair in values.items() if pair[0] != pair[1]}
+        return {_option(name): pair for name, pair in values.items() if pair[0] != pair[1]}
 
     def differences(self, other: FeatureSpace) -> list[str]:
         """Each attribute that differs, but for the model's name, as "name this / other", for an error message."""
@@ -157,6 +168,10 @@ class FeatureSpace:
             for name in mine
             if name != "model" and mine[name] != theirs[name]
         ]
+
+
+def _option(field: str) -> str:
+    return "--" + field.replace("_", "-")
 
 
 def _problem(values: Mapping[str, Any]) -> str:

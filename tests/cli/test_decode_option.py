@@ -28,6 +28,7 @@ def test_fast_decoding_is_a_feature_space(project: Path, run: Run, fails: Fails)
     same = run("extract", "images", cwd=project)
     assert "decoded fast" in same.stdout and "96 unchanged" in same.stdout
     assert "decoding" in run("store", "info", cwd=project).stdout
+    assert "--decode fast" in run("status", cwd=project).stdout
     # A detector reads only what was decoded as for it, and says which option is in the way.
     refused = ("the detector was made with --decode exact, not fast", "leave --decode out")
     fails("score", "images", "--decode", "fast", cwd=project, says=refused)

@@ -18,7 +18,7 @@ from textwrap import dedent
 import pytest
 from command import Run, environment
 
-from deltaoe.cluster.connection import Node, check_reachable
+from deltaoe.cluster.connection import Node
 from deltaoe.cluster.crew import crew_of
 from deltaoe.cluster.failures import cluster_error
 from deltaoe.cluster.nodes import Needs, looker, problem_of, versions_here
@@ -102,11 +102,11 @@ def test_what_answers_must_be_a_ray_cluster():
         listening(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port,
         pytest.raises(ClusterError, match="is no Ray cluster"),
     ):
-        check_reachable(ClusterOptions(f"127.0.0.1:{port}"))
+        ClusterOptions(f"127.0.0.1:{port}").check_reachable()
     with listening(b"") as port, pytest.raises(ClusterError, match="is no Ray cluster"):
-        check_reachable(ClusterOptions(f"127.0.0.1:{port}"))
+        ClusterOptions(f"127.0.0.1:{port}").check_reachable()
     with listening(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])) as port:  # settings, as HTTP/2 begins (RFC 9113, 6.5)
-        check_reachable(ClusterOptions(f"127.0.0.1:{port}"))
+        ClusterOptions(f"127.0.0.1:{port}").check_reachable()
 
 
 @has_ray
@@ -123,10 +123,10 @@ def test_auto_needs_a_cluster_of_this_machine(monkeypatch, tmp_path):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     with pytest.raises(ClusterError, match="part of no Ray cluster"):
-        check_reachable(ClusterOptions("auto"))
+        ClusterOptions("auto").check_reachable()
     monkeypatch.setenv("RAY_ADDRESS", "ray://somewhere:10001")
     with pytest.raises(ConfigError, match="Ray's client"):
-        check_reachable(ClusterOptions("auto"))
+        ClusterOptions("auto").check_reachable()
 
 
 # Crews

@@ -17,6 +17,7 @@ from deltaoe.images.container_names import as_folders
 from deltaoe.images.inputs import FileList, find_files
 from deltaoe.images.lists import Wanted
 from deltaoe.images.locations import read_location
+from deltaoe.images.one_by_one import one_by_one
 from deltaoe.images.walk import observed
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -295,3 +296,17 @@ def test_parquet_files_without_images(monkeypatch):
     make("c/1.jpg")
     shutil.copy("a.parquet", "c/a.parquet")
     assert any("pyarrow" in note for note in find_files(["c"]).notes)
+
+
+def test_lists_name_members():
+    make_tar("in/0.tar", {"cat/1.jpg": b"1", "cat/2.jpg": b"2"})
+    Path("in/list.csv").write_text("path,class\n0.tar/cat/2.jpg,dog\n0.tar/cat/3.jpg,dog\n")
+    files = find_files(["in/list.csv"])
+    assert [files.path(row) for row in range(2)] == ["in/0.tar/cat/2.jpg", "in/0.tar/cat/3.jpg"]
+    assert read_location(files.path(0)) == b"2" and files.problems == {1: "no such member of 0.tar"}
+    files = find_files(["in", "in/list.csv"])
+    assert sorted(map(files.path, range(len(files)))) == [f"in/0.tar/cat/{i}.jpg" for i in (1, 2, 3)]
+    assert files.ignored.repeated == 1
+    one = one_by_one(["in/0.tar/cat/1.jpg", "in/0.tar/cat/9.jpg"])
+    assert [one.path(row) for row in range(2)] == ["in/0.tar/cat/1.jpg", "in/0.tar/cat/9.jpg"]
+    assert list(one.size) == [1, 0] and one.problems == {1: "no such member of 0.tar"}

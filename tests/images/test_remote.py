@@ -26,6 +26,7 @@ pytestmark = pytest.mark.usefixtures("here")
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_errors, "_PAUSE", 0.001)
+    monkeypatch.setattr(remote, "_silent", {})
 
 
 @pytest.fixture
@@ -138,6 +139,30 @@ def test_a_server_that_does_not_answer(server):
         assert caught.value.hint
     with pytest.raises(ImageError, match="does not answer"):
         read_location(f"{gone}/1.jpg")
+
+
+def test_a_host_that_does_not_answer_is_let_alone(server, monkeypatch):
+    """Beside one that does: a list of a million dead links must not take weeks."""
+    server.files = {f"{i}.png": b"x" for i in range(20)}
+    asked: list[str] = []
+
+    def tried(ask: Any) -> Any:
+        asked.append("")
+        return remote_errors.tried(ask)
+
+    monkeypatch.setattr(remote, "tried", tried)
+    monkeypatch.setattr(remote, "REMOTE_READERS", 2)
+    dead = [f"http://127.0.0.1:9/{i}.png" for i in range(100)]
+    Path("list.txt").write_text("".join(f"{server.url}/{i}.png\n" for i in range(20)) + "\n".join(dead))
+    files = find_files(["list.txt"])
+    assert len(files.problems) == 100 and set(files.problems.values()) == {
+        "cannot be fetched: the server does not answer"
+    }
+    assert 28 <= len(asked) <= 32
+    monkeypatch.setattr(remote, "_PAUSE_SECONDS", 0.0)  # it is asked again later
+    with pytest.raises(ImageError):
+        read_location(dead[0])
+    assert len(asked) > 28
 
 
 def test_objects_without_a_tag_or_time_are_read_each_time(server):

@@ -30,7 +30,8 @@ from typing import Any
 
 IMPORTED_FIRST = (
     *("numpy", "torch", "torchvision", "open_clip", "h5py", "typer", "rich.console", "jinja2"),
-    # Only some commands need these, and those would spend 2 s of processor time on them.
+    # Only some commands need these, and those would spend 2 s of processor time on them. None starts a thread, which a
+    # child would not have, but for pyarrow's allocator, which knows of forks.
     *(
         "typer._adapters",
         "rich.progress",
