@@ -20,7 +20,7 @@ class ClusterOptions(Options):
     cluster: Annotated[
         str | None,
         Option(
-            "Encode on Ray: local (all GPUs, or else CPUs, of this machine), auto (the cluster that this machine is "
+            "Spread the work with Ray: local (all GPUs, or else CPUs, of this machine), auto (the cluster this machine is "
             "part of), or HOST:PORT.",
             panel=EXPERT,
         ),
