@@ -16,7 +16,8 @@ LOCAL, AUTO = "local", "auto"
 _CLIENT = "ray://"
 _ADDRESS = re.compile(r"[\w.-]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}")
 _CONNECT_SECONDS = 5.0
-_START = "start it there with `ray start --head`, or use --cluster local"
+_JOIN = "start one here with `ray start --head`, join one with `ray start --address=HOST:6379`, or use --cluster local"
+_START = "start one there with `ray start --head`, or use --cluster local"
 
 
 def check_address(cluster: str) -> None:
@@ -48,7 +49,7 @@ def check_answers(cluster: str) -> None:
     if address is None:
         if "ray" in sys.modules and sys.modules["ray"].is_initialized():
             return
-        raise ClusterError("--cluster auto: this machine is part of no Ray cluster", hint=_START)
+        raise ClusterError("--cluster auto: this machine is part of no Ray cluster", hint=_JOIN)
     check_address(address)
     host, _, port = address.rpartition(":")
     try:

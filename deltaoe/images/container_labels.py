@@ -63,9 +63,10 @@ def labels_of(title: str, containers: Sequence[Container], wanted: Wanted) -> La
     sample = list(_cells(containers, chosen, None))
     titles = list(dict.fromkeys(itertools.chain.from_iterable(sample)))
     captions = CAPTION in titles and not _repeat([cells.get(CAPTION, "") for cells in sample])
-    if captions and wanted.label_column != CAPTION:
+    left_out = captions and wanted.label_column != CAPTION
+    if left_out:
         titles.remove(CAPTION)
-    said = ["the .txt files are captions, not classes (--label-column txt takes them)"] if captions else []
+    said = ["the .txt files are captions, not classes (--label-column txt takes them)"] if left_out else []
     if not titles and wanted.label_column is None:
         return Labelled(assumed=said)
     listed, roles = read_columns(title, _text(titles, sample), wanted)

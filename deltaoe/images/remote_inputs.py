@@ -120,7 +120,7 @@ def take_url(collector: FileCollector, rows: RemoteRows, group_of: Callable[[str
         return
     found = find_objects(url, glob=glob)
     if not found:
-        raise DataError(f"nothing is at {shown}", hint="check the address; a folder's end with /")
+        raise DataError(f"nothing is at {shown}", hint="check the address; that of a folder ends with /")
     if [one.rstrip("/") for one, _ in found] == [url.rstrip("/")]:
         rows.add(group_of(url), url)
         return
