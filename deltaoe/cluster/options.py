@@ -20,8 +20,8 @@ class ClusterOptions(Options):
     cluster: Annotated[
         str | None,
         Option(
-            "Encode on Ray: local (all GPUs, or else CPUs, of this machine), auto (the cluster that this machine is "
-            "part of), or HOST:PORT.",
+            "Spread the work by Ray: local (all GPUs, or else CPUs, of this machine), auto (the cluster that this "
+            "machine is part of), or HOST:PORT.",
             panel=EXPERT,
         ),
     ] = None

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError
@@ -37,6 +37,7 @@ from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import Evidence
 from deltaoe.scoring.zero_shot import zero_shot_detector
 from deltaoe.store.atomic import write_json
+from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.workspace import Workspace
 from deltaoe.tuning.options import TuneOptions, TuningOptions
 from deltaoe.tuning.recipe import Recipe
@@ -72,33 +73,19 @@ def run_tuned(
         DataError: the data does not have the domains or classes that the protocol needs.
         ConfigError, MismatchError, ModelError, StoreError: as for tuning and evaluating.
     """
-    _check(protocol, options)
-    source = source_for(workspace, options, None, on)
+    planned = planned_runs(workspace, protocol, options, on)
+    if options.ingest.cluster.cluster is not None:
+        from deltaoe.evaluation.runs_on_cluster import run_on_cluster
 
-    id_sets, ood_sets = (
-        load_image_sets(given, workspace, source, on, options.ingest)
-        for given in ({KNOWN: options.known, **options.shifts}, options.unknown)
-    )
-    notes = [note for image_set in (*id_sets.values(), *ood_sets.values()) for note in image_set.notes]
-    rows, overlap_notes = unknown_rows(ood_sets, id_sets.values(), options.unknown_per_class, options.seed)
-    notes += overlap_notes
-    unknown = {
-        name: EvaluationImages.out_of_distribution(one.store, one.data.digests[rows[name]])
-        for name, one in ood_sets.items()
-    }
-    known = id_sets.pop(KNOWN)
-    every_split = list(splits(protocol, known, id_sets, unknown))
+        run_on_cluster(planned, out, on)
+    notes = list(planned.notes)
     results: list[tuple[Split, RunResult]] = []
     titles: dict[str, str] = {}
-    count = len(every_split) * len(METHODS)
-    for split in every_split:
-        notes += split.notes
-        for method, tuning in METHODS.items():
-            run = MethodRun(workspace, protocol, options, source, split, method, tuning)
-            result = run.result(out, _with_run_number(on, len(results) + 1, count, run))
-            results.append((split, result))
-            titles[method] = result.title
-            notes += result.notes
+    for number, run in enumerate(planned.runs, start=1):
+        result = run.result(out, _with_run_number(on, number, len(planned.runs), run))
+        results.append((run.split, result))
+        titles[run.method] = result.title
+        notes += [*run.split.notes, *result.notes]
     means, partial_notes = mean_measurements([(split, result.rows) for split, result in results])
     order, measured = list(METHODS), {row.score for row in means}
     evaluation = Evaluation(
@@ -112,10 +99,49 @@ def run_tuned(
         manifest={
             "recipe": dataclasses.asdict(protocol),
             "options": option_values(options),
-            "feature_space": known.store.space.to_dict(),
+            "feature_space": planned.space.to_dict(),
         },
     )
     return with_conclusions(evaluation)
+
+
+class PlannedRuns(NamedTuple):
+    """All runs of a protocol.
+
+    Attributes:
+        runs: every method on every split.
+        space: the feature space of the in-distribution images.
+        notes: sentences about the image sets.
+    """
+
+    runs: list[MethodRun]
+    space: FeatureSpace
+    notes: list[str]
+
+
+def planned_runs(
+    workspace: Workspace, protocol: Protocol, options: EvaluateOptions, on: OnEvent
+) -> PlannedRuns:
+    """The runs of a protocol, after the features that they need are there. Raises like :func:`run_tuned`."""
+    _check(protocol, options)
+    source = source_for(workspace, options, None, on)
+    id_sets, ood_sets = (
+        load_image_sets(given, workspace, source, on, options.ingest)
+        for given in ({KNOWN: options.known, **options.shifts}, options.unknown)
+    )
+    notes = [note for image_set in (*id_sets.values(), *ood_sets.values()) for note in image_set.notes]
+    rows, overlap_notes = unknown_rows(ood_sets, id_sets.values(), options.unknown_per_class, options.seed)
+    unknown = {
+        name: EvaluationImages.out_of_distribution(one.store, one.data.digests[rows[name]])
+        for name, one in ood_sets.items()
+    }
+    known = id_sets.pop(KNOWN)
+    runs = [
+        MethodRun(workspace, protocol, options, source, split, method, tuning)
+        for split in splits(protocol, known, id_sets, unknown)
+        for method, tuning in METHODS.items()
+    ]
+    return PlannedRuns(runs, known.store.space, notes + overlap_notes)
 
 
 def _check(protocol: Protocol, options: EvaluateOptions) -> None:
@@ -189,9 +215,13 @@ class MethodRun:
     method: str
     tuning: TuningOptions | Evidence
 
+    def is_stored(self, out: Path) -> bool:
+        """Whether :meth:`result` would read the result."""
+        return RunResult.read(self._path(out)) is not None
+
     def result(self, out: Path, on: OnEvent) -> RunResult:
         """Read the result from ``out/runs``, or compute and store it there. Raises like :func:`run_tuned`."""
-        path = out / "runs" / f"{self._run_key()}.json"
+        path = self._path(out)
         result = RunResult.read(path)
         if result is None:
             detector = self._detector(out, on)
@@ -206,6 +236,9 @@ class MethodRun:
             whole = json.loads(json.dumps(about | dataclasses.asdict(result)))  # as a reader will see it
             write_json(path, {**whole, _DIGEST: _whole_digest(whole)})
         return result
+
+    def _path(self, out: Path) -> Path:
+        return out / "runs" / f"{self._run_key()}.json"
 
     def _detector_key(self) -> str:
         """Digest of everything that the detector depends on, and of nothing else: a tuned detector is used again."""

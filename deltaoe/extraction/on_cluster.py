@@ -76,14 +76,13 @@ def encode_on_cluster(
     """
     on(Event(STAGE, message=f"cluster {options.cluster.cluster}: connecting"))
     with connected(options.cluster) as cluster:
-        device = _asked_device(source.portable.device)
-        gpus = None if device == "auto" else device not in ("cpu", "mps")
-        crew = crew_of(cluster.nodes(), gpus=gpus, cpus=options.workers or None)
+        device = source.portable.device
+        crew = crew_of(cluster.nodes(), gpus=wants_gpus(device), cpus=options.workers or None)
         if not crew.gpus and device == "auto":
             device = "cpu"
         chunks = list(_chunks(indices, files, keys, crew))
         if not cluster.is_own:
-            with _needs(chunks, workspace) as needs:
+            with needs_of(workspace, _samples(chunks)) as needs:
                 check_nodes(cluster, needs)
         on(Event(STAGE, message=f"cluster {options.cluster.cluster}: {crew.sentence()}"))
         spec = EncoderSpec(
@@ -107,13 +106,14 @@ def encode_on_cluster(
             adopt(store)
 
 
-def _asked_device(name: str) -> str:
-    if ":" in name:
+def wants_gpus(device: str) -> bool | None:
+    """Whether workers compute on GPUs by what ``--device`` says; None for ``auto``. Raises ConfigError for one GPU."""
+    if ":" in device:
         raise ConfigError(
-            f"--device {name}: with --cluster, Ray gives each worker its GPU",
-            hint=f"--device {name.partition(':')[0]}, or leave it out",
+            f"--device {device}: with --cluster, Ray gives each worker its GPU",
+            hint=f"--device {device.partition(':')[0]}, or leave it out",
         )
-    return name
+    return None if device == "auto" else device not in ("cpu", "mps")
 
 
 def _chunks(
@@ -137,16 +137,21 @@ def _file_of(location: str) -> str:
     return location if container is None else container[0]
 
 
+def _samples(chunks: Sequence[Chunk]) -> list[str]:
+    """Some files that the first and the last chunk need."""
+    ends = [one.locations[i] for one in (chunks[0], chunks[-1]) for i in (0, -1)]
+    files = dict.fromkeys(filter(os.path.exists, (_file_of(os.fsdecode(one)) for one in ends)))
+    return list(files)[:_SAMPLES]
+
+
 @contextmanager
-def _needs(chunks: Sequence[Chunk], workspace: Workspace) -> Iterator[Needs]:
-    """What workers must find, a file in the workspace among it while the context lasts."""
+def needs_of(workspace: Workspace, samples: Sequence[str]) -> Iterator[Needs]:
+    """What workers must find: these files, and one in the workspace, which is there while the context lasts."""
     token = secrets.token_hex(16)
     probe = workspace.folder / temporary_name("-probe")
-    ends = [one.locations[i] for one in (chunks[0], chunks[-1]) for i in (0, -1)]
-    samples = dict.fromkeys(filter(os.path.exists, (_file_of(os.fsdecode(one)) for one in ends)))
     try:
         probe.write_text(token, encoding="ascii")
-        yield Needs(versions_here(), str(probe), token, list(samples)[:_SAMPLES])
+        yield Needs(versions_here(), str(probe), token, samples)
     except OSError as cause:
         raise cannot_write(probe, cause) from cause
     finally:
