@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from deltaoe.errors import DataError
 from deltaoe.images.file_list import FileList
-from deltaoe.images.location_text import without_secrets
+from deltaoe.images.location_text import inside, without_secrets
 from deltaoe.images.walk import SUFFIXES, reason
 from deltaoe.short_repr import counted
 
@@ -19,6 +19,11 @@ def missing(given: str, cause: OSError | ValueError) -> DataError:
     """The error for an input that cannot be looked at, with a name that is close to it."""
     if not given:
         return DataError("one of the inputs is an empty name", hint="is a variable of the shell not set?")
+    if isinstance(cause, OSError) and (place := inside(given)) is not None:
+        return DataError(
+            f"{given} is an image inside {place[0]}, which no command line names",
+            hint="write its path into a list (.txt), or into - on standard input; or name the whole file",
+        )
     if not isinstance(cause, OSError) or cause.errno != errno.ENOENT:
         return DataError(f"cannot read {given}: {reason(cause)}", hint="check the path and its permissions")
     if os.path.islink(given):
