@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deltaoe.errors import DataError
+from deltaoe.evaluation.averaged_runs import run_tuned
 from deltaoe.evaluation.class_lists import select_class_folders
 from deltaoe.evaluation.evaluate import evaluate
 from deltaoe.evaluation.options import EvaluateOptions
 from deltaoe.evaluation.protocol import Part, Protocol
 from deltaoe.evaluation.results import Evaluation
-from deltaoe.evaluation.tuned_runs import run_tuned
 from deltaoe.progress import OnEvent
 from deltaoe.store.workspace import Workspace
 

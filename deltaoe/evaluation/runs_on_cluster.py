@@ -54,7 +54,7 @@ class RunWorker:
 
     Raises:
         ConfigError: the driver's folder is not here.
-        DeltaoeError: as for :func:`~deltaoe.evaluation.tuned_runs.run_tuned`.
+        DeltaoeError: as for :func:`~deltaoe.evaluation.averaged_runs.run_tuned`.
     """
 
     def __init__(self, spec: RunsSpec, say: Callable[[str], None]) -> None:
@@ -85,7 +85,7 @@ def run_on_cluster(planned: PlannedRuns, out: Path, on: OnEvent) -> None:
 
     Raises:
         ClusterError: the cluster cannot be used, or a worker lacks something.
-        DeltaoeError: of a run, as for :func:`~deltaoe.evaluation.tuned_runs.run_tuned`.
+        DeltaoeError: of a run, as for :func:`~deltaoe.evaluation.averaged_runs.run_tuned`.
     """
     missing = [number for number, run in enumerate(planned.runs) if not run.is_stored(out)]
     if not missing:

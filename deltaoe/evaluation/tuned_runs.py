@@ -1,4 +1,4 @@
-"""The runs of a protocol that tunes: every method on every split, each result stored, then averaged."""
+"""The runs of a protocol that tunes: every method on every split, each result stored."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 
 from deltaoe.clip.source import ModelSource
 from deltaoe.errors import ConfigError, DataError
-from deltaoe.evaluation.averaging import mean_measurements
-from deltaoe.evaluation.conclusions import with_conclusions
 from deltaoe.evaluation.evaluate import source_for
 from deltaoe.evaluation.image_sets import load_image_sets, unknown_rows
 from deltaoe.evaluation.measure import (
@@ -25,14 +23,14 @@ from deltaoe.evaluation.measure import (
     possible_scores,
     score_images,
 )
-from deltaoe.evaluation.options import KNOWN, EvaluateOptions, option_values
+from deltaoe.evaluation.options import KNOWN, EvaluateOptions
 from deltaoe.evaluation.protocol import SOURCE, Protocol
-from deltaoe.evaluation.results import Evaluation, Measurement
+from deltaoe.evaluation.results import Measurement
 from deltaoe.evaluation.splits import EvaluationImages, Split, splits
 from deltaoe.evaluation.zero_shot_detectors import WITH_IMAGES, ZERO_SHOT, with_shots
 from deltaoe.files import read_small_file
 from deltaoe.functional.gallery import Gallery
-from deltaoe.progress import Event, OnEvent
+from deltaoe.progress import OnEvent
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import Evidence
 from deltaoe.scoring.zero_shot import zero_shot_detector
@@ -55,56 +53,6 @@ _RUN_FORMAT = 5
 _DIGEST = "sha256"  # entry of a stored run with the digest of the others
 
 
-def run_tuned(
-    workspace: Workspace, protocol: Protocol, options: EvaluateOptions, out: Path, on: OnEvent
-) -> Evaluation:
-    """All runs of a protocol, averaged.
-
-    Every number is the mean over splits for each seed, then over seeds; its interval is Student's over the seeds.
-
-    Args:
-        workspace: holds the features.
-        protocol: the splits, the seeds and the tuning options that it sets.
-        options: the image sets, scores, prompts and model.
-        out: folder whose ``runs`` and ``detectors`` hold what is finished; neither is computed again.
-        on: called with progress.
-
-    Raises:
-        DataError: the data does not have the domains or classes that the protocol needs.
-        ConfigError, MismatchError, ModelError, StoreError: as for tuning and evaluating.
-    """
-    planned = planned_runs(workspace, protocol, options, on)
-    if options.ingest.cluster.cluster is not None:
-        from deltaoe.evaluation.runs_on_cluster import run_on_cluster
-
-        run_on_cluster(planned, out, on)
-    notes = list(planned.notes)
-    results: list[tuple[Split, RunResult]] = []
-    titles: dict[str, str] = {}
-    for number, run in enumerate(planned.runs, start=1):
-        result = run.result(out, _with_run_number(on, number, len(planned.runs), run))
-        results.append((run.split, result))
-        titles[run.method] = result.title
-        notes += [*run.split.notes, *result.notes]
-    means, partial_notes = mean_measurements([(split, result.rows) for split, result in results])
-    order, measured = list(METHODS), {row.score for row in means}
-    evaluation = Evaluation(
-        title=protocol.title,
-        rows=sorted(means, key=lambda row: order.index(row.detector)),
-        detectors=titles,
-        scores={name: title for name, title in TITLES.items() if name in measured},
-        alpha=options.alpha,
-        convention=options.convention,
-        notes=list(dict.fromkeys(notes + partial_notes)),
-        manifest={
-            "recipe": dataclasses.asdict(protocol),
-            "options": option_values(options),
-            "feature_space": planned.space.to_dict(),
-        },
-    )
-    return with_conclusions(evaluation)
-
-
 class PlannedRuns(NamedTuple):
     """All runs of a protocol.
 
@@ -122,7 +70,7 @@ class PlannedRuns(NamedTuple):
 def planned_runs(
     workspace: Workspace, protocol: Protocol, options: EvaluateOptions, on: OnEvent
 ) -> PlannedRuns:
-    """The runs of a protocol, after the features that they need are there. Raises like :func:`run_tuned`."""
+    """The runs of a protocol, after the features that they need are there. Raises like ``averaged_runs.run_tuned``."""
     _check(protocol, options)
     source = source_for(workspace, options, None, on)
     id_sets, ood_sets = (
@@ -154,13 +102,6 @@ def _check(protocol: Protocol, options: EvaluateOptions) -> None:
     ):
         if given:
             raise ConfigError(f"the protocol {protocol.name} {why}", hint=f"leave {option} out")
-
-
-def _with_run_number(on: OnEvent, number: int, count: int, run: MethodRun) -> OnEvent:
-    """Announce a run, and return a callback that puts its number before every stage."""
-    stage = f"Run {number}/{count}"
-    on(Event(stage, info={"method": run.method, "split": run.split.name or "all", "seed": run.split.seed}))
-    return lambda event: on(dataclasses.replace(event, stage=f"{stage}: {event.stage}"))
 
 
 @dataclass(frozen=True)
@@ -220,7 +161,7 @@ class MethodRun:
         return RunResult.read(self._path(out)) is not None
 
     def result(self, out: Path, on: OnEvent) -> RunResult:
-        """Read the result from ``out/runs``, or compute and store it there. Raises like :func:`run_tuned`."""
+        """Read the result from ``out/runs``, or compute and store it there. Raises like ``averaged_runs.run_tuned``."""
         path = self._path(out)
         result = RunResult.read(path)
         if result is None:
