@@ -43,6 +43,10 @@ find . -name "*.jpg" -print0 | deltaoe extract -
 
 deltaoe extract ./images --views 8   (augmented views beside each image)
 
+deltaoe extract ./shards s3://bucket/images --decode fast   (tar files, a bucket)
+
+deltaoe extract ./images --cluster local   (all GPUs of this machine)
+
 deltaoe extract ./images --model local-dir:./my-clip --offline
 """
 

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deltaoe import errors
-from deltaoe.cluster.crew import Crew
 from deltaoe.cluster.failures import cluster_error
 from deltaoe.cluster.silence import quiet_logging
 from deltaoe.cluster.tally import Reading, Reporter, Tally
+from deltaoe.cluster.worker_plan import WorkerPlan
 from deltaoe.errors import ClusterError, DeltaoeError, first_line
 
 _POLL_SECONDS = 0.5
@@ -103,18 +103,18 @@ class WorkerProcess:
 
 
 class Pool:
-    """A crew of workers for one run over chunks.
+    """The workers of one run over chunks.
 
     Args:
-        crew: how many workers, and what each gets.
+        plan: how many workers, and what each gets.
         factory: makes the work in each; it can be imported there.
         spec: is given to it; it can be pickled.
     """
 
-    def __init__(self, crew: Crew, factory: Factory, spec: Any) -> None:
+    def __init__(self, plan: WorkerPlan, factory: Factory, spec: Any) -> None:
         import ray
 
-        self._crew, self._factory, self._spec = crew, factory, spec
+        self._plan, self._factory, self._spec = plan, factory, spec
         self._tally: Any = ray.remote(num_cpus=0, max_restarts=-1)(Tally).remote()
         self._found: queue.SimpleQueue[Answer | BaseException | None] = queue.SimpleQueue()
 
@@ -164,10 +164,10 @@ class Pool:
             reading: Reading = ray.get(self._tally.read.remote(), timeout=_ANSWER_SECONDS)
         except ray.exceptions.RayError:
             return None
-        if reading.started > self._crew.size + _SPARE_STARTS + self._crew.size:
+        if reading.started > self._plan.size + _SPARE_STARTS + self._plan.size:
             raise ClusterError(
                 f"workers end again and again, the last on {reading.host}: {reading.started} were started for "
-                f"{self._crew.size}",
+                f"{self._plan.size}",
                 hint="often their memory runs out: a smaller model, or --workers 1; the same command goes on",
             )
         return reading
@@ -192,10 +192,10 @@ class Pool:
             batch_size=1,
             batch_format="numpy",
             compute=ray.data.ActorPoolStrategy(
-                size=min(self._crew.size, len(rows)), max_tasks_in_flight_per_actor=2
+                size=min(self._plan.size, len(rows)), max_tasks_in_flight_per_actor=2
             ),
-            num_cpus=self._crew.cpus,
-            num_gpus=self._crew.gpus or None,
+            num_cpus=self._plan.cpus,
+            num_gpus=self._plan.gpus or None,
         )
         quiet_logging()  # of the modules that were loaded meanwhile
         for batch in done.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deltaoe.cluster.connection import connected
-from deltaoe.cluster.crew import crew_of
 from deltaoe.cluster.nodes import check_nodes
 from deltaoe.cluster.options import ClusterOptions
 from deltaoe.cluster.pool import Pool
 from deltaoe.cluster.tally import Reading
+from deltaoe.cluster.worker_plan import plan_workers
 from deltaoe.errors import ClusterError, ConfigError, os_reason
 from deltaoe.evaluation.options import EvaluateOptions
 from deltaoe.evaluation.protocol import Protocol
@@ -105,12 +105,14 @@ def run_on_cluster(planned: PlannedRuns, out: Path, on: OnEvent) -> None:
     )
     on(Event(_STAGE, message=f"cluster {asked.cluster}: connecting"))
     with connected(asked) as cluster:
-        crew = crew_of(cluster.nodes(), gpus=wants_gpus(model.device), cpus=options.ingest.workers or None)
+        plan = plan_workers(
+            cluster.nodes(), gpus=wants_gpus(model.device), cpus=options.ingest.workers or None
+        )
         if not cluster.is_own:
             with needs_of(workspace, ()) as needs:
                 check_nodes(cluster, needs)
-        on(Event(_STAGE, message=f"cluster {asked.cluster}: {crew.sentence()}"))
-        pool = Pool(crew, RunWorker, spec)
+        on(Event(_STAGE, message=f"cluster {asked.cluster}: {plan.sentence()}"))
+        pool = Pool(plan, RunWorker, spec)
         try:
             _follow(pool, missing, len(planned.runs), on)
         except BaseException:

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from deltaoe.cluster.connection import connected
-from deltaoe.cluster.crew import Crew, crew_of
 from deltaoe.cluster.nodes import Needs, check_nodes, versions_here
 from deltaoe.cluster.pool import Pool
 from deltaoe.cluster.tally import Reading
+from deltaoe.cluster.worker_plan import WorkerPlan, plan_workers
 from deltaoe.errors import ClusterError, ConfigError
 from deltaoe.extraction.cluster_worker import Chunk, ChunkEncoder, Encoded, EncoderSpec
 from deltaoe.extraction.encoding_run import STAGE
@@ -77,24 +77,24 @@ def encode_on_cluster(
     on(Event(STAGE, message=f"cluster {options.cluster.cluster}: connecting"))
     with connected(options.cluster) as cluster:
         device = source.portable.device
-        crew = crew_of(cluster.nodes(), gpus=wants_gpus(device), cpus=options.workers or None)
-        if not crew.gpus and device == "auto":
+        plan = plan_workers(cluster.nodes(), gpus=wants_gpus(device), cpus=options.workers or None)
+        if not plan.gpus and device == "auto":
             device = "cpu"
-        chunks = list(_chunks(indices, files, keys, crew))
+        chunks = list(_chunks(indices, files, keys, plan))
         if not cluster.is_own:
             with needs_of(workspace, _samples(chunks)) as needs:
                 check_nodes(cluster, needs)
-        on(Event(STAGE, message=f"cluster {options.cluster.cluster}: {crew.sentence()}"))
+        on(Event(STAGE, message=f"cluster {options.cluster.cluster}: {plan.sentence()}"))
         spec = EncoderSpec(
             workspace=str(workspace.folder),
             space=store.space,
             model=dataclasses.replace(source.portable, device=device),
             options=dataclasses.replace(
-                options, workers=crew.cpus if options.workers is None else options.workers
+                options, workers=plan.cpus if options.workers is None else options.workers
             ),
             replaced=tuple(replaced),
         )
-        pool = Pool(crew, ChunkEncoder, spec)
+        pool = Pool(plan, ChunkEncoder, spec)
         try:
             _Driver(chunks, indices, states, store, on).follow(pool)
         except BaseException as cause:
@@ -117,10 +117,10 @@ def wants_gpus(device: str) -> bool | None:
 
 
 def _chunks(
-    indices: npt.NDArray[np.int64], files: FileList, keys: Sequence[bytes], crew: Crew
+    indices: npt.NDArray[np.int64], files: FileList, keys: Sequence[bytes], plan: WorkerPlan
 ) -> Iterator[Chunk]:
     """The files of these indices in chunks."""
-    size = min(_MOST_FILES, max(_FEWEST_FILES, -(-len(indices) // (_CHUNKS_PER_WORKER * crew.size))))
+    size = min(_MOST_FILES, max(_FEWEST_FILES, -(-len(indices) // (_CHUNKS_PER_WORKER * plan.size))))
     for start in range(0, len(indices), size):
         rows = indices[start : start + size].tolist()
         yield Chunk([_everywhere(files.path(i)) for i in rows], [keys[i] for i in rows])

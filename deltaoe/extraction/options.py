@@ -106,7 +106,8 @@ class ExtractOptions(Options):
     label_column: Annotated[
         str | None,
         Option(
-            "The column of a list that holds the classes; none: folders say them.", unset="found by its title"
+            "The column of a list, or the key beside images in a tar, that holds the classes; none: the folders do.",
+            unset="found by its title",
         ),
     ] = None
     name: Annotated[str, Option("Name the data set, to find it as data:NAME.")] = ""

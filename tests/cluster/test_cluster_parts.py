@@ -1,4 +1,4 @@
-"""What a cluster is asked for and how it refuses, without one: options, addresses, crews, lacking machines, errors."""
+"""What a cluster is asked for and how it refuses, without one: options, addresses, plans, lacking machines, errors."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ import pytest
 from command import Run, environment
 
 from deltaoe.cluster.connection import Node
-from deltaoe.cluster.crew import crew_of
 from deltaoe.cluster.failures import cluster_error
 from deltaoe.cluster.nodes import Needs, looker, problem_of, versions_here
 from deltaoe.cluster.options import ClusterOptions
 from deltaoe.cluster.tally import Tally
+from deltaoe.cluster.worker_plan import plan_workers
 from deltaoe.errors import ClusterError, ConfigError, DataError
 from deltaoe.extraction.options import IngestOptions
 
@@ -129,7 +129,7 @@ def test_auto_needs_a_cluster_of_this_machine(monkeypatch, tmp_path):
         ClusterOptions("auto").check_reachable()
 
 
-# Crews
+# Plans of workers
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,9 @@ def test_auto_needs_a_cluster_of_this_machine(monkeypatch, tmp_path):
         ([(64, 0), (0, 0)], None, None, 16, 4, 0),  # a head without CPUs does nothing
     ],
 )
-def test_a_crew_fits_its_machines(nodes, gpus, cpus, size, each, share):
+def test_workers_fit_their_machines(nodes, gpus, cpus, size, each, share):
     machines = [Node(str(i), f"m{i}", *node) for i, node in enumerate(nodes)]
-    assert crew_of(machines, gpus=gpus, cpus=cpus) == (size, each, share)
+    assert plan_workers(machines, gpus=gpus, cpus=cpus) == (size, each, share)
 
 
 @pytest.mark.parametrize(
@@ -159,9 +159,9 @@ def test_a_crew_fits_its_machines(nodes, gpus, cpus, size, each, share):
         ([(4, 2)], None, 8, "8 CPUs"),
     ],
 )
-def test_a_crew_that_fits_nowhere_is_refused(nodes, gpus, cpus, says):
+def test_workers_that_fit_nowhere_are_refused(nodes, gpus, cpus, says):
     with pytest.raises(ClusterError, match=says):
-        crew_of([Node("a", "a", *node) for node in nodes], gpus=gpus, cpus=cpus)
+        plan_workers([Node("a", "a", *node) for node in nodes], gpus=gpus, cpus=cpus)
 
 
 # What machines lack

@@ -12,7 +12,7 @@ from deltaoe.errors import ClusterError
 _MOST_CPUS = 4  # of a worker without a GPU: more threads help one model less than a second model does
 
 
-class Crew(NamedTuple):
+class WorkerPlan(NamedTuple):
     """The workers of a run.
 
     Attributes:
@@ -26,10 +26,10 @@ class Crew(NamedTuple):
     gpus: float
 
     def sentence(self) -> str:
-        """The crew in words.
+        """The plan in words.
 
         Example:
-            >>> Crew(4, 8, 1.0).sentence(), Crew(1, 2, 0.0).sentence()
+            >>> WorkerPlan(4, 8, 1.0).sentence(), WorkerPlan(1, 2, 0.0).sentence()
             ('4 workers, each with 1 GPU and 8 CPUs', '1 worker with 2 CPUs')
         """
         each = f"{self.cpus} CPU" + "s" * (self.cpus != 1)
@@ -38,7 +38,7 @@ class Crew(NamedTuple):
         return f"{self.size} workers, each with {each}" if self.size > 1 else f"1 worker with {each}"
 
 
-def crew_of(nodes: Sequence[Node], *, gpus: bool | None, cpus: int | None) -> Crew:
+def plan_workers(nodes: Sequence[Node], *, gpus: bool | None, cpus: int | None) -> WorkerPlan:
     """One worker per GPU, with its share of the CPUs; where there is none, one per up to four CPUs.
 
     Args:
@@ -50,10 +50,10 @@ def crew_of(nodes: Sequence[Node], *, gpus: bool | None, cpus: int | None) -> Cr
         ClusterError: no machine has what a worker needs.
 
     Example:
-        >>> crew_of([Node("a", "a", 16, 4), Node("b", "b", 64, 0)], gpus=None, cpus=None)
-        Crew(size=4, cpus=4, gpus=1.0)
-        >>> crew_of([Node("a", "a", 16, 0), Node("b", "b", 2, 0)], gpus=None, cpus=None)
-        Crew(size=18, cpus=1, gpus=0.0)
+        >>> plan_workers([Node("a", "a", 16, 4), Node("b", "b", 64, 0)], gpus=None, cpus=None)
+        WorkerPlan(size=4, cpus=4, gpus=1.0)
+        >>> plan_workers([Node("a", "a", 16, 0), Node("b", "b", 2, 0)], gpus=None, cpus=None)
+        WorkerPlan(size=18, cpus=1, gpus=0.0)
     """
     with_gpus = [node for node in nodes if node.gpus > 0]
     if gpus or (gpus is None and with_gpus):
@@ -86,4 +86,4 @@ def crew_of(nodes: Sequence[Node], *, gpus: bool | None, cpus: int | None) -> Cr
             f"no machine of the cluster has {cpus} CPUs for a worker",
             hint="--workers N says how many CPUs each gets, for decoding",
         )
-    return Crew(size, cpus, share)
+    return WorkerPlan(size, cpus, share)
