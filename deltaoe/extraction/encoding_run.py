@@ -16,6 +16,7 @@ from deltaoe.extraction.mixed_decoding import OnDevice, left_out_sentence
 from deltaoe.extraction.options import IngestOptions
 from deltaoe.extraction.reading import readers_for
 from deltaoe.images.decode_policy import GPU
+from deltaoe.images.location_text import is_url
 from deltaoe.progress import Event, OnEvent
 from deltaoe.runtime import usable_cpus
 from deltaoe.short_repr import counted
@@ -86,6 +87,7 @@ class EncodingRun:
         self._encoding_digests: set[bytes] = set()
         self._done = 0
         self._changing = 0  # files that changed while they were read
+        self._untold = 0  # objects at URLs of which nothing tells one state from another
 
     def encode(self, indices: npt.NDArray[np.int64], clip: FrozenClip) -> None:
         """Read, decode and encode the files of these indices."""
@@ -133,6 +135,9 @@ class EncodingRun:
                 raise
         if self._changing:
             notify(f"{counted(self._changing, 'file')} changed while being read; the next run reads again")
+        if self._untold:
+            what = counted(self._untold, "object") + " at URLs"
+            notify(f"{what} without an ETag or date that fits: each run reads them again")
         if device is not None and (sentence := left_out_sentence(device.left_out, len(indices))):
             notify(sentence)
 
@@ -149,7 +154,10 @@ class EncodingRun:
     def _record(self, picture: Picture) -> None:
         """Record how a file was observed when it was read, with its content or problem."""
         if picture.seen is None:
-            self._changing += 1
+            if is_url(self._location(picture.item)):
+                self._untold += 1
+            else:
+                self._changing += 1
         else:
             size, modified, changed, inode = picture.seen
             record = FileRecord(size, modified, picture.digest, picture.problem, changed, inode)

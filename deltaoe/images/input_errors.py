@@ -55,6 +55,7 @@ def no_images(inputs: Sequence[str], files: FileList) -> DataError:
     beside = ", ".join(
         [counted(count, one, more) for count, one, more in kinds if count]
         + [f"{one.relative} {one.reason}" for one in files.unlisted[:3]]
+        + files.notes[:3]  # a tar that is cut off in its first image, links in one
     )
     nothing = "it is empty" if len(inputs) == 1 else "they are empty"
     return DataError(

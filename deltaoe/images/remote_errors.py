@@ -109,6 +109,8 @@ def remote_error(cause: BaseException) -> RemoteError:
         return RemoteError("no such file")
     if isinstance(cause, PermissionError):
         return RemoteError("no permission to read it")
+    if type(cause).__name__ == "ClientPayloadError":
+        return RemoteError("cannot be fetched: the connection broke off")
     return RemoteError(f"cannot be fetched: {masked(first_line(cause, 120))}")
 
 

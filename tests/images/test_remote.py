@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import SPACE, FakeClip, FakeSource, draw
 from named_files import make, rows
 from packed import Server, serving
 
 from deltaoe.errors import ConfigError, DataError
+from deltaoe.extraction.ingest import ingest
+from deltaoe.extraction.options import IngestOptions
 from deltaoe.images import remote, remote_errors
 from deltaoe.images.decode import ImageError
 from deltaoe.images.inputs import FileList, find_files
 from deltaoe.images.location_text import is_url, masked, without_secrets
 from deltaoe.images.locations import observe, read_location
 from deltaoe.images.one_by_one import one_by_one
+from deltaoe.store.workspace import Workspace
 
 pytest.importorskip("fsspec")
 pytestmark = pytest.mark.usefixtures("here")
@@ -128,6 +132,9 @@ def test_failures_pass_or_are_named(server):
     server.failures = {"3.png": 9}
     with pytest.raises(ImageError, match="the server answers 503"):
         read_location(urls[2])
+    server.files["5.png"], server.cut = b"5" * 1000, {"5.png"}
+    with pytest.raises(ImageError, match=r"^cannot be fetched: the connection broke off$"):
+        read_location(f"{server.url}/5.png")
 
 
 def test_a_server_that_does_not_answer(server):
@@ -248,3 +255,15 @@ def test_what_arrives_one_by_one_causes_no_fetch(server):
     server.files = {"1.png": b"1"}
     files = one_by_one([f"{server.url}/1.png"])
     assert "not fetched" in files.problems[0] and not server.asked
+
+
+def test_objects_that_each_run_reads_again_are_said_to_be_so(server, tmp_path):
+    """They have not changed, which is what is said of files without an observation."""
+    draw(tmp_path / "1.png", 1)
+    server.tags, server.files = False, {"1.png": (tmp_path / "1.png").read_bytes()}
+    workspace, said = Workspace(tmp_path / ".deltaoe"), []
+    files = find_files([f"{server.url}/1.png"])
+    source = FakeSource(workspace, FakeClip(), SPACE)
+    ingest(files, workspace, source, lambda event: said.append(event.message), IngestOptions(workers=0))
+    assert [one for one in said if one.startswith("1 object at URLs without an ETag")]
+    assert not [one for one in said if "changed while being read" in one]
