@@ -100,6 +100,9 @@ class ModelSource:
         if space is None:
             if self._expected.is_imported:
                 return None
+            chosen = {"sample_range": self._sample_range, "decode": self._decode}
+            asked = {name: value for name, value in chosen.items() if value is not None}
+            self._compare(dataclasses.replace(self._expected, **asked))  # no such features were ever made here
             # The expected space's own model is taken at its word until it is loaded; another one must prove itself.
             return self._expected if str(self._named) == self._expected.model else None
         self._compare(space)
