@@ -100,6 +100,9 @@ class ModelSource:
         if space is None:
             if self._expected.is_imported:
                 return None
+            # No such features were ever made here, but what is asked for may be known to make others.
+            pixels = self._wanted("sample_range") or AUTO, self._wanted("decode") or EXACT
+            self._compare(dataclasses.replace(self._expected, sample_range=pixels[0], decode=pixels[1]))
             # The expected space's own model is taken at its word until it is loaded; another one must prove itself.
             return self._expected if str(self._named) == self._expected.model else None
         self._compare(space)

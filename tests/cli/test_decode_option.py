@@ -32,6 +32,9 @@ def test_fast_decoding_is_a_feature_space(project: Path, run: Run, fails: Fails)
     # A detector reads only what was decoded as for it, and says which option is in the way.
     refused = ("the detector was made with --decode exact, not fast", "leave --decode out")
     fails("score", "images", "--decode", "fast", cwd=project, says=refused)
+    # Also where no such features were ever made, and all images have stored ones that fit the detector.
+    never = ("the detector was made with --decode exact, not gpu", "leave --decode out")
+    fails("score", "images", "--decode", "gpu", cwd=project, says=never)
     back = run("extract", "images", "--decode", "exact", "--json", cwd=project).json
     assert (back["feature_space"], back["encoded"]) == (exact["feature_space"], 0)
 
