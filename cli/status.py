@@ -46,7 +46,7 @@ def status(
         )
         return
     if found.data_sets:
-        _show_data_sets(screen, found.data_sets)
+        _show_data_sets(screen, found.data_sets, {one.id: one.options for one in found.spaces})
     if found.spaces:
         screen.table(
             "Features",
@@ -73,16 +73,24 @@ def status(
         screen.line("Nothing is out of date.")
 
 
-def _show_data_sets(screen: Screen, found: list[DataSetState]) -> None:
-    """Print a table of data sets, with their models if these are several."""
+def _show_data_sets(screen: Screen, found: list[DataSetState], options: dict[str, str]) -> None:
+    """Print a table of data sets, with their models if these are several.
+
+    Args:
+        screen: where.
+        found: the data sets.
+        options: feature space → how its features were made, which tells data sets of one title apart.
+    """
     from deltaoe.store.sentences import short_title
     from deltaoe.store.split_use import splits_in_words
 
     models = {one.data.model for one in found if one.data is not None}
+    titles = [one.path.name if one.data is None else short_title(one.data) for one in found]
     rows: list[tuple[str, ...]] = []
-    for one in found:
+    for one, title in zip(found, titles, strict=True):
         data = one.data
-        title = f"{'*' if one.current else ' '} {one.path.name if data is None else short_title(data)}"
+        how = options.get(data.space_id, "") if data is not None and titles.count(title) > 1 else ""
+        title = f"{'*' if one.current else ' '} {title} {how}".rstrip()
         model = "damaged" if data is None else data.model
         counts = ("", "") if data is None else (f"{len(data):,}", f"{len(data.class_names):,}")
         rows.append((title, model, f"{one.extracted:%Y-%m-%d %H:%M}", *counts))

@@ -46,6 +46,8 @@ class ModelSource:
         expected: the space that results must live in (a detector's); any other is refused. If it was imported, only
             the model's name and the dimension can be compared.
         owner: what ``expected`` belongs to, for the error message.
+        preferred: the space, such as that of a data set, whose precision, type, range and way to decode are taken where
+            the options ask for none, if this model has made features in it here; None for that of the last extraction.
 
     Attributes:
         ref: the model's name.
@@ -64,6 +66,7 @@ class ModelSource:
         dtype: str | None = None,
         expected: FeatureSpace | None = None,
         owner: str = "the detector",
+        preferred: FeatureSpace | None = None,
     ) -> None:
         self._named = options.reference(default or ("" if options.asked else model_here(workspace, on)))
         self.ref = self._named if options.asked else moved(self._named, workspace)
@@ -75,6 +78,7 @@ class ModelSource:
         self._on = on
         self._expected = expected
         self._owner = owner
+        self._preferred = preferred
         self._precision = None if options.precision == "auto" else options.precision
         self._dtype = dtype
         self._sample_range = None if options.sample_range is None else canonical_range(options.sample_range)
@@ -114,7 +118,8 @@ class ModelSource:
         place = self.ref.fingerprint()
         pixels = self._wanted("sample_range") or AUTO, self._wanted("decode") or EXACT
         ways = [_way(p, t, *pixels) for p in PRECISIONS for t in _DTYPES]
-        keys = [place] + [f"{place} {way}" for way in ways]
+        preferred = [] if self._preferred is None else [f"{place} {_way_of(self._preferred)}"]
+        keys = [*preferred, place] + [f"{place} {way}" for way in ways]
         for key in keys:
             remembered = spaces.get(key)
             space = self._workspace.known_space(remembered) if isinstance(remembered, str) else None
@@ -244,12 +249,21 @@ class ModelSource:
             space is not None and self._workspace.text_file(space, f"{prompts_key(prompts)}.tokens").is_file()
         )
 
-    def remember(self) -> None:
-        """Note the model's folder in the workspace, and its space, for runs that need not load it."""
+    def remember(self, *, default: bool = False) -> None:
+        """Note the model's folder in the workspace, and its space, for runs that need not load it.
+
+        Args:
+            default: runs that ask for no precision, type, range or way to decode take this space from now on. Without
+                it that is so only where there is none yet.
+        """
         space, place = self.known_space(), self.ref.fingerprint()
         if space is not None and not space.is_imported:
-            way = _way(space.precision, space.dtype, space.sample_range, space.decode)
-            self._workspace.remember_in("spaces", {place: space.id, f"{place} {way}": space.id})
+            noted = {f"{place} {_way_of(space)}": space.id}
+            id_before = self._workspace.state().get("spaces", {}).get(place)
+            before = self._workspace.known_space(id_before) if isinstance(id_before, str) else None
+            if default or before is None or not before.is_same_model(space):
+                noted[place] = space.id
+            self._workspace.remember_in("spaces", noted)
         if self._clip is not None and self.ref.is_remote:  # and was named, or it would not be loaded
             self._workspace.note_named_model(str(self.ref))
         remember_place(self.ref, self.known_space(), self._workspace)
@@ -297,6 +311,10 @@ class ModelSource:
                 f"{self.ref} makes {found.dim}",
                 hint=f"use --model {expected.model}, or import the features with --model {self.ref} if that made them",
             )
+
+
+def _way_of(space: FeatureSpace) -> str:
+    return _way(space.precision, space.dtype, space.sample_range, space.decode)
 
 
 def _way(precision: str, dtype: str, sample_range: str, decode: str) -> str:

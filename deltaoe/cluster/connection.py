@@ -142,6 +142,25 @@ def _described(*, own: bool) -> Cluster:
     return Cluster(own, ray.get_runtime_context().get_node_id())
 
 
+def check_alive() -> None:
+    """Raise ClusterError if a process of Ray's own that this program has started has ended, as for want of memory.
+
+    Ray ends the whole program some seconds later, without a word; there is no public way to ask for it earlier.
+    """
+    import ray._private.worker as place
+
+    node = getattr(place, "_global_node", None)
+    try:
+        ended = [] if node is None else [str(name) for name, _ in node.dead_processes()]
+    except Exception:  # another version of Ray
+        return
+    if ended:
+        raise ClusterError(
+            f"Ray has ended on this machine ({', '.join(ended)}), often because memory ran out",
+            hint="run the same command again: what is finished is kept; fewer --workers need less memory",
+        )
+
+
 def _disconnect() -> None:
     import ray
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deltaoe import errors
+from deltaoe.cluster.connection import check_alive
 from deltaoe.cluster.failures import cluster_error
 from deltaoe.cluster.silence import quiet_logging
 from deltaoe.cluster.tally import Reading, Reporter, Tally
@@ -135,6 +136,7 @@ class Pool:
             try:
                 found = self._found.get(timeout=_POLL_SECONDS)
             except queue.Empty:
+                check_alive()
                 continue
             if found is None:
                 return

@@ -255,11 +255,12 @@ def source_for(
         expected: the detectors' feature space; None if there are none.
         on: called with the progress of loading the model.
     """
-    model = None if expected is None else expected.model
+    model, preferred = None if expected is None else expected.model, None
     if model is None and options.known.startswith(DATA_PREFIX) and not os.path.lexists(options.known):
         data = workspace.dataset(options.known)
-        model = data.model if data is not None else None
-    return ModelSource(options.model, workspace, model, on=on, expected=expected)
+        if data is not None:
+            model, preferred = data.model, workspace.known_space(data.space_id)
+    return ModelSource(options.model, workspace, model, on=on, expected=expected, preferred=preferred)
 
 
 def _require_same_space(name: str, detector: Detector, image_sets: Sequence[ImageSet]) -> None:

@@ -102,7 +102,7 @@ def extract(
     found = labelling = _label(files, paths, layout, renames)
     _check_fits(found, paths)  # like a wrong table, before the hours of work
     result = ingest(files, workspace, source, said, options.ingest)
-    source.remember()  # also where all was cached, and only this note was lost
+    source.remember(default=own and keep)  # also where all was cached, and only this note was lost
     usable = files
     if len(result.rows) < len(files):
         usable, paths = files.part(result.rows), [paths[row] for row in result.rows]

@@ -62,7 +62,9 @@ def refuse_compressed(path: str) -> None:
 def _compressed(path: str, how: str) -> DataError:
     return DataError(
         f"{path} is a tar compressed with {how}, in which no image can be found without unpacking all before it",
-        hint=f"run {_TOOLS[how]} on it once: the .tar is read as it is",
+        hint=f"run {_TOOLS[how]} on it once: the .tar is read as it is"
+        if path.lower().endswith(tuple(_COMPRESSED))
+        else f"unpack it once, with `{_TOOLS[how]} -c` into another file that ends in .tar",
     )
 
 

@@ -30,6 +30,7 @@ from deltaoe.images.walk import Observed
 
 REMOTE_READERS = 32  # threads; they wait for answers
 _CONNECT_SECONDS, _READ_SECONDS = 20, 60
+_OBJECT_SECONDS = 300  # of one request: a server may send a byte now and then for ever
 _DEPTH = 20  # of folders that a web server lists; it may list itself
 _FIRST = 8  # objects of which one at least must be reachable
 # Scheme → the package by which fsspec reads it; empty where it needs none.
@@ -93,7 +94,7 @@ def filesystem(url: str) -> tuple[Any, str]:
     try:
         if scheme in ("http", "https"):
             timeout = importlib.import_module("aiohttp").ClientTimeout(
-                total=None, sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS
+                total=_OBJECT_SECONDS, sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS
             )
             options = {"client_kwargs": {"timeout": timeout}}
         system, path = core.url_to_fs(url, **options)

@@ -140,7 +140,9 @@ def zero_shot_detector_for(
     left = () if data is None else split_use(data).evaluated
     data = data and without_evaluated(data)
     default = data.model if data else scored.model if scored else None
-    source = ModelSource(options.model, workspace, default, on=on)
+    listed = data or scored
+    preferred = None if listed is None else workspace.known_space(listed.space_id)
+    source = ModelSource(options.model, workspace, default, on=on, preferred=preferred)
     given = _given_text_features(options, data)
     names, notes = (given[0], []) if given is not None else _class_names(options, data)
     alone = images_alone(data, workspace, options, given is not None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import shutil
 from pathlib import Path
 
 from command import Fails, Run
@@ -42,3 +44,19 @@ def test_fast_decoding_is_a_feature_space(project: Path, run: Run, fails: Fails)
 def test_decoding_on_a_gpu_is_refused_without_one(fresh: Path, fails: Fails) -> None:
     says = ("--decode gpu", "this run computes on cpu", "--decode exact or fast")
     fails("extract", "images", "--decode", "gpu", "--device", "cpu", cwd=fresh, rc=2, says=says, writes=True)
+
+
+def test_what_score_asks_once_is_not_what_later_runs_use(fresh: Path, run: Run) -> None:
+    """The default is that of the last extraction, and score takes the way to decode of its data set."""
+    some = fresh / "some"
+    shutil.copytree(fresh / "images" / "red_stripes", some)
+    first = run("extract", "images", "--json", cwd=fresh).json
+    for number, way in enumerate([("--decode", "fast"), ("--precision", "fp32")]):
+        zero_shot = ("score", "some", "--force")
+        run(*zero_shot, *way, cwd=fresh)
+        again = run("extract", "images", "--json", cwd=fresh).json
+        assert (again["feature_space"], again["encoded"]) == (first["feature_space"], 0), way
+        told = run(*zero_shot, cwd=fresh)
+        assert "There is no calibration" not in told.stdout + told.stderr
+        rows = list(csv.DictReader((fresh / "scores.csv").read_text(encoding="utf-8").splitlines()))
+        assert {row["verdict"] for row in rows} <= {"known", "unknown"} and rows, number

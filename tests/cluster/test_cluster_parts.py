@@ -14,11 +14,12 @@ import threading
 from collections.abc import Iterator
 from inspect import getsource
 from textwrap import dedent
+from typing import ClassVar
 
 import pytest
 from command import Run, environment
 
-from deltaoe.cluster.connection import Node
+from deltaoe.cluster.connection import Node, check_alive
 from deltaoe.cluster.failures import cluster_error
 from deltaoe.cluster.nodes import Needs, looker, problem_of, versions_here
 from deltaoe.cluster.options import ClusterOptions
@@ -251,3 +252,23 @@ def test_what_is_done_twice_counts_once():
     assert reading.said == ["batches of 16 from now on"] and tally.read().said == []
     tally.stop()
     assert tally.report(0, 64, 0, False) and tally.read().busy == 1
+
+
+@has_ray
+def test_that_ray_itself_has_ended_is_said_before_it_ends_this_program(monkeypatch):
+    import ray._private.worker as place
+
+    class Node:
+        ended: ClassVar[list[tuple[str, None]]] = []
+
+        def dead_processes(self):
+            return self.ended
+
+    monkeypatch.setattr(place, "_global_node", Node())
+    check_alive()
+    Node.ended.append(("raylet", None))
+    with pytest.raises(ClusterError, match=r"Ray has ended on this machine \(raylet\)") as caught:
+        check_alive()
+    assert "run the same command again" in caught.value.hint
+    monkeypatch.setattr(place, "_global_node", None)
+    check_alive()
