@@ -105,8 +105,12 @@ class ModelSource:
             if self._expected.is_imported:
                 return None
             # No such features were ever made here, but what is asked for may be known to make others.
-            pixels = self._wanted("sample_range") or AUTO, self._wanted("decode") or EXACT
-            self._compare(dataclasses.replace(self._expected, sample_range=pixels[0], decode=pixels[1]))
+            asked = {
+                "precision": self._wanted("precision") or self._expected.precision,
+                "sample_range": self._wanted("sample_range") or AUTO,
+                "decode": self._wanted("decode") or EXACT,
+            }
+            self._compare(dataclasses.replace(self._expected, **asked))
             # The expected space's own model is taken at its word until it is loaded; another one must prove itself.
             return self._expected if str(self._named) == self._expected.model else None
         self._compare(space)
@@ -295,6 +299,11 @@ class ModelSource:
                 raise MismatchError(
                     f"{self._owner} was made with {made}",
                     hint=f"leave {' and '.join(options)} out to use it, or extract and tune again",
+                )
+            if dataclasses.replace(found, precision=self._expected.precision).id == self._expected.id:
+                raise MismatchError(
+                    f"{self._owner} was made with --precision {self._expected.precision}, not {found.precision}",
+                    hint="leave --precision out to use it, or extract and tune again",
                 )
             raise MismatchError(
                 f"{self._owner} was made with {self._expected.model}, not with {self.ref}: "

@@ -9,6 +9,14 @@ from pathlib import Path
 from command import Fails, Run
 from PIL import Image
 
+from deltaoe.scoring.detector import Detector
+
+
+def exact_precision(project: Path) -> str:
+    """Of the features that the detector of a project was made with."""
+    (file,) = (project / ".deltaoe" / "detectors").glob("*.safetensors")
+    return Detector.load(file).space.precision
+
 
 def test_fast_decoding_is_a_feature_space(project: Path, run: Run, fails: Fails) -> None:
     """In a project whose features and detector are decoded exactly."""
@@ -37,6 +45,12 @@ def test_fast_decoding_is_a_feature_space(project: Path, run: Run, fails: Fails)
     # Also where no such features were ever made, and all images have stored ones that fit the detector.
     never = ("the detector was made with --decode exact, not gpu", "leave --decode out")
     fails("score", "images", "--decode", "gpu", cwd=project, says=never)
+    other = "bf16" if exact_precision(project) == "fp32" else "fp32"
+    refused = (
+        f"the detector was made with --precision {exact_precision(project)}, not {other}",
+        "leave --precision",
+    )
+    fails("score", "images", "--precision", other, cwd=project, says=refused)
     back = run("extract", "images", "--decode", "exact", "--json", cwd=project).json
     assert (back["feature_space"], back["encoded"]) == (exact["feature_space"], 0)
 

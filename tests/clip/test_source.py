@@ -41,7 +41,7 @@ def known(workspace, folder, **options):
     first = source(workspace, folder, **options)
     with first.store().writer():
         pass
-    first.remember()
+    first.remember(default=True)
     return first.space()
 
 
@@ -63,7 +63,7 @@ def test_a_known_model_is_not_loaded(workspace, folders):
     space, events = known(workspace, folders[0]), []
     again = source(workspace, folders[0], events)
     assert again.known_space() == again.store().space == space
-    again.remember()
+    again.remember(default=True)
     assert events == []
 
 
@@ -156,7 +156,7 @@ def test_a_detectors_space_decides(workspace, folders, precision, dtype):
     elsewhere.clip()
     assert elsewhere.space() == space
     wrong = source(workspace, folders[0], expected=space, precision=other)
-    with pytest.raises(MismatchError, match=f"precision {other} / {precision}"):
+    with pytest.raises(MismatchError, match=f"made with --precision {precision}, not {other}"):
         wrong.clip()
 
 

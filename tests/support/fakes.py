@@ -90,7 +90,7 @@ class FakeSource:
         assert self._clip is not None, "the model is not needed"
         return self._clip.space
 
-    def remember(self) -> None:
+    def remember(self, *, default: bool = False) -> None:
         self.remembered += 1
 
 
