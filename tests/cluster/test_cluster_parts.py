@@ -207,7 +207,7 @@ def test_a_machine_without_the_package_can_be_looked_at(needs):
     names = code.replace("Mapping[str, Any]", "dict").replace("dict[str, Any]", "dict")
     told = json.dumps(dataclasses.asdict(needs))
     done = subprocess.run(
-        [sys.executable, "-S", "-c", names, told], capture_output=True, text=True, check=True
+        [sys.executable, "-I", "-S", "-c", names, told], capture_output=True, text=True, check=True
     )
     problem = problem_of(json.loads(done.stdout), needs)
     assert problem is not None and "has no deltaoe" in str(problem)
