@@ -105,12 +105,13 @@ class ModelSource:
             if self._expected.is_imported:
                 return None
             # No such features were ever made here, but what is asked for may be known to make others.
-            asked = {
-                "precision": self._wanted("precision") or self._expected.precision,
-                "sample_range": self._wanted("sample_range") or AUTO,
-                "decode": self._wanted("decode") or EXACT,
-            }
-            self._compare(dataclasses.replace(self._expected, **asked))
+            asked = dataclasses.replace(
+                self._expected,
+                precision=self._wanted("precision") or self._expected.precision,
+                sample_range=self._wanted("sample_range") or AUTO,
+                decode=self._wanted("decode") or EXACT,
+            )
+            self._compare(asked)
             # The expected space's own model is taken at its word until it is loaded; another one must prove itself.
             return self._expected if str(self._named) == self._expected.model else None
         self._compare(space)
