@@ -7,7 +7,7 @@ from deltaoe.errors import ClusterError, DeltaoeError, first_line
 INSTALL = (
     'install the same versions of Python, ray, torch and deltaoe on all machines: pip install "deltaoe[ray]"'
 )
-_AGAIN = "run the same command again: what is finished is kept"
+AGAIN = "run the same command again: what is finished is kept"
 
 
 def cluster_error(cause: BaseException) -> DeltaoeError:
@@ -32,4 +32,4 @@ def cluster_error(cause: BaseException) -> DeltaoeError:
     said = first_line(cause)
     if kind in ("ActorDiedError", "ActorUnavailableError", "RayActorError"):
         said = f"a worker has ended ({said})"
-    return ClusterError(f"the cluster failed: {said}", hint=_AGAIN)
+    return ClusterError(f"the cluster failed: {said}", hint=AGAIN)

@@ -15,7 +15,7 @@ import numpy as np
 
 from deltaoe import errors
 from deltaoe.cluster.connection import check_alive
-from deltaoe.cluster.failures import cluster_error
+from deltaoe.cluster.failures import AGAIN, cluster_error
 from deltaoe.cluster.silence import quiet_logging
 from deltaoe.cluster.tally import Reading, Reporter, Tally
 from deltaoe.cluster.worker_plan import WorkerPlan
@@ -120,11 +120,12 @@ class Pool:
         self._found: queue.SimpleQueue[Answer | BaseException | None] = queue.SimpleQueue()
 
     def events(self, chunks: Sequence[Any]) -> Iterator[Answer | Reading]:
-        """Answers as they come, in any order, and readings of how far all are, twice a second.
+        """An answer to each chunk as they come, in any order, and readings of how far all are, twice a second.
 
         Raises:
-            DeltaoeError: an error of a worker, in its own kind, or ClusterError.
+            DeltaoeError: an error of a worker, in its own kind; or ClusterError, also if a chunk was left.
         """
+        left = len(chunks)
         threading.Thread(target=self._run, args=(chunks,), name="deltaoe-cluster", daemon=True).start()
         read = 0.0
         while True:
@@ -139,11 +140,16 @@ class Pool:
                 check_alive()
                 continue
             if found is None:
+                if left:
+                    raise ClusterError(f"{left} parts of the work have no result", hint=AGAIN)
                 return
             if isinstance(found, BaseException):
                 raise cluster_error(found) from found
             if isinstance(found.result, _Failure):
                 raise _raised(found.result)
+            if found.result is None:
+                raise ClusterError("a worker has left its work", hint=AGAIN)
+            left -= 1
             yield found
 
     def stop(self) -> None:

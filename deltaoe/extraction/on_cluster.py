@@ -18,7 +18,7 @@ from deltaoe.cluster.nodes import Needs, check_nodes, versions_here
 from deltaoe.cluster.pool import Pool
 from deltaoe.cluster.tally import Reading
 from deltaoe.cluster.worker_plan import WorkerPlan, plan_workers
-from deltaoe.errors import ClusterError, ConfigError
+from deltaoe.errors import ConfigError
 from deltaoe.extraction.cluster_worker import Chunk, ChunkEncoder, Encoded, EncoderSpec
 from deltaoe.extraction.encoding_run import STAGE
 from deltaoe.extraction.file_states import FileStates
@@ -176,21 +176,15 @@ class _Driver:
         self._starts = np.cumsum([0, *(len(chunk.locations) for chunk in chunks)])
 
     def follow(self, pool: Pool) -> None:
-        """Until all chunks are done. Raises what :meth:`Pool.events` raises, and ClusterError if one was left."""
-        left = len(self._chunks)
+        """Until all chunks are done. Raises what :meth:`Pool.events` raises."""
         for event in pool.events(self._chunks):
             if isinstance(event, Reading):
                 self._show(event)
-            elif event.result is None:
-                raise ClusterError("a worker has left its work", hint="run the same command again")
             else:
                 self._take(event.chunk, event.result)
-                left -= 1
             if time.monotonic() - self._adopted > _ADOPT_SECONDS:
                 adopt(self._store)
                 self._adopted = time.monotonic()
-        if left:
-            raise ClusterError(f"{left} chunks have no result", hint="run the same command again")
         self._event(len(self._indices), len(self._states.problems))
 
     def _show(self, reading: Reading) -> None:

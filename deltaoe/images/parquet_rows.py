@@ -10,6 +10,7 @@ import threading
 from array import array
 from collections import Counter, OrderedDict, deque
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from deltaoe.errors import ConfigError, first_line, os_reason
@@ -40,20 +41,13 @@ class ParquetImages:
     def __init__(self, path: str) -> None:
         self.path, self.problem, self.hidden, self.other_files = path, "", 0, 0
         self.passed_over: Counter[str] = Counter()
-        opened = OpenedParquet(path)
-        try:
+        with _reading(path) as opened:
             self.observed = opened.observed
             self.holds_images = bool(opened.bytes_leaf)
             self.names = list(_names(opened)) if self.holds_images else []
             if opened.other_images and self.holds_images:
                 self.passed_over["further column of images"] += len(opened.other_images)
             self._columns = scalar_columns(opened)
-        except (ContainerError, OSError):
-            raise
-        except Exception as cause:
-            raise ContainerError(f"a broken Parquet file ({first_line(cause, 80)})") from cause
-        finally:
-            opened.close()
         self.size = array("q", [self.observed[0]]) * len(self.names)
         self.inode = array("Q", [member_inode(self.observed, row + 1) for row in range(len(self.names))])
         self.beside = set(self._columns)
@@ -68,6 +62,20 @@ class ParquetImages:
             raise ContainerError(f"a broken Parquet file ({first_line(cause, 80)})") from cause
         finally:
             opened.close()
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[OpenedParquet]:
+    """A file, closed at the end. Raises ContainerError, ConfigError or OSError for whatever goes wrong with it."""
+    opened = OpenedParquet(path)
+    try:
+        yield opened
+    except (ContainerError, OSError):
+        raise
+    except Exception as cause:
+        raise ContainerError(f"a broken Parquet file ({first_line(cause, 80)})") from cause
+    finally:
+        opened.close()
 
 
 def _names(opened: OpenedParquet) -> Iterator[str]:
@@ -117,8 +125,7 @@ def listed_rows(path: str) -> str | None:
     Raises:
         ContainerError, ConfigError, OSError: it cannot be read, or pyarrow is not installed.
     """
-    opened = OpenedParquet(path)
-    try:
+    with _reading(path) as opened:
         if opened.bytes_leaf:
             return None
         columns = scalar_columns(opened)
@@ -133,12 +140,6 @@ def listed_rows(path: str) -> str | None:
                 names = [columns.get(leaf, []) for leaf in leaves]
                 writer.writerow([_listed(one, known) for one, known in zip(values, names, strict=True)])
         return out.getvalue()
-    except (ContainerError, OSError):
-        raise
-    except Exception as cause:
-        raise ContainerError(f"a broken Parquet file ({first_line(cause, 80)})") from cause
-    finally:
-        opened.close()
 
 
 def _listed(value: Any, names: Sequence[str]) -> str:

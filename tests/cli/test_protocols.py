@@ -12,28 +12,9 @@ from pathlib import Path
 
 import pytest
 from command import COMMAND, Fails, Run, environment
+from shops import PROTOCOL
 from tiny import HUES, make_noise, make_pictures
 
-PROTOCOL = """
-title = "Two shops"
-protocol = "leave-one-domain-out"
-seeds = [3]
-
-[tune]
-shots = 2
-epochs = 3
-context_length = 2
-
-[known]
-folders = ["missing", "shops"]
-
-[unknown.rubbish]
-folders = ["rubbish"]
-limit_per_class = 5
-
-[unknown.absent]
-folders = ["absent"]
-"""
 COMMON = ("--protocol", "mine.toml", "--root", "data", "--scores", "delta_energy,mcm", "--background", "none")
 RUNS = 2 * 4
 

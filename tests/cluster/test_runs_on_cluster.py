@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from command import COMMAND, Run, environment
+from shops import PROTOCOL
 from tiny import HUES, make_noise, make_pictures
 
 from deltaoe.errors import ConfigError
@@ -19,26 +20,6 @@ from deltaoe.evaluation.runs_on_cluster import RunsSpec, RunWorker
 pytest.importorskip("ray", reason="Ray is not installed")
 pytest.importorskip("pyarrow", reason="Ray Data is not installed")
 
-PROTOCOL = """
-title = "Two shops"
-protocol = "leave-one-domain-out"
-seeds = [3]
-
-[tune]
-shots = 2
-epochs = 3
-context_length = 2
-
-[known]
-folders = ["missing", "shops"]
-
-[unknown.rubbish]
-folders = ["rubbish"]
-limit_per_class = 5
-
-[unknown.absent]
-folders = ["absent"]
-"""
 COMMON = ["--protocol", "mine.toml", "--root", "data", "--scores", "delta_energy", "--background", "none"]
 RUNS = 2 * 4
 
