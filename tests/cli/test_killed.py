@@ -187,31 +187,33 @@ def extract_to_the_end(kill: Killer, workspace: Path, images: Images, **options:
     return ended
 
 
-def chain(kill: Killer, place: Path, seed: int, kills: int, workers: int, views: int) -> tuple[int, int]:
-    """Kill so many runs, one after the other, in one workspace. Returns how many of how many hit the middle."""
+def chain(kill: Killer, place: Path, seed: int, kills: int, workers: int, views: int) -> None:
+    """Kill so many runs, one after the other, in one workspace."""
     rng = random.Random(seed)
     images, workspace = Images(place / "images", seed), place / ".deltaoe"
     options = {"workers": workers, "views": views}
     images.add(PENDING)
     whole = extract_to_the_end(kill, place / "measured", images, **options)
+    moments = extract_to_the_end(kill, place / "counted", images, at=0, **options).moments
     now = stored(workspace)
-    done = middle = attempts = 0
+    done = attempts = 0
     while done < kills:
         attempts += 1
         assert attempts < 5 * kills, "runs end before they are killed"
         images.add(max(0, PENDING - len(images.digests() - now.digests())))
         if rng.random() < 0.7:
             images.change()
-        wanted = images.digests() - now.digests()
-        # Every other one over the whole run, every other one from the first batch on.
-        batch = attempts % 2 == 0
-        after = rng.uniform(0, whole.writing if batch else whole.seconds)
-        ended = kill("extract", workspace, images=images.root, after=after, batch=batch, **options)
+        # In turns: at any time, at any time from the first batch on, and, however fast this machine is at the
+        # moment, before some change to the disk.
+        when: dict[str, float] = {"at": rng.randint(moments // 4, moments)}
+        if attempts % 3 == 0:
+            when = {"after": rng.uniform(0, whole.seconds)}
+        elif attempts % 3 == 1:
+            when = {"after": rng.uniform(0, whole.writing), "batch": True}
+        ended = kill("extract", workspace, images=images.root, **when, **options)
         before, now = now, check_extracted(workspace, now, images, views)
         if ended.killed:
             done += 1
-            partly = 0 < len(wanted & now.digests()) < len(wanted)
-            middle += partly or any(workspace.rglob(".deltaoe-tmp-*"))
         else:
             whole = ended if ended.writing else whole
             assert images.digests() <= now.digests() and before.rows.items() <= now.rows.items()
@@ -223,19 +225,14 @@ def chain(kill: Killer, place: Path, seed: int, kills: int, workers: int, views:
     kill("compact", workspace)
     compacted, fresh = check_sound(workspace), stored(place / "fresh")
     assert (compacted.rows, compacted.files, compacted.doubled) == (fresh.rows, fresh.files, 0)
-    return middle, done
 
 
 def kill_at_random(kill: Killer, place: Path, seed: int, chains: list[tuple[int, int, int]]) -> None:
     print("seed", seed)  # noqa: T201 - for whoever looks into a failure
-    middle = done = 0
     for number, (kills, workers, views) in enumerate(chains):
         folder = place / str(number)
-        counts = chain(kill, folder, 1000 * seed + number, kills, workers, views)
-        print(f"workers {workers}, views {views}: {counts[0]} of {counts[1]} in the middle")  # noqa: T201
-        middle, done = middle + counts[0], done + counts[1]
+        chain(kill, folder, 1000 * seed + number, kills, workers, views)
         shutil.rmtree(folder)
-    assert 3 * middle >= done, f"only {middle} of {done} kills hit the middle of writing"
 
 
 def test_extraction_is_killed_at_random(kill: Killer, tmp_path: Path) -> None:
@@ -256,12 +253,17 @@ def kill_extraction_at_each(kill: Killer, place: Path, step: int) -> None:
     moments = kill("extract", place / "counted", images=images.root, at=0).moments
     assert moments > 50
     # Of the many alike that write shards a part; all at the end, where the list of images is written.
-    for moment in sorted({*range(1, moments + 1, step), *range(moments - 24, moments + 1)}):
+    killed = sorted({*range(1, moments + 1, step), *range(moments - 24, moments + 1)})
+    middle = 0
+    for moment in killed:
         workspace = place / f"killed-{moment}"
         assert kill("extract", workspace, images=images.root, at=moment).killed, moment
-        check_extracted(workspace, Stored({}, {}, 0), images, views=0)
+        now = check_extracted(workspace, Stored({}, {}, 0), images, views=0)
+        partly = 0 < len(now.digests()) < len(images.digests())
+        middle += partly or any(workspace.rglob(".deltaoe-tmp-*"))
         extract_to_the_end(kill, workspace, images)
         check_equal(workspace, place / "fresh", images)
+    assert 4 * middle >= len(killed), f"only {middle} of {len(killed)} kills hit the middle of writing"
 
 
 def test_extraction_is_killed_before_each_sixth_change_to_the_disk(kill: Killer, tmp_path: Path) -> None:
