@@ -95,9 +95,13 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def docs(session: nox.Session) -> None:
-    """Build the documentation with warnings as errors, and run the docstrings' examples; ``tests`` runs the pages'."""
+    """Build the documentation with warnings as errors, look at its pages, and run the docstrings' examples.
+
+    ``tests`` runs the examples of the pages.
+    """
     prepare(session)
     run(session, "sphinx-build", "-q", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+    run(session, "pytest", "tests/docs/built_site.py")
     run(session, "pytest", "--doctest-modules", "deltaoe")
 
 
