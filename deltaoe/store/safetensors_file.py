@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from deltaoe.errors import DataError
+from deltaoe.errors import StoreError
 
 _MOST_HEADER = 100_000_000  # bytes, as in safetensors itself
 _METADATA = "__metadata__"
@@ -39,37 +40,46 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, npt.NDArray[
     """The metadata and the tensors of a file, by name.
 
     Raises:
-        DataError: it is no safetensors file, or has a type that NumPy has not.
-        OSError, ValueError, KeyError, TypeError: it cannot be read; damage may raise any of these.
+        StoreError: it is no safetensors file, or has a type that NumPy has not.
+        OSError, ValueError, KeyError, TypeError, RecursionError: it cannot be read; damage may raise any of these.
     """
-    content = np.fromfile(path, dtype=np.uint8)
-    start = 8 + (int.from_bytes(content[:8].tobytes(), "little") if len(content) >= 8 else 0)
-    if not 8 < start <= min(len(content), 8 + _MOST_HEADER):
-        raise DataError("it is no safetensors file")
-    header = json.loads(content[8:start].tobytes(), object_pairs_hook=_without_repetitions)
-    if not isinstance(header, dict):
-        raise DataError("it is no safetensors file")
-    metadata = header.pop(_METADATA, {})
-    if not all(isinstance(value, str) for value in metadata.values()):
-        raise DataError("its metadata are not all text")
-    arrays, end = {}, 0
-    for name, entry in sorted(header.items(), key=lambda item: tuple(item[1]["data_offsets"])):
-        if entry["dtype"] not in _TYPES:
-            raise DataError(f"its {name[:80]} has the type {str(entry['dtype'])[:20]}, which NumPy has not")
-        dtype, shape, (first, last) = np.dtype(_TYPES[entry["dtype"]]), entry["shape"], entry["data_offsets"]
-        if not all(type(number) is int and number >= 0 for number in (*shape, first, last)):
-            raise DataError(f"its {name[:80]} has no usable shape or place")
-        if first != end or last - first != math.prod(shape) * dtype.itemsize or start + last > len(content):
-            raise DataError(f"the bytes of its {name[:80]} do not fit its shape")
-        arrays[name] = content[start + first : start + last].copy().view(dtype).reshape(shape)
-        end = last
-    if start + end != len(content):
-        raise DataError("it has bytes that belong to no tensor")
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(file.read(8), "little")
+        start = 8 + length
+        if not 0 < length <= _MOST_HEADER or start > size:
+            raise StoreError("it is no safetensors file")
+        header = json.loads(file.read(length), object_pairs_hook=_without_repetitions)
+        if not isinstance(header, dict):
+            raise StoreError("it is no safetensors file")
+        metadata = header.pop(_METADATA, {})
+        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+            raise StoreError("its metadata are no texts by name")
+        arrays, end = {}, 0
+        for name, entry in sorted(header.items(), key=lambda item: tuple(item[1]["data_offsets"])):
+            if entry["dtype"] not in _TYPES:
+                raise StoreError(
+                    f"its {name[:80]} has the type {str(entry['dtype'])[:20]}, which NumPy has not"
+                )
+            dtype, shape, (first, last) = (
+                np.dtype(_TYPES[entry["dtype"]]),
+                entry["shape"],
+                entry["data_offsets"],
+            )
+            if not all(type(number) is int and number >= 0 for number in (*shape, first, last)):
+                raise StoreError(f"its {name[:80]} has no usable shape or place")
+            count = math.prod(shape)
+            if first != end or last - first != count * dtype.itemsize or start + last > size:
+                raise StoreError(f"the bytes of its {name[:80]} do not fit its shape")
+            arrays[name] = np.fromfile(file, dtype, count).reshape(shape)
+            end = last
+        if start + end != size:
+            raise StoreError("it has bytes that belong to no tensor")
     return metadata, arrays
 
 
 def _without_repetitions(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise DataError("its header names something twice")
+        raise StoreError("its header names something twice")
     return found
