@@ -7,39 +7,39 @@ import asyncio
 import json
 import os
 import sys
+from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 
 from deltaoe import lite
-from deltaoe.errors import DeltaoeError
 
-LARGEST = int(os.environ.get("LARGEST_UPLOAD", str(20_000_000)))  # bytes
-detector = lite.load(os.environ.get("DETECTOR", "detector"))  # what `deltaoe export-onnx` wrote, thresholds included
-at_once = asyncio.Semaphore(int(os.environ.get("AT_ONCE", "2")))  # a decoded image takes memory: only so many
+LARGEST = int(os.environ.get("LARGEST_UPLOAD", "20000000"))  # bytes
+# What `deltaoe export-onnx detector` wrote. Preprocessing, calibration and α are in it, so none of them is said here.
+detector = lite.load(os.environ.get("DETECTOR", "detector"))
+at_once = asyncio.Semaphore(2)  # images that are in memory as pixels
 app = FastAPI(title="Which images does this classifier know?")
-BODY = {"requestBody": {"content": {"application/octet-stream": {"schema": {"format": "binary", "type": "string"}}}}}
+BODY = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 
 
 @app.get("/health")
 def health() -> dict[str, str]:
-    """Answer as soon as the model is loaded."""
+    """Say so as soon as the model is loaded."""
     return {"status": "ok"}
 
 
-@app.post("/score", openapi_extra=BODY)
-async def score(request: Request) -> dict[str, object]:
-    """The verdict of the image that is the request's body, with the fields of ``scores.json``."""
+@app.post("/score", openapi_extra={"requestBody": BODY})
+async def score(request: Request) -> dict[str, Any]:
+    """The verdict on the image that is the body of the request: the fields of ``scores.json``."""
     image = bytearray()
     async for part in request.stream():
         image += part
         if len(image) > LARGEST:
             raise HTTPException(413, f"the image has more than {LARGEST} bytes")
     async with at_once:
-        try:
-            verdict = await asyncio.to_thread(detector.score, bytes(image))
-        except DeltaoeError as cause:
-            raise HTTPException(422, str(cause)) from None
+        verdict = await asyncio.to_thread(detector.score, bytes(image))
+    if verdict.error:
+        raise HTTPException(422, verdict.error)
     answer = verdict.to_dict()
-    sys.stdout.write(json.dumps(answer) + "\n")  # one line per verdict, to watch for drift
+    sys.stdout.write(json.dumps(answer) + "\n")  # a line per verdict, to watch for drift
     sys.stdout.flush()
     return answer
