@@ -47,7 +47,9 @@ def test_evenly_spread_p_values_are_as_before_and_small_ones_are_drift(tmp_path)
     low = rng.integers(1, 101, 500) / 201
     code, said = drift("--calibration-images", "200", answers=lines([*even[:500], *low]))
     first, last = said.splitlines()
-    assert code == 1 and first.endswith("as before") and last.startswith("501..1000") and last.endswith("DRIFT")
+    assert (
+        code == 1 and first.endswith("as before") and last.startswith("501..1000") and last.endswith("DRIFT")
+    )
     # A stream that always had such images is as it was before.
     (tmp_path / "good.jsonl").write_text(lines(rng.integers(1, 101, 500) / 201))
     code, said = drift("--earlier", str(tmp_path / "good.jsonl"), answers=lines(low))

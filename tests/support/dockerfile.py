@@ -181,12 +181,9 @@ def can_be(user: int, program: Path, reads: Path) -> bool:
     if os.geteuid() != 0:
         return False
     script = "import sys; open(sys.argv[1]).close()"
-    done = subprocess.run(
-        [program, "-c", script, reads],
-        user=user,
-        group=user,
-        extra_groups=[],
-        capture_output=True,
-        check=False,
-    )
+    rights = {"user": user, "group": user, "extra_groups": []}
+    try:
+        done = subprocess.run([program, "-c", script, reads], capture_output=True, check=False, **rights)
+    except PermissionError:  # of a folder that the program lies in
+        return False
     return done.returncode == 0
