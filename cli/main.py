@@ -19,6 +19,7 @@ from . import (
     detectors,
     discover,
     evaluate,
+    export_onnx,
     extract,
     filing,
     score,
@@ -113,6 +114,7 @@ discover.register(app)
 filing.register(app)
 evaluate.register(app)
 status.register(app)
+export_onnx.register(app)
 detectors.register(app)
 background.register(app)
 store.register(app)
