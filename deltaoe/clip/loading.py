@@ -90,11 +90,13 @@ def load_tokenizer(
         ModelError: it needs a package that is not installed, or files that cannot be reached.
     """
     _check_name(ref)
-    bring_tokenizer(ref, offline=offline, on=on)
+    of_transformers = bring_tokenizer(ref, offline=offline, on=on)
     try:
         with _in_silence(), nothing_fetched():
             tokenizer: Callable[..., torch.Tensor] = with_open_clip(
                 lambda package: package.get_tokenizer(ref.name)
+                if of_transformers is None
+                else _from_folder(package, *of_transformers)
             )
     except Exception as cause:
         if any(name in str(cause) for name in ("transformers", "sentencepiece", "tiktoken")):
@@ -179,6 +181,18 @@ def _check_name(ref: ModelRef) -> bool:
             hint=f"use --model {plain}",
         )
     return quick
+
+
+def _from_folder(package: Any, folder: Path, text: dict[str, Any]) -> Any:
+    """open_clip's tokenizer of a model with this ``text_cfg``, from files in a folder.
+
+    By the name of a repository transformers would ask the hub again for files that this one need not have.
+    """
+    options = dict(text.get("tokenizer_kwargs") or {})
+    if text.get("tokenizer_mode"):
+        options["tokenizer_mode"] = text["tokenizer_mode"]
+    length = text.get("context_length", package.tokenizer.DEFAULT_CONTEXT_LENGTH)
+    return package.tokenizer.HFTokenizer(str(folder), context_length=length, **options)
 
 
 @contextlib.contextmanager

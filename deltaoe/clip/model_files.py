@@ -79,8 +79,12 @@ def bring_model(ref: ModelRef, *, offline: bool, on: OnEvent) -> None:
             _bring(f"the text tower of {ref}", [describe(name, "config.json")], on)
 
 
-def bring_tokenizer(ref: ModelRef, *, offline: bool, on: OnEvent) -> None:
+def bring_tokenizer(ref: ModelRef, *, offline: bool, on: OnEvent) -> tuple[Path, dict[str, Any]] | None:
     """See to it that the model's tokenizer is on this machine; the arguments are those of :func:`bring_model`.
+
+    Returns:
+        The folder of a tokenizer of transformers in the cache, and ``text_cfg`` of the model that it belongs to; None
+        where open_clip finds the tokenizer itself: its own, or one in a folder.
 
     Raises:
         ConfigError, ModelError: as :func:`bring_model`; or transformers is needed and not installed.
@@ -90,17 +94,26 @@ def bring_tokenizer(ref: ModelRef, *, offline: bool, on: OnEvent) -> None:
     if not _has_own_config(ref, repository):
         reach(f"the configuration of {ref}", offline=offline)
         _bring(str(ref), [_config_file(repository)], on)
-    name = _text_settings(ref).get("hf_tokenizer_name")
+    text = _text_settings(ref)
+    name = text.get("hf_tokenizer_name")
     if not isinstance(name, str) or not name:
-        return  # open_clip's own
+        return None
     need_transformers(f"the tokenizer of {ref}")
-    if ref.local_folder is not None or os.path.isdir(name) or cached(name, _TOKENIZER_FILES[-1]):
-        return
-    reach(f"the tokenizer of {ref} ({name})", offline=offline)
-    there = set(file_names(name))
-    wanted = [one for one in _TOKENIZER_FILES if one in there and cached(name, one) is None]
-    if wanted:
-        _bring(f"the tokenizer of {ref}", [describe(name, one) for one in wanted], on)
+    if ref.local_folder is not None or os.path.isdir(name):
+        return None
+    if cached(name, _TOKENIZER_FILES[-1]) is None:
+        reach(f"the tokenizer of {ref} ({name})", offline=offline)
+        there = set(file_names(name))
+        wanted = [one for one in _TOKENIZER_FILES if one in there and cached(name, one) is None]
+        if wanted:
+            _bring(f"the tokenizer of {ref}", [describe(name, one) for one in wanted], on)
+    places = filter(None, (cached(name, one) for one in reversed(_TOKENIZER_FILES)))
+    place = next(places, None)
+    if place is None:
+        raise ModelError(
+            f"{name}, which should have the tokenizer of {ref}, has none", hint=f"see {hub_name()}/{name}"
+        )
+    return place.parent, text
 
 
 def weight_file(ref: ModelRef) -> Path | None:
