@@ -166,10 +166,18 @@ def wheel(session: nox.Session) -> None:
     session.chdir(fresh)  # so that the checkout cannot be what is imported
     commands = fresh / BIN.name
     run_fresh = functools.partial(session.run, external=True, env=SETTINGS)
-    run_fresh(str(commands / "python"), "-m", "pip", "install", "-q", *(file for file in files if file.endswith(".whl")))
+    run_fresh(
+        str(commands / "python"),
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        *(file for file in files if file.endswith(".whl")),
+    )
     run_fresh(str(commands / "python"), "-m", "pip", "check")
     run_fresh(str(commands / "deltaoe"), "--version", "--verbose")
     run_fresh(str(commands / "deltaoe"), "demo")
+    session.run("python", str(Path(__file__).parent / "release" / "installed_size.py"), str(fresh))
     shutil.rmtree(fresh)  # with torch's CUDA libraries it takes 7 GB
 
 

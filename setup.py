@@ -53,7 +53,10 @@ class ReproducibleSdist(sdist):
                 entry = tar.gettarinfo(file, file.as_posix())
                 entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = int(epoch), 0, 0, "", ""
                 entry.mode = 0o755 if entry.mode & 0o100 else 0o644
-                entry.type, entry.linkname = tarfile.REGTYPE, ""  # no hard link is one between files of the archive
+                entry.type, entry.linkname = (
+                    tarfile.REGTYPE,
+                    "",
+                )  # no hard link is one between files of the archive
                 with file.open("rb") as content:
                     tar.addfile(entry, content)
         return str(path)

@@ -100,14 +100,17 @@ def _git(*words: str) -> str:
 def main() -> list[str]:
     """What stands in the way of a release, a sentence each."""
     files = [
-        (ROOT / name).read_text(encoding="utf-8") for name in ("pyproject.toml", "CHANGELOG.md", "CITATION.cff")
+        (ROOT / name).read_text(encoding="utf-8")
+        for name in ("pyproject.toml", "CHANGELOG.md", "CITATION.cff")
     ]
     return disagreements(*files) + unready(version_of(files[0]), _git("status", "--porcelain"), _git("tag"))
 
 
 if __name__ == "__main__":
     wrong = main()
-    print("not ready:\n- " + "\n- ".join(wrong) if wrong else BY_HAND.format(version=version_of(
-        (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    )))
+    print(
+        "not ready:\n- " + "\n- ".join(wrong)
+        if wrong
+        else BY_HAND.format(version=version_of((ROOT / "pyproject.toml").read_text(encoding="utf-8")))
+    )
     sys.exit(bool(wrong))

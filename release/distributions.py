@@ -125,7 +125,9 @@ def wrong_in_wheel(held: Iterable[str], tracked: Iterable[str]) -> list[str]:
     held = set(held)
     own = {name for name in held if ".dist-info/" not in name}
     added = {name.split(".dist-info/")[1] for name in held if ".dist-info/" in name}
-    wrong = _compared("the wheel", own, wanted) + _compared("the wheel's .dist-info", added, set(_ADDED_TO_WHEEL))
+    wrong = _compared("the wheel", own, wanted) + _compared(
+        "the wheel's .dist-info", added, set(_ADDED_TO_WHEEL)
+    )
     if not any(name.startswith(NEEDED[-1]) for name in own):
         wrong.append(f"the wheel lacks {NEEDED[-1]}")
     return wrong
