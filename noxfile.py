@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import re
 import shutil
@@ -71,7 +72,7 @@ def at_lower_bound(requirement: str) -> str:
 def minimums(session: nox.Session) -> None:
     """The fast suite with every dependency, those of the extras, too, at its lower bound from pyproject.toml."""
     project = PROJECT["project"]
-    declared = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    declared = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
     session.install("-e", ".", *map(at_lower_bound, declared), *group("test"))
     # The documented --help is that of the newest typer.
     arguments = [
@@ -154,7 +155,7 @@ def picture(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build wheel and source distribution into ``dist``, check them, and run the demo from the wheel and nothing else."""
+    """Build wheel and source distribution into ``dist``, check them, and run the demo from the wheel alone."""
     session.install(*group("release"))
     dist = Path("dist").absolute()
     shutil.rmtree(dist, ignore_errors=True)

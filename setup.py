@@ -33,7 +33,7 @@ def index_description(readme: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + _ELSEWHERE
 
 
-class ReproducibleSdist(sdist):
+class ReproducibleSdist(sdist):  # type: ignore[misc]
     """A source distribution of the same bytes for the same files, if SOURCE_DATE_EPOCH gives the time of them all."""
 
     def make_archive(self, base_name: Any, format: str, *args: Any, **kwargs: Any) -> str:  # noqa: A002

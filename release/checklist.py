@@ -56,7 +56,7 @@ def latest_of(changelog: str) -> tuple[str, str | None]:
 def disagreements(pyproject: str, changelog: str, citation: str) -> list[str]:
     """What version, changelog and citation say differently, a sentence each.
 
-    Between releases the version ends with ``.dev0``, the changelog begins with Unreleased, and the citation has no date.
+    Between releases the version ends with ``.dev0``, the changelog begins with Unreleased, the citation has no date.
     """
     version, (title, date) = version_of(pyproject), latest_of(changelog)
     cited, cited_date = entry_of(citation, "version"), entry_of(citation, "date-released")
