@@ -69,9 +69,13 @@ __all__ = ["CLIP", "PREPROCESS", "ROBERTA", "SIGLIP", "TEXT", "make_roberta", "m
 
 def make_siglip(folder: Path) -> Path:
     """A SigLIP with the tokenizer beside its weights, as timm's repositories have it; for ``local-dir:`` as well."""
-    make_folder(folder, SIGLIP, preprocess=PREPROCESS | {"size": 160, "std": [0.5] * 3, "resize_mode": "squash"})
+    make_folder(
+        folder, SIGLIP, preprocess=PREPROCESS | {"size": 160, "std": [0.5] * 3, "resize_mode": "squash"}
+    )
     pieces = [("</s>", 0.0), ("<unk>", 0.0)]  # SigLIP pads with the token that ends a text
-    _write_tokenizer(folder, "T5Tokenizer", pieces, {"pad_token": "</s>", "eos_token": "</s>", "extra_ids": 0})
+    _write_tokenizer(
+        folder, "T5Tokenizer", pieces, {"pad_token": "</s>", "eos_token": "</s>", "extra_ids": 0}
+    )
     return folder
 
 
