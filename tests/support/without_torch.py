@@ -64,7 +64,7 @@ def wheel_of_checkout(folder: Path, scratch: Path) -> Path:
     """Build deltaoe's wheel into a folder, from a copy of the checkout, with the setuptools that is here."""
     for name in ("deltaoe", "cli"):
         shutil.copytree(ROOT / name, scratch / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, scratch)
     options = ["-q", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder]
     subprocess.run([sys.executable, "-m", "pip", "wheel", *options, scratch], check=True, timeout=300)
