@@ -121,9 +121,7 @@ def test_sessions_benchmarks_and_extras_exist() -> None:
 
 
 @pytest.fixture(scope="module")
-def prepared(
-    tmp_path_factory: pytest.TempPathFactory, run: Run, pictures: Path
-) -> dict[bool, Path]:
+def prepared(tmp_path_factory: pytest.TempPathFactory, run: Run, pictures: Path) -> dict[bool, Path]:
     """The folder that a page finds without (True) and with a workspace (False), to be copied."""
     fresh = tmp_path_factory.mktemp("pages") / "fresh"
     fresh.mkdir()
