@@ -16,6 +16,7 @@ exclude_patterns = [
     "explanation/store-table.md",
     "explanation/defaults-table.md",
     "how-to/discover-*.md",
+    "photographs",
 ]
 html_theme = "furo"
 html_title = f"deltaoe {release}"
