@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ OURS, TUNED = "verdict", "verdict, tuned prompts"
 COOP = ("ΔEnergy", "MCM", "MaxLogit", "Energy")  # CoOp's number is that of the best of them
 # A score as good as deltaoe's, or better, in print: at least its number less this.
 AS_GOOD = 0.005
+AUROC, FPR = 0, 1  # which number of a cell
 
 Table = dict[str, dict[str, str]]
 
@@ -36,62 +38,86 @@ def number(cell: str, which: int = 0) -> float:
     return float(cell.split("/")[which].split("±")[0])
 
 
-def area(row: dict[str, str], score: str) -> float:
-    """AUROC of a score in a row of ``verdict-table.md``; ours is that of tuned prompts where there are some."""
+def measured(row: dict[str, str], score: str, which: int = AUROC) -> float:
+    """AUROC or FPR@95 of a score in a row of ``verdict-table.md``; ours is with tuned prompts where there are some."""
     if score == OURS and row[TUNED] != "–":
-        return number(row[TUNED])
-    return number(row[score])
+        score = TUNED
+    return number(row[score], which)
 
 
-def cells(values: Sequence[float]) -> list[str]:
-    """Numbers in print, with those in bold that are the best or within 0.005 of it."""
-    best = max(values)
-    return [f"**{value:.3f}**" if value >= best - AS_GOOD else f"{value:.3f}" for value in values]
+def mean(rows: Sequence[dict[str, str]], score: str, which: int = AUROC) -> float:
+    """The mean of :func:`measured` over rows."""
+    return sum(measured(row, score, which) for row in rows) / len(rows)
+
+
+def line(name: str, values: Sequence[float | None], form: str = ".3f", better: int = 1) -> str:
+    """A row of the table; in bold what is best in print, or as good as that. ``better`` is -1 where less is better."""
+    best = max(better * value for value in values if value is not None)
+    near = AS_GOOD if form == ".3f" else 0.5
+    shown = [
+        "–"
+        if value is None
+        else f"**{value:{form}}**"
+        if better * value >= best - near
+        else f"{value:{form}}"
+        for value in values
+    ]
+    return f"| {name} | " + " | ".join(shown) + " |"
 
 
 def gain() -> str:
     """The table of what a user gains."""
-    verdict = table(EXPLANATION / "verdict-table.md")
-    tuning = table(EXPLANATION / "tuning-table.md")
-    several = {name: row for name, row in verdict.items() if not name.startswith("one class")}
-    single = [name for name in next(iter(several.values())) if not name.startswith((OURS, "its "))]
-    scores = [*SCORES.values(), OURS]
-    real = {name: row for name, row in several.items() if not name.startswith("photographs")}
-    groups = {
-        "CLIP features, 16 images a class": [row for name, row in real.items() if "16 shots" in name],
-        "CLIP features, 1 to 4 images a class": [row for name, row in real.items() if "16 shots" not in name],
-    }
-    lines = []
-
-    def line(name: str, values: Sequence[float], coop: float | None = None) -> None:
-        found = cells([*values[:1], *([] if coop is None else [coop]), *values[1:]])
-        if coop is None:
-            found.insert(1, "–")
-        lines.append(f"| {name} | " + " | ".join(found) + " |")
-
-    for name, rows in groups.items():
-        line(name, [sum(area(row, score) for row in rows) / len(rows) for score in scores])
-    hardest = min(real, key=lambda name: max(area(real[name], score) for score in scores))
-    line(f"… the hardest of them: {words(hardest)}", [area(real[hardest], score) for score in scores])
-    for kind, place in (("source", "learned from"), ("held out", "new")):
-        row = several[f"photographs, 16 shots {kind}"]
-        where = kind.replace(" ", "-")
-        coop = max(number(tuning[f"AUROC {score} {where}"]["CoOp"]) for score in COOP)
-        line(f"photographs, style {place}", [area(row, score) for score in scores], coop)
-    behind = [
-        min(area(row, score) - max(number(row[one]) for one in single) for row in several.values())
-        for score in scores
-    ]
-    found = [f"{-value:.3f}" for value in behind]
-    worst = f"| worst of all {len(several)} cases: behind its best score by | {found[0]} | – | " + " | ".join(
-        found[1:]
+    tables = {name: table(EXPLANATION / f"{name}-table.md") for name in ("verdict", "tuning")}
+    rows = {name: row for name, row in tables["verdict"].items() if not name.startswith("one class")}
+    real = {name: row for name, row in rows.items() if not name.startswith("photographs")}
+    many = [row for name, row in real.items() if "16 shots" in name]
+    few = [row for name, row in real.items() if "16 shots" not in name]
+    photographs = {place: rows[f"photographs, 16 shots {place}"] for place in ("source", "held out")}
+    hardest = min(
+        real, key=lambda name: max(measured(real[name], score) for score in (*SCORES.values(), OURS))
     )
-    lines.append(f"{worst[: -len(found[-1])]}**{found[-1]}** |")
-    for where, kind in (("source", "learned from"), ("held-out", "new")):
-        row = tuning[f"accuracy {where}"]
-        plain, coop, ours = cells([number(row[name]) for name in ("zero-shot", "CoOp", "deltaoe")])
-        lines.append(f"| accuracy, photographs, style {kind} | {plain} | {coop} | – | – | {ours} |")
-    head = ["AUROC", *list(SCORES)[:1], "CoOp", *list(SCORES)[1:], "deltaoe"]
+    plain, *others = (*SCORES.values(), OURS)
+
+    def all_of(
+        rows: Sequence[dict[str, str]], which: int = AUROC, coop: float | None = None
+    ) -> list[float | None]:
+        times = 1 if which == AUROC else 100
+        found = [times * mean(rows, score, which) for score in others]
+        return [times * mean(rows, plain, which), coop, *found]
+
+    lines = ["| **of 100 unknown images, taken for known** | | | | | |"]
+    lines += [
+        line(name, all_of(found, FPR), ".0f", -1)
+        for name, found in (
+            ("CLIP features, 16 images a class", many),
+            ("CLIP features, 1 to 4 images a class", few),
+            ("photographs, style learned from", [photographs["source"]]),
+            ("photographs, style new", [photographs["held out"]]),
+        )
+    ]
+    lines += [
+        "| **AUROC** | | | | | |",
+        line("CLIP features, 16 images a class", all_of(many)),
+        line("CLIP features, 1 to 4 images a class", all_of(few)),
+        line(f"… the hardest of them: {words(hardest)}", all_of([real[hardest]])),
+    ]
+    for place, style in (("source", "learned from"), ("held out", "new")):
+        where = place.replace(" ", "-")
+        coop = max(number(tables["tuning"][f"AUROC {score} {where}"]["CoOp"]) for score in COOP)
+        lines.append(line(f"photographs, style {style}", all_of([photographs[place]], coop=coop)))
+    single = [name for name in next(iter(rows.values())) if not name.startswith((OURS, "its "))]
+    behind = {
+        score: max(max(number(row[one]) for one in single) - measured(row, score) for row in rows.values())
+        for score in (plain, *others)
+    }
+    worst = [behind[plain], None, *(behind[score] for score in others)]
+    lines.append(line(f"worst of all {len(rows)} cases: behind its best score by", worst, better=-1))
+    lines.append("| **of 100 known images, given the right class** | | | | | |")
+    for place, style in (("source", "learned from"), ("held-out", "new")):
+        row = tables["tuning"][f"accuracy {place}"]
+        zero, coop, ours = (100 * number(row[name]) for name in ("zero-shot", "CoOp", "deltaoe"))
+        lines.append(line(f"photographs, style {style}", [zero, coop, None, None, ours], ".0f"))
+    head = ["", *list(SCORES)[:1], "CoOp", *list(SCORES)[1:], "deltaoe"]
     return "\n".join(["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|", *lines])
 
 
@@ -113,15 +139,21 @@ def counts() -> str:
         raise ValueError(f"not in both verdicts.csv and SOURCES.md: {shows.keys() ^ judged.keys()}")
     others = [name for name, kind in shows.items() if kind == "–"]
     ours = [name for name, kind in shows.items() if kind != "–"]
-    missed = [stem(name) for name in others if judged[name]["verdict"] != "unknown"]
-    alarms = [stem(name) for name in ours if judged[name]["verdict"] != "known"]
-    wrong = [stem(name) for name in ours if name not in alarms and judged[name]["class"] != shows[name]]
+    missed = [name for name in others if judged[name]["verdict"] != "unknown"]
+    alarms = [name for name in ours if judged[name]["verdict"] != "known"]
+    wrong = [name for name in ours if name not in alarms and judged[name]["class"] != shows[name]]
     text = (
-        f"Of {len(others)} photographs of other things, {len(others) - len(missed)} are called unknown "
-        f"(missed: {' and '.join(missed)}); of {len(ours)} of its classes, {len(ours) - len(alarms)} are known "
-        f"(not: {' and '.join(alarms)})"
+        f"Of {len(others)} photographs of other things, {len(others) - len(missed)} are called unknown"
+        f"{named('missed', missed)}. Of {len(ours)} of its classes, {len(ours) - len(alarms)} are called known"
+        f"{named('not', alarms)}, each with its class{named('but', wrong)}."
     )
-    return text + (f", and {' and '.join(wrong)} got another class." if wrong else ", each with its class.")
+    return textwrap.fill(text, 120)
+
+
+def named(word: str, files: Sequence[str]) -> str:
+    """Photographs in parentheses, if there are any: ``(missed: bison, moose)``."""
+    names = ", ".join(stem(name) for name in files)
+    return f" ({word}: {names})" if names else ""
 
 
 def stem(name: str) -> str:

@@ -32,32 +32,35 @@ def test_regions_are_those_of_the_command() -> None:
 
 def test_gains_are_means_of_the_benchmark() -> None:
     table = rows_of(EXPLANATION / "verdict-table.md")
-    made = {name: [cell.strip("*") for cell in row] for name, row in rows_of(ROOT / "README.md").items()}
-    scores = made["AUROC"]
-    for title, column in (
-        ("plain CLIP (MCM)", "mcm"),
-        ("Mahalanobis", "mahalanobis"),
-        ("deltaoe", "verdict"),
+    blocks = dict(re.findall(r"^\| \*\*(.+?)\*\* \|(?: \|)+\n((?:\| [^*\n].*\n)+)", README, re.MULTILINE))
+    assert list(blocks) == [
+        "of 100 unknown images, taken for known",
+        "AUROC",
+        "of 100 known images, given the right class",
+    ]
+    titles = ("plain CLIP (MCM)", "CoOp", "Mahalanobis", "GDA", "deltaoe")
+    columns = dict(zip(titles, ("mcm", "", "mahalanobis", "gda", "verdict"), strict=True))
+    for which, (block, times, off) in enumerate(
+        (("AUROC", 1, 6e-4), ("of 100 unknown images, taken for known", 100, 0.6))
     ):
-        at = table[""].index(column)
-        many = [
-            float(row[at][:5])
-            for name, row in table.items()
-            if re.match("(caltech|imagenet).* 16 shots", name)
-        ]
-        few = [
-            float(row[at][:5])
-            for name, row in table.items()
-            if re.match("(caltech|imagenet).* [124] shots", name)
-        ]
-        assert len(many) == 6 and len(few) == 12
-        where = scores.index(title)
-        assert float(made["CLIP features, 16 images a class"][where]) == pytest.approx(
-            np.mean(many), abs=6e-4
-        )
-        assert float(made["CLIP features, 1 to 4 images a class"][where]) == pytest.approx(
-            np.mean(few), abs=6e-4
-        )
+        made = {
+            line.split(" | ")[0]: line.strip(" |").split(" | ")[1:] for line in blocks[block].splitlines()
+        }
+        for place, (title, column) in enumerate(columns.items()):
+            if title == "CoOp":
+                continue
+            at = table[""].index(column)
+            for name, pattern, cases in (
+                ("| CLIP features, 16 images a class", "(caltech|imagenet).* 16 shots", 6),
+                ("| CLIP features, 1 to 4 images a class", "(caltech|imagenet).* [124] shots", 12),
+            ):
+                found = [
+                    times * float(re.findall(r"[\d.]+", row[at])[-1 if which else 0])
+                    for case, row in table.items()
+                    if re.match(pattern, case)
+                ]
+                assert len(found) == cases
+                assert float(made[name][place].strip("*")) == pytest.approx(np.mean(found), abs=off)
     worst = re.search(r"worst of all.*\*\*([\d.]+)\*\* \|$", README, re.MULTILINE)
     summary = (EXPLANATION / "verdict-table-summary.md").read_text(encoding="utf-8")
     assert worst and re.search(rf"verdict, tuned prompts .* -{worst[1]} \(", summary)
