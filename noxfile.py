@@ -152,9 +152,10 @@ def pretrain(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def picture(session: nox.Session) -> None:
-    """Make the documentation's picture of the demo's report and its table anew; needs chromium."""
+    """Make README's picture anew, the report of docs/photographs; needs chromium, and the shared photographs."""
     prepare(session)
-    run(session, "python", "docs/update_demo.py")
+    run(session, "python", "docs/update_report.py")
+    run(session, "python", "docs/update_readme.py")
 
 
 @nox.session
