@@ -142,7 +142,7 @@ def pretrain(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def picture(session: nox.Session) -> None:
-    """Make the documentation's picture of the demo's report and its table anew; needs chromium."""
+    """Make the documentation's picture of the demo's report anew; needs chromium."""
     prepare(session)
     run(session, "python", "docs/update_demo.py")
 

@@ -1,11 +1,10 @@
-"""Make the picture of the demo's report, and its table, anew: ``python docs/update_demo.py``. Needs chromium.
+"""Make the picture of the demo's report anew: ``python docs/update_demo.py``. Needs chromium.
 
-Writes docs/report.png and docs/explanation/demo-table.md from one run of ``deltaoe demo``.
+Writes docs/report.png from one run of ``deltaoe demo``.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -24,19 +23,13 @@ FLAGS = (
 
 
 def main() -> None:
-    """Run the demo, take the picture, write the table."""
+    """Run the demo and take the picture."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         raise SystemExit("there is no chromium on the path")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place, "deltaoe-demo")
-        done = subprocess.run(
-            [sys.executable, "-m", "deltaoe_cli", "demo", "--json"],
-            cwd=place,
-            stdout=subprocess.PIPE,
-            check=True,
-        )
-        table(json.loads(done.stdout), DOCS / "explanation" / "demo-table.md")
+        subprocess.run([sys.executable, "-m", "deltaoe_cli", "demo", "--quiet"], cwd=place, check=True)
         shot = Path(place, "shot.png")
         profile = f"--user-data-dir={Path(place, 'profile')}"
         page = (folder / "report.html").as_uri()
@@ -45,15 +38,6 @@ def main() -> None:
         Image.open(shot).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
             DOCS / "report.png", optimize=True
         )
-
-
-def table(told: dict[str, dict[str, dict[str, float]]], target: Path) -> None:
-    """What the demo printed, as Markdown."""
-    results = told["results"]
-    lines = ["| | " + " | ".join(results) + " |", "|---" + "|---:" * len(results) + "|"]
-    for number in next(iter(results.values())):
-        lines.append(f"| {number} | " + " | ".join(f"{r[number]:.3f}" for r in results.values()) + " |")
-    target.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
