@@ -22,6 +22,8 @@ SHORT = {"DELTAOE_EPOCHS": "3"}
 SAID_ANYWAY = re.compile(
     r"warning: (tune, and score without a detector, use .* from now on, not .*"
     r"|NegLabel: left out, there are no background labels.*"
+    r"|# tar files? read like (a folder|folders), without unpacking: # images"
+    r"|# files were added to .* since extract: .*"
     r"|.* compare with # images of id; no score is evaluated on them .*)"
 )
 _NUMBER = re.compile(r"\b[0-9a-f]{8,64}\b|\d[\d.,:]*")
