@@ -1,6 +1,12 @@
 """Sphinx configuration: `nox -s docs` builds with warnings as errors."""
 
+import sys
 from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+from signatures import signature
 
 project = "deltaoe"
 copyright = "2026, the deltaoe authors"  # noqa: A001 - Sphinx's name for it
@@ -19,6 +25,12 @@ exclude_patterns = [
 ]
 html_theme = "furo"
 html_title = f"deltaoe {release}"
-autodoc_typehints = "none"
+autodoc_typehints = "none"  # signatures.py shows them
 autodoc_member_order = "bysource"
 nitpicky = False
+python_maximum_signature_line_length = 100
+
+
+def setup(app: Any) -> None:
+    """Signatures have the types that stand in the source."""
+    app.connect("autodoc-process-signature", signature)
