@@ -37,7 +37,9 @@ def test_what_it_points_to_is_there(page: str) -> None:
 
 
 def test_every_session_that_it_names_is_one() -> None:
-    sessions = re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(encoding="utf-8"), re.MULTILINE)
+    sessions = re.findall(
+        r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(encoding="utf-8"), re.MULTILINE
+    )
     named = set(re.findall(r"nox -s (\w+)", PAGE))
     assert named <= set(sessions)
     assert {"tests", "slow", "lint", "types", "docs", "minimums", "wheel", "release"} <= named
