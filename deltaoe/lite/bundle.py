@@ -101,7 +101,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         )
     try:
         manifest = json.loads(read_small_file(folder / MANIFEST, limit=_MOST_MANIFEST))
-    except ValueError as cause:
+    except (ValueError, RecursionError) as cause:
         raise DataError(f"{folder / MANIFEST} is no JSON: {first_line(cause)}", hint=_HINT) from cause
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if type(found) is not int or found < 1:
