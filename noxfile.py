@@ -65,7 +65,7 @@ def slow(session: nox.Session) -> None:
 
 def at_lower_bound(requirement: str) -> str:
     """``h5py>=3.12`` → ``h5py==3.12``."""
-    return re.sub(r"^([A-Za-z0-9_.-]+(?:\[\w]+\])?)>=([0-9.]+)", r"\1==\2", requirement)
+    return re.sub(r"^([\w.-]+(?:\[\w+\])?)>=([\d.]+)", r"\1==\2", requirement)
 
 
 @nox.session
