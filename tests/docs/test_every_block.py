@@ -28,10 +28,13 @@ from command import NO_FOLDER, Run
 from documented import ROOT, SHELLS, SHOWN, Block, Command, blocks_of, pages
 from reader import SHORT, Reader
 
-OWN_TEST = {"docs/day.md": "tests/cli/test_demo.py::test_the_day_of_the_documentation"}
+OWN_TEST = {
+    "docs/day.md": "tests/cli/test_demo.py::test_the_day_of_the_documentation",
+    "docs/how-to/deploy.md": "tests/cli/test_example_service.py::test_the_commands_of_the_page",
+}
 PAGES = {page.relative_to(ROOT).as_posix(): page for page in pages()}
 BLOCKS = {name: blocks_of(page) for name, page in PAGES.items() if name not in OWN_TEST}
-EVERY = [block for found in BLOCKS.values() for block in found]
+EVERY = [block for page in PAGES.values() for block in blocks_of(page)]
 RUN = sorted(
     name
     for name, found in BLOCKS.items()
