@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deltaoe import exit_codes as exits
 from deltaoe.discovery.options import DiscoverOptions
 from deltaoe.errors import ConfigError
 from deltaoe.images.location_text import absolute, is_url
 
-from . import exits, filing, options
+from . import filing, options
 from .derive import ACT, with_options
 from .targets import HTML_MARK, check_folder, check_targets
 

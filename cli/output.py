@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from deltaoe.errors import ConfigError, DeltaoeError, counted_failures
+from deltaoe.printable import printable as printable
 from deltaoe.progress_line import ProgressLine
-from deltaoe.progress_line import printable as printable
 
 _OFF_TERMINAL_WIDTH = 10_000  # a pipe has no edge to wrap at: paths stay whole
 _LISTED = 10

@@ -12,14 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column
 from rich.text import Text
 
+from deltaoe.printable import printable
 from deltaoe.progress import Event
 
 _PLAIN_SECONDS = 5.0
-
-
-def printable(text: str) -> str:
-    """Text from users' files, fit for a terminal: control characters and stray bytes are shown, not sent."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
 
 
 class ProgressLine:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from deltaoe.clip.image_tower import ImageTower
 from deltaoe.clip.loading import config_digest, load_model, load_tokenizer, weights_digest
 from deltaoe.clip.precision import DTYPES, NOT_FINITE_HINTS, convert_image_tower
 from deltaoe.clip.preprocessing import Scaling
@@ -32,6 +33,7 @@ from deltaoe.errors import ConfigError, DeltaoeError, ModelError, first_line
 from deltaoe.images.decode_policy import EXACT, PLAIN_DECODE_POLICY
 from deltaoe.images.geometry import Geometry
 from deltaoe.images.range_names import AUTO
+from deltaoe.progress import OnEvent, silent
 from deltaoe.runtime import PRECISIONS, copy_to, exact_convolutions, is_out_of_memory
 from deltaoe.store.feature_space import FeatureSpace, canonical_json
 
@@ -69,6 +71,7 @@ class FrozenClip:
         self._model = model
         self._ref = ref
         self._precision = precision
+        self._on: OnEvent = silent
         self.device = device
         self.logit_scale = float(model.logit_scale.exp().mean())
         # The digest is of the weights as loaded; the space names the precision they are rounded to separately.
@@ -100,7 +103,7 @@ class FrozenClip:
         sample_range: str = AUTO,
         decode: str = EXACT,
         offline: bool = False,
-        notify: Callable[[str], None] = lambda message: None,
+        on: OnEvent = silent,
     ) -> FrozenClip:
         """Load a model by open_clip's name and tag, ``hf-hub:`` or ``local-dir:``.
 
@@ -113,7 +116,7 @@ class FrozenClip:
                 :func:`~deltaoe.images.range_names.canonical_range` writes it.
             decode: how JPEGs become pixels: ``exact``, ``fast`` or ``gpu``.
             offline: contact no network, from now on in this process.
-            notify: called with a sentence before something is downloaded.
+            on: told what is downloaded, before and while it is.
 
         Raises:
             ConfigError: there is no such model, tag, folder or precision.
@@ -121,9 +124,9 @@ class FrozenClip:
         """
         if precision not in PRECISIONS:
             raise ConfigError(f"unknown precision {precision!r}", hint=f"use {', '.join(PRECISIONS)}")
-        model, config = load_model(ref, device, offline=offline, notify=notify)
+        model, config = load_model(ref, device, offline=offline, on=on)
         try:
-            return cls(model, config, ref, device, precision, sample_range, decode)
+            clip = cls(model, config, ref, device, precision, sample_range, decode)
         except Exception as cause:  # open_clip asserts, or computes with what its configuration says
             if isinstance(cause, DeltaoeError):
                 hint = cause.hint
@@ -135,6 +138,8 @@ class FrozenClip:
                 hint = "check the model's open_clip_config.json"
             how = "" if precision == "fp32" else f" in {precision}"
             raise ModelError(f"cannot use {ref}{how}: {first_line(cause)}", hint=hint) from cause
+        clip._on = on
+        return clip
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """The model's input (3, H, W) float32 from an RGB picture: open_clip's own transform. Thread-safe."""
@@ -186,6 +191,13 @@ class FrozenClip:
             )
         return features
 
+    def image_tower(self) -> ImageTower:
+        """The image side as one module in float32 on the CPU, to be exported; nothing else can be encoded afterwards.
+
+        Weights that were rounded to half precision stay rounded, while the arithmetic is float32's.
+        """
+        return ImageTower(self._model, self._scaling)
+
     @functools.cached_property
     def tokenizer(self) -> Callable[..., Tensor]:
         """open_clip's tokenizer of the model: from K texts to token ids (K, L), what is longer cut off.
@@ -193,7 +205,7 @@ class FrozenClip:
         Raises:
             ModelError: it cannot be loaded.
         """
-        return load_tokenizer(self._ref)
+        return load_tokenizer(self._ref, on=self._on)
 
     @functools.cached_property
     def tower(self) -> TextTower:

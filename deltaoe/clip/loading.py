@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import logging
-import os
-import socket
-import urllib.parse
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from deltaoe.clip.hub_download import is_damaged
+from deltaoe.clip.hub_errors import WAYS_OUT, hub_name
+from deltaoe.clip.model_files import (
+    CONFIG_FILE,
+    HF_EXTRA,
+    bring_model,
+    bring_tokenizer,
+    nothing_fetched,
+    weight_file,
+)
 from deltaoe.clip.quick_import import open_clip, with_open_clip
 from deltaoe.clip.reference import HF_HUB, ModelRef
 from deltaoe.clip.unfilled import build
 from deltaoe.errors import ConfigError, ModelError, first_line
 from deltaoe.files import check_regular_file
+from deltaoe.progress import OnEvent, silent
 from deltaoe.store.feature_space import canonical_json
-
-WAYS_OUT = (
-    "three ways on: use weights that are already on this machine (--pretrained FILE, or a folder in open_clip's "
-    "format with --model local-dir:DIR); run once on a machine with a network and copy its cache; "
-    "or check the network and try again"
-)
-_CONNECT_SECONDS = 4.0  # for a connection to the model hub
-_WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 def load_model(
-    ref: ModelRef, device: torch.device, *, offline: bool, notify: Callable[[str], None]
+    ref: ModelRef, device: torch.device, *, offline: bool, on: OnEvent
 ) -> tuple[Any, dict[str, Any]]:
     """Load a model in float32, frozen and in evaluation mode; return it with its architecture's configuration.
 
@@ -40,39 +40,34 @@ def load_model(
         ref: the model's name.
         device: the device that will hold the weights.
         offline: contact no network, from now on in this process.
-        notify: called with a sentence before something is downloaded.
+        on: told what is downloaded, before and while it is.
 
     Raises:
         ConfigError: there is no such model or tag.
         ModelError: weights cannot be reached, are broken, or do not fit the architecture.
     """
-    # open_clip logs an error of its own before raising it; ours says it once.
-    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     quick_gelu = _check_name(ref)
-    _check_reach(ref, offline=offline, notify=notify)
-    previous = logging.root.manager.disable
-    logging.disable(logging.ERROR)
+    bring_model(ref, offline=offline, on=on)
     try:
-        model, config = with_open_clip(
-            lambda package: (
-                build(
-                    lambda: package.create_model(
-                        ref.name,
-                        pretrained=ref.pretrained,
-                        precision="fp32",
-                        device=device,
-                        force_quick_gelu=quick_gelu,
-                        require_pretrained=True,
-                        weights_only=True,
-                    )
-                ),
-                package.get_model_config(ref.name),
+        with _in_silence(), nothing_fetched():
+            model, config = with_open_clip(
+                lambda package: (
+                    build(
+                        lambda: package.create_model(
+                            ref.name,
+                            pretrained=ref.pretrained,
+                            precision="fp32",
+                            device=device,
+                            force_quick_gelu=quick_gelu,
+                            require_pretrained=True,
+                            weights_only=True,
+                        )
+                    ),
+                    package.get_model_config(ref.name),
+                )
             )
-        )
     except Exception as cause:
-        raise ModelError(f"cannot load {ref}: {first_line(cause)}", hint=_hint(ref)) from cause
-    finally:
-        logging.disable(previous)
+        raise _not_loaded(ref, cause) from cause
     if not isinstance(config, dict):
         raise ModelError(f"cannot load {ref}: it has no configuration", hint=_hint(ref))
     if quick_gelu:
@@ -80,26 +75,39 @@ def load_model(
     return model.eval().requires_grad_(False), config
 
 
-def load_tokenizer(ref: ModelRef, *, offline: bool | None = None) -> Callable[..., torch.Tensor]:
+def load_tokenizer(
+    ref: ModelRef, *, offline: bool = False, on: OnEvent = silent
+) -> Callable[..., torch.Tensor]:
     """The model's tokenizer: from a list of K texts to token ids (K, L), padded after EOT.
 
     Args:
         ref: the model's name.
-        offline: contact no network, from now on in this process; None where the model has been loaded.
+        offline: contact no network, from now on in this process.
+        on: told what is downloaded.
 
     Raises:
         ConfigError: there is no such model.
         ModelError: it needs a package that is not installed, or files that cannot be reached.
     """
-    if offline is not None:
-        _check_name(ref)
-        _check_reach(ref, offline=offline, notify=lambda sentence: None)
+    _check_name(ref)
+    of_transformers = bring_tokenizer(ref, offline=offline, on=on)
     try:
-        tokenizer: Callable[..., torch.Tensor] = with_open_clip(
-            lambda package: package.get_tokenizer(ref.name)
-        )
+        with _in_silence(), nothing_fetched():
+            tokenizer: Callable[..., torch.Tensor] = with_open_clip(
+                lambda package: package.get_tokenizer(ref.name)
+                if of_transformers is None
+                else _from_folder(package, *of_transformers)
+            )
     except Exception as cause:
-        hint = "pip install transformers" if "transformers" in str(cause) else _hint(ref)
+        if any(name in str(cause) for name in ("transformers", "sentencepiece", "tiktoken")):
+            hint = HF_EXTRA
+        elif ref.local_folder is not None:
+            hint = (
+                "a tokenizer of transformers must lie in that folder, beside the weights: "
+                "tokenizer.json and tokenizer_config.json"
+            )
+        else:
+            hint = _hint(ref)
         raise ModelError(f"cannot load the tokenizer of {ref}: {first_line(cause)}", hint=hint) from cause
     return tokenizer
 
@@ -135,7 +143,7 @@ def _check_name(ref: ModelRef) -> bool:
     """
     local = ref.local_folder
     if local is not None:
-        if not (local / "open_clip_config.json").is_file():
+        if not (local / CONFIG_FILE).is_file():
             raise ConfigError(
                 f"{local} is not a model folder" if local.is_dir() else f"there is no folder {local}",
                 hint="local-dir: takes a folder with open_clip_config.json and a weight file beside it",
@@ -175,71 +183,44 @@ def _check_name(ref: ModelRef) -> bool:
     return quick
 
 
-def _check_reach(ref: ModelRef, *, offline: bool, notify: Callable[[str], None]) -> None:
-    """Raise ModelError within seconds if weights are neither cached nor reachable; open_clip would retry in silence."""
-    import huggingface_hub
-    from huggingface_hub import constants
+def _from_folder(package: Any, folder: Path, text: dict[str, Any]) -> Any:
+    """open_clip's tokenizer of a model with this ``text_cfg``, from files in a folder.
 
-    asked, variable = offline, _offline_variable()
-    offline = offline or bool(constants.HF_HUB_OFFLINE)
-    if offline:
-        constants.HF_HUB_OFFLINE = True  # a local folder's configuration may name parts that live on the hub
-    if ref.local_folder is not None or (ref.pretrained and Path(ref.pretrained).is_file()):
-        return
-    names: tuple[str, ...]
-    if ref.name.startswith(HF_HUB):
-        repository, names = ref.name.removeprefix(HF_HUB).partition("@")[0], _WEIGHT_FILES
-        address = constants.ENDPOINT
-    else:
-        settings = open_clip().get_pretrained_cfg(ref.name, ref.pretrained)
-        if settings.get("hf_hub"):
-            repository, name = os.path.split(settings["hf_hub"])
-            names = (name, str(Path(name).with_suffix(".safetensors"))) if name else _WEIGHT_FILES
-            address = constants.ENDPOINT
-        else:
-            repository, names, address = "", (), settings.get("url", "")
-    if repository:
-        cached = any(
-            isinstance(huggingface_hub.try_to_load_from_cache(repository, name), str) for name in names
-        )
-    else:
-        cached = (
-            Path("~/.cache/clip").expanduser() / Path(urllib.parse.urlparse(address).path).name
-        ).is_file()
-    reachable = not offline and _reachable(address)
-    if not cached and not reachable:
-        why = "the model hub can't be reached"
-        if asked or variable:
-            why = "--offline was asked for" if asked else f"{variable} is set"
-        raise ModelError(f"the weights of {ref} are not on this machine, and {why}", hint=WAYS_OUT)
-    if not reachable:
-        # The files are cached, and asking a hub that does not answer for newer ones would cost most of a minute.
-        constants.HF_HUB_OFFLINE = True
-    elif not cached:
-        notify(f"Downloading the weights of {ref}, once")
+    By the name of a repository transformers would ask the hub again for files that this one need not have.
+    """
+    options = dict(text.get("tokenizer_kwargs") or {})
+    if text.get("tokenizer_mode"):
+        options["tokenizer_mode"] = text["tokenizer_mode"]
+    length = text.get("context_length", package.tokenizer.DEFAULT_CONTEXT_LENGTH)
+    return package.tokenizer.HFTokenizer(str(folder), context_length=length, **options)
 
 
-def _offline_variable() -> str:
-    """The environment variable that keeps huggingface_hub from using a network; empty without one."""
-    yes = {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads it
-    names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-    return next((name for name in names if os.environ.get(name, "").upper() in yes), "")
-
-
-def _reachable(address: str) -> bool:
-    """Whether the host of this address accepts a connection; behind a proxy, always true."""
-    parts = urllib.parse.urlparse(address)
-    if urllib.request.getproxies():
-        return True  # only the proxy knows
+@contextlib.contextmanager
+def _in_silence() -> Iterator[None]:
+    """A context in which nobody logs: open_clip and others log errors before they raise them; ours says it once."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.ERROR)
     try:
-        with socket.create_connection((parts.hostname or "", parts.port or 443), timeout=_CONNECT_SECONDS):
-            return True
-    except OSError:
-        return False
+        yield
+    finally:
+        logging.disable(previous)
+
+
+def _not_loaded(ref: ModelRef, cause: Exception) -> ModelError:
+    """The error where a model cannot be made of the files that are here."""
+    weights = weight_file(ref)
+    if weights is not None and is_damaged(weights):
+        return ModelError(
+            f"cannot load {ref}: {weights.resolve()} is damaged, its digest is not the one it was downloaded with",
+            hint="delete that file and run the same command again: it is downloaded anew",
+        )
+    return ModelError(f"cannot load {ref}: {first_line(cause)}", hint=_hint(ref))
 
 
 def _hint(ref: ModelRef) -> str:
     """What a user can do where this model cannot be loaded."""
     if ref.local_folder is not None:
         return "check that open_clip_config.json and the weight file in that folder belong together"
+    if ref.name.startswith(HF_HUB):
+        return f"see {hub_name()}/{ref.name.removeprefix(HF_HUB)}: is it a CLIP model in open_clip's format?"
     return WAYS_OUT

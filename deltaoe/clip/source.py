@@ -207,7 +207,7 @@ class ModelSource:
                     sample_range=sample_range,
                     decode=decode,
                     offline=self._offline,
-                    notify=lambda sentence: self._on(Event("Loading model", message=sentence)),
+                    on=self._on,
                 )
             except (ConfigError, ModelError) as cause:
                 if self._expected is not None:
@@ -240,7 +240,7 @@ class ModelSource:
             # Imported here: it loads torch.
             from deltaoe.clip.loading import load_tokenizer
 
-            tokenizer = load_tokenizer(self.ref, offline=self._offline)
+            tokenizer = load_tokenizer(self.ref, offline=self._offline, on=self._on)
         tokens = PromptTokens.of(prompts, tokenizer)
         if path is not None:
             with contextlib.suppress(StoreError):  # only a cache

@@ -21,6 +21,7 @@ from deltaoe.images.high_depth import (
     UnusualLayoutError,
     check_channels,
     high_depth,
+    samples_held,
     tiff_samples,
     tiff_size,
 )
@@ -174,6 +175,24 @@ def decode_reduced(data: bytes, sample_range: str, reduce: Reduce | None) -> tup
         if found is None:
             raise _as_image_error(cause, data) from cause
         return Decoded(found[0], (found[1],)), Reduced(found[0].size)
+
+
+def show(image: Image.Image, sample_range: str = AUTO) -> Image.Image:
+    """The RGB picture that a viewer would show for one that Pillow holds, by the rules of :func:`decode_noted`.
+
+    Of 16-bit colours Pillow holds the high bytes alone; a file that Pillow has opened shows no more.
+
+    Raises:
+        ImageError: it is too large, or its file is broken.
+    """
+    try:
+        _check_size(*image.size)
+        if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+            return _from_samples(samples_held(image), fixed_range(sample_range), image).image
+        image.load()
+        return _to_rgb(_upright(image))
+    except Exception as cause:  # as of the bytes of a file, which may be read only now
+        raise _as_image_error(cause, b"") from cause
 
 
 def _as_image_error(cause: BaseException, data: bytes) -> ImageError:

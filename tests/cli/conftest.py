@@ -43,6 +43,18 @@ def template(tmp_path_factory: pytest.TempPathFactory, pictures: Path, run: Run)
     return folder
 
 
+@pytest.fixture(scope="session")
+def deployed(template: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+    """The template in single precision, and its detector exported into ``detector``. Not to be changed: copy it."""
+    folder = tmp_path_factory.mktemp("deployed") / "project"
+    shutil.copytree(template, folder, ignore=shutil.ignore_patterns(".deltaoe"))
+    # What ONNX Runtime computes in, whatever is fastest on this CPU.
+    run("extract", "./images", "--precision", "fp32", cwd=folder)
+    run("tune", "--shots", "4", "--epochs", "4", cwd=folder)
+    run("export-onnx", "detector", cwd=folder)
+    return folder
+
+
 @pytest.fixture
 def project(template: Path, tmp_path: Path) -> Path:
     """A copy of the template to work on."""

@@ -11,7 +11,6 @@ import io
 import json
 import os
 import re
-import runpy
 import shutil
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import replayed
 from command import COMMAND, Fails, Finished, Run, contents, environment
 from copied import copied_project
 from outputs import check_outputs, table
@@ -32,7 +32,6 @@ from deltaoe_cli import demo
 from deltaoe_cli.main import app
 from deltaoe_cli.output import Screen
 
-ROOT = Path(__file__).resolve().parents[2]
 SHOWN = ("accuracy", "AUROC", "called unknown")
 
 
@@ -306,30 +305,6 @@ def test_killed_and_run_again(tmp_path: Path, run_cold: Run) -> None:
 
 def test_the_day_of_the_documentation(folder: Path, tmp_path: Path, run: Run) -> None:
     """Each command of docs/day.md prints lines that begin as on the page, and exits as it says."""
-    day = runpy.run_path(str(ROOT / "docs" / "update_day.py"))
-    page = day["PAGE"].read_text(encoding="utf-8")
     here = copied_project(folder, tmp_path / "deltaoe-demo")
-    told = [step for step in day["steps"](page) if step.command not in day["SET_UP"]]
-    assert len(told) >= 10
-
-    def warm(arguments: list[str], where: Path) -> tuple[int, str]:
-        rc = 3 if "--fail-on-unknown" in arguments else 0
-        done = run(*arguments, cwd=where, model=None, rc=rc)
-        return done.rc, done.stdout + done.stderr
-
-    for there, now in zip(told, day["replay"](page, here, warm), strict=True):
-        assert there.command == now.command
-        assert there.lines, f"run docs/update_day.py: nothing stands under {there.command}"
-        if there.command == "echo $?":
-            assert now.lines == there.lines
-        # Groups and their names depend on the processor's arithmetic.
-        missing = _beginnings(there.lines) - _beginnings(now.lines)
-        assert not missing, "\n".join(now.lines)
+    replayed.check("update_day", here, run)
     assert len(list((here / "images" / "photo" / "pattern").iterdir())) > 100
-
-
-def _beginnings(lines: list[str]) -> set[str]:
-    """The first two words of each line without numbers, digests and models; no rows of groups, and none of images."""
-    changing = re.compile(r"local-dir:\S+|-[0-9a-f]{12}|\d[\d.,]*")
-    words = [changing.sub("#", line).split()[:2] for line in lines]
-    return {" ".join(pair) for pair in words if pair and pair[0] != "#" and "/" not in pair[0]}

@@ -58,14 +58,16 @@ OTHER = {
 }
 
 
-def make_folder(folder: Path, config: dict[str, Any], seed: int = 0) -> ModelRef:
+def make_folder(
+    folder: Path, config: dict[str, Any], seed: int = 0, preprocess: dict[str, Any] = PREPROCESS
+) -> ModelRef:
     """Write a model folder; every parameter, bias and scale included, is random."""
     folder.mkdir(parents=True, exist_ok=True)
-    document = json.dumps({"model_cfg": config, "preprocess_cfg": PREPROCESS})
+    document = json.dumps({"model_cfg": config, "preprocess_cfg": preprocess})
     (folder / "open_clip_config.json").write_text(document, encoding="utf-8")
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
-        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False, pretrained_text=False)
         for name, parameter in model.named_parameters():
             wide = parameter.ndim > 1 and "embedding" not in name
             parameter.add_(torch.randn_like(parameter) * (0.5 / parameter.shape[-1] ** 0.5 if wide else 0.1))
