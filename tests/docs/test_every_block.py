@@ -28,7 +28,12 @@ from command import NO_FOLDER, Run
 from documented import ROOT, SHELLS, SHOWN, Block, Command, blocks_of, pages
 from reader import Reader
 
-OWN_TEST = {"docs/day.md": "tests/cli/test_demo.py::test_the_day_of_the_documentation"}
+OWN_TEST = {
+    "docs/day.md": "tests/cli/test_demo.py::test_the_day_of_the_documentation",
+    "docs/tutorial.md": "tests/docs/test_tutorial.py::test_the_tutorial_on_photographs",
+    "docs/reference/api.md": "tests/docs/test_api_examples.py::test_examples_run",
+    "docs/reference/detector-format.md": "tests/docs/test_detector_format.py::test_example_runs",
+}
 PAGES = {page.relative_to(ROOT).as_posix(): page for page in pages()}
 BLOCKS = {name: blocks_of(page) for name, page in PAGES.items() if name not in OWN_TEST}
 EVERY = [block for found in BLOCKS.values() for block in found]
