@@ -49,7 +49,7 @@ class ReproducibleSdist(sdist):  # type: ignore[misc]
             gzip.GzipFile("", "wb", mtime=int(epoch), fileobj=out) as packed,
             tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
         ):
-            for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+            for file in sorted((file for file in folder.rglob("*") if file.is_file()), key=Path.as_posix):
                 entry = tar.gettarinfo(file, file.as_posix())
                 entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = int(epoch), 0, 0, "", ""
                 entry.mode = 0o755 if entry.mode & 0o100 else 0o644

@@ -204,6 +204,18 @@ class Screen:
         for headings, part in side_by_side(rows, columns, words, self._out.width):
             self.table(title, part, headings, words=words)
 
+    def fits(self, rows: Sequence[tuple[str, ...]], columns: tuple[str, ...]) -> bool:
+        """Whether :meth:`wide_table` would print one table whose only column of words stays in one line."""
+        return (
+            sum(max(map(cell_len, cells)) + _GAP for cells in zip(columns, *rows, strict=True))
+            <= self._out.width
+        )
+
+    def title(self, words: str) -> None:
+        """Print a title above results, unless in JSON mode."""
+        if not self.as_json:
+            self._out.print(Text(printable(words), style="bold"), soft_wrap=False)
+
     def json(self, value: Any) -> None:
         """Print the result as one JSON document, if in JSON mode."""
         if self.as_json:

@@ -70,7 +70,7 @@ class ProgressLine:
     def event(self, event: Event) -> None:
         """Show one event."""
         if event.message:
-            self._note(event.message)
+            self._say(event.message)
             return
         info = "  ".join(
             f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {printable(str(value))}"
@@ -92,6 +92,13 @@ class ProgressLine:
             self._note(f"{event.stage}{amount}  {info}".rstrip())
             self._printed = time.monotonic()
         self._stage = event.stage
+
+    def _say(self, message: str) -> None:
+        """Print a message: above the live line where there is one, which another console would print into."""
+        if self._drawing and not self._progress.disable:
+            self._progress.console.print(Text(printable(message)))
+        else:
+            self._note(message)
 
 
 def rich_progress() -> ProgressLine:

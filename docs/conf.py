@@ -24,6 +24,7 @@ exclude_patterns = [
     "**/*-bars.md",
     "**/*-curves.md",
     "how-to/discover-*.md",
+    "photographs",
 ]
 html_theme = "furo"
 html_title = f"deltaoe {release}"

@@ -94,9 +94,11 @@ def load_tokenizer(
     try:
         with _in_silence(), nothing_fetched():
             tokenizer: Callable[..., torch.Tensor] = with_open_clip(
-                lambda package: package.get_tokenizer(ref.name)
-                if of_transformers is None
-                else _from_folder(package, *of_transformers)
+                lambda package: (
+                    package.get_tokenizer(ref.name)
+                    if of_transformers is None
+                    else _from_folder(package, *of_transformers)
+                )
             )
     except Exception as cause:
         if any(name in str(cause) for name in ("transformers", "sentencepiece", "tiktoken")):

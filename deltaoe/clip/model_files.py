@@ -236,7 +236,7 @@ def _bring(what: str, files: Sequence[HubFile], on: OnEvent) -> None:
     on(
         Event(
             STAGE,
-            message=f"downloading {what}, once: {names} ({_amount(size)}) from {hub_name()}/{files[0].repository} "
+            message=f"Downloading {what}, once: {names} ({_amount(size)}) from {hub_name()}/{files[0].repository} "
             f"to {constants.HF_HUB_CACHE}",
         )
     )
@@ -268,7 +268,9 @@ class _Meter:
             self._begun = now, there
         if done != self._said and self._total:
             seconds, new = now - self._begun[0], there - self._begun[1]
-            self._on(Event(STAGE, done, self._total, {"MB/s": new / _MB / seconds} if new and seconds else {}))
+            self._on(
+                Event(STAGE, done, self._total, {"MB/s": new / _MB / seconds} if new and seconds else {})
+            )
             self._said = done
 
     def add(self, size: int) -> None:

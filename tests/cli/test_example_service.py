@@ -127,12 +127,15 @@ def image(deployed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     programs = environment_without_torch(
         top / "venv", ["numpy", "onnxruntime", "pillow", "fastapi", "uvicorn"]
     )
-    (top / "root").mkdir()
+    home = top / "home"
+    for folder in (home, top / "root"):
+        folder.mkdir()
+    home.chmod(0o777)
     yield build(
         DOCKERFILE,
         context,
         top / "root",
-        lambda command, cwd, env: shell(command, cwd, {**clean_variables(programs), **env}),
+        lambda command, cwd, env: shell(command, cwd, {**clean_variables(programs, home), **env}),
     )
     shutil.rmtree(top)
 
@@ -150,7 +153,8 @@ def test_only_what_the_service_needs_is_in_the_image(image, deployed):
 
 def test_the_container_answers_as_score_does(image, deployed, run):
     programs = image.root.parent / "venv" / "bin"
-    env = {**clean_variables(programs), **image.env}
+    home = image.root.parent / "home"
+    env = {**clean_variables(programs, home), **image.env}
     user, _, group = image.user.partition(":")
     rights = {}
     if can_be(int(user), programs / "python", image.here("app.py")):
@@ -193,5 +197,6 @@ def test_the_container_answers_as_score_does(image, deployed, run):
         assert said[field] == wanted[field]
     assert [json.loads(line) for line in out.splitlines()] == [said]
     assert "Traceback" not in err
+    assert not list(home.iterdir())  # such as the identity by which ONNX Runtime would send usage data
     # As another user than root, it has written nothing.
     assert not (rights and list(image.root.rglob("__pycache__")))

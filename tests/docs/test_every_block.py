@@ -26,7 +26,7 @@ import pytest
 import yaml
 from command import NO_FOLDER, Run
 from documented import ROOT, SHELLS, SHOWN, Block, Command, blocks_of, pages
-from reader import Reader
+from reader import SHORT, Reader
 
 OWN_TEST = {
     "docs/day.md": "tests/cli/test_demo.py::test_the_day_of_the_documentation",
@@ -126,16 +126,14 @@ def test_sessions_benchmarks_and_extras_exist() -> None:
 
 
 @pytest.fixture(scope="module")
-def prepared(
-    tmp_path_factory: pytest.TempPathFactory, run: Run, pictures: Path
-) -> dict[bool, Path]:
+def prepared(tmp_path_factory: pytest.TempPathFactory, run: Run, pictures: Path) -> dict[bool, Path]:
     """The folder that a page finds without (True) and with a workspace (False), to be copied."""
     fresh = tmp_path_factory.mktemp("pages") / "fresh"
     fresh.mkdir()
     page_folders.make_folder(fresh, pictures)
     worked = shutil.copytree(fresh, fresh.parent / "worked")
     run("extract", "./images", cwd=worked)
-    run("tune", "--shots", "16", "--name", "shop-v1", cwd=worked)
+    run("tune", "--shots", "16", "--name", "shop-v1", cwd=worked, env=SHORT)
     return {True: fresh, False: worked}
 
 
@@ -151,7 +149,7 @@ def test_blocks_run(
     folder = shutil.copytree(prepared[name in page_folders.FRESH], tmp_path / "project")
     if name in page_folders.PREPARED:
         page_folders.PREPARED[name](folder, tiny_model)
-    reader = Reader(folder, run, tiny_model)
+    reader = Reader(folder, run, tiny_model, page_folders.VARIABLES.get(name))
     session: dict[str, object] = {"__name__": "__main__"}
     for block in BLOCKS[name]:
         if block.file:
@@ -159,8 +157,11 @@ def test_blocks_run(
         if block.not_run:
             continue
         if block.language in SHELLS:
+            outside = reader.folder
+            reader.folder = folder / block.folder if block.folder else outside
             for command in filter(runs_here, block.commands()):
                 reader.type(block, command)
+            reader.folder = outside if block.folder else reader.folder
         elif block.language == "python":
             monkeypatch.chdir(reader.folder)
             for variable, value in {
