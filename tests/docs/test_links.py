@@ -20,6 +20,7 @@ HOSTS = {
     "download.pytorch.org": "PyTorch's own package index",
     "github.com": "code, and the places of this project",
     "huggingface.co": "the model hub, and safetensors' documentation",
+    "pre-commit.com": "the program that a hook is for",
     "pytorch.org": "PyTorch's own page on installing it",
 }
 # Written by commands, or the names of a format's own files.
