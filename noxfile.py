@@ -65,7 +65,7 @@ def slow(session: nox.Session) -> None:
 
 def at_lower_bound(requirement: str) -> str:
     """``h5py>=3.12`` → ``h5py==3.12``."""
-    return re.sub(r"^([A-Za-z0-9_.-]+(?:\[\w]+\])?)>=([0-9.]+)", r"\1==\2", requirement)
+    return re.sub(r"^([\w.-]+(?:\[\w+\])?)>=([\d.]+)", r"\1==\2", requirement)
 
 
 @nox.session
@@ -152,9 +152,10 @@ def pretrain(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def picture(session: nox.Session) -> None:
-    """Make the documentation's picture of the demo's report anew; needs chromium."""
+    """Make README's picture anew, the report of docs/photographs; needs chromium, and the shared photographs."""
     prepare(session)
-    run(session, "python", "docs/update_demo.py")
+    run(session, "python", "docs/update_report.py")
+    run(session, "python", "docs/update_readme.py")
 
 
 @nox.session

@@ -84,7 +84,9 @@ def _versions(verbose: bool) -> str:
 
         lines.append(f"python {platform.python_version()} ({platform.platform()})")
         # The names alone: nothing of them is imported. Those of extras are listed where they are installed.
-        for name in sorted({re.split(r"[^\w.-]", line)[0] for line in requires("deltaoe") or ()}, key=str.lower):
+        for name in sorted(
+            {re.split(r"[^\w.-]", line)[0] for line in requires("deltaoe") or ()}, key=str.lower
+        ):
             try:
                 lines.append(f"{name} {version(name)}")
             except PackageNotFoundError:
@@ -114,7 +116,8 @@ def _deltaoe(
     ctx: typer.Context,
     version: Annotated[bool, typer.Option("--version", "-V", help="Show the version and exit.")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="With --version: also those of Python and of the packages needed.")
+        bool,
+        typer.Option("--verbose", help="With --version: also those of Python and of the packages needed."),
     ] = False,
 ) -> None:
     if version:

@@ -1,10 +1,15 @@
 """Sphinx configuration: `nox -s docs` builds with warnings as errors."""
 
 import re
+import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
+
+sys.path.insert(0, str(Path(__file__).parent))
+from signatures import signature
 
 project = "deltaoe"
 copyright = "2026, the deltaoe authors"  # noqa: A001 - Sphinx's name for it
@@ -19,12 +24,14 @@ exclude_patterns = [
     "**/*-bars.md",
     "**/*-curves.md",
     "how-to/discover-*.md",
+    "photographs",
 ]
 html_theme = "furo"
 html_title = f"deltaoe {release}"
-autodoc_typehints = "none"
+autodoc_typehints = "none"  # signatures.py shows them
 autodoc_member_order = "bysource"
 nitpicky = False
+python_maximum_signature_line_length = 100
 
 # What readers by keyboard and screen reader need and Sphinx and furo leave out: boxes that scroll are reached by Tab,
 # a caption that calls itself a heading has a level, and the cell in the corner of a table is no heading.
@@ -47,3 +54,4 @@ def _for_all_readers(
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("html-page-context", _for_all_readers, priority=900)
+    app.connect("autodoc-process-signature", signature)

@@ -94,17 +94,19 @@ def load_tokenizer(
     try:
         with _in_silence(), nothing_fetched():
             tokenizer: Callable[..., torch.Tensor] = with_open_clip(
-                lambda package: package.get_tokenizer(ref.name)
-                if of_transformers is None
-                else _from_folder(package, *of_transformers)
+                lambda package: (
+                    package.get_tokenizer(ref.name)
+                    if of_transformers is None
+                    else _from_folder(package, *of_transformers)
+                )
             )
     except Exception as cause:
-        if any(name in str(cause) for name in ("transformers", "sentencepiece", "tiktoken")):
+        if isinstance(cause, ImportError):
             hint = HF_EXTRA
         elif ref.local_folder is not None:
             hint = (
-                "a tokenizer of transformers must lie in that folder, beside the weights: "
-                "tokenizer.json and tokenizer_config.json"
+                "a tokenizer of transformers must lie in that folder, beside the weights: tokenizer.json and "
+                "tokenizer_config.json"
             )
         else:
             hint = _hint(ref)

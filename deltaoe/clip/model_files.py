@@ -99,7 +99,15 @@ def bring_tokenizer(ref: ModelRef, *, offline: bool, on: OnEvent) -> tuple[Path,
     if not isinstance(name, str) or not name:
         return None
     need_transformers(f"the tokenizer of {ref}")
-    if ref.local_folder is not None or os.path.isdir(name):
+    if ref.local_folder is not None:
+        if not any((ref.local_folder / one).is_file() for one in _TOKENIZER_FILES[1:]):
+            raise ModelError(
+                f"{ref.local_folder} has no tokenizer, and its model reads text with one of transformers",
+                hint=f"`hf download {name} --include 'tokenizer*' --local-dir {ref.local_folder}` puts it beside the "
+                "weights",
+            )
+        return None
+    if os.path.isdir(name):
         return None
     if cached(name, _TOKENIZER_FILES[-1]) is None:
         reach(f"the tokenizer of {ref} ({name})", offline=offline)
@@ -236,7 +244,7 @@ def _bring(what: str, files: Sequence[HubFile], on: OnEvent) -> None:
     on(
         Event(
             STAGE,
-            message=f"downloading {what}, once: {names} ({_amount(size)}) from {hub_name()}/{files[0].repository} "
+            message=f"Downloading {what}, once: {names} ({_amount(size)}) from {hub_name()}/{files[0].repository} "
             f"to {constants.HF_HUB_CACHE}",
         )
     )
@@ -268,7 +276,9 @@ class _Meter:
             self._begun = now, there
         if done != self._said and self._total:
             seconds, new = now - self._begun[0], there - self._begun[1]
-            self._on(Event(STAGE, done, self._total, {"MB/s": new / _MB / seconds} if new and seconds else {}))
+            self._on(
+                Event(STAGE, done, self._total, {"MB/s": new / _MB / seconds} if new and seconds else {})
+            )
             self._said = done
 
     def add(self, size: int) -> None:

@@ -56,8 +56,9 @@ class TextTower:
         )
         if not supported:
             raise ModelError(
-                "this model's text tower is not the causal transformer of CLIP",
-                hint="zero-shot scoring works with it; to tune prompts, use a CLIP model such as ViT-B-16/openai",
+                "prompts cannot be tuned: this model's text tower is not the causal transformer of CLIP",
+                hint="deltaoe tune --evidence images learns from images alone, and deltaoe score works without tuning; "
+                "to tune prompts, use a CLIP model such as ViT-B-16/openai",
             )
         self.blocks: Any = blocks
         self.token_embedding: nn.Embedding = text.token_embedding

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,8 @@ class OnnxTower:
     def __init__(
         self, path: Path, size: tuple[int, int], dim: int, threads: int | None, providers: Sequence[str]
     ) -> None:
+        # Its wheels send usage data to Microsoft from 1.29 on, unless this is set before they are loaded.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             import onnxruntime
         except ImportError as cause:

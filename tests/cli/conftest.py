@@ -44,13 +44,14 @@ def template(tmp_path_factory: pytest.TempPathFactory, pictures: Path, run: Run)
 
 
 @pytest.fixture(scope="session")
-def deployed(template: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
-    """The template in single precision, and its detector exported into ``detector``. Not to be changed: copy it."""
+def deployed(tmp_path_factory: pytest.TempPathFactory, pictures: Path, run: Run) -> Path:
+    """A project in single precision, and its zero-shot detector exported into ``detector``. Not to be changed."""
     folder = tmp_path_factory.mktemp("deployed") / "project"
-    shutil.copytree(template, folder, ignore=shutil.ignore_patterns(".deltaoe"))
+    shutil.copytree(pictures, folder / "images")
+    make_pictures(folder / "unknown" / "red_stripes", 3, seed=10)
+    make_noise(folder / "unknown" / "noise", 3)
     # What ONNX Runtime computes in, whatever is fastest on this CPU.
     run("extract", "./images", "--precision", "fp32", cwd=folder)
-    run("tune", "--shots", "4", "--epochs", "4", cwd=folder)
     run("export-onnx", "detector", cwd=folder)
     return folder
 

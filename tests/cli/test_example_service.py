@@ -15,12 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from copied import copied_project
 from dockerfile import Image, build, can_be, health_check, shell, steps_of
+from documented import blocks_of
 from examples import EXAMPLES, example
 from fastapi.testclient import TestClient
-from without_torch import clean_variables, environment_without_torch, wheel_of_checkout
+from reader import Reader
+from without_torch import ROOT, clean_variables, environment_without_torch, wheel_of_checkout
 
 SERVICE = EXAMPLES / "service"
+PAGE = ROOT / "docs" / "how-to" / "deploy.md"
 DOCKERFILE = (SERVICE / "Dockerfile").read_text(encoding="utf-8")
 WAIT = 120.0  # seconds for a start on a machine that is busy
 
@@ -84,6 +88,23 @@ def test_other_requests_are_refused(client):
     assert sent["application/octet-stream"]["schema"]["format"] == "binary"
 
 
+def test_the_commands_of_the_page(deployed, run, tiny_model, tmp_path, monkeypatch, capsys):
+    """Those that need neither a network nor a container engine; the page says of the others where they are run."""
+    folder = copied_project(deployed, tmp_path / "project")
+    shutil.copytree(folder / "unknown" / "noise", folder / "inbox")
+    shutil.copy(folder / "unknown" / "noise" / "0.png", folder / "photo.jpg")
+    reader, session = Reader(folder, run, tiny_model), {"__name__": "__main__"}
+    monkeypatch.chdir(folder)
+    for block in blocks_of(PAGE):
+        if block.language == "console" and not block.not_run:
+            for command in block.commands():
+                reader.type(block, command)
+        elif block.language == "python":
+            exec(block.text, session)  # noqa: S102
+    assert len((folder / "answers.jsonl").read_text().splitlines()) == len(list((folder / "inbox").iterdir()))
+    assert capsys.readouterr().out.split()[0] in ("known", "unknown")
+
+
 def test_the_dockerfile_keeps_to_good_practice():
     steps = steps_of(DOCKERFILE)
     names = [step.name for step in steps]
@@ -127,12 +148,15 @@ def image(deployed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     programs = environment_without_torch(
         top / "venv", ["numpy", "onnxruntime", "pillow", "fastapi", "uvicorn"]
     )
-    (top / "root").mkdir()
+    home = top / "home"
+    for folder in (home, top / "root"):
+        folder.mkdir()
+    home.chmod(0o777)
     yield build(
         DOCKERFILE,
         context,
         top / "root",
-        lambda command, cwd, env: shell(command, cwd, {**clean_variables(programs), **env}),
+        lambda command, cwd, env: shell(command, cwd, {**clean_variables(programs, home), **env}),
     )
     shutil.rmtree(top)
 
@@ -150,7 +174,8 @@ def test_only_what_the_service_needs_is_in_the_image(image, deployed):
 
 def test_the_container_answers_as_score_does(image, deployed, run):
     programs = image.root.parent / "venv" / "bin"
-    env = {**clean_variables(programs), **image.env}
+    home = image.root.parent / "home"
+    env = {**clean_variables(programs, home), **image.env}
     user, _, group = image.user.partition(":")
     rights = {}
     if can_be(int(user), programs / "python", image.here("app.py")):
@@ -193,5 +218,6 @@ def test_the_container_answers_as_score_does(image, deployed, run):
         assert said[field] == wanted[field]
     assert [json.loads(line) for line in out.splitlines()] == [said]
     assert "Traceback" not in err
+    assert not list(home.iterdir())  # such as the identity by which ONNX Runtime would send usage data
     # As another user than root, it has written nothing.
     assert not (rights and list(image.root.rglob("__pycache__")))

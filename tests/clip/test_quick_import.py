@@ -142,7 +142,7 @@ def test_a_tokenizer_that_needs_transformers(no_open_clip):
         pytest.skip("transformers is installed")
     with pytest.raises(ModelError, match="transformers") as caught:
         load_tokenizer(ModelRef("ViT-B-16-SigLIP", "webli"))
-    assert caught.value.hint == "pip install transformers"
+    assert caught.value.hint.startswith('pip install "deltaoe[hf]"')
 
 
 # Weights

@@ -45,7 +45,7 @@ def steps_of(text: str) -> list[Step]:
         if not found or found[1] not in KNOWN:
             raise ValueError(f"no instruction that is known here: {line!r}")
         steps.append(Step(found[1], found[2]))
-    if not steps or [step.name for step in steps].index("FROM") != 0:
+    if not steps or steps[0].name != "FROM":
         raise ValueError("a Dockerfile begins with FROM")
     for name in ("FROM", "CMD", "HEALTHCHECK"):
         if sum(step.name == name for step in steps) > 1:

@@ -5,6 +5,7 @@ A comment directly above a block says what happens to it:
 - ``<!-- not run: REASON -->``: a reader's machine can run it, a test cannot, or another one does. A reason that begins
   with ``run by tests/…`` names that test, and one that begins with ``from FILE`` the file whose lines the block shows.
 - ``<!-- file: NAME -->``: a reader saves the block under this name, and so does the test before it goes on.
+- ``<!-- in: FOLDER -->``: the commands of the block are typed in this folder of the prepared one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ SHELLS = ("console", "bash", "sh", "shell")
 # Languages of blocks that hold nothing to run, and MyST's directives.
 SHOWN = ("text", "csv", "dockerfile", "html", "diff", "ini", "bibtex", "math", "mermaid")
 _FENCE = re.compile(r"^( *)(`{3,}|~{3,})\s*(\S*).*$")
-_COMMENT = re.compile(r"<!--\s*(not run|file):\s*(.*?)\s*-->$", re.DOTALL)
+_COMMENT = re.compile(r"<!--\s*(not run|file|in):\s*(.*?)\s*-->$", re.DOTALL)
 _PROMPT = re.compile(r"^(?:\$|>>>|%) |^deltaoe ", re.MULTILINE)
 
 
@@ -41,6 +42,7 @@ class Block:
     text: str
     not_run: str = ""
     file: str = ""
+    folder: str = ""
 
     @property
     def place(self) -> str:
@@ -89,9 +91,8 @@ def blocks_of(page: Path) -> list[Block]:
             end += 1
         body = "\n".join(line.removeprefix(indent) for line in lines[at + 1 : end])
         told = dict(comments_above(lines, at))
-        found.append(
-            Block(page, language, at + 2, body, told.pop("not run", ""), told.pop("file", "")),
-        )
+        notes = (told.get("not run", ""), told.get("file", ""), told.get("in", ""))
+        found.append(Block(page, language, at + 2, body, *notes))
         at = end + 1
     return found
 

@@ -19,6 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LARGE = 100_000  # bytes; larger files are kept apart, are redirected, and go by their SHA-256
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
@@ -30,13 +32,14 @@ class Repository:
 
     Attributes:
         files: name → content.
-        refusal: status and ``X-Error-Code`` for whoever asks without the token; None if it is public.
+        refusal: status and ``X-Error-Code`` (or ``X-Error-Message``, which has blanks) for whoever asks without the
+            token; None if it is public.
         token: opens a repository with a refusal.
     """
 
     files: dict[str, bytes]
     refusal: tuple[int, str] | None = None
-    token: str = "hf_opens"
+    token: str = "hf_opens"  # noqa: S105 - opens nothing else
 
 
 @dataclass
@@ -118,11 +121,10 @@ class Hub:
 @contextmanager
 def serving() -> Iterator[Hub]:
     """A hub on two free ports, for as long as the context lasts."""
-    servers = [ThreadingHTTPServer(("127.0.0.1", 0), _Handler) for _ in range(2)]
+    servers = [_Server(("127.0.0.1", 0), _Handler) for _ in range(2)]
     hub = Hub(*(server.server_port for server in servers))
     for server in servers:
-        server.daemon_threads = True
-        server.hub = hub  # type: ignore[attr-defined]
+        server.hub = hub
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:
         yield hub
@@ -139,7 +141,16 @@ def digest(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()  # noqa: S324
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    hub: Hub
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of those who hang up."""
+
+
 class _Handler(BaseHTTPRequestHandler):
+    server: _Server
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
@@ -152,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._handle()
 
     def _handle(self) -> None:
-        hub: Hub = self.server.hub  # type: ignore[attr-defined]
+        hub = self.server.hub
         path = urllib.parse.unquote(urllib.parse.urlparse(self.path).path)
         hub.log.append(Asked(self.command, path, {k.lower(): v for k, v in self.headers.items()}))
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/[^/]+)?", path):
@@ -168,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(401, {"X-Error-Code": "RepoNotFound"})
         elif repository.refusal and self.headers.get("Authorization") != f"Bearer {repository.token}":
             status, code = repository.refusal
-            self._answer(status, {"X-Error-Code": code} if code else {})
+            self._answer(status, {"X-Error-Message" if " " in code else "X-Error-Code": code} if code else {})
         else:
             return False
         return True
@@ -191,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             fault = None
         if fault is not None and fault.status is not None:
-            self._answer(fault.status, fault.headers)
+            self._answer(fault.status, fault.headers, fault=fault)
             return
         content = hub.repositories[name].files.get(file)
         if content is None:
@@ -205,7 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "ETag": '"other"',
                 "Location": f"{hub.cdn}/cdn/{name}/{file}",
             }
-            self._answer(302, headers | linked)
+            self._answer(302, headers | linked, fault=fault)
             return
         if file in hub.spoilt:
             middle = len(content) // 2
@@ -242,3 +253,24 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(fault.hang)
         except OSError:
             self.close_connection = True  # whoever asked is gone
+
+
+def use_here(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this the hub of the running process, whatever its environment said when huggingface_hub was imported."""
+    from huggingface_hub import constants, file_download
+
+    for name, value in hub.environment(home).items():
+        monkeypatch.setenv(name, value)
+    here = {
+        "ENDPOINT": hub.url,
+        "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_CACHE": str(home / "hub"),
+        "HF_TOKEN_PATH": str(home / "token"),
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_ETAG_TIMEOUT": 0.5,
+        "HF_HUB_DOWNLOAD_TIMEOUT": 0.5,
+    }
+    for name, value in here.items():
+        monkeypatch.setattr(constants, name, value)
+        if hasattr(file_download, name):  # older releases keep copies
+            monkeypatch.setattr(file_download, name, value)

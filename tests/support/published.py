@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from towers import PREPROCESS, TEXT, VISION, make_folder, text_of
+from towers import PREPROCESS, VISION, make_folder
 
-WORDS = (
-    "a photo of a cat dog red blue green yellow stripes waves checks dots noise image picture drawing thing "
+WORDS = (  # noqa: SIM905 - shorter than a list
+    "a photo of cat dog red blue green yellow stripes waves checks dots noise image picture drawing thing "
     "bird flower house tree car plane many several large small bright dark"
 ).split()
 # As open_clip's configurations of SigLIP have it: a tower of timm with attention pooling, text without a mask that is
@@ -63,15 +63,17 @@ _ROBERTA_CONFIG = {
     "bos_token_id": 0,
     "eos_token_id": 2,
 }
-CLIP = text_of()
-__all__ = ["CLIP", "PREPROCESS", "ROBERTA", "SIGLIP", "TEXT", "make_roberta", "make_siglip"]
 
 
 def make_siglip(folder: Path) -> Path:
     """A SigLIP with the tokenizer beside its weights, as timm's repositories have it; for ``local-dir:`` as well."""
-    make_folder(folder, SIGLIP, preprocess=PREPROCESS | {"size": 160, "std": [0.5] * 3, "resize_mode": "squash"})
+    make_folder(
+        folder, SIGLIP, preprocess=PREPROCESS | {"size": 160, "std": [0.5] * 3, "resize_mode": "squash"}
+    )
     pieces = [("</s>", 0.0), ("<unk>", 0.0)]  # SigLIP pads with the token that ends a text
-    _write_tokenizer(folder, "T5Tokenizer", pieces, {"pad_token": "</s>", "eos_token": "</s>", "extra_ids": 0})
+    _write_tokenizer(
+        folder, "T5Tokenizer", pieces, {"pad_token": "</s>", "eos_token": "</s>", "extra_ids": 0}
+    )
     return folder
 
 

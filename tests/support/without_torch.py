@@ -48,29 +48,23 @@ def environment_without_torch(folder: Path, names: Iterable[str]) -> Path:
     return folder / "bin"
 
 
-def clean_variables(programs: Path, wheels: Path | None = None) -> Mapping[str, str]:
-    """What a process of that environment sees: its programs first, no settings of the caller, no package index.
-
-    Args:
-        programs: the environment's ``bin``.
-        wheels: where pip finds packages that are not there yet.
-    """
-    variables = {
+def clean_variables(programs: Path, home: Path) -> Mapping[str, str]:
+    """What a process of that environment sees: its programs first, no settings of the caller, no package index."""
+    return {
         "PATH": os.pathsep.join([str(programs), "/usr/local/bin", "/usr/bin", "/bin"]),
-        "HOME": "/",
+        "HOME": str(home),
         "LANG": "C.UTF-8",
         "PIP_NO_INDEX": "1",
         "PIP_CONFIG_FILE": os.devnull,
         "OMP_NUM_THREADS": "1",
     }
-    return variables | ({"PIP_FIND_LINKS": str(wheels)} if wheels else {})
 
 
 def wheel_of_checkout(folder: Path, scratch: Path) -> Path:
     """Build deltaoe's wheel into a folder, from a copy of the checkout, with the setuptools that is here."""
     for name in ("deltaoe", "cli"):
         shutil.copytree(ROOT / name, scratch / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, scratch)
     options = ["-q", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder]
     subprocess.run([sys.executable, "-m", "pip", "wheel", *options, scratch], check=True, timeout=300)

@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
+from starlette.requests import ClientDisconnect
 
 from deltaoe import lite
 
@@ -31,10 +32,13 @@ def health() -> dict[str, str]:
 async def score(request: Request) -> dict[str, Any]:
     """The verdict on the image that is the body of the request: the fields of ``scores.json``."""
     image = bytearray()
-    async for part in request.stream():
-        image += part
-        if len(image) > LARGEST:
-            raise HTTPException(413, f"the image has more than {LARGEST} bytes")
+    try:
+        async for part in request.stream():
+            image += part
+            if len(image) > LARGEST:
+                raise HTTPException(413, f"the image has more than {LARGEST} bytes")
+    except ClientDisconnect:
+        raise HTTPException(400, "the image has not arrived whole") from None
     async with at_once:
         verdict = await asyncio.to_thread(detector.score, bytes(image))
     if verdict.error:
