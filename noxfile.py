@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -60,14 +63,17 @@ def slow(session: nox.Session) -> None:
     run(session, "pytest", "-m", "slow", *session.posargs)
 
 
+def at_lower_bound(requirement: str) -> str:
+    """``h5py>=3.12`` → ``h5py==3.12``."""
+    return re.sub(r"^([\w.-]+(?:\[\w+\])?)>=([\d.]+)", r"\1==\2", requirement)
+
+
 @nox.session
 def minimums(session: nox.Session) -> None:
-    """The fast suite with every dependency at its lower bound from pyproject.toml."""
-    bounds = [
-        re.sub(r"([A-Za-z0-9_.-]+)>=([0-9.]+)", r"\1==\2", requirement)
-        for requirement in PROJECT["project"]["dependencies"]
-    ]
-    session.install("-e", ".", *bounds, *group("test"))
+    """The fast suite with every dependency, those of the extras, too, at its lower bound from pyproject.toml."""
+    project = PROJECT["project"]
+    declared = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    session.install("-e", ".", *map(at_lower_bound, declared), *group("test"))
     # The documented --help is that of the newest typer.
     arguments = [
         "-m",
@@ -95,9 +101,13 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def docs(session: nox.Session) -> None:
-    """Build the documentation with warnings as errors, and run the docstrings' examples; ``tests`` runs the pages'."""
+    """Build the documentation with warnings as errors, look at its pages, and run the docstrings' examples.
+
+    ``tests`` runs the examples of the pages.
+    """
     prepare(session)
     run(session, "sphinx-build", "-q", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+    run(session, "pytest", "tests/docs/built_site.py")
     run(session, "pytest", "--doctest-modules", "deltaoe")
 
 
@@ -142,18 +152,46 @@ def pretrain(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def picture(session: nox.Session) -> None:
-    """Make the documentation's picture of the demo's report and its table anew; needs chromium."""
+    """Make README's picture anew, the report of docs/photographs; needs chromium, and the shared photographs."""
     prepare(session)
-    run(session, "python", "docs/update_demo.py")
+    run(session, "python", "docs/update_report.py")
+    run(session, "python", "docs/update_readme.py")
 
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build the wheel and run the demo from it in an environment that has nothing else."""
-    session.install("build")
-    out = session.create_tmp()
-    session.run("python", "-m", "build", "--wheel", "--outdir", out, ".")
-    session.install("--force-reinstall", f"--find-links={out}", "deltaoe")
-    session.run("deltaoe", "--version")
-    session.chdir(out)  # so that the checkout cannot be what is imported
-    session.run("deltaoe", "demo", env=SETTINGS)
+    """Build wheel and source distribution into ``dist``, check them, and run the demo from the wheel alone."""
+    session.install(*group("release"))
+    dist = Path("dist").absolute()
+    shutil.rmtree(dist, ignore_errors=True)
+    session.run("python", "release/distributions.py", str(dist))
+    files = sorted(map(str, dist.iterdir()))
+    session.run("twine", "check", "--strict", *files)
+    fresh = Path(session.create_tmp(), "fresh").absolute()
+    session.run("python", "-m", "venv", "--clear", str(fresh))
+    session.chdir(fresh)  # so that the checkout cannot be what is imported
+    commands = fresh / BIN.name
+    run_fresh = functools.partial(session.run, external=True, env=SETTINGS)
+    run_fresh(
+        str(commands / "python"),
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        *(file for file in files if file.endswith(".whl")),
+    )
+    run_fresh(str(commands / "python"), "-m", "pip", "check")
+    run_fresh(str(commands / "deltaoe"), "--version", "--verbose")
+    run_fresh(str(commands / "deltaoe"), "demo")
+    session.run("python", str(Path(__file__).parent / "release" / "installed_size.py"), str(fresh))
+    shutil.rmtree(fresh)  # with torch's CUDA libraries it takes 7 GB
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Refuse what is not ready to be released, then run all that can be run, and say what a person must do."""
+    session.install(*group("release"))
+    session.run("cffconvert", "--validate", "-i", "CITATION.cff")
+    session.run("python", "release/checklist.py")
+    for name in ("lint", "types", "docs", "tests", "slow", "minimums", "wheel"):
+        session.notify(name)

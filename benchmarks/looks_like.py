@@ -18,7 +18,7 @@ from rich.table import Table
 
 from deltaoe.functional.nearest_names import nearest_names
 from deltaoe.functional.unit_rows import unit_rows
-from deltaoe.scoring.vocabulary import FITTING
+from deltaoe.scoring.resembling import FITTING
 
 LIMITS = (0.1, FITTING, 0.3, 0.5)
 SETS = {

@@ -10,8 +10,8 @@ import timeit
 
 import numpy as np
 
+from deltaoe.store.number_format import as_read
 from deltaoe.store.row_sums import row_sums
-from deltaoe.store.shards import as_read
 
 ROWS = 8192
 

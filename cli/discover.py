@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deltaoe import exit_codes as exits
 from deltaoe.discovery.options import DiscoverOptions
 from deltaoe.errors import ConfigError
 from deltaoe.images.location_text import absolute, is_url
 
-from . import exits, filing, options
+from . import filing, options
 from .derive import ACT, with_options
 from .targets import HTML_MARK, check_folder, check_targets
 
@@ -34,8 +35,8 @@ Images are scored as by deltaoe score. The unknown ones are grouped by their fea
 like the others of their group, and near-duplicates are flagged. discovered.csv lists the images by group; --json \
 writes no file unless --out is given.
 
-With --as-classes, the images of the chosen groups are copied into class folders, without near-duplicates. Its column \
-class can be edited first: --from discovered.csv.
+With --as-classes, the images of the chosen groups are copied into class folders, without near-duplicates. To choose \
+image by image, edit the column class of discovered.csv and give the file with --from.
 """
 
 EPILOG = """[bold]Examples[/bold]

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deltaoe import exit_codes as exits
 from deltaoe.errors import ConfigError, DataError
 
-from . import exits, options
+from . import options
 from .derive import ACT
 
 if TYPE_CHECKING:

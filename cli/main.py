@@ -19,6 +19,7 @@ from . import (
     detectors,
     discover,
     evaluate,
+    export_onnx,
     extract,
     filing,
     score,
@@ -65,18 +66,32 @@ app = typer.Typer(
     name="deltaoe",
     cls=_Commands,
     no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        from importlib.metadata import version
+def _versions(verbose: bool) -> str:
+    """Version of deltaoe, and if asked those of Python, the system and the packages it needs, a line each."""
+    from importlib.metadata import PackageNotFoundError, requires, version
 
-        typer.echo(f"deltaoe {version('deltaoe')}")
-        raise typer.Exit
+    lines = [f"deltaoe {version('deltaoe')}"]
+    if verbose:
+        import platform
+        import re
+
+        lines.append(f"python {platform.python_version()} ({platform.platform()})")
+        # The names alone: nothing of them is imported. Those of extras are listed where they are installed.
+        for name in sorted(
+            {re.split(r"[^\w.-]", line)[0] for line in requires("deltaoe") or ()}, key=str.lower
+        ):
+            try:
+                lines.append(f"{name} {version(name)}")
+            except PackageNotFoundError:
+                lines.append(f"{name} is not installed")
+    return "\n".join(lines)
 
 
 @app.callback(
@@ -98,12 +113,20 @@ the file, the default. A --no- in front undoes a switch, such as --no-json.
 """
 )
 def _deltaoe(
-    version: Annotated[
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Show the version and exit.")] = False,
+    verbose: Annotated[
         bool,
-        typer.Option("--version", "-V", callback=_version, is_eager=True, help="Show the version and exit."),
+        typer.Option("--verbose", help="With --version: also those of Python and of the packages needed."),
     ] = False,
 ) -> None:
-    pass
+    if version:
+        typer.echo(_versions(verbose))
+        raise typer.Exit
+    if verbose:
+        ctx.fail("--verbose stands behind the command, or beside --version")
+    if ctx.invoked_subcommand is None:
+        ctx.fail("Missing command.")
 
 
 extract.register(app)
@@ -113,6 +136,7 @@ discover.register(app)
 filing.register(app)
 evaluate.register(app)
 status.register(app)
+export_onnx.register(app)
 detectors.register(app)
 background.register(app)
 store.register(app)

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from deltaoe.errors import ConfigError, DeltaoeError, counted_failures
+from deltaoe.printable import printable as printable
 from deltaoe.progress_line import ProgressLine
-from deltaoe.progress_line import printable as printable
 
 _OFF_TERMINAL_WIDTH = 10_000  # a pipe has no edge to wrap at: paths stay whole
 _LISTED = 10
@@ -203,6 +203,18 @@ class Screen:
         """Print a table as :meth:`table` does, in several where the columns of numbers do not fit side by side."""
         for headings, part in side_by_side(rows, columns, words, self._out.width):
             self.table(title, part, headings, words=words)
+
+    def fits(self, rows: Sequence[tuple[str, ...]], columns: tuple[str, ...]) -> bool:
+        """Whether :meth:`wide_table` would print one table whose only column of words stays in one line."""
+        return (
+            sum(max(map(cell_len, cells)) + _GAP for cells in zip(columns, *rows, strict=True))
+            <= self._out.width
+        )
+
+    def title(self, words: str) -> None:
+        """Print a title above results, unless in JSON mode."""
+        if not self.as_json:
+            self._out.print(Text(printable(words), style="bold"), soft_wrap=False)
 
     def json(self, value: Any) -> None:
         """Print the result as one JSON document, if in JSON mode."""

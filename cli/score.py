@@ -11,10 +11,11 @@ from typing import Annotated
 
 import typer
 
+from deltaoe import exit_codes as exits
 from deltaoe.errors import ConfigError
 from deltaoe.scoring.options import ScoreOptions
 
-from . import exits, filing, options
+from . import filing, options
 from .derive import ACT, STREAM, with_options
 from .targets import HTML_MARK, check_folder, check_targets
 

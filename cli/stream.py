@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from deltaoe import exit_codes as exits
 from deltaoe.errors import ConfigError, DataError
 from deltaoe.progress import Event
 
-from . import exits
 from .output import Screen
 
 if TYPE_CHECKING:

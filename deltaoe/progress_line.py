@@ -12,14 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column
 from rich.text import Text
 
+from deltaoe.printable import printable
 from deltaoe.progress import Event
 
 _PLAIN_SECONDS = 5.0
-
-
-def printable(text: str) -> str:
-    """Text from users' files, fit for a terminal: control characters and stray bytes are shown, not sent."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
 
 
 class ProgressLine:
@@ -74,7 +70,7 @@ class ProgressLine:
     def event(self, event: Event) -> None:
         """Show one event."""
         if event.message:
-            self._note(event.message)
+            self._say(event.message)
             return
         info = "  ".join(
             f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {printable(str(value))}"
@@ -96,6 +92,13 @@ class ProgressLine:
             self._note(f"{event.stage}{amount}  {info}".rstrip())
             self._printed = time.monotonic()
         self._stage = event.stage
+
+    def _say(self, message: str) -> None:
+        """Print a message: above the live line where there is one, which another console would print into."""
+        if self._drawing and not self._progress.disable:
+            self._progress.console.print(Text(printable(message)))
+        else:
+            self._note(message)
 
 
 def rich_progress() -> ProgressLine:

@@ -48,7 +48,7 @@ def test_on_a_terminal_one_line_is_drawn_and_cleared():
     assert "\x1b[2K" in told  # a line is drawn again in place
     assert "0/3" in told and "1200/?" in told
     assert "[red]\\x1b[31mset" in told and "\x1b[31mset" not in told
-    assert "loaded [bold]model\\x1b" in told
+    assert "\x1b[2Kloaded [bold]model\\x1b\n" in told  # on a line of its own, above the live one
 
 
 def test_without_a_block_it_is_plain_lines():

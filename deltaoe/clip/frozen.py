@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from deltaoe.clip.image_tower import ImageTower
 from deltaoe.clip.loading import config_digest, load_model, load_tokenizer, weights_digest
 from deltaoe.clip.precision import DTYPES, NOT_FINITE_HINTS, convert_image_tower
 from deltaoe.clip.preprocessing import Scaling
@@ -189,6 +190,13 @@ class FrozenClip:
                 hint=NOT_FINITE_HINTS[self._precision],
             )
         return features
+
+    def image_tower(self) -> ImageTower:
+        """The image side as one module in float32 on the CPU, to be exported; nothing else can be encoded afterwards.
+
+        Weights that were rounded to half precision stay rounded, while the arithmetic is float32's.
+        """
+        return ImageTower(self._model, self._scaling)
 
     @functools.cached_property
     def tokenizer(self) -> Callable[..., Tensor]:

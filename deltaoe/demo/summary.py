@@ -45,34 +45,6 @@ class Outcome:
     counts: Mapping[str, int]
 
 
-def gained(numbers: Mapping[str, Mapping[str, float]], ours: str) -> list[str]:
-    """Sentences that compare one detector with the others: accuracy over all styles, AUROC over all comparisons.
-
-    Args:
-        numbers: of each detector by its name, as :attr:`Outcome.numbers`.
-        ours: name of the detector that is compared with the others.
-
-    Example:
-        >>> zero_shot, tuned = ({name: value for name in [*ACCURACY, *DETECTION]} for value in (0.8, 0.9))
-        >>> print(*gained({"zero-shot": zero_shot, "tuned": tuned}, "tuned"), sep="\\n")
-        tuned classifies 90.0% of the pictures of your objects right (zero-shot 80.0%), mean over 3 styles.
-        It tells them from other objects and patterns with an AUROC of 0.900 (zero-shot 0.800), mean over 4 comparisons.
-    """
-
-    def mean(name: str, parts: Mapping[str, object]) -> float:
-        return float(np.mean([numbers[name][part] for part in parts]))
-
-    def beside(parts: Mapping[str, object], form: str) -> str:
-        return ", ".join(f"{name} {mean(name, parts):{form}}" for name in numbers if name != ours)
-
-    return [
-        f"{ours} classifies {mean(ours, ACCURACY):.1%} of the pictures of your objects right "
-        f"({beside(ACCURACY, '.1%')}), mean over {len(ACCURACY)} styles.",
-        f"It tells them from other objects and patterns with an AUROC of {mean(ours, DETECTION):.3f} "
-        f"({beside(DETECTION, '.3f')}), mean over {len(DETECTION)} comparisons.",
-    ]
-
-
 def summarise(scores_csv: Path) -> Outcome:
     """Compare the scores and verdicts of ``deltaoe score ./unknown`` with what the pictures show.
 

@@ -19,9 +19,10 @@ from deltaoe.functional.unit_rows import Rows
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import NONE
+from deltaoe.scoring.resembling import Vocabulary
 from deltaoe.scoring.score import ScoreResult, score
 from deltaoe.scoring.score_table import NONE_FITS, VERDICTS
-from deltaoe.scoring.vocabulary import Vocabulary, vocabulary_for, vocabulary_source
+from deltaoe.scoring.vocabulary import vocabulary_for, vocabulary_source
 from deltaoe.store.feature_store import FeatureStore
 from deltaoe.store.workspace import Workspace
 

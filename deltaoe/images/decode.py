@@ -21,6 +21,7 @@ from deltaoe.images.high_depth import (
     UnusualLayoutError,
     check_channels,
     high_depth,
+    samples_held,
     tiff_samples,
     tiff_size,
 )
@@ -176,6 +177,24 @@ def decode_reduced(data: bytes, sample_range: str, reduce: Reduce | None) -> tup
         return Decoded(found[0], (found[1],)), Reduced(found[0].size)
 
 
+def show(image: Image.Image, sample_range: str = AUTO) -> Image.Image:
+    """The RGB picture that a viewer would show for one that Pillow holds, by the rules of :func:`decode_noted`.
+
+    Of 16-bit colours Pillow holds the high bytes alone; a file that Pillow has opened shows no more.
+
+    Raises:
+        ImageError: it is too large, or its file is broken.
+    """
+    try:
+        _check_size(*image.size)
+        if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+            return _from_samples(samples_held(image), fixed_range(sample_range), image).image
+        image.load()
+        return _to_rgb(_upright(image))
+    except Exception as cause:  # as of the bytes of a file, which may be read only now
+        raise _as_image_error(cause, b"") from cause
+
+
 def _as_image_error(cause: BaseException, data: bytes) -> ImageError:
     if isinstance(cause, ImageError):
         return cause
@@ -186,13 +205,14 @@ def _as_image_error(cause: BaseException, data: bytes) -> ImageError:
     if isinstance(cause, UnusualLayoutError):
         return ImageError(str(cause))
     kind = recognise(data[:HEAD_BYTES])
-    if kind is not None and kind.group != "picture":
+    if kind is not None and kind not in (
+        HEIC,
+        AVIF,
+    ):  # also a raw file that Pillow opens as the TIFF it is in
         return ImageError(kind.reason)
     if isinstance(cause, UnidentifiedImageError):
         if kind is None:
             return ImageError("not an image, or of an unknown kind")
-        if kind not in (HEIC, AVIF):
-            return ImageError(kind.reason)
         if ".heic" in Image.registered_extensions() if kind == HEIC else features.check("avif"):
             return ImageError(f"broken image: {kind.name} that cannot be opened")
         return MissingSupportError(kind.reason)

@@ -73,10 +73,15 @@ def high_depth(image: Image.Image, data: bytes) -> HighDepth | None:
     if isinstance(image, PpmImageFile) and image.mode != "F":
         return _of_ppm(image, data)
     if image.mode == "F" or image.mode == "I" or image.mode.startswith("I;16"):
-        values = np.asarray(image)
-        white = 65535 if image.mode != "I" or int(values.max(initial=0)) <= 65535 else 2**31 - 1
-        return HighDepth(Samples(values, white))
+        return samples_held(image)
     return None
+
+
+def samples_held(image: Image.Image) -> HighDepth:
+    """The samples that Pillow holds of a picture of mode ``I``, ``F`` or ``I;16``."""
+    values = np.asarray(image)
+    white = 65535 if image.mode != "I" or int(values.max(initial=0)) <= 65535 else 2**31 - 1
+    return HighDepth(Samples(values, white))
 
 
 def _of_png(image: PngImageFile, data: bytes) -> HighDepth:

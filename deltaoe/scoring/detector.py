@@ -169,16 +169,16 @@ class Detector(DetectorFields):
         return self.computing(len(features))(features, shown)
 
     def computing(
-        self, images: int | None, device: torch.device | str = "cpu"
+        self, images: int | None, device: torch.device | str | None = "cpu"
     ) -> Callable[[Rows, int], PartValues]:
         """The function of :meth:`part_values`, for any number of calls.
 
         Args:
             images: number of images in all calls; None for many. Few are computed by NumPy, many by PyTorch.
-            device: where PyTorch computes.
+            device: where PyTorch computes; None for NumPy whatever the number.
         """
         names, prompts = self.parts or ("text",), self.prompts
-        if images is not None and few(images, self):
+        if device is None or (images is not None and few(images, self)):
             return SideTensors(self, names, prompts, device=None)
         if not self.has_one_side:
             return SideTensors(self, names, prompts, device)

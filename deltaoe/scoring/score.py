@@ -22,12 +22,13 @@ from deltaoe.images.location_text import joined, tidied
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import Rule, ScoreOptions
+from deltaoe.scoring.resembling import with_names
 from deltaoe.scoring.resolve import chosen_detector, saved_detector
 from deltaoe.scoring.score_table import VERDICTS, ScoreTable, Verdict
 from deltaoe.scoring.scorer import IMAGE_BLOCK, Scorer, score_stored, with_exact_scores
 from deltaoe.scoring.staleness import data_behind, staleness, used_before
 from deltaoe.scoring.verdicts import decide, rows_to_score_exactly, tabulated
-from deltaoe.scoring.vocabulary import check_vocabulary, vocabulary_once, vocabulary_source, with_names
+from deltaoe.scoring.vocabulary import check_vocabulary, vocabulary_once, vocabulary_source
 from deltaoe.short_repr import number_of_notes, short_repr
 from deltaoe.store.dataset import DataSet
 from deltaoe.store.feature_store import Digests, FeatureStore

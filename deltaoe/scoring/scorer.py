@@ -16,10 +16,10 @@ from deltaoe.runtime import float64_device, resolve_device
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import IndexKind
 from deltaoe.scoring.parts import few
-from deltaoe.store.feature_store import Digests, Features, FeatureStore
 
 if TYPE_CHECKING:
     from deltaoe.scoring.many_labels import ApproximateLabels, BoundedLabels
+    from deltaoe.store.feature_store import Digests, Features, FeatureStore
 
 IMAGE_BLOCK = 2048
 _REPORTED = 3  # labels reported per image: c of them, but at least this many
@@ -61,7 +61,7 @@ class Scorer:
 
     Args:
         detector: its prompts, background, τ and c are used.
-        device: device of the exact pass, as in ``--device``.
+        device: device of the exact pass, as in ``--device``; None for NumPy alone, however many images there are.
         images: number of images that will be scored, if that is known: so many decide whether NumPy does it. None for
             many.
         neighbours: number of labels to compare in single precision, or to look up in an approximate index; None for
@@ -88,7 +88,7 @@ class Scorer:
         self,
         detector: Detector,
         *,
-        device: str = "cpu",
+        device: str | None = "cpu",
         neighbours: int | None = None,
         index: IndexKind = "flat",
         images: int | None = None,
@@ -108,8 +108,10 @@ class Scorer:
                 hint="leave --neighbours out, or use --evidence text",
             )
         self._neighbours: BoundedLabels | ApproximateLabels | None = None
-        if wanted is None and device in {"auto", "cpu"} and images is not None and few(images, detector):
-            self._exact = functools.cache(lambda: detector.computing(images))
+        if device is None or (
+            wanted is None and device in {"auto", "cpu"} and images is not None and few(images, detector)
+        ):
+            self._exact = functools.cache(lambda: detector.computing(images, None))
             return
         place = float64_device(resolve_device(device))
         # With neighbours, labels are moved to the device once more only if some image is scored exactly.

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deltaoe.errors import ConfigError, MismatchError, StoreError
+from deltaoe.errors import MismatchError, StoreError
 from deltaoe.extraction.encoding_run import EncodingRun
 from deltaoe.extraction.file_states import FileStates, recorded_states
 from deltaoe.extraction.kept_process import start_early
 from deltaoe.images.inputs import FileList
 from deltaoe.images.one_by_one import one_by_one
 from deltaoe.progress import Event, OnEvent, silent
+from deltaoe.scoring.answers import Answers, check_each_alone
 from deltaoe.scoring.options import ScoreOptions
 from deltaoe.scoring.resolve import chosen_detector, saved_detector
 from deltaoe.scoring.scorer import Scorer
 from deltaoe.scoring.staleness import data_behind, staleness
-from deltaoe.scoring.verdicts import decide, tabulated
-from deltaoe.scoring.vocabulary import check_vocabulary, vocabulary_once, vocabulary_source, with_names
+from deltaoe.scoring.vocabulary import check_vocabulary, vocabulary_once, vocabulary_source
 from deltaoe.store.feature_store import Digests, Features, FeatureStore
 from deltaoe.store.feature_writer import StoreWriter
 from deltaoe.store.store_index import FileRecord
@@ -66,7 +66,7 @@ class ScoreStream:
     ) -> None:
         options = options or ScoreOptions()
         options.check()
-        _check_fits(options)
+        check_each_alone(options, "a stream")
         saved = saved_detector(workspace, options)
         behind = data_behind(workspace, options, saved[0] if saved else None)
         stale = staleness(workspace, options, saved[0] if saved else None, behind, on)
@@ -76,11 +76,12 @@ class ScoreStream:
         self.notes = [*stale, *self.notes]
         check_vocabulary(vocabulary_source(self.detector, options))
         self._workspace, self._options, self._on = workspace, options, on
-        self._scorer = Scorer(self.detector, device=options.model.device, images=TOGETHER)
-        self.notes += decide(self.detector, np.empty(0), np.empty(0, dtype=np.int64), options.rule).notes
-        self._vocabulary = vocabulary_once(
+        vocabulary = vocabulary_once(
             self.detector, options, self._source, workspace, on, lambda said: on(Event("", message=said))
         )
+        scorer = Scorer(self.detector, device=options.model.device, images=TOGETHER)
+        self._answers = Answers(self.detector, options.rule, scorer, vocabulary)
+        self.notes += self._answers.notes
         self._store: FeatureStore | None = None
         self._writer: StoreWriter | None = None
         self._written = time.monotonic()
@@ -127,25 +128,8 @@ class ScoreStream:
     def _records(self, names: Sequence[str]) -> list[dict[str, Any]]:
         files = one_by_one(names)
         store, states = self._ingested(files)
-        rows = np.flatnonzero(states.usable)
-        features = self._features(store, states.digests[rows])
-        scored = self._scorer(features)
-        decisions = decide(self.detector, scored.scores, scored.labels[:, 0], self._options.rule)
-        failed = sorted(states.problems.items())
-        table = tabulated(
-            self.detector,
-            self._options.rule,
-            scored,
-            decisions,
-            [names[i] for i in rows.tolist()],
-            [(names[i], reason) for i, reason in failed],
-        )
-        if self._vocabulary is not None:
-            table = with_names(
-                table, lambda unknown: [(np.arange(len(unknown)), features[unknown])], self._vocabulary
-            )
-        order = [*rows.tolist(), *(i for i, _ in failed)]
-        return [record for _, record in sorted(zip(order, table.records(), strict=True), key=lambda p: p[0])]
+        features = self._features(store, states.digests[np.flatnonzero(states.usable)])
+        return self._answers.records(names, features, states.problems)
 
     def _ingested(self, files: FileList) -> tuple[FeatureStore, FileStates]:
         """The store of these files' features, and the files' states after those without features were encoded."""
@@ -225,26 +209,3 @@ class ScoreStream:
         except StoreError as cause:  # the answers do not depend on it
             said = f"The features of {self._writer.pending} images are not stored yet: {cause}"
             self._on(Event("", message=said))
-
-
-def _check_fits(options: ScoreOptions) -> None:
-    """Raise ConfigError for options that need all images at once, or many."""
-    if options.rule.fdr is not None:
-        raise ConfigError(
-            "--fdr compares all images with each other, and a stream answers each at once",
-            hint="use --alpha, which holds for every image by itself",
-        )
-    if options.ingest.cluster.cluster is not None:
-        raise ConfigError(
-            "--cluster is for many images at once, and a stream answers each at once",
-            hint="leave --cluster out",
-        )
-    for flag, is_set in (
-        ("--neighbours", options.neighbours is not None),
-        ("--index", options.index != "flat"),
-    ):
-        if is_set:
-            raise ConfigError(
-                f"{flag} is for many images at once, and a stream answers each at once",
-                hint=f"leave {flag} out: one image is soon compared with every label",
-            )

@@ -41,9 +41,9 @@ def replacing(target: Path) -> Iterator[Path]:
         raise cannot_write(target, cause) from cause
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     except OSError as cause:
         raise cannot_write(target, cause) from cause
     finally:
@@ -138,7 +138,8 @@ def gone(path: Path) -> StoreError:
     )
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk. Raises OSError."""
     if path.is_dir() and os.name == "nt":  # folders can't be opened there, and renames are journalled
         return
     descriptor = os.open(path, os.O_RDONLY)

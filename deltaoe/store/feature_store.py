@@ -22,7 +22,8 @@ from deltaoe.store.hdf5 import Digests
 from deltaoe.store.incoming import adopt
 from deltaoe.store.key_table import Rows
 from deltaoe.store.lock import writing
-from deltaoe.store.shards import COMPUTED, Shard, as_read, read_vectors
+from deltaoe.store.number_format import as_read
+from deltaoe.store.shards import COMPUTED, Shard, read_vectors
 from deltaoe.store.store_index import StoreIndex, as_digests
 
 __all__ = ["BLOCK_ROWS", "Digests", "FeatureStore", "Features"]

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from deltaoe.store.atomic import gone
 from deltaoe.store.hdf5 import Digests
-from deltaoe.store.shards import COMPUTED, as_read, write_shard
+from deltaoe.store.number_format import as_kept
+from deltaoe.store.shards import COMPUTED, write_shard
 from deltaoe.store.store_index import FileRecord, StoreIndex, as_digests
 
 
@@ -44,7 +45,7 @@ class StoreWriter:
         """Features of n images, (n, 32) digests, that are not written yet: position → (D,) as they will be read."""
         wanted = {i: self._features.get((digest.tobytes(), 0)) for i, digest in enumerate(digests)}
         dtype = self._index.space.dtype
-        return {i: as_read(one[None].astype(dtype))[0] for i, one in wanted.items() if one is not None}
+        return {i: as_kept(one[None], dtype)[0] for i, one in wanted.items() if one is not None}
 
     def has(self, digest: bytes, view: int) -> bool:
         """Whether this feature is in the store, for a writer of computed ones as such, or about to be written."""

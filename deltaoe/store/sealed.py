@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import safe_open
-from safetensors.numpy import save
 
 from deltaoe.errors import StoreError
 from deltaoe.files import check_regular_file
 from deltaoe.store.feature_space import canonical_json
+from deltaoe.store.safetensors_file import read_safetensors
 
 SEAL = "sha256"  # the entry of the JSON values that holds the digest
 CHANGED = "its content has changed since it was written"
@@ -61,6 +60,8 @@ def to_bytes(key: str, head: Mapping[str, Any], arrays: Arrays) -> bytes:
         head: JSON values.
         arrays: name → array.
     """
+    from safetensors.numpy import save  # what is only read needs no such package
+
     tensors = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     content: bytes = save(tensors, metadata={key: canonical_json(head)})
     return content
@@ -79,10 +80,8 @@ def unseal(path: Path, key: str, *, bare: bool = False) -> Unsealed:
         KeyError: there is no metadata entry ``key``.
     """
     check_regular_file(path, error=StoreError)
-    with safe_open(path, framework="numpy") as file:
-        metadata = file.metadata() or ({key: "{}"} if bare else {})
-        head = json.loads(metadata[key])
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    metadata, arrays = read_safetensors(path)
+    head = json.loads((metadata or ({key: "{}"} if bare else {}))[key])
     if not isinstance(head, dict):
         raise StoreError("it has no description")
     sealed = head.pop(SEAL, None)

@@ -274,16 +274,6 @@ def _problems(group: h5py.Group, count: int) -> dict[int, str]:
     }
 
 
-def as_read(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    """Features (n, D) in the number format on disk as unit rows, float32."""
-    rows = vectors.astype(np.float32)
-    if vectors.dtype == np.float16:
-        # Rounding to half precision moves the length by about 1e-4; cosines are meant between unit vectors.
-        length = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-        rows /= np.maximum(length, np.finfo(np.float32).tiny)[:, None]
-    return rows
-
-
 def read_vectors(path: Path, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.floating]:
     """Features of some rows of a shard, (n, D), in the number format on disk.
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
 
 from deltaoe.errors import StoreError
 from deltaoe.store.atomic import write_bytes
@@ -35,7 +34,7 @@ def load_texts(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.float32] | 
     try:
         found = unseal(path, _KEY, bare=True)
         features: npt.NDArray[np.float32] = found.arrays["text_features"]
-    except (OSError, SafetensorError, StoreError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, StoreError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return features if features.shape == shape and features.dtype == np.float32 else None
 
@@ -51,7 +50,7 @@ def load_tokens(path: Path, count: int) -> tuple[npt.NDArray[np.int64], npt.NDAr
     try:
         arrays = unseal(path, _TOKENS_KEY).arrays
         first, lengths, limit = (arrays[name] for name in ("first", "lengths", "limit"))
-    except (OSError, SafetensorError, StoreError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, StoreError, ValueError, KeyError, TypeError, RecursionError):
         return None
     fits = all(array.shape == (count,) and array.dtype == np.int64 for array in (first, lengths))
     if not fits or limit.shape != (1,) or not ((first >= 0) & (first <= np.arange(count))).all():

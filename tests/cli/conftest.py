@@ -43,6 +43,19 @@ def template(tmp_path_factory: pytest.TempPathFactory, pictures: Path, run: Run)
     return folder
 
 
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory, pictures: Path, run: Run) -> Path:
+    """A project in single precision, and its zero-shot detector exported into ``detector``. Not to be changed."""
+    folder = tmp_path_factory.mktemp("deployed") / "project"
+    shutil.copytree(pictures, folder / "images")
+    make_pictures(folder / "unknown" / "red_stripes", 3, seed=10)
+    make_noise(folder / "unknown" / "noise", 3)
+    # What ONNX Runtime computes in, whatever is fastest on this CPU.
+    run("extract", "./images", "--precision", "fp32", cwd=folder)
+    run("export-onnx", "detector", cwd=folder)
+    return folder
+
+
 @pytest.fixture
 def project(template: Path, tmp_path: Path) -> Path:
     """A copy of the template to work on."""

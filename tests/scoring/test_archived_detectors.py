@@ -39,3 +39,14 @@ def test_written_again_it_has_the_same_digest(name: str, tmp_path: Path) -> None
     again = Detector.load(tmp_path / "again.safetensors")
     assert again.digest == NUMBERS[name]["digest"]
     assert again.to_bytes() == detector.to_bytes() == (tmp_path / "again.safetensors").read_bytes()
+
+
+def test_a_detector_of_format_1_scores_as_it_did() -> None:
+    """Written before there were background labels: tuned prompts and a calibration, nothing else."""
+    then = json.loads((ARCHIVED / "format-1.json").read_text(encoding="utf-8"))
+    detector, images = Detector.load(ARCHIVED / "format-1.safetensors"), np.array(then["images"], np.float32)
+    assert detector.score(images) == pytest.approx(then["scores"], rel=1e-6, abs=1e-7)
+    assert detector.predict(images).tolist() == then["classes"]
+    assert detector.p_values(then["scores"]).tolist() == then["p_values"]
+    assert detector.threshold(0.1) == then["threshold"]
+    assert detector.tuned

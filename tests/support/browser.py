@@ -57,11 +57,18 @@ def with_script(html: str, more: str) -> str:
 
 
 class Tab:
-    """A page in headless chromium that takes real keys, by the DevTools protocol over a pipe; a context manager."""
+    """A page in headless chromium that takes real keys, by the DevTools protocol over a pipe; a context manager.
 
-    def __init__(self, html: str, folder: Path, width: int = 1280) -> None:
+    ``page`` is HTML, or a file of it. A page of ours is loaded once its script ran, another once the browser says so.
+    """
+
+    def __init__(self, page: str | Path, folder: Path, width: int = 1280, *, dark: bool = False) -> None:
         self._file, self._profile, self._width = folder / "page.html", folder / "tab-profile", width
-        self._file.write_text(html, encoding="utf-8")
+        self._dark = dark
+        if isinstance(page, Path):
+            self._file = page
+        else:
+            self._file.write_text(page, encoding="utf-8")
         self._number = 0
         self._session: str | None = None
 
@@ -100,12 +107,18 @@ class Tab:
         ]
         size = {"width": self._width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         self._send("Emulation.setDeviceMetricsOverride", **size)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if self._dark else "light"}
+        self._send("Emulation.setEmulatedMedia", features=[scheme])
         self.load()
 
-    def load(self) -> None:
-        """Load the page, anew if it is there, and wait for its script."""
+    def load(self, other: Path | None = None) -> None:
+        """Load the page, anew if it is there, or another file, and wait for its script."""
+        self._file = other or self._file
         self._send("Page.navigate", url=self._file.as_uri())
-        while self.run("document.documentElement?.dataset.script") != "ran":
+        ran = "document.documentElement?.dataset.script === 'ran'"
+        if 'dataset.script = "ran"' not in self._file.read_text(encoding="utf-8"):
+            ran = f"document.readyState === 'complete' && location.href === {json.dumps(self._file.as_uri())}"
+        while not self.run(ran):
             time.sleep(0.05)
 
     def __exit__(self, *_: object) -> None:

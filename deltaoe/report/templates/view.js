@@ -19,8 +19,10 @@ function checkbox(entry) {
 }
 
 function opener(entry, content) {
+  // What is read in place of a picture begins the name: who speaks to the browser says what is seen.
+  const label = `${content.textContent} open ${visible(entry.path)}`.trim();
   const button = make("button", { type: "button", class: "open", "data-open": entry.number, "aria-haspopup": "dialog",
-    "aria-label": `open ${visible(entry.path)}` }, content);
+    "aria-label": label }, content);
   button.addEventListener("click", () => openLightbox(entry));
   return button;
 }

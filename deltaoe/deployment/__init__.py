@@ -1,0 +1,1 @@
+"""Exporting a detector with its image tower, to score images where PyTorch is not installed."""
