@@ -19,11 +19,10 @@ from typing import Any
 from deltaoe.clip.hub_download import HubFile, cached, describe, fetch, file_names
 from deltaoe.clip.hub_errors import WAYS_OUT, NoFileError, hub_name
 from deltaoe.clip.quick_import import open_clip
-from deltaoe.clip.reference import HF_HUB, ModelRef
+from deltaoe.clip.reference import CONFIG_FILE, HF_HUB, ModelRef
 from deltaoe.errors import ModelError
 from deltaoe.progress import Event, OnEvent
 
-CONFIG_FILE = "open_clip_config.json"
 STAGE = "Downloading"
 HF_EXTRA = 'pip install "deltaoe[hf]"'
 _WEIGHT_FILES = (

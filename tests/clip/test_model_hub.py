@@ -315,10 +315,15 @@ def test_nothing_is_asked_offline(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_without_a_network_what_is_here_is_used(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_files, "_is_reachable", lambda address: False)
+    there = [False]
+    monkeypatch.setattr(model_files, "_is_reachable", lambda address: there[0])
     assert f"not on this machine, and the model hub can't be reached ({hub.url})" in refused()
     assert hub.log == []
-    monkeypatch.undo()
+    there[0] = True
+    bring()
+    there[0] = False
+    hub.log.clear()
+    assert bring() == [] and hub.log == []
 
 
 def test_an_address_behind_a_proxy_is_not_probed(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
