@@ -30,7 +30,9 @@ from reader import SHORT, Reader
 
 # Pages that a test of their own runs, because it looks at more than what every page must keep.
 OWN_TEST = {
+    "CONTRIBUTING.md": "tests/docs/test_contributing.py::test_an_example_runs",
     "docs/day.md": "tests/cli/test_demo.py::test_the_day_of_the_documentation",
+    "docs/reference/api.md": "tests/docs/test_api_examples.py::test_examples_run",
     "docs/reference/detector-format.md": "tests/docs/test_detector_format.py::test_example_runs",
 }
 PAGES = {page.relative_to(ROOT).as_posix(): page for page in pages()}
