@@ -32,6 +32,8 @@ from reader import SHORT, Reader
 OWN_TEST = {
     "CONTRIBUTING.md": "tests/docs/test_contributing.py::test_an_example_runs",
     "docs/day.md": "tests/cli/test_demo.py::test_the_day_of_the_documentation",
+    "docs/how-to/deploy.md": "tests/cli/test_example_service.py::test_the_commands_of_the_page",
+    "docs/tutorial.md": "tests/docs/test_tutorial.py::test_the_tutorial_on_photographs",
     "docs/reference/api.md": "tests/docs/test_api_examples.py::test_examples_run",
     "docs/reference/detector-format.md": "tests/docs/test_detector_format.py::test_example_runs",
 }
