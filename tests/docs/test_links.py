@@ -23,6 +23,7 @@ HOSTS = {
     "github.com": "code, and the places of this project",
     "huggingface.co": "the model hub, and safetensors' documentation",
     "keepachangelog.com": "the form of the list of changes",
+    "pre-commit.com": "the tool whose configuration an example is",
     "pypi.org": "packages that the comparison names",
     "pytorch-ood.readthedocs.io": "pytorch-ood's own documentation",
     "pytorch.org": "PyTorch's own page on installing it",
