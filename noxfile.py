@@ -107,7 +107,7 @@ def docs(session: nox.Session) -> None:
     """
     prepare(session)
     run(session, "sphinx-build", "-q", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
-    run(session, "pytest", "tests/docs/built_site.py")
+    run(session, "pytest", "tests/docs/built_site.py", "tests/docs/built_links.py")
     run(session, "pytest", "--doctest-modules", "deltaoe")
 
 

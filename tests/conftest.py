@@ -45,6 +45,7 @@ TIMEOUT = 300.0  # seconds that a command may take
 LONGEST = (
     "cli/test_demo.py",
     "cli/test_discover.py",
+    "docs/test_every_block.py",
     "cli/test_interrupted.py",
     "evaluation/test_tuned_protocols.py",
     "cli/test_stream_command.py",
