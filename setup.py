@@ -21,12 +21,16 @@ def index_description(readme: str) -> str:
     """The README without its links into the repository and pictures in it, of which a package index has neither.
 
     The repository has no public address that they could be made absolute with: a link becomes its text, a picture
-    goes. Links within the page and to other sites stay.
+    goes. Links within the page and to other sites stay. What stands between the comments ``here alone`` and ``end of
+    here alone`` goes with them: what is said of a picture, a list of pages. So do all other comments.
 
     Args:
         readme: Markdown.
     """
-    text = re.sub(rf"!\[[^\]]*\]\({_TARGET}\)", "", readme)
+    text = re.sub(
+        r"<!-- here alone -->.*?<!-- end of here alone -->|<!--.*?-->\n?", "", readme, flags=re.DOTALL
+    )
+    text = re.sub(rf"!\[[^\]]*\]\({_TARGET}\)", "", text)
     text = re.sub(r"<picture>.*?</picture>|<img\s(?![^>]*src=\"https?:)[^>]*>", "", text, flags=re.DOTALL)
     # A link's text may have code with brackets in it, `deltaoe[ray]`, and a picture, which has gone.
     text = re.sub(rf"\[((?:`[^`]*`|[^\[\]`])*)\]\({_TARGET}\)", r"\1", text)

@@ -129,6 +129,8 @@ def test_the_description_works_on_another_site(metadata: email.message.Message) 
         ('a <img src="docs/a.png" width="640" alt="b"> c', "a  c"),
         ('<img src="https://a.example/b.png">', '<img src="https://a.example/b.png">'),
         ("![alt](docs/a.svg)b", "b"),
+        ("<!-- a\nb -->\nc", "c"),
+        ("a\n<!-- here alone -->\n![b](docs/b.svg)\nb\n<!-- end of here alone -->\n\nc", "a\n\nc"),
         ("[![alt](docs/a.svg)](docs/a.md)b", "b"),
         ('<picture>\n<source srcset="docs/a.svg"><img src="docs/b.svg"></picture>b', "b"),
     ],
