@@ -8,6 +8,7 @@ from pathlib import Path
 
 _MEGABYTE = 1_000_000
 _SHOWN = 8
+_OURS = ("deltaoe", "deltaoe_cli")
 
 
 def folder_bytes(folder: Path) -> int:
@@ -18,10 +19,11 @@ def folder_bytes(folder: Path) -> int:
 
 
 def heaviest(environment: Path) -> list[tuple[str, int]]:
-    """Package and bytes of the heaviest folders of an environment's site-packages, the heaviest first."""
+    """Package and bytes of the heaviest folders of an environment's site-packages and of ours, the heaviest first."""
     folders = [folder for site in environment.glob("lib/python3*/site-packages") for folder in site.iterdir()]
     sizes = [(folder.name, folder_bytes(folder)) for folder in folders if folder.is_dir()]
-    return sorted(sizes, key=lambda one: -one[1])[:_SHOWN]
+    sizes.sort(key=lambda one: -one[1])
+    return sizes[:_SHOWN] + [one for one in sizes[_SHOWN:] if one[0] in _OURS]
 
 
 def main(environment: Path) -> str:

@@ -205,13 +205,14 @@ def _as_image_error(cause: BaseException, data: bytes) -> ImageError:
     if isinstance(cause, UnusualLayoutError):
         return ImageError(str(cause))
     kind = recognise(data[:HEAD_BYTES])
-    if kind is not None and kind.group != "picture":
+    if kind is not None and kind not in (
+        HEIC,
+        AVIF,
+    ):  # also a raw file that Pillow opens as the TIFF it is in
         return ImageError(kind.reason)
     if isinstance(cause, UnidentifiedImageError):
         if kind is None:
             return ImageError("not an image, or of an unknown kind")
-        if kind not in (HEIC, AVIF):
-            return ImageError(kind.reason)
         if ".heic" in Image.registered_extensions() if kind == HEIC else features.check("avif"):
             return ImageError(f"broken image: {kind.name} that cannot be opened")
         return MissingSupportError(kind.reason)

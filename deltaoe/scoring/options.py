@@ -125,7 +125,12 @@ class PromptOptions(Options):
     ] = None
     top_c: Annotated[
         int | None,
-        Option("Zero-shot c: how many of the largest cosines are set to 0.", panel=ZERO_SHOT, unset=TOP_C, at_least=1),
+        Option(
+            "Zero-shot c: how many of the largest cosines are set to 0.",
+            panel=ZERO_SHOT,
+            unset=TOP_C,
+            at_least=1,
+        ),
     ] = None
     background: Annotated[BackgroundOptions, Unset("source", ZERO_SHOT_BACKGROUND)] = field(
         default_factory=BackgroundOptions

@@ -14,6 +14,7 @@ from deltaoe.extraction import same_run
 from deltaoe.filing import undo_list
 from deltaoe.images.decode_policy import DECODE_POLICY
 from deltaoe.images.views import VIEW_POLICY
+from deltaoe.lite import bundle
 from deltaoe.scoring import detector_file, zero_shot_images
 from deltaoe.store import hdf5, index_file, state_file
 from deltaoe.tuning import checkpoint
@@ -32,6 +33,7 @@ NUMBERS = {
     "detectors": [detector_file._FORMAT],
     "`workspace.json`": [state_file._FORMAT],
     "undo lists": [undo_list._FORMAT],
+    "folders of `export-onnx`": [bundle.FORMAT],
     "index files": [int(index_file._MAGIC.split()[1])],
     "checkpoints": [checkpoint._FORMAT, checkpoint._RESULT_FORMAT],
     "runs of a protocol": [tuned_runs._RUN_FORMAT],
@@ -58,6 +60,7 @@ def test_no_numbered_format_is_left_out() -> None:
         "detector_file._FORMAT",
         "state_file._FORMAT",
         "undo_list._FORMAT",
+        "bundle.FORMAT",
         "checkpoint._FORMAT",
         "checkpoint._RESULT_FORMAT",
         "tuned_runs._RUN_FORMAT",
