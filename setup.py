@@ -17,25 +17,22 @@ _TARGET = r"(?!https?:|mailto:|#)[^)\s]+"  # of a link into the repository
 _ELSEWHERE = "\n\nPages that this text names without a link are in `docs/` of the source distribution.\n"
 
 
-def _in_words(picture: re.Match[str]) -> str:
-    """The text that stands for a picture, in italics."""
-    return f"*{picture[1]}*" if picture[1] else ""
-
-
 def index_description(readme: str) -> str:
     """The README without its links into the repository and pictures in it, of which a package index has neither.
 
-    The repository has no public address that they could be made absolute with: a link becomes its text, a
-    picture the text that stands for it. Links within the page and to other sites stay.
+    The repository has no public address that they could be made absolute with: a link becomes its text, a picture
+    goes. Links within the page and to other sites stay. What stands between the comments ``here alone`` and ``end of
+    here alone`` goes with them: what is said of a picture, a list of pages. So do all other comments.
 
     Args:
         readme: Markdown.
     """
-    text = re.sub(r"<!--.*?-->\n?", "", readme, flags=re.DOTALL)
-    text = re.sub(rf"!\[([^\]]*)\]\({_TARGET}\)", r"*\1*", text)
-    text = re.sub(r"</?picture>|<source\s[^>]*>", "", text)
-    text = re.sub(r"<img\s(?![^>]*src=\"https?:)(?:[^>]*\salt=\"([^\"]*)\")?[^>]*>", _in_words, text)
-    # A link's text may have code with brackets in it, `deltaoe[ray]`, and a picture, which is words by now.
+    text = re.sub(
+        r"<!-- here alone -->.*?<!-- end of here alone -->|<!--.*?-->\n?", "", readme, flags=re.DOTALL
+    )
+    text = re.sub(rf"!\[[^\]]*\]\({_TARGET}\)", "", text)
+    text = re.sub(r"<picture>.*?</picture>|<img\s(?![^>]*src=\"https?:)[^>]*>", "", text, flags=re.DOTALL)
+    # A link's text may have code with brackets in it, `deltaoe[ray]`, and a picture, which has gone.
     text = re.sub(rf"\[((?:`[^`]*`|[^\[\]`])*)\]\({_TARGET}\)", r"\1", text)
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + _ELSEWHERE
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from .output import Screen
 
-HELP = """Show the whole main job on drawn pictures, offline: extract, tune, score, report, and how good it was.
+HELP = """See deltaoe at work on drawn pictures, offline: extract, tune, score, report, and how good it was.
 
 Draws a small world of pictures, unpacks a small CLIP that was trained on such pictures, runs the three commands \
 that you would run, and prints each before it runs it. Takes a few minutes on two CPU cores; a second run in the \

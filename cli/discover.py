@@ -35,8 +35,8 @@ Images are scored as by deltaoe score. The unknown ones are grouped by their fea
 like the others of their group, and near-duplicates are flagged. discovered.csv lists the images by group; --json \
 writes no file unless --out is given.
 
-With --as-classes, the images of the chosen groups are copied into class folders, without near-duplicates. Its column \
-class can be edited first: --from discovered.csv.
+With --as-classes, the images of the chosen groups are copied into class folders, without near-duplicates. To choose \
+image by image, edit the column class of discovered.csv and give the file with --from.
 """
 
 EPILOG = """[bold]Examples[/bold]

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 HELP = """Measure detectors and scores: AUROC, FPR@95, AUPR, accuracy, calibration error, false alarms, with intervals.
 
-DATA is a folder, a list, or a data set (data:NAME); what was not extracted is extracted. No image that a detector \
-learned from is evaluated on. Writes evaluation.csv, .json, .md and .html. In-distribution images are positive.
+DATA is a folder, a list, or a data set (data:NAME); what was not extracted is extracted. No detector is \
+evaluated on images that it learned from. Writes evaluation.csv, .json, .md and .html. In-distribution images are \
+positive.
 """
 
 EPILOG = """[bold]Examples[/bold]

@@ -74,6 +74,7 @@ def export_onnx(
     quiet: options.Quiet = False,
 ) -> None:
     """Run ``deltaoe export-onnx``; the help text above says what it does."""
+    from deltaoe.deployment.check import in_words
     from deltaoe.deployment.export import export_onnx as run
 
     from .output import Screen
@@ -97,10 +98,7 @@ def export_onnx(
             ("model", manifest["model"]),
             ("ONNX", f"opset {manifest['onnx']['opset']}, fp32"),
             ("size", f"{size / 1e6:,.1f} MB"),
-            (
-                "checked",
-                f"cosine ≥ {result.cosine:.7f} to torch, on {manifest['check']['images']} test pictures",
-            ),
+            ("checked", in_words(result.cosines)),
         ],
     )
     screen.json(

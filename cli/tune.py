@@ -23,7 +23,7 @@ HELP = """Learn prompt context vectors from a few cached images per class, and c
 
 Both encoders stay frozen; the image tower never runs. Two contexts are learned: class prompts, which images are \
 classified with, by cross-entropy alone; and energy prompts, which ΔEnergy is computed with, by the EBM loss as well. \
-The same images become image evidence; of one class, and of features without a text encoder, they are all there is. \
+The same images become image evidence. With one class, or features without a text encoder, nothing else is fitted. \
 Images that nothing was learned from calibrate the threshold. A run that was killed goes on with the same command.
 """
 

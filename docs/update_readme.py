@@ -19,8 +19,7 @@ EXPLANATION, PHOTOGRAPHS = DOCS / "explanation", DOCS / "photographs"
 SCORES = {"plain CLIP (MCM)": "mcm", "Mahalanobis": "mahalanobis", "GDA": "gda"}
 OURS, TUNED = "verdict", "verdict, tuned prompts"
 COOP = ("ΔEnergy", "MCM", "MaxLogit", "Energy")  # CoOp's number is that of the best of them
-# A score as good as deltaoe's, or better, in print: at least its number less this.
-AS_GOOD = 0.005
+AS_GOOD = 0.005  # as good as the best, in print: within this of it
 AUROC, FPR = 0, 1  # which number of a cell
 
 Table = dict[str, dict[str, str]]
@@ -54,15 +53,11 @@ def line(name: str, values: Sequence[float | None], form: str = ".3f", better: i
     """A row of the table; in bold what is best in print, or as good as that. ``better`` is -1 where less is better."""
     best = max(better * value for value in values if value is not None)
     near = AS_GOOD if form == ".3f" else 0.5
-    shown = [
-        "–"
-        if value is None
-        else f"**{value:{form}}**"
-        if better * value >= best - near
-        else f"{value:{form}}"
-        for value in values
-    ]
-    return f"| {name} | " + " | ".join(shown) + " |"
+    cells = []
+    for value in values:
+        cell = "–" if value is None else f"{value:{form}}"
+        cells.append(f"**{cell}**" if value is not None and better * value >= best - near else cell)
+    return f"| {name} | " + " | ".join(cells) + " |"
 
 
 def gain() -> str:
@@ -163,11 +158,15 @@ def stem(name: str) -> str:
 
 def filled(text: str) -> str:
     """The text of README.md with both regions made anew."""
-    for name, made in (("gain", gain()), ("picture", counts())):
-        form = re.compile(rf"(<!-- {name}: [^>]*-->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-        text, times = form.subn(lambda found, made=made: f"{found[1]}{made}\n{found[2]}", text)  # type: ignore[misc]
-        if times != 1:
-            raise ValueError(f"README.md has {times} regions {name}")
+    return region(region(text, "gain", gain()), "picture", counts())
+
+
+def region(text: str, name: str, made: str) -> str:
+    """The text with what stands between the markers of a region replaced."""
+    form = re.compile(rf"(<!-- {name}: [^>]*-->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+    text, times = form.subn(lambda found: f"{found[1]}{made}\n{found[2]}", text)
+    if times != 1:
+        raise ValueError(f"README.md has {times} regions {name}")
     return text
 
 

@@ -14,7 +14,7 @@ from console_page import rewrite
 
 PAGE = Path(__file__).parent / "tutorial.md"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-SET_UP = ("pip install deltaoe",)  # shown without its output
+SET_UP: tuple[str, ...] = ()  # all commands are run
 NEW = 4  # photographs of each class that are scored, not extracted
 SCENES = ("bedroom", "coast", "forest", "kitchen")
 

@@ -224,7 +224,7 @@ class _Stream:
             # httpx in newer releases, requests in older ones; both give the token to no other host
             opened = (
                 session.stream("GET", url, headers=headers, timeout=wait, follow_redirects=True)
-                if hasattr(session, "stream")
+                if callable(session.stream)
                 else session.get(url, headers=headers, timeout=wait, stream=True)
             )
             with opened as response:

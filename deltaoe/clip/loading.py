@@ -101,12 +101,12 @@ def load_tokenizer(
                 )
             )
     except Exception as cause:
-        if any(name in str(cause) for name in ("transformers", "sentencepiece", "tiktoken")):
+        if isinstance(cause, ImportError):
             hint = HF_EXTRA
         elif ref.local_folder is not None:
             hint = (
-                "a tokenizer of transformers must lie in that folder, beside the weights: "
-                "tokenizer.json and tokenizer_config.json"
+                "a tokenizer of transformers must lie in that folder, beside the weights: tokenizer.json and "
+                "tokenizer_config.json"
             )
         else:
             hint = _hint(ref)

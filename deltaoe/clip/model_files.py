@@ -99,7 +99,15 @@ def bring_tokenizer(ref: ModelRef, *, offline: bool, on: OnEvent) -> tuple[Path,
     if not isinstance(name, str) or not name:
         return None
     need_transformers(f"the tokenizer of {ref}")
-    if ref.local_folder is not None or os.path.isdir(name):
+    if ref.local_folder is not None:
+        if not any((ref.local_folder / one).is_file() for one in _TOKENIZER_FILES[1:]):
+            raise ModelError(
+                f"{ref.local_folder} has no tokenizer, and its model reads text with one of transformers",
+                hint=f"`hf download {name} --include 'tokenizer*' --local-dir {ref.local_folder}` puts it beside the "
+                "weights",
+            )
+        return None
+    if os.path.isdir(name):
         return None
     if cached(name, _TOKENIZER_FILES[-1]) is None:
         reach(f"the tokenizer of {ref} ({name})", offline=offline)

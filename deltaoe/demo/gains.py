@@ -13,6 +13,8 @@ from deltaoe.demo.summary import ACCURACY, CALLED_UNKNOWN, DETECTION, FALSE_ALAR
 ZERO_SHOT, WITH_IMAGES, COOP, OURS = "zero-shot", "with images", "CoOp", "deltaoe (default)"
 METHODS = (ZERO_SHOT, WITH_IMAGES, COOP, OURS)
 BEST = "*"
+# What the numbers over seeds come to.
+TWO_GAINS = "Tuning gets more classes right; your pictures as evidence find more that is unknown."
 # Method → number → one value for each seed.
 BySeed = Mapping[str, Mapping[str, Sequence[float]]]
 
@@ -79,7 +81,7 @@ def over_seeds(by_seed: BySeed) -> list[str]:
 
     Example:
         >>> low, high = ({n: (v, v + 0.02) for row in (RIGHT, *ROWS) for n in row.numbers} for v in (0.5, 0.625))
-        >>> for sentence in over_seeds({ZERO_SHOT: low, WITH_IMAGES: high, COOP: low, OURS: high})[:2]:
+        >>> for sentence in over_seeds({ZERO_SHOT: low, WITH_IMAGES: high, COOP: low, OURS: high})[1:3]:
         ...     print(sentence)
         Plain CLIP (zero-shot) gives 51.0% of your pictures the right class.
         deltaoe, tuned on 16 pictures a class, gives 63.5%: +12.5 points (+12.5 to +12.5).
@@ -100,6 +102,7 @@ def over_seeds(by_seed: BySeed) -> list[str]:
         return f"{mean(method, RIGHT)} right, {mean(method, OBJECTS)} and {mean(method, PATTERNS)} found"
 
     return [
+        TWO_GAINS,
         f"Plain CLIP (zero-shot) gives {mean(ZERO_SHOT, RIGHT)} of your pictures the right class.",
         f"deltaoe, tuned on 16 pictures a class, gives {mean(OURS, RIGHT)}: {points(RIGHT)}.",
         f"Of other objects it finds {found(OBJECTS)}.",
@@ -112,7 +115,7 @@ def over_seeds(by_seed: BySeed) -> list[str]:
 
 def _each(numbers: Mapping[str, Sequence[float]], row: Row) -> npt.NDArray[np.float64]:
     """The row's value for each seed."""
-    return np.array([numbers[name] for name in row.numbers]).mean(axis=0, dtype=np.float64)
+    return np.asarray(np.mean([numbers[name] for name in row.numbers], axis=0), dtype=np.float64)
 
 
 def _mean(numbers: Mapping[str, float], row: Row) -> float:

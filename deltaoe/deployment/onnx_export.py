@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from deltaoe.clip.image_tower import ImageTower
@@ -102,18 +100,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(previous)
-
-
-def trial_pictures(size: tuple[int, int], count: int = 8) -> npt.NDArray[np.uint8]:
-    """Pictures (B, H, W, 3) uint8 to compare two image towers with: waves of all colours, coarse and fine."""
-    rng = np.random.default_rng(0)
-    rows, columns = np.indices(size) / max(size)
-    waves = rng.uniform(1, 40, (count, 2, 3)), rng.uniform(0, 6.3, (count, 3))
-    phase = (
-        rows[None, ..., None] * waves[0][:, None, None, 0]
-        + columns[None, ..., None] * waves[0][:, None, None, 1]
-        + waves[1][:, None, None]
-    )
-    light = rng.uniform(40, 215, (count, 1, 1, 3)) + 80 * np.sin(phase)
-    noisy = np.clip(light + rng.normal(0, 8, light.shape), 0, 255)
-    return np.asarray(noisy, dtype=np.uint8)

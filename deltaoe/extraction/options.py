@@ -117,7 +117,9 @@ class ExtractOptions(Options):
     ingest: IngestOptions = field(default_factory=IngestOptions)
     dtype: Annotated[
         Literal["float16", "float32"] | None,
-        Option("How features are kept.", panel=EXPERT, unset="as the cache has them, else float16"),
+        Option(
+            "Type of the numbers that are stored.", panel=EXPERT, unset="as the cache has them, else float16"
+        ),
     ] = None
 
     def check(self) -> None:

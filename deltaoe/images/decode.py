@@ -205,7 +205,10 @@ def _as_image_error(cause: BaseException, data: bytes) -> ImageError:
     if isinstance(cause, UnusualLayoutError):
         return ImageError(str(cause))
     kind = recognise(data[:HEAD_BYTES])
-    if kind is not None and kind not in (HEIC, AVIF):  # also a raw file that Pillow opens as the TIFF it is in
+    if kind is not None and kind not in (
+        HEIC,
+        AVIF,
+    ):  # also a raw file that Pillow opens as the TIFF it is in
         return ImageError(kind.reason)
     if isinstance(cause, UnidentifiedImageError):
         if kind is None:

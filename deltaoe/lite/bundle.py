@@ -15,6 +15,7 @@ from typing import Any
 
 from deltaoe.errors import DataError, first_line
 from deltaoe.files import read_small_file
+from deltaoe.images.decode_policy import PLAIN_DECODE_POLICY
 from deltaoe.lite.onnx_file import external_files
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import Rule
@@ -74,6 +75,12 @@ class Bundle:
         except Exception as cause:  # JSON and tensors of any kind: damage raises of every kind
             reason = f"missing {cause}" if isinstance(cause, KeyError) else first_line(cause)
             raise DataError(f"{folder} is not a usable export: {reason}", hint=_HINT) from cause
+        if space.decode_policy != PLAIN_DECODE_POLICY:
+            raise DataError(
+                f"{folder} was exported by a deltaoe that decodes images by another rule "
+                f"({space.decode_policy}, and here {PLAIN_DECODE_POLICY})",
+                hint=f"install deltaoe {str(manifest.get('deltaoe'))[:40]}, or export it again",
+            )
         detector = Detector.load(folder / DETECTOR)
         if detector.space.dim != space.dim:
             raise DataError(
@@ -94,7 +101,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         )
     try:
         manifest = json.loads(read_small_file(folder / MANIFEST, limit=_MOST_MANIFEST))
-    except ValueError as cause:
+    except (ValueError, RecursionError) as cause:
         raise DataError(f"{folder / MANIFEST} is no JSON: {first_line(cause)}", hint=_HINT) from cause
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if type(found) is not int or found < 1:

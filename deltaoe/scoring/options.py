@@ -125,7 +125,12 @@ class PromptOptions(Options):
     ] = None
     top_c: Annotated[
         int | None,
-        Option("Zero-shot c: how many cosines are cropped.", panel=ZERO_SHOT, unset=TOP_C, at_least=1),
+        Option(
+            "Zero-shot c: how many of the largest cosines are set to 0.",
+            panel=ZERO_SHOT,
+            unset=TOP_C,
+            at_least=1,
+        ),
     ] = None
     background: Annotated[BackgroundOptions, Unset("source", ZERO_SHOT_BACKGROUND)] = field(
         default_factory=BackgroundOptions
@@ -205,7 +210,7 @@ class ScoreOptions(Options):
     ] = None
     select: Annotated[
         bool,
-        Option("Zero-shot τ and c that tell held-out classes best from the others.", panel=ZERO_SHOT),
+        Option("Choose τ and c by how well they tell held-out classes from the others.", panel=ZERO_SHOT),
     ] = False
     neighbours: Annotated[
         int | None,

@@ -72,7 +72,9 @@ class Recipe(Options):
         Option("τ of the EBM loss, cosine units; CLIP's own by default.", panel=TUNING, above=0),
     ] = 0.01
     temperature: Annotated[float, Option("τ of ΔEnergy, cosine units.", panel=TUNING, above=0)] = 0.1
-    top_c: Annotated[int, Option("c of ΔEnergy: how many cosines are cropped.", panel=TUNING, at_least=1)] = 1
+    top_c: Annotated[
+        int, Option("c of ΔEnergy: how many cosines are set to 0.", panel=TUNING, at_least=1)
+    ] = 1
     optimiser: Annotated[Optimiser, Option("The optimiser and its schedule.", hidden=True)] = "adamw"
     steps: Annotated[int, Option("Steps, each on all shots.", panel=TUNING, at_least=1)] = 150
     epochs: Annotated[

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 import yaml
+from copied import copied_project
+from documented import blocks_of
 from examples import EXAMPLES
 from without_torch import ROOT
 
@@ -221,3 +223,23 @@ def test_the_hook_refuses_what_the_workflow_refuses(tmp_path, deployed, known, u
         )
         assert done.returncode == code, done.stderr
         assert list(verdicts(done.stdout)) == names
+
+
+def test_a_workspace_is_a_gate_as_well(deployed, known, unknown, repository, run, tiny_model):
+    """The command of the page, where the whole of deltaoe is installed."""
+    blocks = [one for one in blocks_of(ROOT / "docs/how-to/deploy.md") if "main...HEAD" in one.text]
+    (command,) = blocks[0].commands()
+    before, _, last = command.text.rpartition("| deltaoe ")
+    copied_project(deployed, repository.folder / "project")
+    repository.git("switch", "-q", "-c", "change")
+    for name, image, code in (("a b.png", known, 0), ("-x.png", unknown, 3)):
+        shutil.copyfile(image, repository.folder / name)
+        repository.git("add", "--", name)
+        repository.git("commit", "-q", "-m", name)
+        changed = subprocess.run(
+            ["bash", "-c", before], cwd=repository.folder, capture_output=True, check=True, timeout=60
+        )
+        workspace = repository.folder / "project" / ".deltaoe"
+        arguments = [*shlex.split(last), "--workspace", workspace, "--quiet"]
+        done = run(*arguments, cwd=repository.folder, stdin=changed.stdout, rc=code)
+        assert verdicts(done.stdout)[name] == ("unknown" if code else "known")

@@ -15,12 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from copied import copied_project
 from dockerfile import Image, build, can_be, health_check, shell, steps_of
+from documented import blocks_of
 from examples import EXAMPLES, example
 from fastapi.testclient import TestClient
-from without_torch import clean_variables, environment_without_torch, wheel_of_checkout
+from reader import Reader
+from without_torch import ROOT, clean_variables, environment_without_torch, wheel_of_checkout
 
 SERVICE = EXAMPLES / "service"
+PAGE = ROOT / "docs" / "how-to" / "deploy.md"
 DOCKERFILE = (SERVICE / "Dockerfile").read_text(encoding="utf-8")
 WAIT = 120.0  # seconds for a start on a machine that is busy
 
@@ -82,6 +86,23 @@ def test_other_requests_are_refused(client):
     assert client.post("/").status_code == 404
     sent = client.get("/openapi.json").json()["paths"]["/score"]["post"]["requestBody"]["content"]
     assert sent["application/octet-stream"]["schema"]["format"] == "binary"
+
+
+def test_the_commands_of_the_page(deployed, run, tiny_model, tmp_path, monkeypatch, capsys):
+    """Those that need neither a network nor a container engine; the page says of the others where they are run."""
+    folder = copied_project(deployed, tmp_path / "project")
+    shutil.copytree(folder / "unknown" / "noise", folder / "inbox")
+    shutil.copy(folder / "unknown" / "noise" / "0.png", folder / "photo.jpg")
+    reader, session = Reader(folder, run, tiny_model), {"__name__": "__main__"}
+    monkeypatch.chdir(folder)
+    for block in blocks_of(PAGE):
+        if block.language == "console" and not block.not_run:
+            for command in block.commands():
+                reader.type(block, command)
+        elif block.language == "python":
+            exec(block.text, session)  # noqa: S102
+    assert len((folder / "answers.jsonl").read_text().splitlines()) == len(list((folder / "inbox").iterdir()))
+    assert capsys.readouterr().out.split()[0] in ("known", "unknown")
 
 
 def test_the_dockerfile_keeps_to_good_practice():

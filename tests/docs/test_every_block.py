@@ -28,14 +28,22 @@ from command import NO_FOLDER, Run
 from documented import ROOT, SHELLS, SHOWN, Block, Command, blocks_of, pages
 from reader import SHORT, Reader
 
-OWN_TEST = {"docs/day.md": "tests/cli/test_demo.py::test_the_day_of_the_documentation"}
+# Pages that a test of their own runs, because it looks at more than what every page must keep.
+OWN_TEST = {
+    "docs/day.md": "tests/cli/test_demo.py::test_the_day_of_the_documentation",
+    "docs/how-to/deploy.md": "tests/cli/test_example_service.py::test_the_commands_of_the_page",
+    "docs/tutorial.md": "tests/docs/test_tutorial.py::test_the_tutorial_on_photographs",
+    "docs/reference/api.md": "tests/docs/test_api_examples.py::test_examples_run",
+    "docs/reference/detector-format.md": "tests/docs/test_detector_format.py::test_example_runs",
+}
 PAGES = {page.relative_to(ROOT).as_posix(): page for page in pages()}
-BLOCKS = {name: blocks_of(page) for name, page in PAGES.items() if name not in OWN_TEST}
+BLOCKS = {name: blocks_of(page) for name, page in PAGES.items()}
 EVERY = [block for found in BLOCKS.values() for block in found]
 RUN = sorted(
     name
     for name, found in BLOCKS.items()
-    if any(block.language in (*SHELLS, "python") and not block.not_run for block in found)
+    if name not in OWN_TEST
+    and any(block.language in (*SHELLS, "python") and not block.not_run for block in found)
 )
 
 
@@ -87,7 +95,7 @@ def runs_here(command: Command) -> bool:
 
 
 def developers_lines() -> Iterator[tuple[str, str]]:
-    """(place, line) of every command of an installer or developer: in blocks of a shell, and in code within sentences."""
+    """(place, line) of what installers and developers type: in blocks of a shell, and in code within sentences."""
     for name, page in PAGES.items():
         if name == "CHANGELOG.md":  # what was so then
             continue
@@ -140,6 +148,7 @@ def test_blocks_run(
     tiny_model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = shutil.copytree(prepared[name in page_folders.FRESH], tmp_path / "project")
     if name in page_folders.PREPARED:
@@ -166,6 +175,13 @@ def test_blocks_run(
             }.items():
                 monkeypatch.setenv(variable, value)
             run_python(block, session)
+    if name == "docs/how-to/python.md":
+        printed = capsys.readouterr().out
+        # Text and images are fused: a weighted sum of log p-values.
+        assert -20 < float(re.search(r"threshold: (\S+)", printed)[1]) < 0
+        assert printed.count("unknown/") == 2 * len(
+            [*(folder / "unknown").iterdir()]
+        )  # by score, by a stream
 
 
 def run_python(block: Block, session: dict[str, object]) -> None:

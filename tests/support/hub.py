@@ -257,7 +257,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def use_here(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this the hub of the running process, whatever its environment said when huggingface_hub was imported."""
-    from huggingface_hub import constants
+    from huggingface_hub import constants, file_download
 
     for name, value in hub.environment(home).items():
         monkeypatch.setenv(name, value)
@@ -272,3 +272,5 @@ def use_here(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for name, value in here.items():
         monkeypatch.setattr(constants, name, value)
+        if hasattr(file_download, name):  # older releases keep copies
+            monkeypatch.setattr(file_download, name, value)

@@ -71,7 +71,9 @@ def deep_images(folder: Path, model: Path) -> None:
 def many_labels(folder: Path, model: Path) -> None:
     """A list of labels."""
     del model
-    (folder / "names.txt").write_text("".join(f"{first} {second}\n" for first in COLOURS for second in THINGS), encoding="utf-8")
+    (folder / "names.txt").write_text(
+        "".join(f"{first} {second}\n" for first in COLOURS for second in THINGS), encoding="utf-8"
+    )
 
 
 @prepares("docs/how-to/configuration.md")

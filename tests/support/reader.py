@@ -61,7 +61,9 @@ class Reader:
         told = [line for line in printed if line.startswith(("warning:", "error:"))]
         shown = [masked(line) for line in command.shown if line.strip() not in ("", "…", "...")]
         for line in told:
-            assert SAID_ANYWAY.fullmatch(line) or any(agrees(one, line) for one in shown), f"{place}\nis not told of on the page: {line}"
+            assert SAID_ANYWAY.fullmatch(line) or any(agrees(one, line) for one in shown), (
+                f"{place}\nis not told of on the page: {line}"
+            )
         for line in shown:
             assert any(agrees(line, one) for one in printed), (
                 f"{place}\nis shown, but not printed: {line}\nprinted:\n{done.stdout}\n{done.stderr}"
