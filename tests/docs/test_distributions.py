@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deltaoe_cli.main import app
 from markdown_it import MarkdownIt
 from typer.testing import CliRunner
+
+from deltaoe_cli.main import app
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
