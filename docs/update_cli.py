@@ -24,6 +24,7 @@ COMMANDS = (
     ("detectors", "rm"),
     ("detectors", "compare"),
     ("background",),
+    ("export-onnx",),
     ("store",),
     ("store", "info"),
     ("store", "verify"),
