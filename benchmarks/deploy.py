@@ -126,7 +126,10 @@ def measured(options: argparse.Namespace, folder: Path, files: list[str]) -> int
     starts: list[list[tuple[float, float]]] = [[], []]
     for number in range(options.repeats + 1):
         path = files.pop()
-        commands = [COMMAND, "score", path, "--quiet"], [sys.executable, "-m", "deltaoe.lite", "gate", path]
+        commands: list[list[str | Path]] = [
+            [COMMAND, "score", path, "--quiet"],
+            [sys.executable, "-m", "deltaoe.lite", "gate", path],
+        ]
         for own, command in zip(starts, commands, strict=True):
             took = process(command, folder)
             if number:
