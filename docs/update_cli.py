@@ -30,6 +30,7 @@ COMMANDS = (
     ("store", "compact"),
     ("store", "export"),
     ("store", "import"),
+    ("export-onnx",),
     ("demo",),
 )
 # A terminal's width and colours must not matter.
