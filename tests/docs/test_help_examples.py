@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import page_folders
+import pytest
 from command import Run
 from documented import ROOT, SHELLS, Block, Command, blocks_of, pages
 from reader import SHORT, Reader
@@ -75,6 +76,7 @@ def prepare(folder: Path, pictures: Path, run: Run) -> None:
     run("tune", "--shots", "16", "--name", "16-shots-843b", cwd=folder, env=SHORT)
 
 
+@pytest.mark.slow
 def test_examples_of_the_help(tmp_path: Path, pictures: Path, run: Run, tiny_model: Path) -> None:
     folder = tmp_path / "project"
     folder.mkdir()
