@@ -24,13 +24,13 @@ COMMANDS = (
     ("detectors", "rm"),
     ("detectors", "compare"),
     ("background",),
+    ("export-onnx",),
     ("store",),
     ("store", "info"),
     ("store", "verify"),
     ("store", "compact"),
     ("store", "export"),
     ("store", "import"),
-    ("export-onnx",),
     ("demo",),
 )
 # A terminal's width and colours must not matter.

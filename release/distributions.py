@@ -6,6 +6,7 @@ of ``nox -s wheel``. What is built are the files that git tracks, as they lie th
 
 from __future__ import annotations
 
+import email
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -133,6 +134,12 @@ def wrong_in_wheel(held: Iterable[str], tracked: Iterable[str]) -> list[str]:
     return wrong
 
 
+def unknown_classifiers(metadata: str, known: Collection[str]) -> list[str]:
+    """The classifiers in a wheel's METADATA that a package index does not know, a sentence each."""
+    declared = email.message_from_string(metadata).get_all("Classifier", [])
+    return [f"there is no classifier {name}" for name in declared if name not in known]
+
+
 def _compared(what: str, held: set[str], wanted: set[str]) -> list[str]:
     return [f"{what} lacks {name}" for name in sorted(wanted - held)] + [
         f"{what} has {name}, which does not belong into it" for name in sorted(held - wanted)
@@ -148,6 +155,8 @@ def main(out: Path) -> list[str]:
     Returns:
         What is wrong, a sentence each.
     """
+    from trove_classifiers import classifiers
+
     tracked, epoch = tracked_files(ROOT), commit_time(ROOT)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -158,12 +167,15 @@ def main(out: Path) -> list[str]:
         second = build(copies[1], folder / "again", epoch)
         _build(copies[1], folder / "straight", epoch, "--wheel")
         (straight,) = (folder / "straight").glob("*.whl")
+        held = contents(first.wheel)
+        (metadata,) = (held[name].decode() for name in held if name.endswith(".dist-info/METADATA"))
         return [
             *differences(first.sdist, second.sdist),
             *differences(first.wheel, second.wheel),
             *differences(first.wheel, straight),
             *wrong_in_sdist(contents(first.sdist), tracked),
-            *wrong_in_wheel(contents(first.wheel), tracked),
+            *wrong_in_wheel(held, tracked),
+            *unknown_classifiers(metadata, classifiers),
         ]
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from deltaoe.clip.reference import DEFAULT_MODEL, DEFAULT_PRETRAINED, LOCAL_DIR, ModelRef
+from deltaoe.clip.reference import CONFIG_FILE, DEFAULT_MODEL, DEFAULT_PRETRAINED, LOCAL_DIR, ModelRef
 from deltaoe.errors import ConfigError
 from deltaoe.progress import Event, OnEvent
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.workspace import Workspace
 
-CONFIG_FILE = "open_clip_config.json"
 _STAGE = "Choosing a model"
 _PLACES = "models"  # in the workspace's state: name → folder, relative if it lies beside the workspace
 

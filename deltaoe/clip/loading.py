@@ -15,7 +15,6 @@ import torch
 from deltaoe.clip.hub_download import is_damaged
 from deltaoe.clip.hub_errors import WAYS_OUT, hub_name
 from deltaoe.clip.model_files import (
-    CONFIG_FILE,
     HF_EXTRA,
     bring_model,
     bring_tokenizer,
@@ -23,7 +22,7 @@ from deltaoe.clip.model_files import (
     weight_file,
 )
 from deltaoe.clip.quick_import import open_clip, with_open_clip
-from deltaoe.clip.reference import HF_HUB, ModelRef
+from deltaoe.clip.reference import CONFIG_FILE, HF_HUB, ModelRef
 from deltaoe.clip.unfilled import build
 from deltaoe.errors import ConfigError, ModelError, first_line
 from deltaoe.files import check_regular_file

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import socket
+import sys
 import time
 import urllib.parse
 import urllib.request
@@ -18,11 +19,10 @@ from typing import Any
 from deltaoe.clip.hub_download import HubFile, cached, describe, fetch, file_names
 from deltaoe.clip.hub_errors import WAYS_OUT, NoFileError, hub_name
 from deltaoe.clip.quick_import import open_clip
-from deltaoe.clip.reference import HF_HUB, ModelRef
+from deltaoe.clip.reference import CONFIG_FILE, HF_HUB, ModelRef
 from deltaoe.errors import ModelError
 from deltaoe.progress import Event, OnEvent
 
-CONFIG_FILE = "open_clip_config.json"
 STAGE = "Downloading"
 HF_EXTRA = 'pip install "deltaoe[hf]"'
 _WEIGHT_FILES = (
@@ -135,12 +135,12 @@ def nothing_fetched() -> Iterator[None]:
     """A context in which huggingface_hub contacts no network: what is needed has been brought, or is optional."""
     from huggingface_hub import constants
 
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = True
+    before = bool(constants.HF_HUB_OFFLINE)
+    _go_offline(True)
     try:
         yield
     finally:
-        constants.HF_HUB_OFFLINE = before
+        _go_offline(before)
 
 
 def need_transformers(what: str) -> None:
@@ -167,11 +167,20 @@ def reach(what: str, *, offline: bool) -> None:
 
 def _quieten(offline: bool) -> None:
     """Keep huggingface_hub's own messages to itself, and from now on the network where that is asked for."""
-    from huggingface_hub import constants
-
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     if offline:
-        constants.HF_HUB_OFFLINE = True
+        _go_offline(True)
+
+
+def _go_offline(offline: bool) -> None:
+    from huggingface_hub import constants
+
+    changes = bool(constants.HF_HUB_OFFLINE) != offline
+    constants.HF_HUB_OFFLINE = offline
+    # Before 1.0, a session does not notice what has changed since it was made.
+    http = sys.modules.get("huggingface_hub.utils._http")
+    if changes and http is not None and hasattr(http, "reset_sessions"):
+        http.reset_sessions()
 
 
 def _weights(ref: ModelRef) -> tuple[str, tuple[str, ...]]:

@@ -10,6 +10,7 @@ from deltaoe.errors import ConfigError
 
 LOCAL_DIR = "local-dir:"
 HF_HUB = "hf-hub:"
+CONFIG_FILE = "open_clip_config.json"  # of a folder or repository of open_clip's format
 DEFAULT_MODEL = "ViT-B-16"
 DEFAULT_PRETRAINED = "openai"
 

@@ -14,7 +14,7 @@ ZERO_SHOT, WITH_IMAGES, COOP, OURS = "zero-shot", "with images", "CoOp", "deltao
 METHODS = (ZERO_SHOT, WITH_IMAGES, COOP, OURS)
 BEST = "*"
 # What the numbers over seeds come to.
-TWO_GAINS = "Tuning gets more classes right; your pictures as evidence find more that is unknown."
+TWO_GAINS = "Tuning gets more pictures right; your pictures as evidence find more that is unknown."
 # Method → number → one value for each seed.
 BySeed = Mapping[str, Mapping[str, Sequence[float]]]
 

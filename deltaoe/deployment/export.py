@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,8 +52,8 @@ if TYPE_CHECKING:
     from deltaoe.clip.frozen import FrozenClip
     from deltaoe.clip.image_tower import ImageTower
 
-# What is needed where the folder is used, besides this package.
-_NEEDED = ("numpy", "onnxruntime", "pillow")
+# What is needed where the folder is used, beside this package, with the lower bounds of pyproject.toml.
+NEEDED_TO_SCORE = ("numpy>=2.0", "onnxruntime>=1.20", "pillow>=11.0")
 _MADE_WITH = ("torch", "open_clip_torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow")
 
 
@@ -146,14 +145,9 @@ def export_onnx(
 
 
 def requirements() -> str:
-    """The requirements of a machine that uses an export, with this package's own lower bounds."""
-    bounds = {}
-    for requirement in requires("deltaoe") or ():
-        found = re.match(r"([A-Za-z0-9_.-]+)\s*(>=[0-9.]+)", requirement)
-        if found:
-            bounds[found[1].lower()] = found[2]
-    lines = [f"{name}{bounds.get(name, '')}" for name in _NEEDED]
-    return "\n".join(["# and: pip install --no-deps deltaoe", *lines]) + "\n"
+    """The requirements of a machine that uses an export."""
+    own = f"# and, without its other requirements: pip install --no-deps deltaoe=={version('deltaoe')}"
+    return "\n".join([own, *NEEDED_TO_SCORE]) + "\n"
 
 
 def _in_space(clip: FrozenClip, space: FeatureSpace) -> Expected:

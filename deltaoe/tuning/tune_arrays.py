@@ -73,7 +73,9 @@ def tune(
     clip = (
         model
         if isinstance(model, FrozenClip)
-        else FrozenClip.load(ModelOptions(model=model).reference(), resolve_device(device), offline=offline)
+        else FrozenClip.load(
+            ModelOptions(model=model).reference(), resolve_device(device), offline=offline, on=on
+        )
     )
     if rows.shape[1] != clip.space.dim:
         raise MismatchError(

@@ -85,7 +85,7 @@ def test_other_requests_are_refused(client):
     assert client.get("/score").status_code == 405
     assert client.post("/").status_code == 404
     sent = client.get("/openapi.json").json()["paths"]["/score"]["post"]["requestBody"]["content"]
-    assert sent["application/octet-stream"]["schema"]["format"] == "binary"
+    assert sent["image/*"]["schema"]["format"] == "binary"
 
 
 def test_the_commands_of_the_page(deployed, run, tiny_model, tmp_path, monkeypatch, capsys):

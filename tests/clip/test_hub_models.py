@@ -207,6 +207,23 @@ def test_a_tag_of_the_list_gets_its_repository_and_activation(hub: Hub, folder: 
     assert all(path.endswith("/open_clip_model.safetensors") for path in asked)
 
 
+def test_the_tokenizer_of_a_siglip_in_open_clip_s_list(hub: Hub, folder: Path) -> None:
+    files = {
+        name: (folder / "siglip" / name).read_bytes() for name in ("tokenizer.json", "tokenizer_config.json")
+    }
+    hub.add("timm/ViT-B-16-SigLIP", files)
+    hub.log.clear()
+    tokenizer = load_tokenizer(ModelRef("ViT-B-16-SigLIP", "webli"))
+    assert {path.split("/resolve/")[0] for path in hub.asked()} <= {
+        "/api/models/timm/ViT-B-16-SigLIP",
+        "/timm/ViT-B-16-SigLIP",
+        "/api/agent-harnesses",  # asked by huggingface_hub about itself, once a day
+    }
+    assert tokenizer.context_length == 64
+    wanted = open_clip.get_tokenizer(f"local-dir:{folder / 'siglip'}")(PROMPTS)
+    assert torch.equal(tokenizer(PROMPTS), wanted)
+
+
 def test_damaged_weights_in_the_cache(hub: Hub, folder: Path) -> None:
     from deltaoe.clip.model_files import weight_file
 

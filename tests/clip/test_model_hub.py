@@ -6,10 +6,12 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import open_clip
 import pytest
 from hub import LARGE, Fault, Hub, digest, serving, use_here
 
@@ -128,6 +130,31 @@ def test_a_weight_file_of_this_machine_needs_no_hub(hub: Hub, tmp_path: Path) ->
     (tmp_path / "w.pt").write_bytes(b"weights")
     assert bring(ref=ModelRef("ViT-B-16", str(tmp_path / "w.pt"))) == []
     assert hub.log == []
+
+
+def test_two_at_once_download_once(hub: Hub) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: bring(), range(2)))
+    assert len(ranges(hub)) == 1
+    assert content(WEIGHTS) == BIG
+
+
+def test_every_published_tag_is_looked_for_where_open_clip_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def look(repo_id: str, filename: str, **more: object) -> str:
+        asked.append((repo_id, filename))
+        raise FileNotFoundError
+
+    monkeypatch.setattr(open_clip.pretrained, "hf_hub_download", look)
+    pairs = open_clip.list_pretrained()
+    assert len(pairs) > 100
+    for name, tag in pairs:
+        asked.clear()
+        with pytest.raises(FileNotFoundError):
+            open_clip.pretrained.download_pretrained(open_clip.get_pretrained_cfg(name, tag))
+        repository, names = model_files._weights(ModelRef(name, tag))
+        assert [(repository, one) for one in names] == asked, (name, tag)
 
 
 # Cut and resumed
@@ -315,10 +342,15 @@ def test_nothing_is_asked_offline(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_without_a_network_what_is_here_is_used(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_files, "_is_reachable", lambda address: False)
+    there = [False]
+    monkeypatch.setattr(model_files, "_is_reachable", lambda address: there[0])
     assert f"not on this machine, and the model hub can't be reached ({hub.url})" in refused()
     assert hub.log == []
-    monkeypatch.undo()
+    there[0] = True
+    bring()
+    there[0] = False
+    hub.log.clear()
+    assert bring() == [] and hub.log == []
 
 
 def test_an_address_behind_a_proxy_is_not_probed(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

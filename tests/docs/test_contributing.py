@@ -1,4 +1,4 @@
-"""CONTRIBUTING's examples run, and what it and SECURITY point to in the code and the suite is there."""
+"""What CONTRIBUTING and SECURITY point to in the code and the suite is there; test_every_block.py runs the examples."""
 
 from __future__ import annotations
 
@@ -9,20 +9,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-EXAMPLES = dict(
-    zip(
-        re.findall(r"^## A worked example: (.*)$", PAGE, re.MULTILINE),
-        re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL),
-        strict=True,
-    )
-)
-
-
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert "assert " in EXAMPLES[name]
-    exec(compile(EXAMPLES[name], f"CONTRIBUTING.md, {name}", "exec"), {})  # noqa: S102 - our own page
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md"])

@@ -19,6 +19,9 @@ from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
+from typer.testing import CliRunner
+
+from deltaoe_cli.main import app
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -82,6 +85,13 @@ def test_what_is_missing_or_too_much_is_named() -> None:
     assert "the wheel lacks deltaoe/report/templates/" in wrong
     assert "the wheel has tests/x.py, which does not belong into it" in wrong
     assert "the wheel's .dist-info lacks licenses/LICENSE" in wrong
+
+
+def test_a_classifier_that_no_index_knows_is_named() -> None:
+    metadata = "Name: x\nClassifier: Typing :: Typed\nClassifier: Typing :: Loose\n\nText"
+    assert BUILD["unknown_classifiers"](metadata, {"Typing :: Typed"}) == [
+        "there is no classifier Typing :: Loose"
+    ]
 
 
 def test_two_builds_that_differ_say_where(tmp_path: Path) -> None:
@@ -189,6 +199,13 @@ def test_versions_are_said_without_importing_anything(tmp_path: Path) -> None:
     assert said.startswith("deltaoe ")
     for name in ("python", "torch", "open_clip_torch", "numpy"):
         assert re.search(rf"^{name} \d+\.", said, re.MULTILINE), said
+
+
+@pytest.mark.parametrize("words", [["--verbose"], ["--verbose", "status"]])
+def test_verbose_alone_is_refused(words: list[str]) -> None:
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code == 2
+    assert "--verbose stands behind the command" in refused.stderr
 
 
 CHANGED = "# Changelog\n\n## [0.2.0] - 2026-12-01\n\n### Added\n\n## [0.1.0] - 2026-11-26\n"

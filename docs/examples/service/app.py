@@ -15,11 +15,11 @@ from starlette.requests import ClientDisconnect
 from deltaoe import lite
 
 LARGEST = int(os.environ.get("LARGEST_UPLOAD", "20000000"))  # bytes
-# What `deltaoe export-onnx detector` wrote. Preprocessing, calibration and α are in it, so none of them is said here.
+# What `deltaoe export-onnx detector` wrote: model, preprocessing, calibration and α.
 detector = lite.load(os.environ.get("DETECTOR", "detector"))
 at_once = asyncio.Semaphore(2)  # images that are in memory as pixels
 app = FastAPI(title="Which images does this classifier know?")
-BODY = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+FILE = {"schema": {"type": "string", "format": "binary"}}
 
 
 @app.get("/health")
@@ -28,7 +28,7 @@ def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@app.post("/score", openapi_extra={"requestBody": BODY})
+@app.post("/score", openapi_extra={"requestBody": {"content": {"image/*": FILE}}})
 async def score(request: Request) -> dict[str, Any]:
     """The verdict on the image that is the body of the request: the fields of ``scores.json``."""
     image = bytearray()
