@@ -42,8 +42,10 @@ def test_command_reference_is_what_help_prints(reference: str) -> None:
 
 def test_commands_named_in_the_documentation_exist(reference: str) -> None:
     sections = dict(
-        re.findall(r"^## deltaoe ?([a-z ]*)\n(.*?)(?=^## |\Z)", reference, re.MULTILINE | re.DOTALL)
+        re.findall(r"^## deltaoe ?([a-z -]*)\n(.*?)(?=^## |\Z)", reference, re.MULTILINE | re.DOTALL)
     )
+    listed = re.findall(r"^│ ([a-z][a-z-]+) +[A-Z]", sections[""], re.MULTILINE)
+    assert len(listed) > 10 and set(listed) <= set(sections), "docs/update_cli.py: COMMANDS"
     lines = command_lines()
     assert len(lines) > 10
     for page, line in lines:
