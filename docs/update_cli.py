@@ -25,6 +25,7 @@ COMMANDS = (
     ("detectors", "rm"),
     ("detectors", "compare"),
     ("background",),
+    ("export-onnx",),
     ("store",),
     ("store", "info"),
     ("store", "verify"),
