@@ -42,7 +42,7 @@ def test_command_reference_is_what_help_prints(reference: str) -> None:
 
 def test_commands_named_in_the_documentation_exist(reference: str) -> None:
     sections = dict(
-        re.findall(r"^## deltaoe ?([a-z ]*)\n(.*?)(?=^## |\Z)", reference, re.MULTILINE | re.DOTALL)
+        re.findall(r"^## deltaoe ?([a-z -]*)\n(.*?)(?=^## |\Z)", reference, re.MULTILINE | re.DOTALL)
     )
     lines = command_lines()
     assert len(lines) > 10
