@@ -24,6 +24,7 @@ COMMANDS = (
     ("detectors", "rename"),
     ("detectors", "rm"),
     ("detectors", "compare"),
+    ("export-onnx",),
     ("background",),
     ("store",),
     ("store", "info"),
