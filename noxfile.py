@@ -127,6 +127,7 @@ def bench(session: nox.Session) -> None:
         "startup",
         "warm",
         "stream",
+        "deploy",
         "cached_score",
         "scores_csv",
         "looks_like",

@@ -18,6 +18,7 @@ COMMANDS = (
     ("undo",),
     ("evaluate",),
     ("status",),
+    ("export-onnx",),
     ("detectors",),
     ("detectors", "use"),
     ("detectors", "rename"),

@@ -78,7 +78,7 @@ def describe(repository: str, name: str) -> HubFile:
     url = hf_hub_url(repository, name, endpoint=constants.ENDPOINT)
     found = _asked(lambda: get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT), repository, name)
     etag = found.etag or ""
-    if not found.commit_hash or not re.fullmatch(r"[\w.-]+", etag):
+    if not found.commit_hash or not re.fullmatch(r"\w[\w.-]*", etag):
         raise ModelError(
             f"{hub_name()} does not answer as a model hub does",
             hint="check HF_ENDPOINT, and whether a proxy or a log-in page of the network answers in its place",
@@ -150,26 +150,29 @@ def _fill(blob: Path, file: HubFile, on_bytes: Callable[[int], None]) -> None:
     with part.open("ab") as out:
         if file.size is not None:
             if out.tell() > file.size:
-                out.truncate(0)
+                _empty(out)
             free = shutil.disk_usage(part.parent).free
             if file.size - out.tell() > free:
                 raise no_room(file.name, file.size, free, part.parent)
+        on_bytes(out.tell())
         tries = 0
-        while True:
+        while file.size is None or out.tell() < file.size:
             before = out.tell()
-            on_bytes(before)
             why = _append(out, file, on_bytes)
             out.flush()
-            if not why and file.size in (None, out.tell()):
+            if file.size is None and not why:
                 break
             if file.size is not None and out.tell() > file.size:
-                out.truncate(0)
+                _empty(out)
                 why = "more arrived than the hub had announced"
+            if out.tell() == file.size:
+                break
             tries = tries + 1 if out.tell() <= before else 0
             if tries >= _TRIES:
                 size = "" if file.size is None else f" of {file.size:,}"
                 raise ModelError(
-                    f"the download of {file.name} from {hub_name()} broke off after {out.tell():,}{size} bytes: {why}",
+                    f"the download of {file.name} from {hub_name()} broke off after {out.tell():,}{size} bytes: "
+                    f"{why or 'the server closed the connection'}",
                     hint="run the same command again: it goes on from there",
                 )
             time.sleep(float(tries))
@@ -183,16 +186,23 @@ def _fill(blob: Path, file: HubFile, on_bytes: Callable[[int], None]) -> None:
     os.replace(part, blob)
 
 
+def _empty(out: Any) -> None:
+    out.seek(0)
+    out.truncate()
+
+
 def _append(out: Any, file: HubFile, on_bytes: Callable[[int], None]) -> str:
     """Append what one connection brings; why it ended early, or an empty text."""
     for chunk in (stream := _Stream(file, out.tell())):
         if stream.from_start and out.tell():
-            out.truncate(0)  # the server does not know ranges
+            _empty(out)  # the server does not know ranges
         stream.from_start = False
         out.write(chunk)
+        if file.size is not None and out.tell() > file.size:
+            break  # it might go on until the disk is full
         on_bytes(out.tell())
     if stream.from_start and stream.overlong:
-        out.truncate(0)
+        _empty(out)
     return stream.ended
 
 

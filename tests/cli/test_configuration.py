@@ -156,7 +156,7 @@ def test_the_documented_example_is_one(tmp_path: Path) -> None:
     (example,) = re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     Path("deltaoe.toml").write_text(example)
     found, source = parsed(("score",))
-    assert (found["alpha"], found["model"]) == (0.01, "local-dir:clip")
+    assert (found["alpha"], found["model"]) == (0.1, "local-dir:clip")
     assert {name for name in source if source[name] == "DEFAULT_MAP"} == {"report", "alpha", "model"}
     assert parsed(("tune",))[0]["shots"] == 8
     assert parsed(("store", "export"))[0]["data"] == "data:flowers"

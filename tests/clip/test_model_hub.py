@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import sys
@@ -16,6 +17,7 @@ import pytest
 from hub import LARGE, Fault, Hub, digest, serving, use_here
 
 from deltaoe.clip import hub_download, model_files
+from deltaoe.clip.hub_download import describe
 from deltaoe.clip.model_files import bring_model
 from deltaoe.clip.reference import ModelRef
 from deltaoe.errors import ConfigError, DeltaoeError, ModelError
@@ -202,6 +204,23 @@ def test_a_server_without_ranges_starts_anew(hub: Hub, cache: Path, length: int)
     hub.knows_ranges = False
     bring()
     assert content(WEIGHTS) == BIG
+
+
+def test_what_was_complete_is_only_checked(hub: Hub, cache: Path) -> None:
+    part = cache / f"{BLOB}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(BIG)  # as of a process that was killed before it gave the file its name
+    bring()
+    assert ranges(hub) == [] and content(WEIGHTS) == BIG
+
+
+def test_more_than_was_announced(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = describe("org/model", WEIGHTS)
+    short = dataclasses.replace(said, size=500_000)
+    monkeypatch.setattr(
+        model_files, "describe", lambda name, file: short if file == WEIGHTS else describe(name, file)
+    )
+    assert "broke off after 0 of 500,000 bytes: more arrived than the hub had announced" in refused()
 
 
 def test_a_server_that_brings_nothing_is_given_up(hub: Hub, naps: list[float]) -> None:

@@ -30,7 +30,6 @@ from reader import SHORT, Reader
 
 # Pages that a test of their own runs, because it looks at more than what every page must keep.
 OWN_TEST = {
-    "CONTRIBUTING.md": "tests/docs/test_contributing.py::test_an_example_runs",
     "docs/day.md": "tests/cli/test_demo.py::test_the_day_of_the_documentation",
     "docs/how-to/deploy.md": "tests/cli/test_example_service.py::test_the_commands_of_the_page",
     "docs/tutorial.md": "tests/docs/test_tutorial.py::test_the_tutorial_on_photographs",

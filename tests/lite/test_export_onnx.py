@@ -180,12 +180,10 @@ def test_the_command_says_what_it_did(run, project, small_clip, tmp_path):
 
 
 RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 16, "head_width": 16, "patch_size": None}
-TIMM = {"timm_model_name": "mobilenetv2_035", "timm_pool": "avg", "timm_proj": "linear", "image_size": 32}
 TOWERS = {
     "ViT": text_of(),
     "QuickGELU": text_of(top={"quick_gelu": True}),
     "ResNet": {"embed_dim": 24, "vision_cfg": RESNET, "text_cfg": TEXT},
-    "timm": {"embed_dim": 24, "vision_cfg": TIMM, "text_cfg": TEXT},
     "CoCa": text_of(top=COCA, embed_cls=True, context_length=76, output_tokens=True),
 }
 
@@ -221,3 +219,27 @@ def test_features_imported_without_a_model_cannot_be_exported(tmp_path):
     with pytest.raises((MismatchError, ConfigError, ModelError)):
         export_onnx(tmp_path / "gate", place, deltaoe.ScoreOptions(evidence="images"))
     assert not (tmp_path / "gate").exists()
+
+
+@pytest.mark.slow
+def test_real_photographs_get_the_same_verdicts(shared, tmp_path):
+    """By a trained MobileNet of timm's, on photographs of known classes and of others."""
+    model = f"local-dir:{shared / 'models' / 'photo-clip'}"
+    chosen = deltaoe.ModelOptions(model=model, device="cpu", precision="fp32")
+    photos = shared / "data" / "photos"
+    known = sorted((photos / "pacs-mini" / "photo").rglob("*.jpg"))
+    listed = tmp_path / "known.csv"
+    listed.write_text("path,class\n" + "".join(f"{path},{path.parent.name}\n" for path in known[::2]))
+    place = Workspace(tmp_path / ".deltaoe")
+    deltaoe.extract(listed, place, deltaoe.ExtractOptions(model=chosen))
+    options = deltaoe.ScoreOptions(vocabulary="none", model=deltaoe.ModelOptions(device="cpu"))
+    export_onnx(tmp_path / "gate", place, options)
+    others = sorted((photos / "ood-mini").rglob("*.jpg"))
+    paths = [str(path) for path in [*known[1::12], *others[:: max(1, len(others) // 25)]]]
+    with deltaoe.ScoreStream(place, options) as stream:
+        wanted = stream.score_many(paths)
+    found = [verdict.to_dict() for verdict in deltaoe.lite.load(tmp_path / "gate").score_many(paths)]
+    for name in ("verdict", "class", "error"):
+        assert [one[name] for one in found] == [one[name] for one in wanted], name
+    same = [one["p_value"] == other["p_value"] for one, other in zip(found, wanted, strict=True)]
+    assert np.mean(same) > 0.95 and {one["verdict"] for one in found} == {"known", "unknown"}

@@ -40,14 +40,16 @@ def make_folder(folder: Path, pictures: Path) -> None:
 
 # The features of the small model, which nobody trained, lie closer together than those of a trained one.
 VARIABLES = {"docs/how-to/discover.md": {"DELTAOE_DISTANCE": "0.1", "DELTAOE_DUPLICATES": "0.99999"}}
-PREPARED: dict[str, Callable[[Path, Path], None]] = {}
+Prepare = Callable[[Path, Path], None]
+PREPARED: dict[str, Prepare] = {}
 
 
-def prepares(page: str) -> Callable[[Callable[[Path, Path], None]], None]:
+def prepares(page: str) -> Callable[[Prepare], Prepare]:
     """Mark a function that adds to the folder of a page; it gets the folder, and that of the small model."""
 
-    def add(function: Callable[[Path, Path], None]) -> None:
+    def add(function: Prepare) -> Prepare:
         PREPARED[page] = function
+        return function
 
     return add
 
