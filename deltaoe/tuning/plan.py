@@ -9,6 +9,7 @@ from deltaoe.functional.conformal import images_needed, smallest_alpha
 from deltaoe.scoring.options import ALPHA
 
 USUAL_SHOTS = 16
+FEWEST_SHOTS = 8  # half of the usual ones: fewer are not suggested for the sake of validation images
 MIN_CALIBRATION = 100  # images that must be left for calibration before any are set aside for validation
 NEEDED = images_needed(ALPHA)  # calibration images with which an image can be called unknown at the usual α
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from deltaoe.functional.conformal import smallest_alpha
 from deltaoe.scoring.options import ALPHA
-from deltaoe.tuning.plan import NEEDED, USUAL_SHOTS, Plan, best_plan, plan
+from deltaoe.tuning.plan import FEWEST_SHOTS, NEEDED, USUAL_SHOTS, Plan, best_plan, plan
 
 _NOT_COMPARED = (
     "Accuracy on new images is not known: there are too few images to set some aside for validation. "
@@ -125,7 +125,7 @@ def after_extraction(sizes: Mapping[str, int], held_out: Sequence[int] = ()) -> 
     counts = list(sizes.values())
     found = best_plan(counts, held_out=held_out)
     if found is not None:
-        why = _why_not_usual(sizes, held_out, found)
+        why = _why_not_usual(sizes, held_out, found) or _how_to_validate(counts, held_out, found)
         return Next(found.shots, f"deltaoe tune --shots {found.shots}", why)
     empty = [name for name, count in sizes.items() if not count]
     if empty:
@@ -156,3 +156,17 @@ def _why_not_usual(sizes: Mapping[str, int], held_out: Sequence[int], found: Pla
         f"{found.shots} shots of each class leave {found.calibration} images to calibrate with, and {left.shots} shots "
         f"{left.calibration}: α = {ALPHA:g} needs {NEEDED}."
     )
+
+
+def _how_to_validate(sizes: Sequence[int], held_out: Sequence[int], found: Plan) -> str:
+    """With how many shots the tuning can be validated; empty if it can with those found, or with no number near it."""
+    if found.validation:
+        return ""
+    for shots in range(found.shots - 1, FEWEST_SHOTS - 1, -1):
+        fewer = plan(sizes, shots, held_out)
+        if fewer.validation and fewer.enough:
+            return (
+                f"{found.shots} shots of each class leave no images to validate the tuning with; "
+                f"{shots} shots leave {fewer.validation}."
+            )
+    return ""
