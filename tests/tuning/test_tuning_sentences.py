@@ -91,10 +91,16 @@ def test_what_the_calibration_allows(images, sentence):
     ("sizes", "command", "reason"),
     [
         ({"cat": 60, "dog": 60}, "deltaoe tune --shots 16", ""),
-        ({"cat": 72, "dog": 90}, "deltaoe tune --shots 16", "16 shots of each class leave no images to validate the "
-            "tuning with; 15 shots leave 30."),
-        ({"cat": 66, "dog": 66}, "deltaoe tune --shots 16", "16 shots of each class leave no images to validate the "
-            "tuning with; 8 shots leave 16."),
+        (
+            {"cat": 72, "dog": 90},
+            "deltaoe tune --shots 16",
+            "16 shots of each class leave no images to validate the tuning with; 15 shots leave 30.",
+        ),
+        (
+            {"cat": 66, "dog": 66},
+            "deltaoe tune --shots 16",
+            "16 shots of each class leave no images to validate the tuning with; 8 shots leave 16.",
+        ),
         ({"cat": 65, "dog": 66}, "deltaoe tune --shots 16", ""),
         ({"cat": 82, "dog": 82}, "deltaoe tune --shots 16", ""),
         (
