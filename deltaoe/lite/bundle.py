@@ -6,6 +6,7 @@ is read, and its sizes and digests are compared before anything is used.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from typing import Any
 from deltaoe.errors import DataError, first_line
 from deltaoe.files import read_small_file
 from deltaoe.images.decode_policy import PLAIN_DECODE_POLICY
+from deltaoe.images.geometry import Geometry
 from deltaoe.lite.onnx_file import external_files
 from deltaoe.scoring.detector import Detector
 from deltaoe.scoring.options import Rule
@@ -46,6 +48,7 @@ class Bundle:
         folder: where it lies.
         manifest: JSON values of the manifest.
         space: the feature space of the model.
+        geometry: how pictures are resized and cut for it.
         detector: the detector.
         rule: the rule of the verdicts.
         vocabulary: names that unknown images are compared with; None without.
@@ -54,6 +57,7 @@ class Bundle:
     folder: Path
     manifest: Mapping[str, Any]
     space: FeatureSpace
+    geometry: Geometry
     detector: Detector
     rule: Rule
     vocabulary: Vocabulary | None
@@ -69,6 +73,11 @@ class Bundle:
         try:
             _check_files(folder, manifest["files"])
             space = FeatureSpace.from_dict(manifest["space"])
+            geometry = dataclasses.replace(
+                Geometry.of(json.loads(space.preprocess)),
+                sample_range=space.sample_range,
+                decode_mode=space.decode,
+            )
             rule = Rule(**{name: manifest["rule"][name] for name in ("alpha", "per_class")})
             rule.check()
             vocabulary = _vocabulary(folder, space.dim) if VOCABULARY in manifest["files"] else None
@@ -88,7 +97,7 @@ class Bundle:
                 f"and its model {space.dim}",
                 hint=_HINT,
             )
-        return cls(folder, manifest, space, detector, rule, vocabulary)
+        return cls(folder, manifest, space, geometry, detector, rule, vocabulary)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
