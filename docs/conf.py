@@ -24,7 +24,6 @@ exclude_patterns = [
     "**/*-bars.md",
     "**/*-curves.md",
     "how-to/discover-*.md",
-    "photographs",
 ]
 html_static_path = ["static"]
 html_theme = "furo"

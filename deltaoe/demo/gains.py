@@ -83,7 +83,7 @@ def over_seeds(by_seed: BySeed) -> list[str]:
         >>> low, high = ({n: (v, v + 0.02) for row in (RIGHT, *ROWS) for n in row.numbers} for v in (0.5, 0.625))
         >>> for sentence in over_seeds({ZERO_SHOT: low, WITH_IMAGES: high, COOP: low, OURS: high})[1:3]:
         ...     print(sentence)
-        Plain CLIP (zero-shot) gives 51.0% of your pictures the right class.
+        In all styles, plain CLIP (zero-shot) gives 51.0% of pictures the right class.
         deltaoe, tuned on 16 pictures a class, gives 63.5%: +12.5 points (+12.5 to +12.5).
     """
 
@@ -103,11 +103,11 @@ def over_seeds(by_seed: BySeed) -> list[str]:
 
     return [
         TWO_GAINS,
-        f"Plain CLIP (zero-shot) gives {mean(ZERO_SHOT, RIGHT)} of your pictures the right class.",
+        f"In all styles, plain CLIP (zero-shot) gives {mean(ZERO_SHOT, RIGHT)} of pictures the right class.",
         f"deltaoe, tuned on 16 pictures a class, gives {mean(OURS, RIGHT)}: {points(RIGHT)}.",
         f"Of other objects it finds {found(OBJECTS)}.",
         f"Of patterns it finds {found(PATTERNS)}.",
-        f"False alarms among your pictures: {mean(OURS, ALARMS)} (CLIP {mean(ZERO_SHOT, ALARMS)}).",
+        f"False alarms in your styles: {mean(OURS, ALARMS)} (CLIP {mean(ZERO_SHOT, ALARMS)}).",
         f"Untuned, with your pictures as evidence: {others(WITH_IMAGES)}.",
         f"CoOp's tuned prompts: {others(COOP)}.",
     ]
