@@ -218,17 +218,15 @@ def _as_json(outcomes: Mapping[str, Outcome], out: Path, seed: int | None, secon
 
 def _say_what_next(screen: Screen, out: Path, seconds: float) -> None:
     """Print where the report is, and commands to try next."""
-    cd = f"cd {shlex.quote(str(out))}"
     screen.note("")
     screen.note(f"Done in {seconds:.0f} s. Open this file in a browser:", style="bold")
     report = (out / "report.html").resolve()
     screen.note(f"  {report}", style=f"link {report.as_uri()}")
-    screen.note("Ask about one picture:", style="bold")
-    screen.note(f"  {cd} && deltaoe score {EXAMPLE}")
-    screen.note("See what the unknown pictures are, in groups:", style="bold")
-    screen.note(f"  {cd} && deltaoe discover ./unknown")
+    screen.note("Ask about one picture, and see the unknown ones in groups:", style="bold")
+    for command in (f"cd {shlex.quote(str(out))}", f"deltaoe score {EXAMPLE}", "deltaoe discover ./unknown"):
+        screen.note(f"  {command}")
     screen.note(
-        "Try it on your own pictures, one folder per class, with a real CLIP (downloaded once):", style="bold"
+        "Where your own pictures are, one folder per class, with a real CLIP (downloaded once):", style="bold"
     )
     for command in ("extract ./images", "tune --shots 16", "score ./unknown --report html"):
         screen.note(f"  deltaoe {command}")

@@ -140,7 +140,9 @@ def test_it_prints_the_commands_and_runs_them(first: Finished, folder: Path) -> 
     assert "at most 5% false alarms" in first.stdout
     assert str(folder / "report.html") in first.stderr
     for command in re.findall(r"^  (deltaoe .*)$", first.stderr, re.M):
-        assert command.split()[1] in {"extract", "tune", "score"}
+        assert command.split()[1] in {"extract", "tune", "score", "discover"}
+    # Both can be copied, one after the other: the folder is entered once.
+    assert first.stderr.count("  cd deltaoe-demo\n") == first.stderr.count("cd deltaoe-demo") - 1 == 1
     assert not list((folder.parent / ".deltaoe").iterdir()) and not (folder.parent / "mine").exists()
     assert json.loads((folder / "small-clip" / "open_clip_config.json").read_text())["model_cfg"]
 
