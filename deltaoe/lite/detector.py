@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +14,6 @@ import numpy.typing as npt
 from deltaoe.errors import ConfigError
 from deltaoe.extraction.decoding_jobs import ignore_pillow_warnings
 from deltaoe.functional.unit_rows import unit_rows
-from deltaoe.images.geometry import Geometry
 from deltaoe.lite.bundle import MODEL, Bundle
 from deltaoe.lite.onnx_tower import OnnxTower
 from deltaoe.lite.pictures import ImageInput, pixels_of
@@ -89,12 +86,7 @@ class LiteDetector:
     """
 
     def __init__(self, bundle: Bundle, threads: int | None, providers: Sequence[str]) -> None:
-        space = bundle.space
-        self._geometry = dataclasses.replace(
-            Geometry.of(json.loads(space.preprocess)),
-            sample_range=space.sample_range,
-            decode_mode=space.decode,
-        )
+        space, self._geometry = bundle.space, bundle.geometry
         self._dtype, self._dim = space.dtype, space.dim
         size = self._geometry.height, self._geometry.width
         self._tower = OnnxTower(bundle.folder / MODEL, size, space.dim, threads, providers)
@@ -173,7 +165,6 @@ def load(
     Raises:
         ConfigError: there are no such threads or providers.
         DataError: there is no exported detector, it is damaged, or a newer version wrote it.
-        ModelError: its preprocessing cannot be used.
     """
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, not {threads}", hint="leave it out for one per core")
