@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from deltaoe.errors import StoreError
-from deltaoe.store.atomic import cannot_write, sync, temporary_name
+from deltaoe.store.atomic import cannot_write, clear_leftovers, sync, temporary_name
 
 
 @contextlib.contextmanager
@@ -31,6 +31,7 @@ def replacing_folder(target: Path, names: Collection[str], *, force: bool) -> It
     temporary = target.parent / temporary_name()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        clear_leftovers(target.parent)
         temporary.mkdir()
     except OSError as cause:
         raise cannot_write(target, cause) from cause
@@ -51,6 +52,8 @@ def _check(target: Path, names: Collection[str], *, force: bool) -> None:
         return
     if not target.is_dir() or target.is_symlink():
         raise StoreError(f"cannot write {target}: it is no folder", hint="name a new folder")
+    if os.path.samefile(target, os.curdir):  # whoever stands in it would stand in a folder that is deleted
+        raise StoreError(f"cannot write {target}: it is the current folder", hint="name a new folder in it")
     there = sorted(entry.name for entry in target.iterdir())
     if not there:
         return

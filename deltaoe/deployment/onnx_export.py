@@ -44,6 +44,7 @@ def write_onnx(tower: ImageTower, path: Path, size: tuple[int, int]) -> None:
 
     Raises:
         ModelError: the tower computes something that has no form in ONNX.
+        OSError: the file cannot be written.
     """
     pixels = torch.zeros(
         (2, *size, 3), dtype=torch.uint8
@@ -64,6 +65,8 @@ def write_onnx(tower: ImageTower, path: Path, size: tuple[int, int]) -> None:
                 external_data=apart,
                 verbose=False,
             )
+    except OSError:
+        raise
     except Exception as cause:  # of many classes, and their texts run over pages
         raise ModelError(
             f"the image tower cannot be written as ONNX: {first_line(cause)}",

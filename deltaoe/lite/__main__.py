@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import json
 import os
 import sys
@@ -10,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from deltaoe import exit_codes
-from deltaoe.errors import DeltaoeError
+from deltaoe.errors import DeltaoeError, StoreError, os_reason
 from deltaoe.printable import printable
 
 _EPILOG = (
@@ -43,7 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
     except BrokenPipeError:  # the reader of stdout has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.FAILED
 
 
@@ -58,15 +59,34 @@ def _run(folder: str, images: Sequence[str], *, strict: bool, fail_on_unknown: b
     for note in detector.notes:
         _say(f"warning: {note}")
     for start in range(0, len(images), TOGETHER):
-        for verdict in detector.score_many(images[start : start + TOGETHER]):
-            counts[verdict.verdict] += 1
-            sys.stdout.write(json.dumps(verdict.to_dict()) + "\n")
-        sys.stdout.flush()
+        verdicts = detector.score_many(images[start : start + TOGETHER])
+        counts.update(verdict.verdict for verdict in verdicts)
+        _write("".join(json.dumps(verdict.to_dict()) + "\n" for verdict in verdicts))
     return exit_codes.of_verdicts(counts, strict=strict, fail_on_unknown=fail_on_unknown)
 
 
+def _write(text: str) -> None:
+    """Write to standard output at once. Raises BrokenPipeError, or StoreError where it cannot be written to."""
+    try:
+        if sys.stdout is None:  # closed before the process began
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as cause:
+        if sys.stdout is not None:  # Python would try again when it ends, and fail
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(cause, BrokenPipeError):
+            raise
+        raise StoreError(
+            f"cannot write to standard output: {os_reason(cause)}", hint="check where it is sent"
+        ) from cause
+
+
 def _say(*lines: str) -> None:
-    sys.stderr.write("".join(f"{printable(line)}\n" for line in lines))
+    if sys.stderr is None:
+        return
+    with contextlib.suppress(OSError):  # a full disk, or a reader that has gone
+        sys.stderr.write("".join(f"{printable(line)}\n" for line in lines))
 
 
 if __name__ == "__main__":

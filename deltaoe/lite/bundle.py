@@ -48,7 +48,7 @@ class Bundle:
         folder: where it lies.
         manifest: JSON values of the manifest.
         space: the feature space of the model.
-        geometry: how pictures are resized and cut for it.
+        geometry: how its pictures are resized and cropped.
         detector: the detector.
         rule: the rule of the verdicts.
         vocabulary: names that unknown images are compared with; None without.
@@ -73,13 +73,8 @@ class Bundle:
         try:
             _check_files(folder, manifest["files"])
             space = FeatureSpace.from_dict(manifest["space"])
-            geometry = dataclasses.replace(
-                Geometry.of(json.loads(space.preprocess)),
-                sample_range=space.sample_range,
-                decode_mode=space.decode,
-            )
-            rule = Rule(**{name: manifest["rule"][name] for name in ("alpha", "per_class")})
-            rule.check()
+            geometry = _geometry(space)
+            rule = _rule(manifest["rule"])
             vocabulary = _vocabulary(folder, space.dim) if VOCABULARY in manifest["files"] else None
         except Exception as cause:  # JSON and tensors of any kind: damage raises of every kind
             reason = f"missing {cause}" if isinstance(cause, KeyError) else first_line(cause)
@@ -97,6 +92,8 @@ class Bundle:
                 f"and its model {space.dim}",
                 hint=_HINT,
             )
+        if not detector.space.is_same_model(space):
+            raise DataError(f"{folder} is not a usable export: its detector is of another model", hint=_HINT)
         return cls(folder, manifest, space, geometry, detector, rule, vocabulary)
 
 
@@ -144,6 +141,24 @@ def _check_files(folder: Path, files: Any) -> None:
                 raise DataError(f"the content of {name} has changed since it was written")
     if elsewhere := external_files(folder / MODEL) - (names & {WEIGHTS}):
         raise DataError(f"{MODEL} has weights in another file, {min(elsewhere)[:80]!r}, which is not read")
+
+
+def _geometry(space: FeatureSpace) -> Geometry:
+    settings = json.loads(space.preprocess)
+    if not isinstance(settings, dict):
+        raise DataError("its preprocessing has no settings")
+    return dataclasses.replace(
+        Geometry.of(settings), sample_range=space.sample_range, decode_mode=space.decode
+    )
+
+
+def _rule(values: Mapping[str, Any]) -> Rule:
+    alpha, per_class = values["alpha"], values["per_class"]
+    if type(alpha) not in (int, float) or type(per_class) is not bool:
+        raise DataError("its rule is no number alpha, and true or false per class")
+    rule = Rule(alpha=alpha, per_class=per_class)
+    rule.check()
+    return rule
 
 
 def _vocabulary(folder: Path, dim: int) -> Vocabulary:

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import secrets
+import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -57,11 +58,11 @@ def temporary_name(suffix: str = "") -> str:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove temporary files of processes that were killed while they wrote into a folder.
+    """Remove temporary files and folders of processes that were killed while they wrote into a folder.
 
-    Those are files whose name has a process of this machine that runs no more, and any that nobody has changed for a
-    day: of processes elsewhere it cannot be told whether they run. Nothing is said of what cannot be removed. A process
-    looks into a folder once.
+    Those are such whose name has a process of this machine that runs no more, and any file that nobody has changed for
+    a day: of processes elsewhere it cannot be told whether they run. Nothing is said of what cannot be removed. A
+    process looks into a folder once.
     """
     if folder in _cleared:
         return
@@ -78,6 +79,8 @@ def clear_leftovers(folder: Path) -> None:
                 killed = entry.name.startswith(own) and number.isdecimal() and not _runs(int(number))
                 if stat.S_ISREG(info.st_mode) and (killed or age > _OLD_SECONDS):
                     os.unlink(entry.path)
+                elif stat.S_ISDIR(info.st_mode) and killed:
+                    shutil.rmtree(entry.path)
 
 
 @functools.cache

@@ -59,3 +59,46 @@ def test_evenly_spread_p_values_are_as_before_and_small_ones_are_drift(tmp_path)
 def test_too_few_images_are_said():
     code, said = drift("--calibration-images", "200", "--window", "50", answers=lines([0.5] * 9))
     assert (code, said) == (0, "9 images, fewer than one window of 50\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("--earlier nowhere.jsonl", "cannot read nowhere.jsonl: No such file or directory"),
+        ("--earlier empty.jsonl", "empty.jsonl has no p-values"),
+        ("--calibration-images 0", "must be at least 1"),
+        ("--calibration-images 9 --window 0", "must be at least 1"),
+    ],
+)
+def test_what_cannot_be_told_is_no_drift(tmp_path, arguments, told):
+    """1 is the exit code of drift, and so of no mistake."""
+    (tmp_path / "empty.jsonl").write_text("")
+    done = subprocess.run(
+        [sys.executable, PROGRAM, *arguments.split()],
+        input=lines([0.5]),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and told in done.stderr
+
+
+def test_lines_that_are_no_answers_are_counted():
+    """A line that was cut when the service was stopped, a message between the lines, bytes of no text."""
+    others = [
+        b'{"verdict": "known", "p_va',
+        b"INFO: started",
+        b"[]",
+        b"1",
+        b"{}",
+        b'{"p_value": NaN}',
+        b"\xff\xfe",
+    ]
+    others += [b'{"p_value": "x"}', b'{"p_value": 7}']
+    done = subprocess.run(
+        [sys.executable, PROGRAM, "--calibration-images", "9", "--window", "2"],
+        input=b"\n".join([*others, lines([0.5, 0.6]).encode()]),
+        capture_output=True,
+    )
+    assert done.returncode == 0 and done.stdout.startswith(b"1..2: gap") and b"as before" in done.stdout
+    assert done.stderr == b"9 lines left out, which are no answers of deltaoe\n"

@@ -25,7 +25,7 @@ import page_folders
 import pytest
 import yaml
 from command import NO_FOLDER, Run
-from documented import ROOT, SHELLS, SHOWN, Block, Command, blocks_of, pages
+from documented import DIRECTIVES, ROOT, SHELLS, SHOWN, Block, Command, blocks_of, hidden_blocks, pages
 from reader import SHORT, Reader
 
 # Pages that a test of their own runs, because it looks at more than what every page must keep.
@@ -50,11 +50,18 @@ RUN = sorted(
 def test_kinds_of_blocks() -> None:
     known = (*SHELLS, *SHOWN, "python", "toml", "json", "yaml")
     for block in EVERY:
-        assert block.language in known or block.language.startswith("{"), (
+        assert block.language in (*known, *DIRECTIVES), (
             f"{block.place}: a block of {block.language or 'no language'}: one of {', '.join(known)}"
         )
         if block.language in SHOWN:
             assert not block.looks_like_commands, f"{block.place}: commands belong into ```console"
+
+
+def test_no_block_is_hidden() -> None:
+    for name, page in PAGES.items():
+        assert not hidden_blocks(page), (
+            f"{name}: a block in a quotation, behind a mark of a list or without a fence"
+        )
 
 
 def test_reasons_hold() -> None:

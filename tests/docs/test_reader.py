@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from command import Finished
-from documented import ROOT, Block, Command, blocks_of
+from documented import ROOT, Block, Command, blocks_of, hidden_blocks
 from markdown_links import anchors_of, links_of
 from reader import Reader, agrees, masked
 
@@ -58,6 +58,27 @@ def test_blocks_and_what_stands_above_them(page: Path) -> None:
     ]
     assert (text.not_run, text.looks_like_commands) == ("", True)
     assert (shell.folder, shell.commands()) == ("few", [Command("deltaoe status", 22)])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "> ```console\n> $ deltaoe nope\n> ```",
+        "- ```console\n  $ deltaoe nope\n  ```\n\n```text\n```",
+        "\t```console\n\t$ deltaoe nope\n\t```",
+        "    $ deltaoe nope",
+        "> $ deltaoe nope",
+    ],
+)
+def test_blocks_that_would_go_unseen(tmp_path: Path, text: str) -> None:
+    (tmp_path / "page.md").write_text(f"# Title\n\n{text}\n", encoding="utf-8")
+    assert hidden_blocks(tmp_path / "page.md")[0] == 3
+
+
+def test_a_block_that_does_not_end(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("# Title\n\n```console\n$ deltaoe nope\n", encoding="utf-8")
+    with pytest.raises(AssertionError, match=r"page.md:3: a block that does not end"):
+        blocks_of(tmp_path / "page.md")
 
 
 def test_links_and_anchors(page: Path) -> None:
@@ -138,5 +159,13 @@ def test_pipes_files_folders_and_shells(tmp_path: Path) -> None:
     assert typed == [(("extract", "-"), b"a|b", tmp_path / "sub")]
     assert (tmp_path / "sub" / "answers.jsonl").read_text(encoding="utf-8") == "told\n"
     assert (tmp_path / "sub" / "here").exists()
-    with pytest.raises(AssertionError, match="exit code 1"):
-        reader.type(block, Command("test -e nowhere", 1))
+    for text in (
+        "test -e nowhere",
+        "test -e nowhere; echo said",
+        "test -e nowhere | cat",
+        "cat nowhere | cat | sort",
+    ):
+        with pytest.raises(AssertionError, match="exit code 1"):
+            reader.type(block, Command(text, 1))
+    with pytest.raises(AssertionError, match="returned non-zero exit status 1"):
+        reader.type(block, Command("cat nowhere | cat | deltaoe extract -", 1))

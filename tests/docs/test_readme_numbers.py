@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import re
 import runpy
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from deltaoe.scoring.options import ALPHA
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPLANATION, PHOTOGRAPHS = ROOT / "docs" / "explanation", ROOT / "docs" / "photographs"
@@ -77,6 +80,37 @@ def test_numbers_told_in_sentences_are_in_the_tables() -> None:
     )
     assert len(told) > 20
     assert [number for number in told if f"0{number}" not in tables] == []
+
+
+def test_numbers_in_sentences_of_the_readme_stand_where_they_come_from() -> None:
+    """A sentence that is not there any more is passed over; one that is there tells the numbers of its source."""
+    sources = (PHOTOGRAPHS / "SOURCES.md").read_text(encoding="utf-8")
+    with (PHOTOGRAPHS / "verdicts.csv").open(encoding="utf-8", newline="") as file:
+        photographs = len([*csv.DictReader(file)])
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "requires-python"
+    ]
+    install = (ROOT / "docs" / "how-to" / "install.md").read_text(encoding="utf-8")
+    largest = float(re.search(r"^\| `pip install deltaoe`: .* \| ([\d.]+) GB", install, re.MULTILINE)[1])
+    measured = (EXPLANATION / "measured.md").read_text(encoding="utf-8")
+    cases = re.findall(r"22 cases .*?: (\d+) to (\d+) classes", measured)
+    told = {
+        r"A report: (\d+) photographs": str(photographs),
+        r"(\d+) images of each were learned": re.search(r"(\d+) images per class of photographs", sources)[1],
+        r"and (\d+)\s+others calibrate": re.search(r"and (\d+) others calibrate", sources)[1],
+        r"small CLIP of (\d+) million\s+parameters": re.search(r"CLIP of (\d+) million", sources)[1],
+        r"with its CUDA libraries, (\d+) GB": f"{largest:.0f}",
+        r"ImageNet, (\d+ to \d+) classes": " to ".join(cases[0]),
+        r"unknown\* if at most (\d+) %": f"{100 * ALPHA:.0f}",
+        r"at most (\d+) % of images like yours": f"{100 * ALPHA:.0f}",
+        r"`--alpha ([\d.]+)`": f"{ALPHA:g}",
+        r"threshold that (\d+) of 100": re.search(r"FPR@(\d+)", README)[1],
+        r"Python ≥ ([\d.]+)": needed.removeprefix(">="),
+    }
+    found = {pattern: re.findall(pattern, README) for pattern in told}
+    for pattern, numbers in found.items():
+        assert set(numbers) <= {told[pattern]}, pattern
+    assert sum(map(bool, found.values())) >= 6
 
 
 def test_photographs_are_named_with_a_free_licence() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+import subprocess
+import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +26,7 @@ from deltaoe.deployment.export import export_onnx
 from deltaoe.errors import ConfigError, MismatchError, ModelError, StoreError
 from deltaoe.lite.bundle import FILES, MANIFEST, MODEL
 from deltaoe.lite.onnx_tower import OnnxTower
+from deltaoe.store.atomic import temporary_name
 from deltaoe.store.workspace import Workspace
 
 
@@ -89,6 +94,38 @@ def test_nothing_is_replaced_unasked(project, score_options, export, traced, tmp
     for name in ("file", "link"):
         with pytest.raises(StoreError, match="it is no folder"):
             exported(project, tmp_path / name, other, force=True)
+
+
+def test_the_current_folder_is_not_replaced_under_its_user(project, score_options, tmp_path, monkeypatch):
+    """A shell that stands in a folder would stand in a deleted one, in which no command runs any more."""
+    monkeypatch.chdir(tmp_path)
+    for name in (".", os.fspath(tmp_path), "../" + tmp_path.name):
+        with pytest.raises(StoreError, match="it is the current folder"):
+            exported(project, Path(name), score_options)
+    assert os.path.samefile(tmp_path, ".") and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there it cannot be told whether a process runs")
+def test_a_killed_export_leaves_no_folder_for_ever(project, score_options, traced, tmp_path):
+    """The next one beside it removes what it left, and nothing that a running process writes."""
+    name = "from deltaoe.store.atomic import temporary_name; print(temporary_name())"
+    dead = subprocess.run([sys.executable, "-c", name], capture_output=True, text=True).stdout.strip()
+    running = temporary_name()
+    for one in (dead, running):
+        (tmp_path / one).mkdir()
+        (tmp_path / one / "model.onnx").write_bytes(b"half")
+    exported(project, tmp_path / "gate", score_options)
+    assert {path.name for path in tmp_path.iterdir()} == {running, "gate"}
+
+
+def test_a_full_disk_is_no_fault_of_the_model(project, score_options, tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("torch.onnx.export", full)
+    with pytest.raises(StoreError, match="no space left on device"):
+        exported(project, tmp_path / "gate", score_options)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["new", "replaced"])

@@ -98,6 +98,30 @@ def test_without_onnxruntime_it_says_what_to_install(export, images):
     assert "needs ONNX Runtime" in done.stderr and "pip install onnxruntime" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("streams", "rc", "told"),
+    [
+        (">&-", 1, "error: cannot write to standard output: bad file descriptor"),
+        (">/dev/full", 1, "error: cannot write to standard output: no space left on device"),
+        ("2>&-", 0, ""),
+        ("2>/dev/full", 0, ""),
+        ("<&-", 0, "warning: "),
+    ],
+)
+def test_streams_that_are_closed_or_full(export, images, tmp_path, streams, rc, told):
+    """Answers that cannot be written are an error; a warning that cannot be written is none."""
+    folder = copied_export(export, tmp_path / "undecided")
+    with_manifest(folder, rule={"alpha": 1e-4, "per_class": False})  # there is a warning to print
+    line = f'"$0" -m deltaoe.lite "$1" "$2" {streams}'
+    done = subprocess.run(
+        ["bash", "-c", line, sys.executable, folder, images[0]], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == rc, done.stderr
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+    assert (told in done.stderr) if told else not done.stderr
+    assert rc or json.loads(done.stdout)["verdict"] == "undecided"
+
+
 def test_a_reader_that_goes_away_is_no_traceback(export, images):
     process = subprocess.Popen(
         [sys.executable, "-m", "deltaoe.lite", str(export), *map(str, images * 40)],

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,8 +18,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 import deltaoe.lite
 from deltaoe.errors import ConfigError, DataError
-from deltaoe.lite.bundle import DETECTOR, MANIFEST, MODEL, VOCABULARY
+from deltaoe.lite.bundle import DETECTOR, MANIFEST, MODEL, VOCABULARY, Bundle
 from deltaoe.lite.onnx_file import external_files
+from deltaoe.scoring.detector import Detector
 
 
 @pytest.fixture
@@ -108,6 +113,66 @@ def test_links_lead_nowhere_else(folder, tmp_path):
     outside.rename(folder / "inside")  # as in a mounted volume of Kubernetes
     (folder / DETECTOR).symlink_to("inside")
     deltaoe.lite.load(folder)
+
+
+def places_in(value: object, place: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The way to each value within JSON values, from the outermost inwards."""
+    yield place
+    within = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in within:
+        yield from places_in(one, (*place, key))
+
+
+def put(values: Any, place: tuple[str | int, ...], value: object) -> Any:
+    """JSON values with another value in one place."""
+    if not place:
+        return value
+    changed = copy.deepcopy(values)
+    inner = changed
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    return changed
+
+
+def test_wrong_values_anywhere_in_a_manifest_are_refused_or_harmless(folder):
+    """Each value that is read, in turn, becomes one of another type, or none that such a value can be."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    read = {name: manifest[name] for name in ("format", "files", "space", "rule")}
+    settings = json.loads(read["space"]["preprocess"])
+    wrong = (None, True, -1, 10**30, float("nan"), "", "\ud800", [[]], {})
+    cases = [put(read, place, value) for place in places_in(read) if place for value in wrong]
+    cases += [
+        put(read, ("space", "preprocess"), json.dumps(put(settings, place, value)))
+        for place in places_in(settings)
+        for value in wrong
+    ]
+    refusals = 0
+    for case in cases:
+        with_manifest(folder, **case)
+        try:
+            Bundle.read(folder)
+        except DataError as error:
+            assert str(folder) in str(error) and error.hint
+            refusals += 1
+    assert refusals > len(cases) / 2
+
+
+@pytest.mark.parametrize(
+    "rule", [{"alpha": None}, {"alpha": "0.1"}, {"per_class": None}, {"per_class": 1}], ids=str
+)
+def test_a_rule_of_other_types_is_refused(folder, rule):
+    with_manifest(folder, rule={"alpha": 0.1, "per_class": False} | rule)
+    refused(folder, "its rule is no number")
+
+
+def test_a_detector_of_another_model_is_refused(folder):
+    """Though it has the same dimension, and the manifest its digest."""
+    detector = Detector.load(folder / DETECTOR)
+    other = dataclasses.replace(detector, space=dataclasses.replace(detector.space, weights="other"))
+    replaced(folder / DETECTOR, other.to_bytes())
+    noted(folder, DETECTOR)
+    refused(folder, "its detector is of another model")
 
 
 def test_an_older_or_newer_rule_of_decoding_is_refused(folder):

@@ -20,7 +20,14 @@ SHELLS = ("console", "bash", "sh", "shell")
 SHOWN = ("text", "csv", "dockerfile", "html", "diff", "ini", "bibtex", "math", "mermaid")
 _FENCE = re.compile(r"^( *)(`{3,}|~{3,})\s*(\S*).*$")
 _COMMENT = re.compile(r"<!--\s*(not run|file|in):\s*(.*?)\s*-->$", re.DOTALL)
-_PROMPT = re.compile(r"^(?:\$|>>>|%) |^deltaoe ", re.MULTILINE)
+# MyST's directives that hold nothing to run; {code-block} would hide commands from the tests.
+DIRECTIVES = ("{eval-rst}", "{include}", "{literalinclude}", "{toctree}")
+_PROMPT = re.compile(r"^(?:\$|>>>|%) |^(?:deltaoe|pip|pipx|uvx?|nox|docker|curl) [\w./-]", re.MULTILINE)
+# A block that Markdown sees and blocks_of does not: in a quotation, behind the mark of a list, indented by a tab or by
+# four blanks without a fence.
+_HIDDEN = re.compile(
+    r"^\s*(?:(?:>|[-*+]|\d+[.)])\s+)+(?:```|~~~)|^\s*\t\s*(?:```|~~~)|^(?:\s{4,}|[ >]*>\s*)\$ "
+)
 
 
 @dataclass(frozen=True)
@@ -87,14 +94,27 @@ def blocks_of(page: Path) -> list[Block]:
             continue
         indent, fence, language = opened.groups()
         end = at + 1
-        while not (lines[end].strip().startswith(fence) and not lines[end].strip(" `~")):
+        while end < len(lines) and (not lines[end].strip().startswith(fence) or lines[end].strip(" `~")):
             end += 1
+        if end == len(lines):
+            raise AssertionError(f"{page.name}:{at + 1}: a block that does not end")
         body = "\n".join(line.removeprefix(indent) for line in lines[at + 1 : end])
         told = dict(comments_above(lines, at))
         notes = (told.get("not run", ""), told.get("file", ""), told.get("in", ""))
         found.append(Block(page, language, at + 2, body, *notes))
         at = end + 1
     return found
+
+
+def hidden_blocks(page: Path) -> list[int]:
+    """The lines of a page at which commands stand that :func:`blocks_of` does not see."""
+    within = {
+        line
+        for block in blocks_of(page)
+        for line in range(block.line - 1, block.line + block.text.count("\n") + 2)
+    }
+    lines = enumerate(page.read_text(encoding="utf-8").splitlines(), start=1)
+    return [number for number, line in lines if number not in within and _HIDDEN.search(line)]
 
 
 def comments_above(lines: list[str], at: int) -> list[tuple[str, str]]:

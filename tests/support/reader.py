@@ -17,6 +17,8 @@ from command import COMMAND, Finished, Run, environment
 from documented import Block, Command
 
 _ONLY_A_SHELL = re.compile(r"[`*?;]|\$\(|\$\{|&&|\|\||<<|(?<!\d)&(?!\d)")
+# A command that fails is noticed wherever it stands: before a semicolon and within a pipe.
+_SHELL = ("bash", "-e", "-o", "pipefail", "-c")
 SHORT = {"DELTAOE_EPOCHS": "3"}
 # Said wherever such a command is typed as a page has it, and explained in words of its own.
 SAID_ANYWAY = re.compile(
@@ -53,7 +55,7 @@ class Reader:
         refused = any(line.startswith("error:") for line in command.shown)
         try:
             done = self._given(command.text, None if refused else 0)
-        except (AssertionError, subprocess.TimeoutExpired) as problem:
+        except (AssertionError, subprocess.SubprocessError) as problem:
             raise AssertionError(f"{place}\n{problem}") from problem
         self.code = done.rc
         assert bool(done.rc) == refused, f"{place}\nexit code {done.rc}\n{done.stdout}\n{done.stderr}"
@@ -85,15 +87,13 @@ class Reader:
             piped = text[: text.rindex("|")]
             assert before
             given = subprocess.run(
-                ["bash", "-c", piped], cwd=self.folder, env=self._variables(), capture_output=True, check=True
+                [*_SHELL, piped], cwd=self.folder, env=self._variables(), capture_output=True, check=True
             )
             stdin, words = given.stdout, shlex.split(text[text.rindex("|") + 1 :], comments=True)
         out = None
         if ">" in words:
             out, words = words[words.index(">") + 1], words[: words.index(">")]
-        done = self._run(
-            *words[1:], cwd=self.folder, rc=rc, stdin=stdin, model=self._model, env=self._env
-        )
+        done = self._run(*words[1:], cwd=self.folder, rc=rc, stdin=stdin, model=self._model, env=self._env)
         if out:
             (self.folder / out).write_text(done.stdout, encoding="utf-8")
         return done
@@ -104,7 +104,7 @@ class Reader:
 
     def _in_a_shell(self, text: str) -> Finished:
         done = subprocess.run(
-            ["bash", "-c", text],
+            [*_SHELL, text],
             cwd=self.folder,
             env=self._variables(),
             stdin=subprocess.DEVNULL,

@@ -18,9 +18,20 @@ CHANCE = 0.001  # that a window without drift is called one
 
 
 def p_values(lines: Iterable[str]) -> np.ndarray:
-    """The p-values in lines of JSON; failed images have none."""
-    found = [json.loads(line)["p_value"] for line in lines if line.strip()]
-    return np.array([one for one in found if one is not None])
+    """The p-values in lines of JSON; failed images have none. Other lines, such as one that was cut, are counted."""
+    found, others = [], 0
+    for line in filter(str.strip, lines):
+        try:
+            value = json.loads(line)["p_value"]
+            if value is not None and not 0 < value <= 1:
+                raise ValueError(value)
+        except (ValueError, KeyError, TypeError):
+            others += 1
+            continue
+        found += [] if value is None else [value]
+    if others:
+        sys.stderr.write(f"{others} lines left out, which are no answers of deltaoe\n")
+    return np.array(found)
 
 
 def gap(earlier: np.ndarray, latest: np.ndarray) -> float:
@@ -36,7 +47,7 @@ def largest_by_chance(earlier: int, latest: int) -> float:
 
 
 def main() -> int:
-    """Print a line per window; the exit code is 1 if the last one has drifted."""
+    """Print a line per window; the exit code is 1 if the last one has drifted, and 2 if that cannot be told."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -45,11 +56,19 @@ def main() -> int:
     source.add_argument("--earlier", type=Path, metavar="FILE", help="lines of a time without drift")
     parser.add_argument("--window", type=int, default=500, metavar="N", help="images per window")
     given = parser.parse_args()
+    if given.window < 1 or (1 if given.calibration_images is None else given.calibration_images) < 1:
+        parser.error("--window and --calibration-images must be at least 1")
     if given.earlier is None:
         earlier = np.arange(1, given.calibration_images + 2) / (given.calibration_images + 1)
     else:
-        earlier = p_values(given.earlier.read_text(encoding="utf-8").splitlines())
-    latest, drifted = p_values(sys.stdin), False
+        try:
+            earlier = p_values(given.earlier.read_text(encoding="utf-8", errors="replace").splitlines())
+        except OSError as cause:
+            parser.error(f"cannot read {given.earlier}: {cause.strerror}")
+        if not len(earlier):
+            parser.error(f"{given.earlier} has no p-values")
+    latest = p_values(sys.stdin.buffer.read().decode("utf-8", "replace").splitlines())
+    drifted = False
     for start in range(0, len(latest) - given.window + 1, given.window):
         part = latest[start : start + given.window]
         found, bound = gap(earlier, part), largest_by_chance(len(earlier), len(part))
