@@ -185,7 +185,7 @@ def wheel(session: nox.Session) -> None:
     run_fresh(str(commands / "deltaoe"), "--version", "--verbose")
     run_fresh(str(commands / "deltaoe"), "demo")
     session.run("python", str(Path(__file__).parent / "benchmarks" / "installed_size.py"), str(fresh))
-    shutil.rmtree(fresh)  # with torch's CUDA libraries it takes 6 GB
+    shutil.rmtree(fresh)  # with the CUDA libraries it takes 7 GB
 
 
 @nox.session
