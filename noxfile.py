@@ -165,7 +165,7 @@ def wheel(session: nox.Session) -> None:
     session.install(*group("release"))
     dist = Path("dist").absolute()
     shutil.rmtree(dist, ignore_errors=True)
-    session.run("python", "release/distributions.py", str(dist))
+    session.run("python", ".ci/distributions.py", str(dist))
     files = sorted(map(str, dist.iterdir()))
     session.run("twine", "check", "--strict", *files)
     fresh = Path(session.create_tmp(), "fresh").absolute()
@@ -184,7 +184,7 @@ def wheel(session: nox.Session) -> None:
     run_fresh(str(commands / "python"), "-m", "pip", "check")
     run_fresh(str(commands / "deltaoe"), "--version", "--verbose")
     run_fresh(str(commands / "deltaoe"), "demo")
-    session.run("python", str(Path(__file__).parent / "release" / "installed_size.py"), str(fresh))
+    session.run("python", str(Path(__file__).parent / "benchmarks" / "installed_size.py"), str(fresh))
     shutil.rmtree(fresh)  # with torch's CUDA libraries it takes 6 GB
 
 
@@ -193,6 +193,6 @@ def release(session: nox.Session) -> None:
     """Refuse what is not ready to be released, then run all that can be run, and say what a person must do."""
     session.install(*group("release"))
     session.run("cffconvert", "--validate", "-i", "CITATION.cff")
-    session.run("python", "release/checklist.py")
+    session.run("python", ".ci/checklist.py")
     for name in ("lint", "types", "docs", "tests", "slow", "minimums", "wheel"):
         session.notify(name)

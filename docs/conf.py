@@ -26,6 +26,7 @@ exclude_patterns = [
     "how-to/discover-*.md",
     "photographs",
 ]
+html_static_path = ["static"]
 html_theme = "furo"
 html_title = f"deltaoe {release}"
 autodoc_typehints = "none"  # signatures.py shows them
@@ -39,6 +40,9 @@ _FOR_ALL_READERS = (
     (re.compile(r"<pre>"), '<pre tabindex="0">'),
     (re.compile(r'<div class="(table-wrapper[^"]*)">'), r'<div class="\1" tabindex="0">'),
     (re.compile(r'<p class="caption" role="heading">'), '<p class="caption" role="heading" aria-level="2">'),
+    # The parameters of a long signature, one to a line: a list of definitions without terms.
+    (re.compile(r"<dl>(?=\n<dd><em)|(?<=</em>,</dd>\n)</dl>(?=\n\n<span class=\"sig-paren)"), ""),
+    (re.compile(r"<dd>(<em class=\"sig-param\">.*?</em>,)</dd>"), r'<span class="sig-line">\1</span>'),
     (re.compile(r"<th( class=\"head[^\"]*\")><p></p></th>"), r"<td\1></td>"),
 )
 
@@ -53,5 +57,6 @@ def _for_all_readers(
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.add_css_file("site.css")
     app.connect("html-page-context", _for_all_readers, priority=900)
     app.connect("autodoc-process-signature", signature)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ class Exported:
 
 
 def export_onnx(
-    folder: Path,
+    folder: str | os.PathLike[str],
     workspace: Workspace,
     options: ScoreOptions | None = None,
     *,
@@ -108,7 +109,7 @@ def export_onnx(
     options.check()
     check_each_alone(options, "an exported detector")
     check_installed()
-    with replacing_folder(folder, FILES, force=force) as temporary:
+    with replacing_folder(Path(folder), FILES, force=force) as temporary:
         saved = saved_detector(workspace, options)
         behind = data_behind(workspace, options, saved[0] if saved else None)
         notes = staleness(workspace, options, saved[0] if saved else None, behind, on)
@@ -141,7 +142,7 @@ def export_onnx(
         cosines = _checked(temporary, expected)
         manifest["check"] = [{"images": what, "least_cosine": round(value, 7)} for what, value in cosines]
         _write_manifest(temporary, manifest)
-    return Exported(folder, manifest, chosen.origin, cosines, notes)
+    return Exported(Path(folder), manifest, chosen.origin, cosines, notes)
 
 
 def requirements() -> str:

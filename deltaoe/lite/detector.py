@@ -86,7 +86,8 @@ class LiteDetector:
     """
 
     def __init__(self, bundle: Bundle, threads: int | None, providers: Sequence[str]) -> None:
-        space, self._geometry = bundle.space, bundle.geometry
+        space = bundle.space
+        self._geometry = bundle.geometry
         self._dtype, self._dim = space.dtype, space.dim
         size = self._geometry.height, self._geometry.width
         self._tower = OnnxTower(bundle.folder / MODEL, size, space.dim, threads, providers)

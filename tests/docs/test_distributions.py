@@ -25,9 +25,9 @@ from deltaoe_cli.main import app
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-BUILD = runpy.run_path(str(ROOT / "release" / "distributions.py"))
-CHECKLIST = runpy.run_path(str(ROOT / "release" / "checklist.py"))
-SIZE = runpy.run_path(str(ROOT / "release" / "installed_size.py"))
+BUILD = runpy.run_path(str(ROOT / ".ci" / "distributions.py"))
+CHECKLIST = runpy.run_path(str(ROOT / ".ci" / "checklist.py"))
+SIZE = runpy.run_path(str(ROOT / "benchmarks" / "installed_size.py"))
 SETUP = functools.cache(lambda: runpy.run_path(str(ROOT / "setup.py")))
 in_a_checkout = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs what git tracks")
 

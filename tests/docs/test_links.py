@@ -31,7 +31,7 @@ HOSTS = {
 }
 # Written by commands, or the names of a format's own files.
 WRITTEN = {"evaluation.md", "theory.md"}
-SOURCES = ("deltaoe", "cli", "benchmarks", "docs", "release", ".github", ".ci")
+SOURCES = ("deltaoe", "cli", "benchmarks", "docs", ".github", ".ci")
 
 
 def test_slugs_are_those_of_github() -> None:

@@ -181,6 +181,13 @@ def test_an_older_or_newer_rule_of_decoding_is_refused(folder):
     refused(folder, "decodes images by another rule")
 
 
+@pytest.mark.parametrize("preprocess", ["imported", "[]", '{"size": 0}', '{"size": [1, 2, 3]}', '{"new": 1}'])
+def test_preprocessing_that_cannot_be_used_is_refused(folder, preprocess):
+    space = json.loads((folder / MANIFEST).read_text())["space"]
+    with_manifest(folder, space=space | {"preprocess": preprocess})
+    refused(folder, "is not a usable export")
+
+
 def test_a_detector_of_another_dimension_is_refused(folder):
     space = json.loads((folder / MANIFEST).read_text())["space"]
     with_manifest(folder, space=space | {"dim": 7})

@@ -93,9 +93,7 @@ class Reader:
         out = None
         if ">" in words:
             out, words = words[words.index(">") + 1], words[: words.index(">")]
-        done = self._run(
-            *words[1:], cwd=self.folder, rc=rc, stdin=stdin, model=self._model, env=self._env, timeout=120
-        )
+        done = self._run(*words[1:], cwd=self.folder, rc=rc, stdin=stdin, model=self._model, env=self._env)
         if out:
             (self.folder / out).write_text(done.stdout, encoding="utf-8")
         return done
@@ -113,7 +111,7 @@ class Reader:
             capture_output=True,
             text=True,
             encoding="utf-8",
-            timeout=120,
+            timeout=300,
         )
         assert "Traceback" not in done.stderr, done.stderr
         return Finished(done.returncode, done.stdout, done.stderr)

@@ -1,4 +1,4 @@
-"""Whether the version, the changelog, the citation and the checkout agree: ``python release/checklist.py``.
+"""Whether the version, the changelog, the citation and the checkout agree: ``python .ci/checklist.py``.
 
 A part of ``nox -s release``, which goes on to run what can be run. This part also lists what only a person can do.
 """

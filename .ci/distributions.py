@@ -1,6 +1,6 @@
 """Build the source distribution and the wheel twice, compare them, and look into them.
 
-``python release/distributions.py FOLDER`` leaves one of each in FOLDER, and says what is wrong with them. It is a part
+``python .ci/distributions.py FOLDER`` leaves one of each in FOLDER, and says what is wrong with them. It is a part
 of ``nox -s wheel``. What is built are the files that git tracks, as they lie there now.
 """
 

@@ -1,4 +1,4 @@
-"""What an environment weighs, and which packages weigh most: ``python release/installed_size.py FOLDER``."""
+"""What an environment weighs, and which packages weigh most: ``python benchmarks/installed_size.py FOLDER``."""
 
 from __future__ import annotations
 
