@@ -21,6 +21,8 @@ from documented import blocks_of
 from examples import EXAMPLES
 from without_torch import ROOT
 
+from deltaoe.images.walk import SUFFIXES
+
 WORKFLOW = EXAMPLES / "gate" / "unknown-images.yml"
 HOOKS = EXAMPLES / "gate" / "pre-commit-config.yaml"
 # The steps' conditions, and when each holds.
@@ -165,6 +167,14 @@ def test_an_unknown_image_fails_with_3(repository, known, unknown):
     code, out, _ = repository.checked()
     assert code == 3
     assert verdicts(out) == {"good.png": "known", "bad image.png": "unknown"}
+
+
+def test_every_kind_of_image_that_deltaoe_reads_from_folders_is_looked_at(repository, unknown):
+    """An image under an ending that the gate does not know would pass unseen."""
+    names = [f"an image{suffix.upper() if i % 2 else suffix}" for i, suffix in enumerate(sorted(SUFFIXES))]
+    repository.pull_request(*[(name, unknown) for name in names])
+    code, out, _ = repository.checked()
+    assert code == 3 and sorted(verdicts(out)) == sorted(names)
 
 
 def test_a_broken_image_does_not_pass(repository, known):
