@@ -126,6 +126,7 @@ class LiteDetector:
         return found
 
     def _together(self, images: Sequence[ImageInput]) -> list[Verdict]:
+        ignore_pillow_warnings()  # each time: who tests or serves may have put the filters back since
         read = [pixels_of(image, self._geometry) for image in images]
         usable = [one.pixels for one in read if one.pixels is not None]
         features = as_kept(self.encode(np.stack(usable)), self._dtype) if usable else self._no_features()
@@ -168,5 +169,4 @@ def load(
     """
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, not {threads}", hint="leave it out for one per core")
-    ignore_pillow_warnings()
     return LiteDetector(Bundle.read(Path(folder)), threads, providers)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import struct
+import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +122,22 @@ def test_a_broken_picture_is_a_verdict_and_another_type_an_error(detector, files
     with pytest.raises(ConfigError, match="type int"):
         detector.score(3)
     assert detector.score_many([]) == []
+
+
+def test_filters_of_warnings_change_no_verdict(detector):
+    """Where warnings are errors, one about a large picture would be taken for damage."""
+    chunks = (
+        struct.pack(">4sIIBBBBB", b"IHDR", 17850, 10000, 8, 2, 0, 0, 0),
+        b"IDAT" + zlib.compress(bytes(99)),
+    )
+    large = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks
+    )
+    wanted = detector.score(large).error
+    assert "over the limit" in wanted
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert detector.score(large).error == wanted
 
 
 def fused() -> Detector:
