@@ -20,8 +20,7 @@ VIEWS = {
 }
 
 
-@pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize(("dark", "width"), [(False, 1280), (True, 400)])
 def test_report_is_for_everybody(dark: bool, width: int, tmp_path) -> None:
     with Tab(render(hostile_report()), tmp_path, width, dark=dark) as tab:
         for view, action in VIEWS.items():
@@ -30,10 +29,9 @@ def test_report_is_for_everybody(dark: bool, width: int, tmp_path) -> None:
             assert serious(tab) == [], view
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_evaluation_is_for_everybody(dark: bool, tmp_path) -> None:
+def test_evaluation_is_for_everybody(tmp_path) -> None:
     html = render_evaluation(hostile_evaluation(), datetime(2026, 1, 2, tzinfo=UTC))
-    with Tab(html, tmp_path, dark=dark) as tab:
+    with Tab(html, tmp_path, 600, dark=True) as tab:
         tab.run("for (const one of document.querySelectorAll('details')) one.open = true")
         assert serious(tab) == []
 
