@@ -230,12 +230,7 @@ def _manifest(
         "detector": {
             "origin": origin,
             "digest": detector.digest,
-            "score": detector.score_name.key,
-            "evidence": detector.evidence,
-            "parts": detector.weight_of_parts,
-            "temperature": detector.temperature,
-            "top_c": detector.top_c,
-            "background_labels": len(detector.background),
+            **detector.score_settings,
             "calibration_images": len(detector.calibration),
         },
         "classes": list(detector.class_names),

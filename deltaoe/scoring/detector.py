@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +92,18 @@ class Detector(DetectorFields):
         if not self.parts:
             return {"text": 1.0}
         return dict(zip(self.parts, self.part_weights.tolist(), strict=True))
+
+    @property
+    def score_settings(self) -> dict[str, Any]:
+        """What its score is and comes from, as ``scores.json`` and the manifest of an export have it; JSON values."""
+        return {
+            "score": self.score_name.key,
+            "evidence": self.evidence,
+            "parts": self.weight_of_parts,
+            "temperature": self.temperature,
+            "top_c": self.top_c,
+            "background_labels": len(self.background),
+        }
 
     @property
     def score_title(self) -> str:

@@ -97,12 +97,7 @@ class ScoreResult:
         detector = self.detector
         return {
             "deltaoe": version("deltaoe"),
-            "score": detector.score_name.key,
-            "evidence": detector.evidence,
-            "parts": detector.weight_of_parts,
-            "temperature": detector.temperature,
-            "top_c": detector.top_c,
-            "background_labels": len(detector.background),
+            **detector.score_settings,
             "alpha": self.table.alpha,
             "fdr": self.rule.fdr,
             "per_class": self.rule.per_class,

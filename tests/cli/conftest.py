@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from command import Fails, Finished, Run, contents, unwrapped
 from copied import copied_project
-from tiny import make_model, make_noise, make_pictures
+from tiny import make_model, make_unknown
 
 
 @pytest.fixture
@@ -36,8 +36,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, pictures: Path, run: Run)
     """A project whose ``images`` are extracted and which has a detector of 4 shots. Not to be changed: copy it."""
     folder = tmp_path_factory.mktemp("template") / "project"
     shutil.copytree(pictures, folder / "images")
-    make_pictures(folder / "unknown" / "red_stripes", 3, seed=10)
-    make_noise(folder / "unknown" / "noise", 3)
+    make_unknown(folder / "unknown")
     run("extract", "./images", cwd=folder)
     run("tune", "--shots", "4", "--epochs", "4", cwd=folder)
     return folder
@@ -48,8 +47,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, pictures: Path, run: Run)
     """A project in single precision, and its zero-shot detector exported into ``detector``. Not to be changed."""
     folder = tmp_path_factory.mktemp("deployed") / "project"
     shutil.copytree(pictures, folder / "images")
-    make_pictures(folder / "unknown" / "red_stripes", 3, seed=10)
-    make_noise(folder / "unknown" / "noise", 3)
+    make_unknown(folder / "unknown")
     # What ONNX Runtime computes in, whatever is fastest on this CPU.
     run("extract", "./images", "--precision", "fp32", cwd=folder)
     run("export-onnx", "detector", cwd=folder)

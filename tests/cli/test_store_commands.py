@@ -17,7 +17,7 @@ from copied import copied_project
 from filelock import FileLock
 from folders import set_mode, shards, vectors
 from outputs import table
-from tiny import make_noise, make_pictures
+from tiny import make_unknown
 
 from deltaoe.clip.options import ModelOptions
 from deltaoe.clip.source import ModelSource
@@ -36,8 +36,7 @@ def many_shards(tmp_path_factory: pytest.TempPathFactory, pictures: Path, tiny_m
     """A project whose cache grew in nine steps, with scores of ``unknown``. Not to be changed: copy it."""
     folder = tmp_path_factory.mktemp("grown") / "project"
     shutil.copytree(pictures, folder / "images")
-    make_pictures(folder / "unknown" / "red_stripes", 3, seed=10)
-    make_noise(folder / "unknown" / "noise", 3)
+    make_unknown(folder / "unknown")
     (folder / "unknown" / BROKEN).write_text("no picture")
     place = Workspace(folder / ".deltaoe")
     # In this process: eight commands would load the model eight times.

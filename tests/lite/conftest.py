@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny import make_noise, make_pictures
+from tiny import make_unknown
 
 import deltaoe
 from deltaoe.deployment.export import export_onnx
@@ -18,8 +18,7 @@ def project(tmp_path_factory, pictures, small_clip) -> Path:
     """A workspace of the demo's model, in single precision, with images of known classes and others in ``new``."""
     folder = tmp_path_factory.mktemp("lite") / "project"
     shutil.copytree(pictures, folder / "images")
-    make_pictures(folder / "new" / "red_stripes", 3, seed=10)
-    make_noise(folder / "new" / "noise", 3)
+    make_unknown(folder / "new")
     model = deltaoe.ModelOptions(model=f"local-dir:{small_clip}", device="cpu", precision="fp32")
     options = deltaoe.ExtractOptions(model=model)
     deltaoe.extract(folder / "images", Workspace(folder / ".deltaoe"), options)

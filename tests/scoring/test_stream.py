@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from copied import copied_project
-from tiny import make_model, make_noise, make_pictures
+from tiny import make_model, make_unknown
 
 import deltaoe
 from deltaoe.errors import ConfigError, DataError, MismatchError, StoreError
@@ -22,8 +22,7 @@ def made(tmp_path_factory, pictures, tiny_model) -> Path:
     """A folder of extracted images, and new ones in ``new``; not to be changed."""
     folder = tmp_path_factory.mktemp("stream") / "project"
     shutil.copytree(pictures, folder / "images")
-    make_pictures(folder / "new" / "red_stripes", 3, seed=10)
-    make_noise(folder / "new" / "noise", 3)
+    make_unknown(folder / "new")
     deltaoe.extract(folder / "images", Workspace(folder / ".deltaoe"), extract_options(tiny_model))
     return folder
 

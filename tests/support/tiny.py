@@ -58,3 +58,9 @@ def make_noise(folder: Path, count: int) -> None:
     rng = np.random.default_rng(7)
     for i in range(count):
         Image.fromarray(rng.integers(0, 256, (40, 56, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+
+
+def make_unknown(folder: Path) -> None:
+    """Three new pictures of a class in ``red_stripes``, and three unlike all classes in ``noise``."""
+    make_pictures(folder / "red_stripes", 3, seed=10)
+    make_noise(folder / "noise", 3)
