@@ -39,12 +39,11 @@ from deltaoe.lite.bundle import (
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.answers import check_each_alone
 from deltaoe.scoring.detector import Detector
+from deltaoe.scoring.in_use import detector_in_use
 from deltaoe.scoring.options import ScoreOptions
 from deltaoe.scoring.resembling import Vocabulary
-from deltaoe.scoring.resolve import chosen_detector, saved_detector
-from deltaoe.scoring.staleness import data_behind, staleness
 from deltaoe.scoring.verdicts import decide
-from deltaoe.scoring.vocabulary import check_vocabulary, vocabulary_once, vocabulary_source
+from deltaoe.scoring.vocabulary import vocabulary_once
 from deltaoe.store.feature_space import FeatureSpace
 from deltaoe.store.sealed import to_bytes, with_seal
 from deltaoe.store.workspace import Workspace
@@ -110,14 +109,9 @@ def export_onnx(
     check_each_alone(options, "an exported detector")
     check_installed()
     with replacing_folder(Path(folder), FILES, force=force) as temporary:
-        saved = saved_detector(workspace, options)
-        behind = data_behind(workspace, options, saved[0] if saved else None)
-        notes = staleness(workspace, options, saved[0] if saved else None, behind, on)
-        chosen = chosen_detector(saved, None, workspace, options, on)
+        chosen, behind, notes = detector_in_use(workspace, options, on)
         detector = chosen.detector
-        notes += chosen.notes
         notes += decide(detector, np.empty(0), np.empty(0, dtype=np.int64), options.rule).notes
-        check_vocabulary(vocabulary_source(detector, options))
         words = vocabulary_once(detector, options, chosen.source, workspace, on, notes.append)
         vocabulary = None if words is None else words()
         clip = chosen.source.clip()

@@ -18,11 +18,10 @@ from deltaoe.images.inputs import FileList
 from deltaoe.images.one_by_one import one_by_one
 from deltaoe.progress import Event, OnEvent, silent
 from deltaoe.scoring.answers import Answers, check_each_alone
+from deltaoe.scoring.in_use import detector_in_use
 from deltaoe.scoring.options import ScoreOptions
-from deltaoe.scoring.resolve import chosen_detector, saved_detector
 from deltaoe.scoring.scorer import Scorer
-from deltaoe.scoring.staleness import data_behind, staleness
-from deltaoe.scoring.vocabulary import check_vocabulary, vocabulary_once, vocabulary_source
+from deltaoe.scoring.vocabulary import vocabulary_once
 from deltaoe.store.feature_store import Digests, Features, FeatureStore
 from deltaoe.store.feature_writer import StoreWriter
 from deltaoe.store.store_index import FileRecord
@@ -67,14 +66,8 @@ class ScoreStream:
         options = options or ScoreOptions()
         options.check()
         check_each_alone(options, "a stream")
-        saved = saved_detector(workspace, options)
-        behind = data_behind(workspace, options, saved[0] if saved else None)
-        stale = staleness(workspace, options, saved[0] if saved else None, behind, on)
-        self.detector, self.origin, self._source, self.notes = chosen_detector(
-            saved, None, workspace, options, on
-        )
-        self.notes = [*stale, *self.notes]
-        check_vocabulary(vocabulary_source(self.detector, options))
+        chosen, _, self.notes = detector_in_use(workspace, options, on)
+        self.detector, self.origin, self._source = chosen.detector, chosen.origin, chosen.source
         self._workspace, self._options, self._on = workspace, options, on
         vocabulary = vocabulary_once(
             self.detector, options, self._source, workspace, on, lambda said: on(Event("", message=said))
